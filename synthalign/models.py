@@ -1,0 +1,72 @@
+"""Load models and tokenizers from folders, and say clearly what is wrong with a folder that is not one."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from synthalign import chat
+from synthalign.errors import UserError
+
+
+def check_folder(folder: str | Path) -> None:
+    """UserError unless the folder holds a configuration, weights as safetensors, and a tokenizer."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such model folder; `dvc repro` makes those under models/, others must be there")
+    try:
+        model_type = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: config.json is missing, so this is not a model folder") from error
+    except ValueError as error:
+        raise UserError(f"{path}/config.json is not JSON: {error}") from error
+    if not model_type:
+        raise UserError(f"{path}/config.json names no model_type, so transformers cannot load it")
+    if not list(path.glob("*.safetensors")):
+        raise UserError(f"{path}: no *.safetensors; convert the weights (pickled weights are never loaded)")
+    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise UserError(f"{path}: no tokenizer (tokenizer.json, tokenizer.model or vocab.json) beside the model")
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder, with our chat template where it has none.
+
+    UserError when it has no end-of-sequence token, or no padding token of its own: with the two the same,
+    "the last real token" is not defined.
+    """
+    check_folder(folder)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{folder}: the tokenizer has no eos_token; set one in its tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{folder}: the tokenizer has no pad_token; set `pad_token` of this model in base_models")
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise UserError(f"{folder}: pad_token and eos_token are both {tokenizer.eos_token!r}; set `pad_token` of this "
+                        "model in base_models to another token of its vocabulary")
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = chat.CHAT_TEMPLATE
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def load_causal(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A language model in evaluation mode."""
+    check_folder(folder)
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False)
+    return model.eval()
+
+
+def load_reward(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A body with a scalar head; from a base model the head is new and drawn with torch's generator."""
+    check_folder(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        str(folder), num_labels=1, dtype=dtype, trust_remote_code=False
+    )
+    return model.eval()

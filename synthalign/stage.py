@@ -1,0 +1,105 @@
+"""What every stage does around its work: read its settings, name its errors, write its metrics, find its scratch folder."""
+
+import hashlib
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from tqdm import tqdm
+
+from synthalign.errors import UserError
+
+P = TypeVar("P", bound=BaseModel)
+T = TypeVar("T")
+
+
+def explain(section: str, error: ValidationError, file: str = "params.yaml") -> list[str]:
+    """One line for every wrong setting: its key, its value and what is allowed."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join([section, *(str(part) for part in problem["loc"])])
+        value = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
+        lines.append(f"{file}: {key}{value}: {problem['msg']}")
+    return lines
+
+
+def params(section: str, settings: type[P], file: str = "params.yaml") -> P:
+    """The section of params.yaml as its stage's Params; UserError with every wrong key at once."""
+    try:
+        everything = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{file} does not exist; copy one of profiles/ to it") from error
+    if section not in (everything or {}):
+        raise UserError(f"{file}: the section {section!r} is missing; compare with profiles/embedded.yaml")
+    try:
+        return settings.model_validate(everything[section])
+    except ValidationError as error:
+        raise UserError("\n".join(explain(section, error, file))) from error
+
+
+def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> None:
+    """Run a stage from the command line; a member of a family is named by the first argument."""
+    takes_item = len(inspect.signature(main).parameters) == 2
+    if takes_item != (len(sys.argv) == 2):
+        wanted = f"python -m stages.{section}" + (" <member>" if takes_item else "")
+        print(f"usage: {wanted}", file=sys.stderr)
+        raise SystemExit(2)
+    try:
+        main(params(section, settings), *sys.argv[1:])
+    except UserError as error:
+        print(f"{section}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno != 28:
+            raise
+        print(f"{section}: the disk is full ({error.filename}); free some space and run it again: "
+              "what was finished is kept", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        print(f"\n{section}: interrupted; run it again to go on from here", file=sys.stderr)
+        raise SystemExit(130) from error
+
+
+def is_main_process() -> bool:
+    """Whether this is the process of an `accelerate launch` that writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def write_metrics(name: str, **values: Any) -> None:
+    """Write metrics/<name>.json, keys sorted, so that equal numbers are equal bytes."""
+    file = Path("metrics") / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def progress(iterable: Iterable[T], *, total: int | None = None, desc: str = "", unit: str = "it") -> Iterable[T]:
+    """A progress bar with rate and remaining time on stderr, shown by the process that writes."""
+    return tqdm(iterable, total=total, desc=desc, unit=unit, dynamic_ncols=True, mininterval=1.0,
+                disable=not is_main_process())
+
+
+def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
+    """The scratch folder of a stage for exactly these inputs: settings, words, and the content of files or folders.
+
+    DVC deletes a stage's outs before it runs, so what a crash must not lose is kept here.
+    """
+    digest = hashlib.sha256()
+    for given in inputs:
+        if isinstance(given, Path):
+            files = sorted(file for file in given.rglob("*") if file.is_file()) if given.is_dir() else [given]
+            for file in files:
+                digest.update(str(file).encode())
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+        else:
+            digest.update((given if isinstance(given, str) else given.model_dump_json()).encode())
+        digest.update(b"\0")
+    folder = Path(".work") / stage / digest.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
