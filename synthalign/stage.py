@@ -1,4 +1,4 @@
-"""What every stage does around its work: read its settings, name its errors, write its metrics, find its scratch folder."""
+"""What every stage does around its work: settings, errors, metrics, progress, and a scratch folder."""
 
 import hashlib
 import inspect
