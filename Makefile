@@ -1,0 +1,50 @@
+# Everything a developer or a user runs. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+ACCELERATE ?= cpu
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONUNBUFFERED := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test test-slow check claims chat world results bench clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.venv/ready: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+accelerate.yaml:
+	cp accelerate/$(ACCELERATE).yaml $@
+
+repro: .venv/ready accelerate.yaml  ## run what changed of the whole graph, then print the results
+	dvc repro
+	@python -m synthalign.results
+
+results: .venv/ready  ## print the results of the last run
+	@python -m synthalign.results
+
+test: .venv/ready accelerate.yaml  ## run the tests, the tiny run of the whole graph included
+	python -m pytest
+
+check: .venv/ready  ## format, lint, types, README's numbers
+	ruff check .
+	mypy synthalign stages world flows
+	python -m synthalign.results --check
+
+claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds and write metrics/claims.json
+	python -m flows.claims
+
+chat: .venv/ready  ## talk to the aligned policy and its base side by side
+	@python -m synthalign.conversation --aligned models/ppo --base models/base/small
+
+world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=folder builds another world)
+	python -m world.build --seed $(or $(SEED),0) --out $(or $(OUT),data/embedded)
+
+clean:  ## remove scratch folders (tables, models and the cache stay)
+	rm -rf .work logs .pytest_cache .mypy_cache .ruff_cache

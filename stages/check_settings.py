@@ -1,0 +1,90 @@
+"""Check the whole of params.yaml, and the files it names, before any stage loads a model.
+
+python -m stages.check_settings profiles/smollm.yaml      checks a profile that is not in force
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from synthalign import demonstrations, stage
+from synthalign.errors import UserError
+
+
+def stages_with_settings() -> dict[str, type[BaseModel]]:
+    """The Params of every stage file that has one, by the name of its section."""
+    names = sorted(
+        file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", Path(__file__).stem)
+    )
+    modules = {name: importlib.import_module(f"stages.{name}") for name in names}
+    return {name: module.Params for name, module in modules.items() if hasattr(module, "Params")}
+
+
+def wrong_sections(settings: dict[str, Any], file: str) -> list[str]:
+    """Every wrong, missing or unknown key of the file, one line each."""
+    expected = stages_with_settings()
+    lines = [
+        f"{file}: {name}: no stage has this name; allowed: {', '.join(expected)}"
+        for name in sorted(set(settings) - set(expected))
+    ]
+    for name, params in expected.items():
+        if name not in settings:
+            lines.append(f"{file}: {name}: the section is missing; compare with profiles/embedded.yaml")
+            continue
+        try:
+            params.model_validate(settings[name])
+        except ValidationError as error:
+            lines += stage.explain(name, error, file)
+    return lines
+
+
+def prompts(settings: Any, place: str = "") -> list[tuple[str, str, int]]:
+    """Every (place, demonstrations file, shots) that stands together anywhere in the settings."""
+    if not isinstance(settings, dict):
+        return []
+    found = [
+        entry for key, value in settings.items() for entry in prompts(value, f"{place}.{key}" if place else str(key))
+    ]
+    if isinstance(settings.get("demonstrations"), str) and isinstance(settings.get("shots"), int):
+        found.append((place, settings["demonstrations"], settings["shots"]))
+    return found
+
+
+def wrong_inputs(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with the demonstration files that the settings name."""
+    lines = []
+    for place, file, shots in prompts(settings):
+        try:
+            demonstrations.load(file).take(shots)
+        except UserError as error:
+            lines.append(f"{place}: {error}")
+    return lines
+
+
+def main(file: str) -> None:
+    try:
+        settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")
+
+    wrong = wrong_sections(settings, file) or wrong_inputs(settings)
+    if wrong:
+        raise UserError(f"{len(wrong)} wrong\n" + "\n".join(wrong))
+
+    if file == "params.yaml":
+        stage.write_metrics("check_settings", sections=sorted(settings))
+    print(f"{file}: {len(settings)} sections, all right")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1] if len(sys.argv) > 1 else "params.yaml")
+    except UserError as error:
+        print(f"check_settings: {error}", file=sys.stderr)
+        raise SystemExit(1) from error

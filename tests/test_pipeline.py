@@ -1,0 +1,97 @@
+"""dvc.yaml tells the truth: names, settings, and exactly the code that a stage runs."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+OURS = ("stages", "synthalign", "world")
+GRAPH: dict[str, Any] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+STAGES: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stage in GRAPH["stages"].items()}
+PROFILES = sorted(Path("profiles").glob("*.yaml"))
+
+
+def code_of(file: Path, seen: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """The files of ours that running `file` imports, itself included."""
+    if file in seen:
+        return seen
+    seen |= {file}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            imported = Path(name.replace(".", "/") + ".py")
+            if name.split(".")[0] in OURS and imported.exists():
+                seen = code_of(imported, seen)
+    return seen
+
+
+def keys(settings: Any, place: str = "") -> set[str]:
+    if not isinstance(settings, dict):
+        return {place}
+    return set().union(*(keys(value, f"{place}.{key}") for key, value in settings.items()), {place})
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "check_settings"])
+def test_a_stage_depends_on_exactly_the_code_it_imports(name: str) -> None:
+    declared = {Path(dep) for dep in STAGES[name]["deps"] if dep.endswith(".py")}
+
+    assert declared == code_of(Path(f"stages/{name}.py"))
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "check_settings"])
+def test_a_stage_is_keyed_by_its_own_section_alone(name: str) -> None:
+    sections = {key.split(".")[0] for key in STAGES[name].get("params", [])}
+
+    assert sections <= {name}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_has_one_name_in_the_graph_in_its_command_and_in_its_file(name: str) -> None:
+    assert Path(f"stages/{name}.py").exists()
+    assert re.search(rf"-m stages\.{name}\b", STAGES[name]["cmd"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_command_names_no_hardware(name: str) -> None:
+    assert not re.search(r"num_processes|CUDA|device|--cpu|gpu", STAGES[name]["cmd"])
+
+
+def test_every_stage_file_is_in_the_graph() -> None:
+    assert {file.stem for file in Path("stages").glob("*.py")} - {"__init__"} == set(STAGES)
+
+
+def test_every_output_is_ignored_by_git_so_that_a_failed_run_leaves_a_clean_tree() -> None:
+    locked = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
+    outs = [out["path"] for stage in locked.values() for out in stage["outs"]]
+    cached = [out for out in outs if not out.startswith("metrics/")]
+
+    assert cached, "dvc.lock has no outputs"
+    result = subprocess.run(["git", "check-ignore", *cached], capture_output=True, text=True)
+    assert set(cached) - set(result.stdout.split()) == set()
+
+
+def test_the_settings_in_force_are_the_embedded_profile() -> None:
+    assert Path("params.yaml").read_text() == Path("profiles/embedded.yaml").read_text()
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda file: file.stem)
+def test_a_profile_has_a_sentence_above_every_key(profile: Path) -> None:
+    lines = profile.read_text(encoding="utf-8").splitlines()
+    bare = [
+        line
+        for above, line in zip(["", *lines], lines, strict=False)
+        if re.match(r"\s*[a-z_0-9]+:", line)
+        and not above.strip().startswith("#")
+        and not re.match(r"\s*[a-z_0-9]+: *\{", line)
+    ]
+
+    assert bare == []
