@@ -48,8 +48,10 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         raise UserError(f"{folder}: the tokenizer has no pad_token; set `pad_token` of this model in base_models")
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise UserError(f"{folder}: pad_token and eos_token are both {tokenizer.eos_token!r}; set `pad_token` of this "
-                        "model in base_models to another token of its vocabulary")
+        raise UserError(
+            f"{folder}: pad_token and eos_token are both {tokenizer.eos_token!r}; set `pad_token` of this "
+            "model in base_models to another token of its vocabulary"
+        )
     if tokenizer.chat_template is None:
         tokenizer.chat_template = chat.CHAT_TEMPLATE
     tokenizer.padding_side = "right"

@@ -58,8 +58,11 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
     except OSError as error:
         if error.errno != 28:
             raise
-        print(f"{section}: the disk is full ({error.filename}); free some space and run it again: "
-              "what was finished is kept", file=sys.stderr)
+        print(
+            f"{section}: the disk is full ({error.filename}); free some space and run it again: "
+            "what was finished is kept",
+            file=sys.stderr,
+        )
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         print(f"\n{section}: interrupted; run it again to go on from here", file=sys.stderr)
@@ -80,8 +83,9 @@ def write_metrics(name: str, **values: Any) -> None:
 
 def progress(iterable: Iterable[T], *, total: int | None = None, desc: str = "", unit: str = "it") -> Iterable[T]:
     """A progress bar with rate and remaining time on stderr, shown by the process that writes."""
-    return tqdm(iterable, total=total, desc=desc, unit=unit, dynamic_ncols=True, mininterval=1.0,
-                disable=not is_main_process())
+    return tqdm(
+        iterable, total=total, desc=desc, unit=unit, dynamic_ncols=True, mininterval=1.0, disable=not is_main_process()
+    )
 
 
 def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
