@@ -1,0 +1,89 @@
+"""Draw tokens with random numbers that belong to the row, not to the run.
+
+The number for a token is a hash of (seed, row id, sample index, position).  So what a row says does not depend on the
+batch it was in, on the order of the rows, on the number of processes, or on a restart.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+def streams(seed: int, row_ids: Sequence[str], samples: int) -> Tensor:
+    """One 64-bit stream key for every sample of every row.
+
+    returns  (rows, samples) int64; the first of four samples has the key of the only one of one
+    """
+
+    def key(row_id: str, sample: int) -> int:
+        name = f"{seed}\0{row_id}\0{sample}".encode()
+        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little", signed=True)
+
+    return torch.tensor([[key(row_id, sample) for sample in range(samples)] for row_id in row_ids], dtype=torch.int64)
+
+
+def uniforms(stream: Tensor, position: Tensor) -> Tensor:
+    """The random number of every stream at its position: SplitMix64 (Steele et al. 2014) as a counter-based generator.
+
+    stream    (B,) int64  from `streams`
+    position  (B,) int64  how many tokens the stream has drawn before
+    returns   (B,) float64 in [0, 1)
+    """
+    z = stream + (position + 1) * GOLDEN
+    z = (z ^ _shift(z, 30)) * MIX_1
+    z = (z ^ _shift(z, 27)) * MIX_2
+    z = z ^ _shift(z, 31)
+    return _shift(z, 11).double() * 2.0**-53
+
+
+def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float, first_look: int = 64) -> Tensor:
+    """The tokens that the numbers fall on: inverse transform sampling from the nucleus, in the vocabulary's order.
+
+    logits       (B, V)
+    uniform      (B,)  in [0, 1); not read when temperature is 0
+    temperature  0 takes the most probable token
+    top_p        only the smallest set of most probable tokens that together have this probability is drawn from
+                 (Holtzman et al. 2020); 1 is all of them
+    first_look   how many of the most probable tokens are looked at before a row's whole vocabulary is
+    returns      (B,) int64
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    scaled = logits.float() / temperature
+    probabilities = scaled.softmax(-1)
+    if top_p >= 1:
+        return _invert(probabilities, uniform)
+    return _nucleus(probabilities, uniform, top_p, min(first_look, logits.shape[-1]))
+
+
+def _nucleus(probabilities: Tensor, uniform: Tensor, top_p: float, look: int) -> Tensor:
+    top, tokens = probabilities.topk(look, sorted=True)
+    mass = top.double().cumsum(-1)
+    kept = torch.where(mass - top < top_p, top, 0.0)
+    order = tokens.argsort(-1)
+    place = _invert(kept.gather(-1, order), uniform)[:, None]
+    chosen = tokens.gather(-1, order.gather(-1, place))[:, 0]
+    if look < probabilities.shape[-1]:
+        wide = (mass[:, -1] < top_p).nonzero()[:, 0]
+        if len(wide):
+            more = min(8 * look, probabilities.shape[-1])
+            chosen[wide] = _nucleus(probabilities[wide], uniform[wide], top_p, more)
+    return chosen
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The first place where the running sum of the weights passes `uniform` of the whole: (B, V), (B,) → (B,)."""
+    running = weights.double().cumsum(-1)
+    target = uniform[:, None] * running[:, -1:]
+    return torch.searchsorted(running, target, right=True)[:, 0].clamp_(max=weights.shape[-1] - 1)
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    """Logical right shift; torch has only the arithmetic one."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
