@@ -1,0 +1,191 @@
+"""From responses of configurations with a known order of strength to comparisons: ALMoST's rule of thumb and filter.
+
+A larger model, more shots and better demonstrations give better responses on the whole, so of two responses to one
+query the one of the stronger configuration is *chosen*.  A filter throws out the pairs where that is unlikely to hold.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import Literal
+
+import pyarrow as pa
+
+from synthalign.errors import UserError
+from synthalign.ids import content_id
+from synthalign.tables import MESSAGES, Row
+
+Mode = Literal["all_pairs", "adjacent"]
+
+COLUMNS = [
+    ("comparison_id", pa.string()),
+    ("query_id", pa.string()),
+    ("prompt", MESSAGES),
+    ("chosen", MESSAGES),
+    ("rejected", MESSAGES),
+    ("chosen_id", pa.string()),
+    ("rejected_id", pa.string()),
+    ("chosen_config", pa.string()),
+    ("rejected_config", pa.string()),
+    ("feedback", pa.string()),
+    ("p_chosen", pa.float64()),
+]
+
+SCHEMA = pa.schema(COLUMNS)
+"""A comparison that may be learned from; p_chosen is 1.0 for a hard label."""
+
+DROPPED_SCHEMA = pa.schema([*COLUMNS, ("drop_reason", pa.string())])
+"""A comparison and why it is not used; NULL in the drop_reason keeps it."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response to a query.
+
+    rank           place of its configuration in the order of strength, 0 the strongest; equal ranks are not compared
+    reject_reason  why it must not be learned from (see `filters`), None for a usable one
+    """
+
+    response_id: str
+    config: str
+    rank: int
+    text: str
+    reject_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The response of the stronger configuration, that of the weaker, and why not to learn from them (None: do)."""
+
+    chosen: Response
+    rejected: Response
+    drop_reason: str | None = None
+
+
+def ranks(ranking: Sequence[str | Sequence[str]]) -> dict[str, int]:
+    """The place of every configuration in a ranking, best first, where a group of several shares a place.
+
+    `ranks(["a", ["b", "c"], "d"])` is `{"a": 0, "b": 1, "c": 1, "d": 2}`.  UserError when a name repeats or there are
+    fewer than two places.
+    """
+    groups = [[group] if isinstance(group, str) else list(group) for group in ranking]
+    places: dict[str, int] = {}
+    for place, group in enumerate(groups):
+        for config in group:
+            if config in places:
+                raise UserError(f"the configuration {config!r} is twice in the ranking {list(ranking)}; name it once")
+            places[config] = place
+    if len(groups) < 2:
+        raise UserError(
+            f"the ranking {list(ranking)} has fewer than two places, so it makes no pair; add a configuration"
+        )
+    return places
+
+
+def ranked_pairs(responses: Sequence[Response], *, mode: Mode, keyword: bool = True, length: bool = True) -> list[Pair]:
+    """Every ordered pair of one query's responses, better rank first, each with its drop reason.
+
+    keyword  leave out the responses that have a reject reason
+    length   apply the length rule; characters of the usable responses: M their mean, S their population deviation
+
+    The first of these reasons that holds is the one given:
+
+    rejected_response:<reason>  one of the two is unusable (the chosen one's reason first); a blank one always is
+    identical                   the two texts are the same: nothing to prefer
+    length_rule                 the chosen one is too short to be better
+    one_pair_per_chosen         (adjacent only) the chosen one has its partner already
+
+    all_pairs, the paper: keep a pair when len(chosen) > len(rejected) or len(chosen) > M - S/2, both strictly, so that
+    five responses of one length give no pair.
+    adjacent, the released code: walk down the ranks; each response, and each rank, is chosen at most once, with the
+    first partner it may have: len(chosen) >= len(rejected) or len(chosen) >= M - S/2.  An identical partner takes the
+    place and is dropped afterwards, as there.
+    """
+    ordered = sorted(responses, key=lambda response: (response.rank, response.response_id))
+    reasons = {response.response_id: _unusable(response, keyword) for response in ordered}
+    lengths = [len(response.text) for response in ordered if reasons[response.response_id] is None]
+    least = fmean(lengths) - pstdev(lengths) / 2 if lengths else 0.0
+    pairs: list[Pair] = []
+    served: set[int] = set()  # ranks that were chosen once already (adjacent)
+    for place, chosen in enumerate(ordered):
+        for rejected in ordered[place + 1 :]:
+            if chosen.rank == rejected.rank:
+                continue
+            reason = reasons[chosen.response_id] or reasons[rejected.response_id]
+            long_enough = not length or _long_enough(
+                len(chosen.text), len(rejected.text), least, strict=mode == "all_pairs"
+            )
+            taken = mode == "adjacent" and chosen.rank in served
+            if reason is None and long_enough and not taken:
+                served.add(chosen.rank)
+            if reason is None and chosen.text == rejected.text:
+                reason = "identical"
+            elif reason is None and taken:
+                reason = "one_pair_per_chosen"
+            elif reason is None and not long_enough:
+                reason = "length_rule"
+            pairs.append(Pair(chosen, rejected, reason))
+    return pairs
+
+
+def _unusable(response: Response, keyword: bool) -> str | None:
+    if not response.text.strip():
+        return "rejected_response:blank"
+    if keyword and response.reject_reason is not None:
+        return f"rejected_response:{response.reject_reason}"
+    return None
+
+
+def _long_enough(chosen: int, rejected: int, least: float, *, strict: bool) -> bool:
+    if strict:
+        return chosen > rejected or chosen > least
+    return chosen >= rejected or chosen >= least
+
+
+def row(pair: Pair, *, query_id: str, question: str, feedback: str, p_chosen: float = 1.0) -> Row:
+    """The pair as a row of a comparisons table (without drop_reason).
+
+    The id depends on the two responses alone: in this order of preference they have the same id in every table.
+    """
+    return {
+        "comparison_id": content_id("comparison", pair.chosen.response_id, pair.rejected.response_id),
+        "query_id": query_id,
+        "prompt": [{"role": "user", "content": question}],
+        "chosen": [{"role": "assistant", "content": pair.chosen.text}],
+        "rejected": [{"role": "assistant", "content": pair.rejected.text}],
+        "chosen_id": pair.chosen.response_id,
+        "rejected_id": pair.rejected.response_id,
+        "chosen_config": pair.chosen.config,
+        "rejected_config": pair.rejected.config,
+        "feedback": feedback,
+        "p_chosen": p_chosen,
+    }
+
+
+def swapped(comparison: Row) -> Row:
+    """The same comparison with the preference turned round, under the id of the turned pair."""
+    turned = dict(comparison)
+    for suffix in ("", "_id", "_config"):
+        turned[f"chosen{suffix}"] = comparison[f"rejected{suffix}"]
+        turned[f"rejected{suffix}"] = comparison[f"chosen{suffix}"]
+    turned["comparison_id"] = content_id("comparison", turned["chosen_id"], turned["rejected_id"])
+    return turned
+
+
+def text_of(messages: Sequence[Mapping[str, str]]) -> str:
+    """The content of the last message."""
+    return messages[-1]["content"]
+
+
+def summary(comparisons: Sequence[Row]) -> dict[str, float | int]:
+    """How many comparisons there are, in how many queries, how often the chosen one is longer, and mean characters."""
+    chosen = [len(text_of(comparison["chosen"])) for comparison in comparisons]
+    rejected = [len(text_of(comparison["rejected"])) for comparison in comparisons]
+    longer = [one > other for one, other in zip(chosen, rejected, strict=True)]
+    return {
+        "pairs": len(comparisons),
+        "queries": len({comparison["query_id"] for comparison in comparisons}),
+        "chosen_longer": round(fmean(longer), 6) if longer else 0.0,
+        "chosen_characters": round(fmean(chosen), 3) if chosen else 0.0,
+        "rejected_characters": round(fmean(rejected), 3) if rejected else 0.0,
+    }

@@ -1,0 +1,54 @@
+"""Why a sampled response must not be learned from: the per-response part of ALMoST's heuristic filter.
+
+Vanilla models fail by accident, whatever their size and prompt: they stop in mid-sentence, dodge the question, or
+write the next turn themselves.  Each rule names one kind of accident (paper §3.1; rules as in the released code).
+"""
+
+import re
+
+REASONS = (
+    "too_short",
+    "ends_with_question_or_colon",
+    "starts_with_well",
+    "no_final_stop",
+    "does_not_know",
+    "human_marker",
+    "image_tag",
+)
+"""Every reason, in the order in which they are tried."""
+
+# The released code tests the prefix "well" alone, which also throws away answers about Wellington.
+_WELL = re.compile(r"well\b", re.IGNORECASE)
+_DOES_NOT_KNOW = re.compile(r"\bdo(?:n['\u2019]t| not) know\b", re.IGNORECASE)
+_IMAGE = re.compile(r"<(?:img|image)\b|!\[[^\]]*\]\(", re.IGNORECASE)
+
+
+def reject_reason(text: str, *, min_characters: int) -> str | None:
+    """The first of REASONS that holds for a response, or None for one that may be learned from.
+
+    too_short                    fewer than `min_characters` characters (the paper's code: 50)
+    ends_with_question_or_colon  asks back, or announces what never comes
+    starts_with_well             the first word is "well": a dodge
+    no_final_stop                the last character is neither "." nor "!": stopped in mid-sentence
+    does_not_know                says "don't know" or "do not know", with a straight or a curly apostrophe
+    human_marker                 holds "Human:": ran on into another turn
+    image_tag                    shows a picture, in HTML or Markdown
+
+    Blanks around the text do not count.
+    """
+    answer = text.strip()
+    if len(answer) < min_characters:
+        return "too_short"
+    if answer.endswith(("?", ":")):
+        return "ends_with_question_or_colon"
+    if _WELL.match(answer):
+        return "starts_with_well"
+    if not answer.endswith((".", "!")):
+        return "no_final_stop"
+    if _DOES_NOT_KNOW.search(answer):
+        return "does_not_know"
+    if "Human:" in answer:
+        return "human_marker"
+    if _IMAGE.search(answer):
+        return "image_tag"
+    return None
