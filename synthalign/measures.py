@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthalign import statistics
+from synthalign.errors import UserError
 from synthalign.statistics import Interval
 
 
@@ -73,11 +75,22 @@ class Agreement:
     longer: float
     pairs: int
 
+    def metrics(self) -> dict[str, Any]:
+        """For a metrics file."""
+        return {
+            "agreement": self.agreement.metrics(),
+            "gain": self.gain and self.gain.metrics(),
+            "coverage": round(self.coverage, 6),
+            "ties": round(self.ties, 6),
+            "chosen_longer": round(self.longer, 6),
+            "pairs": self.pairs,
+        }
+
 
 def label_agreement(labels: Sequence[Label], kept: Mapping[str, frozenset[str]], *, seed: int) -> dict[str, Agreement]:
     """The agreement of every part of `labels`, a part being the comparison ids that a filter kept.
 
-    Parts are compared with the one before them in `kept`.  ValueError when a part has no pair with a preference.
+    Parts are compared with the one before them in `kept`.  UserError when a part has no pair with a preference.
     """
     decided = [label for label in labels if label.gap != 0]
     right = np.array([label.gap > 0 for label in decided], dtype=float)
@@ -86,6 +99,10 @@ def label_agreement(labels: Sequence[Label], kept: Mapping[str, frozenset[str]],
     before: NDArray[np.float64] | None = None
     for name, ids in kept.items():
         inside = np.array([label.comparison_id in ids for label in decided], dtype=float)
+        if not inside.any():
+            raise UserError(
+                f"the oracle has no preference on any of the {len(ids)} pairs of {name!r}; look at its table"
+            )
         pairs = sum(label.comparison_id in ids for label in labels)
         longer = np.array([label.longer > 0 for label in decided], dtype=float)
         result[name] = Agreement(
@@ -143,6 +160,28 @@ def ranks_right(pairs: Sequence[HeldOutPair], rewards: Sequence[float]) -> NDArr
 def longer_right(pairs: Sequence[HeldOutPair]) -> NDArray[np.float64]:
     """(P,) the always-longer rule: 1 where the better one is longer, 0 where it is shorter, 1/2 where it must guess."""
     return np.array([(np.sign(pair.longer) + 1) / 2 for pair in pairs])
+
+
+def accuracy_report(
+    right: NDArray[np.float64], pairs: Sequence[HeldOutPair], against: Mapping[str, NDArray[np.float64]], *, seed: int
+) -> dict[str, dict[str, float | int] | None]:
+    """How often a rule is right, overall and by which response is longer, and by how much more often than others.
+
+    right    (P,)  of the rule, from `ranks_right` or `longer_right`
+    against  (P,)  of other rules on the same pairs; their entries are named minus_<other>
+    """
+    questions = [pair.question for pair in pairs]
+    report: dict[str, dict[str, float | int] | None] = {
+        "accuracy": statistics.mean_interval(right, questions, seed=seed).metrics()
+    }
+    for name, sign in (("better_is_longer", 1), ("better_is_shorter", -1)):
+        part = np.array([np.sign(pair.longer) == sign for pair in pairs], dtype=float)
+        report[name] = None
+        if part.any():
+            report[name] = statistics.ratio_interval(right * part, part, questions, seed=seed).metrics()
+    for name, other in against.items():
+        report[f"minus_{name}"] = statistics.difference_interval(right, other, questions, seed=seed).metrics()
+    return report
 
 
 # -- best of n --------------------------------------------------------------------------------------------------------

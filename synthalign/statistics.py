@@ -130,13 +130,13 @@ def win_rate(
 
 
 def correlation(x: ArrayLike, y: ArrayLike) -> float | None:
-    """Pearson's r of two columns (N,); None where it is not defined (fewer than two rows, or one column constant)."""
+    """Pearson's r of two columns (N,), to six digits; None where it is not defined: one row, or a constant column."""
     dx, dy = np.asarray(x, float), np.asarray(y, float)
     if len(dx) < 2:
         return None
     dx, dy = dx - dx.mean(), dy - dy.mean()
     scale = float(np.sqrt((dx @ dx) * (dy @ dy)))
-    return float(dx @ dy) / scale if scale > 0 else None
+    return round(float(dx @ dy) / scale, 6) if scale > 0 else None
 
 
 def combine_seeds(intervals: Sequence[Interval]) -> Interval:

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from synthalign.errors import UserError
 from synthalign.measures import (
     HeldOutPair,
     Label,
+    accuracy_report,
     best_of_n_weights,
     by_question,
     difference,
@@ -57,7 +59,7 @@ def test_agreement_leaves_ties_out_and_coverage_counts_them():
 
 
 def test_a_part_without_a_preference_cannot_be_measured():
-    with pytest.raises(ValueError, match="nothing to measure"):
+    with pytest.raises(UserError, match="no preference on any of the 1 pairs of 'raw'"):
         label_agreement([Label("q1", "1", 0.0, 1), Label("q1", "2", 1.0, 1)], {"raw": frozenset("1")}, seed=0)
 
 
@@ -109,3 +111,25 @@ def test_over_optimisation_begins_at_the_oracles_peak():
     assert (result["peak_step"], result["peak_oracle"]) == (10, 2.0)
     assert result["oracle_after_peak"] == 1.5 - 2.0
     assert result["reward_after_peak"] == 3.0 - 1.0
+
+
+def test_an_accuracy_report_splits_by_length_and_compares_on_the_same_pairs():
+    pairs = [
+        HeldOutPair("q1", 0, 1, longer=9),
+        HeldOutPair("q1", 0, 2, longer=-9),
+        HeldOutPair("q2", 3, 4, longer=3),
+        HeldOutPair("q2", 3, 5, longer=0),
+    ]
+    right = np.array([1.0, 1.0, 0.0, 1.0])
+
+    report = accuracy_report(right, pairs, {"longer": longer_right(pairs)}, seed=0)
+
+    assert report["accuracy"]["value"] == 3 / 4
+    assert report["better_is_longer"]["value"] == 1 / 2
+    assert report["better_is_shorter"]["value"] == 1.0
+    assert report["minus_longer"]["value"] == (3 - (1 + 0 + 1 + 0.5)) / 4
+    assert report["accuracy"]["n"] == 2
+
+
+def test_a_part_that_no_pair_is_in_is_left_open():
+    assert accuracy_report(np.array([1.0]), [HeldOutPair("q", 0, 1, 5)], {}, seed=0)["better_is_shorter"] is None

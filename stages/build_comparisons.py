@@ -1,0 +1,80 @@
+"""Pair the responses to each training query by the rule of thumb, and say of every pair whether to learn from it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from synthalign import comparisons, filters, stage, tables
+from synthalign.comparisons import Response
+from synthalign.errors import UserError
+from synthalign.tables import Row
+
+VARIANTS = {
+    "heuristic": {"keyword": True, "length": True},
+    "no_filter": {"keyword": False, "length": False},
+    "no_keyword": {"keyword": False, "length": True},
+    "no_length": {"keyword": True, "length": False},
+}
+"""The filter, and the filter without its parts; the last three are there for the ablation."""
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    ranking: list[str | list[str]]
+    """The configurations of `sample_responses`, the strongest first; those of a group in brackets are not compared."""
+
+    mode: Literal["all_pairs", "adjacent"]
+    """`all_pairs` as in the paper, or `adjacent`: every response is chosen at most once, as in the released code."""
+
+    min_characters: int = Field(ge=0)
+    """A response with fewer characters is taken for an accident (the paper's code: 50)."""
+
+
+def responses_by_query(params: Params, queries: Sequence[str]) -> dict[str, list[Response]]:
+    """The responses of every ranked configuration to each of the queries, with their reject reasons."""
+    found: dict[str, list[Response]] = {query: [] for query in queries}
+    for config, rank in comparisons.ranks(params.ranking).items():
+        rows = [row for row in tables.rows(f"responses/{config}") if row["query_id"] in found]
+        if not rows:
+            raise UserError(
+                f"{tables.path(f'responses/{config}')} answers no training query; sample its responses again"
+            )
+        for row in rows:
+            reason = filters.reject_reason(row["text"], min_characters=params.min_characters)
+            found[row["query_id"]].append(Response(row["response_id"], config, rank, row["text"], reason))
+    return found
+
+
+def main(params: Params) -> None:
+    questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
+    responses = responses_by_query(params, list(questions))
+
+    judged: dict[str, list[Row]] = {
+        feedback: [
+            comparisons.row(pair, query_id=query, question=questions[query], feedback=feedback)
+            | {"drop_reason": pair.drop_reason}
+            for query, given in responses.items()
+            for pair in comparisons.ranked_pairs(given, mode=params.mode, **parts)
+        ]
+        for feedback, parts in VARIANTS.items()
+    }
+
+    tables.write(judged["heuristic"], "comparisons_ranked", key="comparison_id", schema=comparisons.DROPPED_SCHEMA)
+    reasons = [response.reject_reason for given in responses.values() for response in given]
+    metrics: dict[str, Any] = {"responses": len(reasons), "rejected": dict(Counter(filter(None, reasons)))}
+    for feedback, rows in judged.items():
+        kept = [{name: row[name] for name in comparisons.SCHEMA.names} for row in rows if row["drop_reason"] is None]
+        dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"] is not None)
+        if not kept:
+            raise UserError(
+                f"none of the {len(rows)} pairs is left for comparisons/{feedback} ({dict(dropped)}); "
+                "lower `min_characters`, or look at the responses"
+            )
+        tables.write(kept, f"comparisons/{feedback}", key="comparison_id", schema=comparisons.SCHEMA)
+        metrics[feedback] = comparisons.summary(kept) | {"considered": len(rows), "dropped": dict(dropped)}
+    stage.write_metrics("build_comparisons", **metrics)
+
+
+if __name__ == "__main__":
+    stage.run(main, "build_comparisons", Params)

@@ -1,0 +1,79 @@
+"""Ask the oracle whether choosing the best of n candidates by reward chooses better answers, or only longer ones."""
+
+from statistics import fmean
+
+from pydantic import BaseModel, Field
+
+from synthalign import measures, stage, tables
+from synthalign.errors import UserError
+from synthalign.tables import Row
+from world.oracle import Oracle
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    seed: int = Field(ge=0)
+    """Of the bootstrap."""
+
+    oracle: str | None = Field(min_length=1)
+    """The folder of the world whose oracle judges; null where there is none, and then nothing is measured."""
+
+    guide: str = Field(min_length=1)
+    """The candidates to look at: those of which `simulate_demonstrations` kept the best by this guide."""
+
+
+def first_turns(guide: str, oracle: Oracle) -> dict[str, list[Row]]:
+    """The candidates for the first answer to every query, where the oracle can judge them, with their points."""
+    questions = {row["query_id"]: row["text"] for row in tables.rows("queries")}
+    rows = tables.rows(f"candidates/{guide}")
+    if not rows:
+        raise UserError(f"{tables.path(f'candidates/{guide}')} has no rows, so there is no curve to draw")
+    first = min(row["turn"] for row in rows)
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        scores = oracle.score(questions[row["query_id"]], row["text"]) if row["turn"] == first else None
+        if scores is not None:
+            found.setdefault(row["query_id"], []).append(row | {"total": scores.total})
+    return found
+
+
+def main(params: Params) -> None:
+    if params.oracle is None:
+        for name in ("score_candidates", "plots/best_of_n"):
+            stage.write_metrics(name)
+        return
+    candidates = first_turns(params.guide, Oracle.load(params.oracle))
+    most = max(map(len, candidates.values()), default=0)
+    full = {query: rows for query, rows in candidates.items() if len(rows) == most}
+    if most < 1 or any(row["reward"] is None for rows in full.values() for row in rows):
+        raise UserError(f"{tables.path(f'candidates/{params.guide}')}: candidates without a reward or known question")
+
+    def best(order_by: str, worth: str, n: int) -> dict[str, float]:
+        """What the best of n candidates is worth, for every query."""
+        return {
+            query: measures.expected_best([row[order_by] for row in rows], [row[worth] for row in rows], n)
+            for query, rows in full.items()
+        }
+
+    for rows in full.values():
+        for row in rows:
+            row["characters"] = len(row["text"])
+    curve = []
+    for n in range(1, most + 1):
+        oracle_mean = measures.mean(best("reward", "total", n), seed=params.seed).metrics()
+        point = oracle_mean | {"reward": round(fmean(best("reward", "reward", n).values()), 6)}
+        point |= {"longest": round(fmean(best("characters", "total", n).values()), 6)}
+        point |= {"oracle_pick": round(fmean(best("total", "total", n).values()), 6)}
+        curve.append(point | {"characters": round(fmean(best("reward", "characters", n).values()), 3)})
+    one, last = best("reward", "total", 1), best("reward", "total", most)
+    gain = measures.difference(last, one, seed=params.seed).metrics()
+    over_longest = measures.difference(last, best("characters", "total", most), seed=params.seed).metrics()
+
+    points = [{"candidates": n} | point for n, point in enumerate(curve, start=1)]
+    stage.write_metrics(
+        "score_candidates", queries=len(full), candidates=most, curve=points, gain=gain, minus_longest=over_longest
+    )
+    stage.write_metrics("plots/best_of_n", best_of_n=points)
+
+
+if __name__ == "__main__":
+    stage.run(main, "score_candidates", Params)

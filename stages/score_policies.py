@@ -1,0 +1,87 @@
+"""Ask the oracle how good every policy is, and from which step on PPO pleases the reward model alone."""
+
+from statistics import fmean
+
+from pydantic import BaseModel, Field
+
+from synthalign import measures, stage, tables
+from synthalign.errors import UserError
+from synthalign.tables import Row
+from world.oracle import Oracle
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    seed: int = Field(ge=0)
+    """Of the bootstrap."""
+
+    oracle: str | None = Field(min_length=1)
+    """The folder of the world whose oracle judges; null where there is none, and then nothing is measured."""
+
+    policies: list[str] = Field(min_length=1)
+    """Whose answers to the evaluation questions are scored."""
+
+
+def judged(rows: list[Row], oracle: Oracle) -> list[Row]:
+    """The answers to questions that the oracle knows, with their points and the kind of the question."""
+    questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
+    found = []
+    for row in rows:
+        question = questions.get(row["question_id"], "")
+        scores = oracle.score(question, row["text"])
+        if scores is not None:
+            points = {"helpful": scores.helpful, "harmless": scores.harmless, "honest": scores.honest}
+            found.append(row | points | {"total": scores.total, "kind": oracle.kind(question)})
+    return found
+
+
+def report(answers: list[Row], seed: int) -> dict[str, object]:
+    """The mean points of a policy with its interval, their parts, the points by kind of question, and its lengths."""
+    totals = measures.by_question([(row["question_id"], row["total"]) for row in answers])
+    kinds = sorted({row["kind"] for row in answers})
+    return {
+        **measures.mean(totals, seed=seed).metrics(),
+        **{name: round(fmean(row[name] for row in answers), 6) for name in ("helpful", "harmless", "honest")},
+        "by_kind": {k: round(fmean(row["total"] for row in answers if row["kind"] == k), 6) for k in kinds},
+        "characters": round(fmean(len(row["text"]) for row in answers), 3),
+        "tokens": round(fmean(row["tokens"] for row in answers), 3),
+        "cut_off": round(fmean(row["finish_reason"] == "length" for row in answers), 6),
+    }
+
+
+def curve_of(snapshots: list[Row], seed: int) -> list[dict[str, float | int]]:
+    """The mean reward, oracle points, KL and length of PPO's answers at every snapshot."""
+    points = []
+    for step in sorted({row["step"] for row in snapshots}):
+        rows = [row for row in snapshots if row["step"] == step]
+        totals = measures.by_question([(row["question_id"], row["total"]) for row in rows])
+        means = {name: round(fmean(row[name] for row in rows), 6) for name in ("reward", "kl", "tokens")}
+        points.append({"step": step} | measures.mean(totals, seed=seed).metrics() | means)
+    return points
+
+
+def main(params: Params) -> None:
+    if params.oracle is None:
+        for name in ("score_policies", "plots/ppo_curve"):
+            stage.write_metrics(name)
+        return
+    oracle = Oracle.load(params.oracle)
+    answers = {policy: judged(tables.rows(f"answers/{policy}"), oracle) for policy in params.policies}
+    snapshots = judged(tables.rows("ppo_curve"), oracle)
+    for name, rows in [*answers.items(), ("ppo_curve", snapshots)]:
+        if not rows:
+            raise UserError(f"{name}: no answer to an evaluation question that the oracle knows; sample it again")
+
+    policies = {policy: report(rows, params.seed) for policy, rows in answers.items()}
+    curve = curve_of(snapshots, params.seed)
+    over = measures.over_optimisation(
+        [int(point["step"]) for point in curve],
+        [point["reward"] for point in curve],
+        [point["value"] for point in curve],
+    )
+
+    stage.write_metrics("score_policies", policies=policies, ppo_curve=curve, over_optimisation=over)
+    stage.write_metrics("plots/ppo_curve", ppo_curve=curve)
+
+
+if __name__ == "__main__":
+    stage.run(main, "score_policies", Params)
