@@ -144,3 +144,11 @@ def test_no_eval_question_is_like_anything_that_training_sees():
     pairs = product(questions("eval_questions"), shown)
 
     assert [(a, b) for a, b in pairs if rouge_l(a, b) >= 0.5] == []
+
+
+def test_the_example_lines_of_the_documentation_are_lines_of_the_files():
+    page = (GENERAL.parents[1] / "docs" / "data.md").read_text(encoding="utf-8").splitlines()
+    shown = {line.removeprefix("    ") for line in page if line.startswith("    ")}
+
+    for file in [*GENERAL.glob("*.txt"), *GENERAL.glob("demonstrations/*.jsonl")]:
+        assert shown & set(file.read_text(encoding="utf-8").splitlines()), f"no line of {file.name} is shown"
