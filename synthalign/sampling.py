@@ -42,7 +42,7 @@ def uniforms(stream: Tensor, position: Tensor) -> Tensor:
     return _shift(z, 11).double() * 2.0**-53
 
 
-def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float, first_look: int = 64) -> Tensor:
+def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float) -> Tensor:
     """The tokens that the numbers fall on: inverse transform sampling from the nucleus, in the vocabulary's order.
 
     logits       (B, V)
@@ -50,31 +50,53 @@ def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float,
     temperature  0 takes the most probable token
     top_p        only the smallest set of most probable tokens that together have this probability is drawn from
                  (Holtzman et al. 2020); 1 is all of them
-    first_look   how many of the most probable tokens are looked at before a row's whole vocabulary is
     returns      (B,) int64
     """
     if temperature == 0:
         return logits.argmax(-1)
-    scaled = logits.float() / temperature
-    probabilities = scaled.softmax(-1)
+    probabilities = (logits.float() / temperature).softmax(-1)
     if top_p >= 1:
         return _invert(probabilities, uniform)
-    return _nucleus(probabilities, uniform, top_p, min(first_look, logits.shape[-1]))
-
-
-def _nucleus(probabilities: Tensor, uniform: Tensor, top_p: float, look: int) -> Tensor:
-    top, tokens = probabilities.topk(look, sorted=True)
-    mass = top.double().cumsum(-1)
-    kept = torch.where(mass - top < top_p, top, 0.0)
-    order = tokens.argsort(-1)
-    place = _invert(kept.gather(-1, order), uniform)[:, None]
-    chosen = tokens.gather(-1, order.gather(-1, place))[:, 0]
-    if look < probabilities.shape[-1]:
-        wide = (mass[:, -1] < top_p).nonzero()[:, 0]
-        if len(wide):
-            more = min(8 * look, probabilities.shape[-1])
-            chosen[wide] = _nucleus(probabilities[wide], uniform[wide], top_p, more)
+    likely = probabilities >= LIKELY
+    narrow = torch.where(likely, probabilities, 0.0).sum(-1) >= top_p + MARGIN
+    chosen = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    for rows, some in ((narrow, True), (~narrow, False)):
+        at = rows.nonzero()[:, 0]
+        if len(at):
+            weights, tokens = _pack(probabilities[at], likely[at]) if some else (probabilities[at], None)
+            place = _invert(_nucleus(weights, top_p), uniform[at])
+            chosen[at] = place if tokens is None else tokens.gather(-1, place[:, None])[:, 0]
     return chosen
+
+
+LIKELY = 2e-3
+"""Where tokens of at least this probability hold the nucleus, only they are sorted: a handful instead of a vocabulary."""
+
+MARGIN = 1e-4
+"""More than the rounding of a sum of probabilities."""
+
+
+def _pack(weights: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """The wanted entries of every row moved to its left, in their order, zeros after them; and where they stood.
+
+    weights, wanted  (B, V)
+    returns          two of (B, K), K the most that a row wants
+    """
+    count = wanted.sum(-1)
+    row, column = wanted.nonzero(as_tuple=True)
+    place = torch.arange(len(row), device=row.device) - (count.cumsum(-1) - count)[row]
+    packed = weights.new_zeros(len(weights), int(count.max()))
+    stood = torch.zeros(packed.shape, dtype=torch.int64, device=row.device)
+    packed[row, place] = weights[row, column]
+    stood[row, place] = column
+    return packed, stood
+
+
+def _nucleus(weights: Tensor, top_p: float) -> Tensor:
+    """The weights with zeros outside the smallest set of the greatest whose sum is at least `top_p`: (B, K) → (B, K)."""
+    ranked, order = weights.sort(dim=-1, descending=True, stable=True)
+    before = ranked.double().cumsum(-1) - ranked
+    return torch.zeros_like(weights).scatter_(-1, order, torch.where(before < top_p, ranked, 0.0))
 
 
 def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
