@@ -1,0 +1,632 @@
+"""Proximal policy optimisation of a language model against a reward model, data-parallel with accelerate.
+
+One step: the policy answers a batch of prompts; the reward model scores the answers; policy, reference and value model
+read them; then the policy and the value model are improved on them, minibatch after minibatch.
+
+Every process holds the whole batch of a step once it is sampled, so whitening and every denominator are global: neither
+the number of processes nor the number of rows that go through a model at once is part of the result (up to rounding).
+What is random depends on (seed, step) alone, so that a run that was killed goes on from its checkpoint to the same end.
+"""
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from accelerate.utils import DistributedType, gather_object
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from accelerate import Accelerator
+from synthalign import chat, ppo, reward
+from synthalign.errors import UserError
+from synthalign.generate import generate
+from synthalign.ids import content_id
+from synthalign.stage import progress
+
+Row = dict[str, Any]
+
+
+class Prompt(NamedTuple):
+    """A question as the policy reads it."""
+
+    query_id: str
+    question: str
+    token_ids: list[int]
+    """Of `chat.prompt`: what the answer's tokens follow."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """An answer, and what the models thought of it when it was sampled."""
+
+    prompt: Prompt
+    token_ids: list[int]
+    """The answer's T tokens, the end-of-sequence token included where it was reached."""
+    text: str
+    finish_reason: str
+    score: float
+    """Of the reward model."""
+    logprobs: Tensor
+    """(T,) of the policy that sampled it, by the forward pass that training uses."""
+    reference_logprobs: Tensor
+    """(T,) of the policy before all training."""
+    values: Tensor
+    """(T,) before each token is chosen."""
+    entropy: float
+    """Of the policy, mean over the T tokens, in nats."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it ends by itself and says something."""
+        return self.finish_reason == "eos" and bool(self.text.strip())
+
+
+class Batch(NamedTuple):
+    """Texts of a given and a chosen part, padded on the right: S tokens in all, T chosen, N chosen over all rows."""
+
+    input_ids: Tensor  # (B, S)
+    attention_mask: Tensor  # (B, S)
+    states: Tensor  # (B, S) True at the position before each chosen token
+    chosen: Tensor  # (N,) token ids, row after row
+    mask: Tensor  # (B, T) True at chosen tokens
+
+
+def collate(given: Sequence[list[int]], chosen: Sequence[list[int]], *, pad: int, device: torch.device) -> Batch:
+    """Texts `given[b] + chosen[b]` as one batch; neither part may be empty."""
+    assert all(given) and all(chosen), "a text has an empty part"
+    rows = [[*before, *after] for before, after in zip(given, chosen, strict=True)]
+    longest = max(map(len, rows))
+    starts = torch.tensor([[len(before)] for before in given])
+    lengths = torch.tensor([[len(after)] for after in chosen])
+    positions = torch.arange(longest)
+    return Batch(
+        input_ids=torch.tensor([row + [pad] * (longest - len(row)) for row in rows]).to(device),
+        attention_mask=(positions < starts + lengths).long().to(device),
+        states=((positions >= starts - 1) & (positions < starts + lengths - 1)).to(device),
+        chosen=torch.tensor([token for after in chosen for token in after]).to(device),
+        mask=(torch.arange(int(lengths.max())) < lengths).to(device),
+    )
+
+
+def by_answer(values: Tensor, mask: Tensor) -> Tensor:
+    """Values (N,) of the chosen tokens, row after row, as (B, T) with 0 at padding."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+
+
+def state_logits(model: nn.Module, batch: Batch) -> Tensor:
+    """(N, V): what the model makes of each position before a chosen token."""
+    return model(
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask, logits_to_keep=batch.states, use_cache=False
+    ).logits
+
+
+class ValueModel(nn.Module):
+    """A reward model that is read at every token: how the answer will score, judged by its beginning.
+
+    At first its value at the last token of a text is the reward model's score of the text.  It has its own parameters:
+    a value network that is still wrong cannot wreck the policy (Stiennon et al. 2020, App. G.1).
+    """
+
+    def __init__(self, reward_model: PreTrainedModel) -> None:
+        super().__init__()
+        self.reward_model = reward_model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids (B, S) -> values (B, S)."""
+        return reward.token_values(self.reward_model, input_ids, attention_mask)
+
+
+class Reading(NamedTuple):
+    """What policy and value model make of a batch, (B, T) each, 0 at padding."""
+
+    logprobs: Tensor
+    entropies: Tensor
+    values: Tensor
+    ptx_loss: Tensor
+    """Sum of the negative log-likelihood of the pre-training tokens; a scalar."""
+
+
+class PolicyAndValue(nn.Module):
+    """The two models that are trained, in one module, so that a step is one forward and one backward pass."""
+
+    def __init__(self, policy: PreTrainedModel, value: ValueModel, *, temperature: float) -> None:
+        super().__init__()
+        self.policy = policy
+        self.value = value
+        self.temperature = temperature
+
+    def forward(self, batch: Batch, ptx: Batch | None = None) -> Reading:
+        logits = state_logits(self.policy, batch)
+        values = self.value(batch.input_ids, batch.attention_mask)[batch.states]
+        ptx_loss = torch.zeros((), device=logits.device)
+        if ptx is not None:
+            ptx_loss = -ppo.token_logprobs(state_logits(self.policy, ptx), ptx.chosen).sum()
+        return Reading(
+            logprobs=by_answer(ppo.token_logprobs(logits, batch.chosen, temperature=self.temperature), batch.mask),
+            entropies=by_answer(ppo.token_entropies(logits.detach(), temperature=self.temperature), batch.mask),
+            values=by_answer(values, batch.mask),
+            ptx_loss=ptx_loss,
+        )
+
+
+def draw(count: int, start: int, size: int, *, seed: int, name: str) -> list[int]:
+    """Places `start` to `start + size` of an endless sequence of shuffled passes over range(count)."""
+    places: list[int] = []
+    for place in range(start, start + size):
+        turn, offset = divmod(place, count)
+        if not places or offset == 0:
+            generator = torch.Generator().manual_seed(int(content_id(name, seed, turn), 16) >> 1)
+            order = torch.randperm(count, generator=generator).tolist()
+        places.append(order[offset])
+    return places
+
+
+def make_prompts(
+    queries: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, *, longest: int
+) -> list[Prompt]:
+    """The (query_id, question) pairs whose prompt has at most `longest` tokens, in their order."""
+    prompts = []
+    for query_id, question in queries:
+        token_ids = tokenizer(chat.prompt([{"role": "user", "content": question}])).input_ids
+        if len(token_ids) <= longest:
+            prompts.append(Prompt(query_id, question, list(token_ids)))
+    return prompts
+
+
+def pieces(count: int, size: int) -> list[slice]:
+    """range(count) in slices of at most `size`."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def check_division(*, minibatch: int, ptx_batch: int, processes: int) -> None:
+    """UserError unless every process gets the same share of every update."""
+    for key, value in (("minibatch", minibatch), ("ptx_batch", ptx_batch)):
+        if value % processes:
+            raise UserError(
+                f"params.yaml: train_ppo.{key} = {value} does not divide among {processes} processes; "
+                "choose a multiple, or another num_processes in accelerate.yaml"
+            )
+
+
+@torch.no_grad()
+def sample_rollouts(
+    accelerator: Accelerator,
+    models: PolicyAndValue,
+    reference: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    row_ids: Sequence[str],
+    *,
+    seed: int,
+    max_new_tokens: int,
+    device_batch_size: int,
+) -> list[Rollout]:
+    """One answer of the policy to each prompt, scored and read; on every process, in the order of the prompts.
+
+    Each process answers a contiguous share of the prompts. UserError when the reward model gives no finite score.
+    """
+    share = pieces(len(prompts), math.ceil(len(prompts) / accelerator.num_processes))
+    mine = share[accelerator.process_index] if accelerator.process_index < len(share) else slice(0, 0)
+    prompts, row_ids = prompts[mine], row_ids[mine]
+    rollouts: list[Rollout] = []
+    if prompts:
+        answers = generate(
+            models.policy,
+            tokenizer,
+            prefix="",
+            suffixes=[chat.prompt([{"role": "user", "content": prompt.question}]) for prompt in prompts],
+            row_ids=row_ids,
+            samples=1,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            temperature=models.temperature,
+            top_p=1.0,
+            stops=chat.STOPS,
+            batch_size=device_batch_size,
+        )
+        dialogues = [
+            [{"role": "user", "content": prompt.question}, {"role": "assistant", "content": answer.text}]
+            for prompt, [answer] in zip(prompts, answers, strict=True)
+        ]
+        scores = reward.score(reward_model, tokenizer, dialogues, batch_size=device_batch_size)
+        for piece in pieces(len(prompts), device_batch_size):
+            batch = collate(
+                [prompt.token_ids for prompt in prompts[piece]],
+                [list(answer.token_ids) for [answer] in answers[piece]],
+                pad=tokenizer.pad_token_id,
+                device=accelerator.device,
+            )
+            reading = models(batch)
+            reference_logprobs = by_answer(
+                ppo.token_logprobs(state_logits(reference, batch), batch.chosen, temperature=models.temperature),
+                batch.mask,
+            )
+            for row, (prompt, [answer], score) in enumerate(
+                zip(prompts[piece], answers[piece], scores[piece], strict=True)
+            ):
+                length = len(answer.token_ids)
+                rollouts.append(
+                    Rollout(
+                        prompt=prompt,
+                        token_ids=list(answer.token_ids),
+                        text=answer.text,
+                        finish_reason=answer.finish_reason,
+                        score=score,
+                        logprobs=reading.logprobs[row, :length].cpu(),
+                        reference_logprobs=reference_logprobs[row, :length].cpu(),
+                        values=reading.values[row, :length].cpu(),
+                        entropy=float(reading.entropies[row, :length].mean()),
+                    )
+                )
+    rollouts = gather_object(rollouts)
+    for rollout in rollouts:
+        if not math.isfinite(rollout.score):
+            raise UserError(f"the reward model scores {rollout.text[:80]!r} with {rollout.score}")
+    return rollouts
+
+
+class Targets(NamedTuple):
+    """What the update of a step aims at, (B, T) each, for the rollouts in their order."""
+
+    mask: Tensor
+    logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+def targets(
+    rollouts: Sequence[Rollout],
+    *,
+    kl_coefficient: float,
+    missing_stop_penalty: float,
+    whiten_rewards: bool,
+    discount: float,
+    gae_lambda: float,
+) -> Targets:
+    """Advantages and returns of a whole step's rollouts; no gradient flows through them."""
+    padded = [
+        nn.utils.rnn.pad_sequence([getattr(rollout, name) for rollout in rollouts], batch_first=True)
+        for name in ("logprobs", "reference_logprobs", "values")
+    ]
+    logprobs, reference_logprobs, values = padded
+    lengths = torch.tensor([[len(rollout.token_ids)] for rollout in rollouts])
+    mask = torch.arange(logprobs.shape[1]) < lengths
+    scores = torch.tensor([rollout.score for rollout in rollouts])
+    complete = torch.tensor([rollout.is_complete for rollout in rollouts])
+    scores = ppo.penalised_scores(scores, complete, missing_stop_penalty=missing_stop_penalty)
+    rewards = ppo.token_rewards(logprobs, reference_logprobs, scores, mask, kl_coefficient=kl_coefficient)
+    if whiten_rewards:
+        rewards = ppo.whiten(rewards, mask, keep_mean=True)
+    advantages = ppo.generalized_advantages(rewards, values, mask, discount=discount, gae_lambda=gae_lambda)
+    return Targets(
+        mask=mask,
+        logprobs=logprobs,
+        values=values,
+        advantages=ppo.whiten(advantages, mask),
+        returns=advantages + values,
+    )
+
+
+def improve(
+    accelerator: Accelerator,
+    models: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rollouts: Sequence[Rollout],
+    aims: Targets,
+    ptx: Sequence[list[int]],
+    *,
+    pad: int,
+    clip: float,
+    value_clip: float,
+    ptx_coefficient: float,
+    max_gradient_norm: float,
+    device_batch_size: int,
+) -> dict[str, float]:
+    """Change both models by one minibatch, and return the sums over its tokens that the log is made of.
+
+        loss = mean_t policy loss + mean_t value loss + gamma * mean_t ptx loss
+
+    The models share no parameters and have gradients clipped apart, so the value loss needs no coefficient.
+    `rollouts`, `aims` and `ptx` (texts as token ids) are the whole minibatch; each process takes its contiguous share.
+    UserError when a gradient is not finite.
+    """
+
+    def share(count: int) -> slice:
+        size = count // accelerator.num_processes
+        return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
+
+    tokens = int(aims.mask.sum())
+    ptx_tokens = sum(len(text) - 1 for text in ptx)
+    mine = share(len(rollouts))
+    rollouts, aims, ptx = rollouts[mine], Targets(*(aim[mine] for aim in aims)), ptx[share(len(ptx))]
+    sums = torch.zeros(5, device=accelerator.device)
+    parts = pieces(len(rollouts), device_batch_size)
+    optimizer.zero_grad()
+    for index, part in enumerate(parts):
+        batch = collate(
+            [rollout.prompt.token_ids for rollout in rollouts[part]],
+            [rollout.token_ids for rollout in rollouts[part]],
+            pad=pad,
+            device=accelerator.device,
+        )
+        longest = batch.mask.shape[1]
+        _, old_logprobs, old_values, advantages, returns = (aim[part, :longest].to(accelerator.device) for aim in aims)
+        texts = ptx[index :: len(parts)]
+        ptx_batch = (
+            collate([text[:1] for text in texts], [text[1:] for text in texts], pad=pad, device=accelerator.device)
+            if texts
+            else None
+        )
+        with nullcontext() if index == len(parts) - 1 else accelerator.no_sync(models):
+            now: Reading = models(batch, ptx_batch)
+            policy = ppo.policy_loss(now.logprobs, old_logprobs, advantages, batch.mask, clip=clip).sum()
+            value = ppo.value_loss(now.values, old_values, returns, batch.mask, clip=value_clip).sum()
+            loss = (policy + value) / tokens + ptx_coefficient * now.ptx_loss / max(ptx_tokens, 1)
+            # Gradients are averaged over processes, and the denominators above are those of the whole minibatch.
+            accelerator.backward(loss * accelerator.num_processes)
+        with torch.no_grad():
+            sums += torch.stack(
+                [
+                    policy,
+                    value,
+                    ppo.clipped(now.logprobs, old_logprobs, batch.mask, clip=clip).sum(),
+                    ppo.squared_log_ratios(now.logprobs, old_logprobs, batch.mask).sum(),
+                    now.ptx_loss,
+                ]
+            )
+    both = accelerator.unwrap_model(models)
+    for name, part_model in (("policy", both.policy), ("value model", both.value)):
+        norm = float(accelerator.clip_grad_norm_(part_model.parameters(), max_gradient_norm))
+        if not math.isfinite(norm):
+            raise UserError(f"the gradient of the {name} has norm {norm}")
+    optimizer.step()
+    policy, value, clipped, squared, ptx_loss = accelerator.reduce(sums, "sum").tolist()
+    return {
+        "tokens": tokens,
+        "policy_loss": policy,
+        "value_loss": value,
+        "clip_fraction": clipped,
+        "approximate_kl": squared,
+        "ptx_tokens": ptx_tokens,
+        "ptx_loss": ptx_loss,
+    }
+
+
+@dataclass
+class State:
+    """All that a run has come to after a step, besides the weights and the optimizer."""
+
+    step: int
+    kl_coefficient: float
+    log: list[Row]
+    curve: list[Row]
+
+
+def save_checkpoint(folder: Path, models: PolicyAndValue, optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Write everything needed to go on after `state.step`; it appears whole, and then the older ones go."""
+    partial = folder / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_model(models, str(partial / "models.safetensors"))
+    torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+    (partial / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
+    older = sorted(folder.glob("step-*"))
+    partial.rename(folder / f"step-{state.step:08d}")
+    for checkpoint in older:
+        shutil.rmtree(checkpoint)
+
+
+def load_checkpoint(folder: Path, models: PolicyAndValue, optimizer: torch.optim.Optimizer) -> State | None:
+    """Put models and optimizer where the newest checkpoint left them; None when there is no checkpoint."""
+    checkpoints = sorted(folder.glob("step-*"))
+    if not checkpoints:
+        return None
+    load_model(models, str(checkpoints[-1] / "models.safetensors"))
+    optimizer.load_state_dict(torch.load(checkpoints[-1] / "optimizer.pt", weights_only=True))
+    return State(**json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8")))
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def rollout_kl(rollout: Rollout) -> float:
+    """`ppo.answer_kl` of one answer."""
+    return float((rollout.logprobs - rollout.reference_logprobs).sum())
+
+
+def average(rows: Sequence[Row]) -> Row:
+    """What the rows of a snapshot say on average."""
+    return {
+        "reward": mean([row["reward"] for row in rows]),
+        "kl": mean([row["kl"] for row in rows]),
+        "tokens": mean([row["tokens"] for row in rows]),
+        "missing_stop_share": mean([row["finish_reason"] != "eos" for row in rows]),
+    }
+
+
+def describe(rollouts: Sequence[Rollout]) -> Row:
+    """What the log says about the answers of a step."""
+    return {
+        "reward": mean([rollout.score for rollout in rollouts]),
+        "kl": mean([rollout_kl(rollout) for rollout in rollouts]),
+        "entropy": mean([rollout.entropy for rollout in rollouts]),
+        "tokens": mean([len(rollout.token_ids) for rollout in rollouts]),
+        "missing_stop_share": mean([not rollout.is_complete for rollout in rollouts]),
+    }
+
+
+def train(
+    accelerator: Accelerator,
+    policy: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    prompts: Sequence[Prompt],
+    questions: Sequence[Prompt],
+    ptx_texts: Sequence[list[int]],
+    folder: Path,
+    seed: int,
+    steps: int,
+    rollout_batch: int,
+    minibatch: int,
+    epochs: int,
+    learning_rate: float,
+    value_learning_rate: float,
+    schedule: Literal["constant", "linear"],
+    warmup_steps: int,
+    clip: float,
+    value_clip: float,
+    discount: float,
+    gae_lambda: float,
+    kl_coefficient: float,
+    kl_target: float | None,
+    kl_horizon: float,
+    missing_stop_penalty: float,
+    whiten_rewards: bool,
+    temperature: float,
+    max_new_tokens: int,
+    max_gradient_norm: float,
+    ptx_coefficient: float,
+    ptx_batch: int,
+    snapshot_every: int,
+    checkpoint_every: int,
+    device_batch_size: int,
+    report: Callable[[Row], None] | None = None,
+) -> State:
+    """Train `policy` in place for `steps` steps; the state it returns has the log and the snapshots.
+
+    prompts, questions  what to train on; what to answer, never to train on, at every snapshot
+    ptx_texts           texts as token ids, of which `ptx_batch` are read with every minibatch
+    folder              where checkpoints are kept, and gone on from if there are any
+    kl_target           nats per answer to steer the KL coefficient to; None keeps the coefficient
+    report              called with every row of the log
+    The other settings are described in stages/train_ppo.py.
+
+    UserError when batches do not divide, or when a score or a gradient is not finite.
+    """
+    assert rollout_batch % minibatch == 0, f"{rollout_batch} answers are not whole minibatches of {minibatch}"
+    check_division(minibatch=minibatch, ptx_batch=ptx_batch, processes=accelerator.num_processes)
+    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise UserError(
+            f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; train_ppo keeps "
+            "whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml"
+        )
+    reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
+    value = ValueModel(copy.deepcopy(reward_model))
+    reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
+    both = PolicyAndValue(policy, value, temperature=temperature).requires_grad_(True).eval()  # eval: no dropout
+    optimizer = torch.optim.AdamW(
+        [{"params": list(policy.parameters())}, {"params": list(value.parameters())}],
+        betas=(0.9, 0.95),  # InstructGPT, App. C
+        eps=1e-5,  # with the usual 1e-8 the first steps are too long (Huang et al. 2024)
+        weight_decay=0.0,
+    )
+    models, optimizer = accelerator.prepare(both, optimizer)
+    ptx = ptx_coefficient > 0
+
+    def sample(of: Sequence[Prompt], name: str) -> list[Rollout]:
+        return sample_rollouts(
+            accelerator,
+            both,
+            reference,
+            reward_model,
+            tokenizer,
+            of,
+            [f"{name}/{place}" for place in range(len(of))],
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            device_batch_size=device_batch_size,
+        )
+
+    def snapshot(step: int) -> list[Row]:
+        return [
+            {
+                "step": step,
+                "question_id": rollout.prompt.query_id,
+                "text": rollout.text,
+                "tokens": len(rollout.token_ids),
+                "finish_reason": rollout.finish_reason,
+                "reward": rollout.score,
+                "kl": rollout_kl(rollout),
+            }
+            for rollout in sample(questions, "question")  # the same random numbers at every snapshot
+        ]
+
+    state = load_checkpoint(folder, both, optimizer)
+    if state is None:
+        state = State(0, kl_coefficient, [], [])
+        state.curve += snapshot(0)
+
+    def improve_on(step: int) -> Row:
+        places = draw(len(prompts), (step - 1) * rollout_batch, rollout_batch, seed=seed, name="prompts")
+        rollouts = sample([prompts[place] for place in places], f"step {step}")
+        aims = targets(
+            rollouts,
+            kl_coefficient=state.kl_coefficient,
+            missing_stop_penalty=missing_stop_penalty,
+            whiten_rewards=whiten_rewards,
+            discount=discount,
+            gae_lambda=gae_lambda,
+        )
+        order = draw(rollout_batch, 0, epochs * rollout_batch, seed=seed, name=f"minibatches of step {step}")
+        minibatches = [order[piece] for piece in pieces(len(order), minibatch)]
+        ptx_start = (step - 1) * len(minibatches) * ptx_batch
+        ptx_places = draw(len(ptx_texts), ptx_start, len(minibatches) * ptx_batch, seed=seed, name="ptx") if ptx else []
+        sums: dict[str, float] = {}
+        for number, chosen in enumerate(minibatches):
+            done = improve(
+                accelerator,
+                models,
+                optimizer,
+                [rollouts[place] for place in chosen],
+                Targets(*(aim[chosen] for aim in aims)),
+                [ptx_texts[place] for place in ptx_places[number * ptx_batch : (number + 1) * ptx_batch]],
+                pad=tokenizer.pad_token_id,
+                clip=clip,
+                value_clip=value_clip,
+                ptx_coefficient=ptx_coefficient,
+                max_gradient_norm=max_gradient_norm,
+                device_batch_size=device_batch_size,
+            )
+            sums = {name: sums.get(name, 0.0) + amount for name, amount in done.items()}
+        row = {"step": step, **describe(rollouts), "kl_coefficient": state.kl_coefficient}
+        for name in ("policy_loss", "value_loss", "clip_fraction", "approximate_kl"):
+            row[name] = sums[name] / sums["tokens"]
+        return row | ({"ptx_loss": sums["ptx_loss"] / sums["ptx_tokens"]} if ptx else {})
+
+    remaining = range(state.step + 1, steps + 1)
+    for step in progress(remaining, total=len(remaining), desc="train_ppo", unit="step"):
+        factor = ppo.learning_rate_factor(step, steps=steps, warmup_steps=warmup_steps, schedule=schedule)
+        for group, rate in zip(optimizer.param_groups, (learning_rate, value_learning_rate), strict=True):
+            group["lr"] = rate * factor
+        try:
+            row = improve_on(step)
+            state.step = step
+            state.log.append(row)
+            if step == steps or (snapshot_every and step % snapshot_every == 0):
+                state.curve += snapshot(step)
+        except UserError as error:
+            raise UserError(
+                f"step {step} of {steps}: {error}; lower learning_rate ({learning_rate}) or value_learning_rate "
+                f"({value_learning_rate}) of train_ppo, or raise its kl_coefficient ({kl_coefficient})"
+            ) from error
+        if kl_target is not None:
+            state.kl_coefficient = ppo.next_kl_coefficient(
+                state.kl_coefficient, row["kl"], target=kl_target, horizon=kl_horizon, answers=rollout_batch
+            )
+        if accelerator.is_main_process and step % checkpoint_every == 0 and step < steps:
+            save_checkpoint(folder, both, optimizer, state)
+        if report is not None:
+            report(row)
+    return state
