@@ -77,6 +77,7 @@ def complete_tokenizer(folder: Path, pad_token: str | None) -> None:
 def main(params: Params, size: str) -> None:
     model: Model = getattr(params, size)
     source = fetch(model)
+    models.check_folder(source)
 
     folder = Path("models/base") / size
     shutil.rmtree(folder, ignore_errors=True)
@@ -86,7 +87,6 @@ def main(params: Params, size: str) -> None:
     (folder / "chat_template.jinja").unlink(missing_ok=True)
 
     complete_tokenizer(folder, model.pad_token)
-    models.check_folder(folder)
     models.load_tokenizer(folder)
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB from {model.source}")
 

@@ -1,0 +1,124 @@
+"""Settings are strict, errors are one line each, and an interrupted or full-disk stage says what to do next."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, Field
+
+from synthalign import stage
+from synthalign.errors import UserError
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    steps: int = Field(gt=0)
+    rate: float = Field(gt=0)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train"])
+
+
+def write(text: str) -> None:
+    Path("params.yaml").write_text(text)
+
+
+def test_a_right_section_becomes_its_params() -> None:
+    write("train: {steps: 3, rate: 0.1}")
+
+    assert stage.params("train", Params) == Params(steps=3, rate=0.1)
+
+
+def test_every_wrong_key_is_named_at_once_with_its_value() -> None:
+    write("train: {steps: -1, rates: 0.1}")
+
+    with pytest.raises(UserError) as error:
+        stage.params("train", Params)
+
+    assert str(error.value).splitlines() == [
+        "params.yaml: train.steps = -1: Input should be greater than 0",
+        "params.yaml: train.rate: Field required",
+        "params.yaml: train.rates = 0.1: Extra inputs are not permitted",
+    ]
+
+
+def test_a_number_in_quotes_is_not_a_number() -> None:
+    write("train: {steps: '3', rate: 0.1}")
+
+    with pytest.raises(UserError, match="train.steps = '3': Input should be a valid integer"):
+        stage.params("train", Params)
+
+
+def test_a_missing_section_is_named() -> None:
+    write("other: {}")
+
+    with pytest.raises(UserError, match="the section 'train' is missing"):
+        stage.params("train", Params)
+
+
+def exit_code(main: object) -> int | str | None:
+    write("train: {steps: 3, rate: 0.1}")
+    with pytest.raises(SystemExit) as stopped:
+        stage.run(main, "train", Params)  # type: ignore[arg-type]
+    return stopped.value.code
+
+
+def test_a_user_error_is_one_line_and_not_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(params: Params) -> None:
+        raise UserError("queries.txt, line 3: the query is empty; remove the line")
+
+    assert exit_code(main) == 1
+    assert capsys.readouterr().err == "train: queries.txt, line 3: the query is empty; remove the line\n"
+
+
+def test_a_full_disk_says_to_free_space_and_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(params: Params) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "data/x.parquet")
+
+    assert exit_code(main) == 1
+    assert "the disk is full (data/x.parquet); free some space and run it again" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_that_the_next_run_goes_on_from_here(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(params: Params) -> None:
+        raise KeyboardInterrupt
+
+    assert exit_code(main) == 130
+    assert "interrupted; run it again to go on from here" in capsys.readouterr().err
+
+
+def test_a_family_without_a_member_shows_its_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(params: Params, item: str) -> None:
+        raise AssertionError("must not run")
+
+    assert exit_code(main) == 2
+    assert "usage: python -m stages.train <member>" in capsys.readouterr().err
+
+
+def test_metrics_are_the_same_bytes_whatever_the_order_of_their_keys() -> None:
+    stage.write_metrics("one", b=1, a=2)
+    stage.write_metrics("other", a=2, b=1)
+
+    assert Path("metrics/one.json").read_bytes() == Path("metrics/other.json").read_bytes()
+    assert json.loads(Path("metrics/one.json").read_text()) == {"a": 2, "b": 1}
+
+
+def test_a_metric_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        stage.write_metrics("one", loss=float("nan"))
+
+
+def test_scratch_belongs_to_the_content_of_its_inputs() -> None:
+    file = Path("queries.txt")
+    file.write_text("one")
+    first = stage.work_dir("train", Params(steps=3, rate=0.1), file)
+    file.write_text("two")
+
+    assert stage.work_dir("train", Params(steps=3, rate=0.1), file) != first
+    assert stage.work_dir("train", Params(steps=4, rate=0.1), file) != first
+    file.write_text("one")
+    assert stage.work_dir("train", Params(steps=3, rate=0.1), file) == first
