@@ -312,7 +312,7 @@ class Memory:
     """By layer, two of (1, key heads, P, D)."""
 
     store: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    """By layer, two of (slots, key heads, S, D); a slot's tokens stand at 0, 1, ... and what follows them is not read."""
+    """By layer, two of (slots, key heads, S, D); a slot's tokens stand at 0, 1, ..., and what follows is not read."""
 
     length: int = 0
     """P, the tokens of the prefix."""

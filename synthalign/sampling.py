@@ -70,7 +70,7 @@ def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float)
 
 
 LIKELY = 2e-3
-"""Where tokens of at least this probability hold the nucleus, only they are sorted: a handful instead of a vocabulary."""
+"""Where tokens of at least this probability hold the nucleus, only they are sorted, a handful of the vocabulary."""
 
 MARGIN = 1e-4
 """More than the rounding of a sum of probabilities."""
@@ -93,7 +93,7 @@ def _pack(weights: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _nucleus(weights: Tensor, top_p: float) -> Tensor:
-    """The weights with zeros outside the smallest set of the greatest whose sum is at least `top_p`: (B, K) → (B, K)."""
+    """The weights, zero outside the smallest set of the greatest that sum to `top_p` or more: (B, K) → (B, K)."""
     ranked, order = weights.sort(dim=-1, descending=True, stable=True)
     before = ranked.double().cumsum(-1) - ranked
     return torch.zeros_like(weights).scatter_(-1, order, torch.where(before < top_p, ranked, 0.0))

@@ -1,0 +1,113 @@
+"""Let one policy answer the evaluation questions."""
+
+from collections import Counter
+from pathlib import Path
+from statistics import fmean
+
+import pyarrow as pa
+from pydantic import BaseModel, Field
+
+from synthalign import chat, demonstrations, generate, models, parallel, sampling, stage, tables
+from synthalign.errors import UserError
+
+ANSWERS = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("policy", pa.string()),
+        ("sample_index", pa.int64()),
+        ("text", pa.string()),
+        ("tokens", pa.int64()),
+        ("finish_reason", pa.string()),
+    ]
+)
+
+
+class Policy(BaseModel, frozen=True, extra="forbid", strict=True):
+    model: str = Field(min_length=1)
+    """Folder of the model."""
+
+    demonstrations: str | None = Field(min_length=1)
+    """File of the dialogues that it is shown; null for a policy that needs none."""
+
+    shots: int = Field(ge=0)
+    """How many of them, always the first ones."""
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    policies: dict[str, Policy]
+    """The members of the family by name."""
+
+    samples: int = Field(gt=0)
+    """Answers to every question."""
+
+    max_new_tokens: int = Field(gt=0)
+    """Longest answer."""
+
+    temperature: float = Field(ge=0)
+    """Of the sampling; 0 is greedy."""
+
+    top_p: float = Field(gt=0, le=1)
+    """Only the most probable tokens that hold this probability together are drawn from."""
+
+    seed: int = Field(ge=0)
+    """Draws the tokens."""
+
+
+def main(params: Params, policy: str) -> None:
+    if policy not in params.policies:
+        raise UserError(f"sample_answers has no policy {policy!r}; it has {', '.join(params.policies)}")
+    chosen = params.policies[policy]
+    questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
+    prefix = demonstrations.prefix(chosen.demonstrations, chosen.shots)
+    model, tokenizer = models.load_causal(chosen.model), models.load_tokenizer(chosen.model)
+
+    settings = params.model_dump(exclude={"policies"})
+    work = stage.work_dir(
+        "sample_answers",
+        policy,
+        chosen,
+        str(settings),
+        prefix,
+        Path(chosen.model),
+        tables.path("queries"),
+        *map(Path, (__file__, generate.__file__, sampling.__file__, chat.__file__)),
+    )
+    made = parallel.generated(
+        model,
+        tokenizer,
+        folder=work,
+        name=f"sample_answers@{policy}",
+        prefix=prefix,
+        suffixes=[chat.prompt([{"role": "user", "content": text}]) for text in questions.values()],
+        row_ids=[f"{policy}:{question}" for question in questions],
+        stops=chat.STOPS,
+        **settings,
+    )
+    rows = [
+        {
+            "question_id": question,
+            "policy": policy,
+            "sample_index": index,
+            "text": chat.clean(one.text),
+            "tokens": len(one.token_ids),
+            "finish_reason": one.finish_reason,
+        }
+        for question in questions
+        for index, one in enumerate(made[f"{policy}:{question}"])
+    ]
+
+    if stage.is_main_process():
+        tables.write(rows, f"answers/{policy}", key=("question_id", "sample_index"), schema=ANSWERS)
+        stage.write_metrics(
+            f"sample_answers/{policy}",
+            answers=len(rows),
+            questions=len(questions),
+            characters=round(fmean(len(row["text"]) for row in rows), 3),
+            tokens=round(fmean(row["tokens"] for row in rows), 3),
+            finish_reasons=dict(Counter(row["finish_reason"] for row in rows)),
+        )
+    parallel.finish(work)
+
+
+if __name__ == "__main__":
+    stage.run(main, "sample_answers", Params)

@@ -1,0 +1,98 @@
+"""Rows over the processes of `accelerate launch`: split by id, journaled where they are made, gathered at the end.
+
+Which process makes a row depends on its id and the number of processes alone; what the row says, on neither.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate.utils import gather_object
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from accelerate import PartialState
+from synthalign.generate import Generation, generate
+from synthalign.journal import Journal, read
+
+T = TypeVar("T")
+
+
+def mine(row_ids: Iterable[str]) -> list[int]:
+    """The places of the rows that this process makes; every row has exactly one process."""
+    state = PartialState()
+    return [place for place, row in enumerate(row_ids) if owner(row, state.num_processes) == state.process_index]
+
+
+def owner(row_id: str, processes: int) -> int:
+    """The process that makes a row."""
+    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest(), "big") % processes
+
+
+def gathered(records: dict[str, T]) -> dict[str, T]:
+    """The records of all processes by id, in every process, in the order of the ids."""
+    return dict(sorted(gather_object(list(records.items()))))
+
+
+def generated(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    folder: Path,
+    name: str,
+    prefix: str,
+    suffixes: Sequence[str],
+    row_ids: Sequence[str],
+    **settings: Any,
+) -> dict[str, list[Generation]]:
+    """`generate` over all processes: the continuations of every row by its id.
+
+    folder, name  where finished rows are kept: a later call with the same ones goes on from there.  The
+                  caller sees to it that the folder is that of the same inputs and settings (`stage.work_dir`).
+    settings      go to `generate` as they are
+    """
+    known = {row: record for file in folder.glob(f"{name}.*.jsonl") for row, record in read(file)[0].items()}
+    places = mine(row_ids)
+    todo = [place for place in places if row_ids[place] not in known]
+    state = PartialState()
+    journal = Journal(folder / f"{name}.{state.process_index}.jsonl")
+    with tqdm(
+        total=len(places), initial=len(places) - len(todo), desc=name, unit="row", dynamic_ncols=True, mininterval=1.0,
+        disable=not state.is_main_process,
+    ) as bar:  # fmt: skip
+        if todo:
+            generate(
+                model.to(state.device),
+                tokenizer,
+                prefix=prefix,
+                suffixes=[suffixes[place] for place in todo],
+                row_ids=[row_ids[place] for place in todo],
+                progress=lambda rows: _advance(bar, rows),
+                on_finished=lambda at, made: journal.append(row_ids[todo[at]], [asdict(one) for one in made]),
+                **settings,
+            )
+    journal.close()
+    known |= journal.done
+    every = gathered({row_ids[place]: known[row_ids[place]] for place in places})
+    return {row: [Generation(**one) for one in record] for row, record in every.items()}
+
+
+def finish(folder: Path) -> None:
+    """Remove a stage's journals once its tables are written."""
+    state = PartialState()
+    state.wait_for_everyone()
+    if state.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _advance(bar: "tqdm[Any]", rows: int) -> None:
+    bar.update(rows)
+
+
+def device() -> torch.device:
+    """The device of this process."""
+    return torch.device(PartialState().device)
