@@ -62,14 +62,15 @@ class Agreement:
     """How a kept part of the labels fares.
 
     agreement  share right among those where the oracle has a preference
-    gain       its agreement minus that of the previous part in the list (None for the first)
+    over_first, over_previous  its agreement minus that of the first part and of the one before it
     coverage   pairs kept of all, ties included
     ties       share of the kept pairs on which the oracle has no preference
     longer     share of the kept pairs with a preference in which the chosen response is the longer
     """
 
     agreement: Interval
-    gain: Interval | None
+    over_first: Interval
+    over_previous: Interval
     coverage: float
     ties: float
     longer: float
@@ -79,7 +80,8 @@ class Agreement:
         """For a metrics file."""
         return {
             "agreement": self.agreement.metrics(),
-            "gain": self.gain and self.gain.metrics(),
+            "over_first": self.over_first.metrics(),
+            "over_previous": self.over_previous.metrics(),
             "coverage": round(self.coverage, 6),
             "ties": round(self.ties, 6),
             "chosen_longer": round(self.longer, 6),
@@ -90,35 +92,40 @@ class Agreement:
 def label_agreement(labels: Sequence[Label], kept: Mapping[str, frozenset[str]], *, seed: int) -> dict[str, Agreement]:
     """The agreement of every part of `labels`, a part being the comparison ids that a filter kept.
 
-    Parts are compared with the one before them in `kept`.  UserError when a part has no pair with a preference.
+    Parts are compared with the first and with the one before them in `kept`. UserError when a part has no pair with a
+    preference.
     """
     decided = [label for label in labels if label.gap != 0]
     right = np.array([label.gap > 0 for label in decided], dtype=float)
+    longer = np.array([label.longer > 0 for label in decided], dtype=float)
     questions = [label.question for label in decided]
+    inside = {name: np.array([label.comparison_id in ids for label in decided]) for name, ids in kept.items()}
+    first = previous = next(iter(kept))
     result: dict[str, Agreement] = {}
-    before: NDArray[np.float64] | None = None
     for name, ids in kept.items():
-        inside = np.array([label.comparison_id in ids for label in decided], dtype=float)
-        if not inside.any():
-            raise UserError(
-                f"the oracle has no preference on any of the {len(ids)} pairs of {name!r}; look at its table"
-            )
-        pairs = sum(label.comparison_id in ids for label in labels)
-        longer = np.array([label.longer > 0 for label in decided], dtype=float)
+        if not inside[name].any():
+            raise UserError(f"the oracle has no preference on any of the {len(ids)} pairs of {name!r}; see its table")
+        part, pairs = inside[name], sum(label.comparison_id in ids for label in labels)
         result[name] = Agreement(
-            agreement=statistics.ratio_interval(right * inside, inside, questions, seed=seed),
-            gain=None
-            if before is None
-            else statistics.ratio_difference_interval(
-                (right * inside, inside), (right * before, before), questions, seed=seed
+            agreement=statistics.mean_interval(
+                right[part], [question for question, is_in in zip(questions, part, strict=True) if is_in], seed=seed
             ),
+            over_first=_gain(right, part, inside[first], questions, seed),
+            over_previous=_gain(right, part, inside[previous], questions, seed),
             coverage=pairs / len(labels),
-            ties=1 - float(inside.sum()) / pairs,
-            longer=float((longer * inside).sum() / inside.sum()),
+            ties=1 - int(part.sum()) / pairs,
+            longer=float(longer[part].mean()),
             pairs=pairs,
         )
-        before = inside
+        previous = name
     return result
+
+
+def _gain(
+    right: NDArray[np.float64], one: NDArray[np.bool_], other: NDArray[np.bool_], questions: Sequence[str], seed: int
+) -> Interval:
+    """The share right in one part minus that in another, which share most of their rows."""
+    return statistics.ratio_difference_interval((right * one, one), (right * other, other), questions, seed=seed)
 
 
 # -- reward models ----------------------------------------------------------------------------------------------------
@@ -175,10 +182,10 @@ def accuracy_report(
         "accuracy": statistics.mean_interval(right, questions, seed=seed).metrics()
     }
     for name, sign in (("better_is_longer", 1), ("better_is_shorter", -1)):
-        part = np.array([np.sign(pair.longer) == sign for pair in pairs], dtype=float)
+        part = [place for place, pair in enumerate(pairs) if np.sign(pair.longer) == sign]
         report[name] = None
-        if part.any():
-            report[name] = statistics.ratio_interval(right * part, part, questions, seed=seed).metrics()
+        if part:
+            report[name] = statistics.mean_interval(right[part], [questions[p] for p in part], seed=seed).metrics()
     for name, other in against.items():
         report[f"minus_{name}"] = statistics.difference_interval(right, other, questions, seed=seed).metrics()
     return report

@@ -47,7 +47,8 @@ def test_agreement_leaves_ties_out_and_coverage_counts_them():
     raw, filtered = parts["raw"], parts["filtered"]
     assert raw.agreement.value == 2 / 4  # 1 and 4 of 1, 2, 4, 5
     assert (raw.coverage, raw.ties, raw.longer, raw.pairs) == (1.0, pytest.approx(1 / 5), 2 / 4, 5)
-    assert raw.gain is None
+    assert raw.agreement.n == 3
+    assert raw.over_first.value == 0
     assert filtered.agreement.value == 2 / 2  # 1 and 4
     assert (filtered.coverage, filtered.ties, filtered.longer, filtered.pairs) == (
         3 / 5,
@@ -55,7 +56,8 @@ def test_agreement_leaves_ties_out_and_coverage_counts_them():
         1 / 2,
         3,
     )
-    assert filtered.gain.value == 1 - 2 / 4
+    assert filtered.agreement.n == 2  # q3 has no pair left
+    assert filtered.over_first.value == filtered.over_previous.value == 1 - 2 / 4
 
 
 def test_a_part_without_a_preference_cannot_be_measured():

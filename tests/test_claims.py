@@ -1,0 +1,172 @@
+import copy
+import json
+import math
+
+import pytest
+
+from synthalign import claims
+from synthalign.errors import UserError
+
+IDS = [
+    "rule_of_thumb_order",
+    "size_effect",
+    "shots_effect",
+    "demonstration_effect",
+    "label_accuracy_raw",
+    "label_accuracy_hf",
+    "label_accuracy_hf_asis",
+    "reward_accuracy_vs_gold",
+    "reward_vs_longer",
+    "filter_ablation",
+    "rmsp_vs_selfplay",
+    "best_of_n_oracle",
+    "sft_vs_base",
+    "ppo_vs_sft",
+    "dpo_vs_sft",
+    "small_vs_large",
+]
+
+
+def figure(value, half=0.05, n=400):
+    return {"value": value, "low": value - half, "high": value + half, "n": n}
+
+
+METRICS = {
+    "score_comparisons": {
+        "differences": {
+            "a_b": figure(0.6), "b_c": figure(0.3), "c_d": figure(0.3), "d_e": figure(0.1), "a_e": figure(1.3),
+            "size": figure(0.3), "shots": figure(0.1), "demonstrations": figure(0.7),
+        },
+        "labels": {
+            "no_filter": {"agreement": figure(0.68)},
+            "heuristic": {"agreement": figure(0.75), "over_first": figure(0.07)},
+            "almost": {"agreement": figure(0.85), "over_previous": figure(0.1)},
+        },
+    },
+    "score_rewards": {
+        "rewards": {
+            "almost": {
+                "ratio_to_upper_bound": figure(0.93), "minus_longer": figure(0.2), "minus_no_filter": figure(0.07)
+            }
+        }
+    },
+    "score_candidates": {
+        "gain": figure(0.7),
+        "curve": [{"value": 1.0, "reward": 0.0}, {"value": 1.5, "reward": 0.5}, {"value": 1.7, "reward": 0.8}],
+    },
+    "judge_answers": {
+        pair: {"oracle": {"win_rate": figure(0.6)}}
+        for pair in ("sft_rmsp_vs_sft_selfplay", "sft_rmsp_vs_base", "ppo_vs_sft_rmsp", "dpo_vs_sft_rmsp",
+                     "ppo_vs_large_hhh")
+    },
+}  # fmt: skip
+
+
+def changed(path, value):
+    metrics = copy.deepcopy(METRICS)
+    at = metrics
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    return metrics
+
+
+def holds(*metrics):
+    return {claim["id"]: claim["holds"] for claim in claims.claims(metrics)}
+
+
+def test_there_is_one_claim_for_every_row_and_all_hold_where_all_figures_are_clear():
+    found = claims.claims([METRICS])
+
+    assert [claim["id"] for claim in found] == IDS
+    assert {claim["id"] for claim in found if not claim["holds"]} == set()
+    assert all(
+        list(claim) == ["id", "claim", "source", "value", "low", "high", "n", "seeds", "holds"] for claim in found
+    )
+
+
+# For each claim, the figure just beyond the rule
+DIFFERENCES, LABELS = ("score_comparisons", "differences"), ("score_comparisons", "labels")
+REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
+BREAKS = [
+    ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(-0.01)),
+    ("rule_of_thumb_order", (*DIFFERENCES, "a_e"), figure(0.04)),
+    ("size_effect", (*DIFFERENCES, "size"), figure(0.05)),
+    ("shots_effect", (*DIFFERENCES, "shots"), figure(0.04)),
+    ("demonstration_effect", (*DIFFERENCES, "demonstrations"), figure(0.29)),
+    ("label_accuracy_raw", (*LABELS, "no_filter", "agreement"), figure(0.55)),
+    ("label_accuracy_hf", (*LABELS, "heuristic", "over_first"), figure(0.04)),
+    ("label_accuracy_hf_asis", (*LABELS, "almost", "over_previous"), figure(0.05)),
+    ("reward_accuracy_vs_gold", (*REWARD, "ratio_to_upper_bound"), figure(0.899)),
+    ("reward_vs_longer", (*REWARD, "minus_longer"), figure(0.04)),
+    ("filter_ablation", (*REWARD, "minus_no_filter"), figure(-0.1)),
+    ("rmsp_vs_selfplay", (JUDGED, "sft_rmsp_vs_sft_selfplay", "oracle", "win_rate"), figure(0.55)),
+    ("best_of_n_oracle", ("score_candidates", "gain"), figure(0.05)),
+    ("best_of_n_oracle", ("score_candidates", "curve", 2, "value"), 1.5),
+    ("best_of_n_oracle", ("score_candidates", "curve", 1, "reward"), 0.9),
+    ("sft_vs_base", (JUDGED, "sft_rmsp_vs_base", "oracle", "win_rate"), figure(0.54)),
+    ("ppo_vs_sft", (JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
+    ("dpo_vs_sft", (JUDGED, "dpo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
+    ("small_vs_large", (JUDGED, "ppo_vs_large_hhh", "oracle", "win_rate"), figure(0.54)),
+]
+
+
+def test_every_claim_has_a_figure_that_breaks_it():
+    assert {name for name, _, _ in BREAKS} == set(IDS)
+
+
+@pytest.mark.parametrize("name, path, value", BREAKS)
+def test_a_claim_falls_with_its_figure_and_no_other_does(name, path, value):
+    assert {other for other, held in holds(changed(path, value)).items() if not held} == {name}
+
+
+def test_the_order_is_as_good_as_its_smallest_step():
+    [order] = [claim for claim in claims.claims([METRICS]) if claim["id"] == "rule_of_thumb_order"]
+
+    assert (order["value"], order["low"], order["high"]) == pytest.approx((0.1, 0.05, 0.15))
+
+
+def test_what_was_not_measured_has_no_value_and_does_not_hold():
+    found = claims.claims([{}])
+
+    assert [claim["id"] for claim in found] == IDS
+    assert all((claim["value"], claim["n"], claim["holds"]) == (None, 0, False) for claim in found)
+
+
+def test_a_figure_that_one_seed_lacks_is_not_measured():
+    assert not holds(METRICS, changed((*DIFFERENCES, "size"), None))["size_effect"]
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    win_rate = (JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate")
+    seeds = [changed(win_rate, figure(value)) for value in (0.55, 0.6, 0.65)]
+
+    [ppo] = [claim for claim in claims.claims(seeds) if claim["id"] == "ppo_vs_sft"]
+
+    half = math.sqrt(0.05**2 + 4.303**2 * 0.05**2 / 3)
+    assert (ppo["value"], ppo["low"], ppo["high"]) == pytest.approx((0.6, 0.6 - half, 0.6 + half), abs=1e-6)
+    assert (ppo["seeds"], ppo["holds"]) == (3, False)  # 0.6 - 0.134 is not above 1/2
+
+
+def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, values in METRICS.items():
+        file = tmp_path / "metrics" / f"{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(values))
+    (tmp_path / "metrics/plots").mkdir()
+    (tmp_path / "metrics/plots/curve.json").write_text("[]")
+
+    claims.main(["metrics", "metrics"])
+
+    written = json.loads((tmp_path / "metrics/claims.json").read_text())
+    assert written == claims.claims([METRICS, METRICS])
+    assert claims.read(tmp_path / "metrics") == METRICS  # the claims themselves are no metrics of a run
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such metrics folder"):
+        claims.main([str(tmp_path / "nowhere")])
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match="broken.json: not JSON"):
+        claims.read(tmp_path)

@@ -1,0 +1,117 @@
+import json
+
+import pytest
+
+from synthalign import results
+from synthalign.errors import UserError
+
+METRICS = {
+    "judge_answers": {
+        "ppo_vs_sft_rmsp": {
+            "oracle": {
+                "win_rate": {"value": 0.6, "low": 0.55, "high": 0.65, "n": 400},
+                "tie": 0.2,
+                "characters_a": 93.6,
+                "characters_b": 90.2,
+            },
+            "reward": {"unjudged": 800},
+        }
+    },
+    "score_policies": {
+        "policies": {"ppo": {"value": 2.5, "low": 2.4, "high": 2.6, "n": 400, "characters": 93.6, "cut_off": 0.01}}
+    },
+    "score_benchmarks/ppo": {
+        "heldout_text": {"loss_per_token": {"value": 1.25, "low": 1.2, "high": 1.3, "n": 50}},
+        "hhh": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 221}},
+    },
+}
+CLAIM = {
+    "id": "ppo_vs_sft",
+    "claim": "PPO beats SFT",
+    "source": "Figure 3; metrics/judge_answers.json",
+    "value": 0.61,
+    "low": 0.56,
+    "high": 0.66,
+    "n": 400,
+    "seeds": 3,
+    "holds": True,
+}
+
+
+def in_folder(
+    folder, monkeypatch, readme="# x\n\n<!-- results -->\nstale words\n<!-- /results -->\n\nend\n", recorded=(CLAIM,)
+):
+    monkeypatch.chdir(folder)
+    for name, values in METRICS.items():
+        file = folder / "metrics" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    if recorded:
+        (folder / "metrics/claims.json").write_text(json.dumps(list(recorded)))
+    (folder / "README.md").write_text(readme)
+
+
+def test_the_terminal_says_who_wins_and_where_things_are(tmp_path, monkeypatch, capsys):
+    in_folder(tmp_path, monkeypatch)
+
+    results.main([])
+
+    said = capsys.readouterr().out
+    assert "ppo against sft_rmsp  oracle  0.600  0.550 to 0.650  0.200  94 / 90     400" in said
+    assert "ppo     2.500   2.400 to 2.600  94          0.010    1.250" in said
+    assert "data/, models in models/, all figures in metrics/" in said
+
+
+def test_this_runs_figure_is_held_against_the_recorded_interval():
+    now = [CLAIM | {"value": 0.56}, CLAIM | {"id": "sft_vs_base", "value": 0.5}, CLAIM | {"id": "x", "value": None}]
+    recorded = [CLAIM, CLAIM | {"id": "sft_vs_base"}]
+
+    assert results.against_recorded(now, recorded)[1:] == [
+        ("ppo_vs_sft", "0.560", "0.560 to 0.660", "yes"),
+        ("sft_vs_base", "0.500", "0.560 to 0.660", "NO"),
+        ("x", "not measured", "", ""),
+    ]
+
+
+def test_the_readme_is_written_between_its_markers_and_then_checks(tmp_path, monkeypatch):
+    in_folder(tmp_path, monkeypatch)
+
+    with pytest.raises(UserError, match="says other numbers"):
+        results.main(["--check"])
+    results.main(["--readme"])
+    results.main(["--check"])
+
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("# x\n\n<!-- results -->") and text.endswith("<!-- /results -->\n\nend\n")
+    assert "stale words" not in text
+    assert "| PPO beats SFT | 0.610 | 0.560 to 0.660 | 400 | 3 | yes | Figure 3 |" in text
+    assert "| ppo | hhh accuracy | 0.700 | 0.600 to 0.800 | 221 |" in text
+
+
+def test_a_changed_metric_makes_the_readme_stale(tmp_path, monkeypatch):
+    in_folder(tmp_path, monkeypatch)
+    results.main(["--readme"])
+
+    (tmp_path / "metrics/claims.json").write_text(json.dumps([CLAIM | {"value": 0.62}]))
+
+    with pytest.raises(UserError, match="says other numbers"):
+        results.main(["--check"])
+
+
+def test_a_readme_without_markers_is_refused(tmp_path, monkeypatch):
+    in_folder(tmp_path, monkeypatch, readme="# x\n")
+
+    with pytest.raises(UserError, match="needs one line <!-- results -->"):
+        results.main(["--readme"])
+
+
+def test_without_any_metrics_the_next_step_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metrics").mkdir()
+
+    with pytest.raises(UserError, match="run `make repro`"):
+        results.main([])
+
+
+def test_what_would_end_a_cell_is_escaped():
+    assert results.markdown([("a|b", "<script>")]) == "| a\\|b | &lt;script> |\n| --- | --- |"
