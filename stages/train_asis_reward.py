@@ -1,0 +1,125 @@
+"""Train the As-is reward model on a community's votes: a second opinion that never saw a synthetic comparison."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, Field
+
+from synthalign import community, reward_training, stage, statistics, training
+from synthalign.errors import UserError
+from synthalign.ids import content_id
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    community_qa: str = Field(min_length=1)
+    """Parquet file of questions: question, and answers as a list of {text, votes, accepted}; plain text, no HTML."""
+
+    pairs_per_question: int = Field(gt=0)
+    """At most so many pairs of one question, so that a popular one does not outweigh the others."""
+
+    model: str = Field(min_length=1)
+    """Folder of the base model whose body the reward model starts from."""
+
+    max_pairs: int = Field(gt=0)
+    """Pairs used, held-out ones included; the paper takes 20,000 and saw nothing in more."""
+
+    held_out: float = Field(gt=0, lt=1)
+    """Share of the questions whose pairs are not trained on but measure the accuracy."""
+
+    learning_rate: float = Field(gt=0)
+    """Peak of the cosine schedule."""
+
+    epochs: int = Field(gt=0)
+    """Passes over the pairs."""
+
+    batch_size: int = Field(gt=0)
+    """Pairs in an optimizer step, over all processes."""
+
+    warmup: float = Field(ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
+
+    weight_decay: float = Field(ge=0)
+    """AdamW's weight decay."""
+
+    max_length: int = Field(gt=1)
+    """Tokens of question and answer that are read, counted from the end."""
+
+    seed: int = Field(ge=0)
+    """Draws the head's first weights, the order of the pairs, and which of them are used and held out."""
+
+
+def read(file: str) -> list[dict]:
+    """The questions of a community file; UserError unless it is Parquet with the columns it needs."""
+    try:
+        questions = pq.read_table(file, columns=["question", "answers"]).to_pylist()
+        answers = [answer for question in questions for answer in question["answers"]]
+        assert all(answer.keys() >= {"text", "votes", "accepted"} for answer in answers)
+    except (OSError, KeyError, AttributeError, TypeError, AssertionError, ValueError) as error:
+        raise UserError(
+            f"{file}: not a community file ({error}); it needs the columns question and answers, a list of "
+            "{text, votes, accepted}"
+        ) from error
+    return questions
+
+
+def main(params: Params) -> None:
+    questions = read(params.community_qa)
+    work = stage.work_dir(
+        "train_asis_reward",
+        params,
+        Path(params.community_qa),
+        Path(params.model),
+        *map(Path, (__file__, community.__file__, reward_training.__file__, training.__file__)),
+    )
+
+    pairs = []
+    for row in questions:
+        question, answers = row["question"], row["answers"]
+        for better, worse in community.answer_pairs(
+            question, answers, limit=params.pairs_per_question, seed=params.seed
+        ):
+            chosen, rejected = answers[better]["text"], answers[worse]["text"]
+            pairs.append(
+                {
+                    "comparison_id": content_id(question, chosen, rejected),
+                    "query_id": content_id(question),
+                    "prompt": [{"role": "user", "content": question}],
+                    "chosen": [{"role": "assistant", "content": chosen}],
+                    "rejected": [{"role": "assistant", "content": rejected}],
+                    "p_chosen": 1.0,
+                }
+            )
+    train, held_out = reward_training.choose(
+        pairs, max_pairs=params.max_pairs, held_out=params.held_out, seed=params.seed
+    )
+    curve = reward_training.train(
+        train,
+        base_model=params.model,
+        folder="models/asis_reward",
+        work=work,
+        learning_rate=params.learning_rate,
+        epochs=params.epochs,
+        batch_size=params.batch_size,
+        warmup=params.warmup,
+        weight_decay=params.weight_decay,
+        max_length=params.max_length,
+        seed=params.seed,
+    )
+
+    if stage.is_main_process():
+        judged = reward_training.finish("models/asis_reward", held_out, max_length=params.max_length)
+        stage.write_metrics(
+            "train_asis_reward",
+            questions=len(questions),
+            pairs=len(train),
+            pairs_available=len(pairs),
+            held_out_pairs=len(held_out),
+            held_out_accuracy=statistics.mean_interval(judged.correct, judged.queries, seed=params.seed).metrics(),
+            held_out_longer=statistics.mean_interval(judged.longer, judged.queries, seed=params.seed).metrics(),
+            held_out_loss=round(judged.loss, 6),
+        )
+        training.write_curve(curve, "train_asis_reward", "asis_reward")
+
+
+if __name__ == "__main__":
+    stage.run(main, "train_asis_reward", Params)

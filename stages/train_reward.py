@@ -1,0 +1,96 @@
+"""Train a reward model on one kind of feedback; all kinds share every setting, so that they can be compared."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from synthalign import losses, reward_training, stage, statistics, tables, training
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    model: str = Field(min_length=1)
+    """Folder of the base model whose body the reward model starts from."""
+
+    max_pairs: int = Field(gt=0)
+    """Comparisons used, held-out ones included; the same for every feedback, so that none wins by its amount."""
+
+    held_out: float = Field(gt=0, lt=1)
+    """Share of the queries whose comparisons are not trained on: they measure accuracy and set the scores' zero and
+    unit."""
+
+    group_by_query: bool
+    """Whether all comparisons of a query count as one unit of the loss (1 / C(K, 2) of InstructGPT)."""
+
+    learning_rate: float = Field(gt=0)
+    """Peak of the cosine schedule."""
+
+    epochs: int = Field(gt=0)
+    """Passes over the comparisons; reward models overfit fast, the papers take 1."""
+
+    batch_size: int = Field(gt=0)
+    """Comparisons in an optimizer step, over all processes."""
+
+    warmup: float = Field(ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
+
+    weight_decay: float = Field(ge=0)
+    """AdamW's weight decay."""
+
+    max_length: int = Field(gt=1)
+    """Tokens of dialogue and answer that are read, counted from the end."""
+
+    seed: int = Field(ge=0)
+    """Draws the head's first weights, the order of the comparisons, and which of them are held out."""
+
+
+def main(params: Params, feedback: str) -> None:
+    pairs = tables.rows(f"comparisons/{feedback}")
+    work = stage.work_dir(
+        "train_reward",
+        feedback,
+        params,
+        tables.path(f"comparisons/{feedback}"),
+        Path(params.model),
+        *map(Path, (__file__, losses.__file__, reward_training.__file__, training.__file__)),
+    )
+
+    reward_training.check_labels(pairs)
+    train, held_out = reward_training.choose(
+        pairs, max_pairs=params.max_pairs, held_out=params.held_out, seed=params.seed
+    )
+    if params.group_by_query:
+        weights = losses.group_weights([pair["query_id"] for pair in train])
+        train = [pair | {"weight": weight} for pair, weight in zip(train, weights, strict=True)]
+    folder = f"models/reward/{feedback}"
+    curve = reward_training.train(
+        train,
+        base_model=params.model,
+        folder=folder,
+        work=work,
+        learning_rate=params.learning_rate,
+        epochs=params.epochs,
+        batch_size=params.batch_size,
+        warmup=params.warmup,
+        weight_decay=params.weight_decay,
+        max_length=params.max_length,
+        seed=params.seed,
+    )
+
+    if stage.is_main_process():
+        judged = reward_training.finish(folder, held_out, max_length=params.max_length)
+        stage.write_metrics(
+            f"train_reward/{feedback}",
+            pairs=len(train),
+            pairs_available=len(pairs),
+            held_out_pairs=len(held_out),
+            held_out_accuracy=statistics.mean_interval(judged.correct, judged.queries, seed=params.seed).metrics(),
+            held_out_longer=statistics.mean_interval(judged.longer, judged.queries, seed=params.seed).metrics(),
+            held_out_loss=round(judged.loss, 6),
+            reward_mean=round(judged.reward_mean, 6),
+            reward_std=round(judged.reward_std, 6),
+        )
+        training.write_curve(curve, "train_reward", feedback)
+
+
+if __name__ == "__main__":
+    stage.run(main, "train_reward", Params)

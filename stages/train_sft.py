@@ -1,0 +1,105 @@
+"""Fine-tune a base model on simulated demonstrations: what the reward model picked becomes what the policy writes."""
+
+from pathlib import Path
+
+from datasets import Dataset
+from pydantic import BaseModel, Field
+from trl import SFTConfig, SFTTrainer
+
+from synthalign import encoding, models, stage, tables, training
+from synthalign.errors import UserError
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    model: str = Field(min_length=1)
+    """Folder of the base model to fine-tune."""
+
+    learning_rate: float = Field(gt=0)
+    """Peak of the cosine schedule."""
+
+    epochs: int = Field(gt=0)
+    """Passes over the demonstrations."""
+
+    batch_size: int = Field(gt=0)
+    """Replies in an optimizer step, over all processes."""
+
+    warmup: float = Field(ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
+
+    weight_decay: float = Field(ge=0)
+    """AdamW's weight decay."""
+
+    max_length: int = Field(gt=1)
+    """Tokens of context and reply; a longer context loses its beginning, a reply that is longer itself is left out."""
+
+    seed: int = Field(ge=0)
+    """Draws the order of the replies."""
+
+
+def labelled(encoded: encoding.Encoded) -> dict[str, list[int]]:
+    """A reply as the trainer reads it: only the answer and its end of sequence are targets."""
+    prompt, answer = encoded
+    return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+
+
+def main(params: Params, data: str) -> None:
+    demonstrations = tables.rows(f"demonstrations/{data}")
+    work = stage.work_dir(
+        "train_sft",
+        data,
+        params,
+        tables.path(f"demonstrations/{data}"),
+        Path(params.model),
+        *map(Path, (__file__, encoding.__file__, training.__file__)),
+    )
+
+    tokenizer = models.load_tokenizer(params.model)
+    model = training.without_dropout(models.load_causal(params.model))
+    replies = [reply for row in demonstrations for reply in encoding.replies(row["messages"])]
+    rows = [labelled(fitted) for fitted in encoding.fitting(tokenizer, replies, params.max_length)]
+    if not rows:
+        raise UserError(
+            f"{tables.path(f'demonstrations/{data}')}: none of {len(replies)} replies fits in max_length = "
+            f"{params.max_length} tokens; raise it in train_sft"
+        )
+    order = training.batch_order(
+        [len(row["input_ids"]) for row in rows],
+        batch_size=params.batch_size,
+        epochs=params.epochs,
+        seed=params.seed,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=training.arguments(
+            SFTConfig,
+            work=work,
+            steps=len(order) // params.batch_size,
+            batch_size=params.batch_size,
+            learning_rate=params.learning_rate,
+            warmup=params.warmup,
+            weight_decay=params.weight_decay,
+            seed=params.seed,
+            max_length=None,
+        ),
+        train_dataset=Dataset.from_list(rows).select(order),
+        processing_class=tokenizer,
+    )
+    curve = training.fit(trainer)
+
+    training.save(trainer, tokenizer, f"models/sft/{data}")
+    if stage.is_main_process():
+        stage.write_metrics(
+            f"train_sft/{data}",
+            demonstrations=len(demonstrations),
+            replies=len(rows),
+            too_long=len(replies) - len(rows),
+            target_tokens=sum(label != -100 for row in rows for label in row["labels"]),
+            steps=len(order) // params.batch_size,
+            first_loss=curve[0]["loss"],
+            last_loss=curve[-1]["loss"],
+        )
+        training.write_curve(curve, "train_sft", data)
+
+
+if __name__ == "__main__":
+    stage.run(main, "train_sft", Params)
