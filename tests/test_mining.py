@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from synthalign import mining
+from synthalign.errors import UserError
+
+SEEDS = ["Where does the red fox live?", "How do I bake a plum cake?"]
+EVAL = ["What does the grey owl like to eat?"]
+
+
+def judge() -> mining.Filter:
+    return mining.Filter(SEEDS, EVAL, min_characters=5, max_characters=40, keywords=["Image"], rouge_threshold=0.7)
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("Why?", "too_short"),
+        ("Why is it so that the sky is blue by day?", "too_long"),
+        ("What is in this image?", "keyword"),
+        ("Where does the red fox live?", "duplicate"),
+        ("Where does the red fox live", "near_duplicate"),
+        ("Where does the old fox live?", "near_duplicate"),  # 5 of 6 words: 0.83
+        ("What does the grey owl eat?", "eval_question"),  # 6 of 6 and 6 of 8: 0.86
+        ("Who made this bread?", None),
+    ],
+)
+def test_a_candidate_is_rejected_for_the_first_reason_that_holds(text: str, reason: str | None) -> None:
+    assert judge().judge(text).reject_reason == reason
+
+
+def test_lengths_at_the_bounds_are_kept() -> None:
+    assert judge().judge("Why b").reject_reason is None
+    assert judge().judge("W" + "h" * 38 + "?").reject_reason is None
+
+
+def test_a_candidate_that_did_not_end_is_rejected_before_all_else() -> None:
+    assert judge().judge("Who made", finished=False).reject_reason == "unfinished"
+
+
+def test_an_accepted_query_joins_the_pool() -> None:
+    pool = judge()
+
+    assert pool.judge("Who made this bread?").reject_reason is None
+    again = pool.judge("Who made this good bread?")
+    assert (again.reject_reason, again.nearest) == ("near_duplicate", "Who made this bread?")
+    assert again.rouge_l == pytest.approx(2 * 4 / (4 + 5))
+    assert pool.accepted == [*SEEDS, "Who made this bread?"]
+
+
+def test_a_prompt_shows_queries_of_the_pool_once_each_and_ends_with_the_cue() -> None:
+    pool = [f"query {number}?" for number in range(20)]
+
+    *shown, cue = mining.prompt(pool, 10, seed=0, name="0:0").split("\n")
+
+    assert cue == "Query:"
+    assert len(set(shown)) == 10
+    assert set(shown) <= {f"Query: {query}" for query in pool}
+    assert mining.prompt(pool, 10, seed=0, name="0:0").split("\n") == [*shown, cue]
+    assert mining.prompt(pool, 10, seed=0, name="0:1").split("\n") != [*shown, cue]
+    assert mining.prompt(pool, 10, seed=1, name="0:0").split("\n") != [*shown, cue]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"Why?\n\nHow?\n", "line 2: the query is empty"),
+        (b"Why?\nHow?\nWhy? \n", "line 3: 'Why\\?' stands in line 1 already"),
+        (b"", "holds no query"),
+        (b"Why?\nH\xffw?\n", "line 2: byte 0xff is not UTF-8"),
+    ],
+)
+def test_a_wrong_line_of_queries_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "queries.txt").write_bytes(content)
+
+    with pytest.raises(UserError, match=message):
+        mining.read_queries(str(tmp_path / "queries.txt"))
+
+
+def test_the_last_line_may_or_may_not_end(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Why?\nHow?\n")
+    (tmp_path / "b.txt").write_text("Why?\nHow?")
+
+    assert mining.read_queries(str(tmp_path / "a.txt")) == mining.read_queries(str(tmp_path / "b.txt"))
