@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from accelerate import Accelerator
-from synthalign import chat, models, ppo, ppo_training, reward
+from stages import train_ppo
+from synthalign import chat, models, ppo, ppo_training, reward, tables
 from synthalign.errors import UserError
 from synthalign.ppo_training import PolicyAndValue, Prompt, Rollout, State, Targets, ValueModel
 from tests import tiny
@@ -478,32 +481,111 @@ def test_batches_that_do_not_divide_among_processes_are_refused() -> None:
         ppo_training.check_division(minibatch=8, ptx_batch=0, processes=3)
 
 
+# ------------------------------------------------------------------------------------------------ the stage
+
+
+def stage_params(**changes: Any) -> train_ppo.Params:
+    settings = SETTINGS | dict(
+        policy="models/sft/rmsp",
+        reward="models/reward/almost",
+        steps=3,
+        max_prompt_tokens=60,
+        ptx_texts=None,
+        ptx_max_tokens=64,
+    )
+    return train_ppo.Params.model_validate(settings | changes)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a policy, a reward model and five queries, of which one is an evaluation question."""
+    monkeypatch.chdir(tmp_path)
+    tiny.save(Path("models/sft/rmsp"), taught(), TOKENIZER)
+    tiny.save(Path("models/reward/almost"), fond_of(" forest"), TOKENIZER)
+    queries = [{"query_id": query_id, "text": question, "split": "train"} for query_id, question in QUESTIONS]
+    queries[0]["split"] = "eval"
+    queries.append({"query_id": "long", "text": "Where does the red fox live? " * 20, "split": "train"})
+    schema = pa.schema([(name, pa.string()) for name in ("query_id", "text", "split")])
+    tables.write(queries, "queries", key="query_id", schema=schema)
+    return tmp_path
+
+
+def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(workspace: Path) -> None:
+    train_ppo.main(stage_params())
+
+    assert models.load_tokenizer("models/ppo").get_vocab() == TOKENIZER.get_vocab()
+    before, after = models.load_causal("models/sft/rmsp"), models.load_causal("models/ppo")
+    assert not torch.equal(before.lm_head.weight, after.lm_head.weight)
+    assert [(row["step"], row["question_id"]) for row in tables.rows("ppo_curve")] == [(0, "q0"), (2, "q0"), (3, "q0")]
+    log = json.loads(Path("metrics/plots/train_ppo.json").read_text())
+    assert [row["step"] for row in log] == [1, 2, 3]
+    assert {"reward", "kl", "entropy", "clip_fraction", "value_loss", "tokens", "missing_stop_share"} <= set(log[0])
+    summary = json.loads(Path("metrics/train_ppo.json").read_text())
+    assert (summary["prompts"], summary["prompts_too_long"], summary["questions"]) == (3, 1, 1)
+    assert summary["before"]["kl"] == 0.0 < abs(summary["after"]["kl"])
+    assert list(Path(".work/train_ppo").iterdir()) == []
+
+
+def test_a_reward_model_of_another_vocabulary_is_refused(workspace: Path) -> None:
+    other = tiny.tokenizer()
+    other.add_tokens(["<other>"])
+    other.save_pretrained("models/reward/almost")
+
+    with pytest.raises(UserError, match=r"models/sft/rmsp and models/reward/almost have different vocabularies"):
+        train_ppo.main(stage_params())
+
+
+def test_no_prompt_that_is_short_enough_is_an_error_that_names_the_setting(workspace: Path) -> None:
+    with pytest.raises(UserError, match=r"0 train and 0 eval queries .* raise train_ppo\.max_prompt_tokens"):
+        train_ppo.main(stage_params(max_prompt_tokens=2))
+
+
+@pytest.mark.parametrize("line", ["no json", '{"words": "a"}', '{"text": " "}', '{"text": 3}', "[]"])
+def test_a_bad_line_of_the_pretraining_texts_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "The red fox."}\n' + line + "\n")
+
+    with pytest.raises(UserError, match=r"texts\.jsonl:2"):
+        train_ppo.pretraining_texts(file, TOKENIZER, 64)
+
+
+def test_minibatches_must_divide_the_rollout_batch_and_ptx_needs_texts() -> None:
+    with pytest.raises(ValidationError, match="rollout_batch = 16 is not a multiple of minibatch = 6"):
+        stage_params(minibatch=6)
+    with pytest.raises(ValidationError, match="ptx_coefficient above 0 needs ptx_texts"):
+        stage_params(ptx_coefficient=1.0)
+
+
+# ------------------------------------------------------------------------------------------------ slow: L6, L7
+
+
 @pytest.mark.slow
 def test_l6_kl_falls_as_beta_rises_and_without_beta_the_proxy_rises_while_the_truth_falls(tmp_path: Path) -> None:
-    """The reward model likes the word forest; the truth is that one forest is right and more are babble."""
-
-    def truth(text: str) -> float:
-        return float(text.count("forest") == 1)
-
-    found = []
-    for beta in (0.0, 0.2, 1.0, 20.0):
+    """The reward model likes the word forest; the truth is that one forest is right, and that more are babble."""
+    kl, proxy, gold = [], [], []
+    for beta in (0.0, 0.05, 0.2, 5.0):
         _, state = run(
-            tmp_path / str(beta), kl_coefficient=beta, steps=24, rollout_batch=32, minibatch=16, learning_rate=3e-3,
-            questions=prompts() * 8, snapshot_every=0,
-        )  # fmt: skip
-        last = [row for row in state.curve if row["step"] == 24]
-        found.append(
-            (
-                ppo_training.average(last)["kl"],
-                ppo_training.average(last)["reward"],
-                np.mean([truth(row["text"]) for row in last]),
-            )
+            tmp_path / str(beta),
+            kl_coefficient=beta,
+            steps=8,
+            rollout_batch=32,
+            minibatch=16,
+            learning_rate=3e-3,
+            schedule="linear",
+            device_batch_size=64,
+            questions=prompts() * 16,
+            snapshot_every=0,
         )
-    print(found)
-    kl, proxy, gold = zip(*found, strict=True)
-    assert list(kl) == sorted(kl, reverse=True) and kl[0] > kl[-1]
-    assert list(proxy) == sorted(proxy, reverse=True)
-    assert max(gold[1:-1]) > gold[0] and max(gold[1:-1]) > gold[-1]
+        for step in (0, 8) if not kl else (8,):
+            rows = [row for row in state.curve if row["step"] == step]
+            kl.append(ppo_training.average(rows)["kl"])
+            proxy.append(ppo_training.average(rows)["reward"])
+            gold.append(sum(row["text"].count("forest") == 1 for row in rows) / len(rows))
+
+    start, *betas = range(5)
+    assert [kl[place] for place in betas] == sorted(kl[1:], reverse=True)
+    assert proxy[1] > proxy[start] and gold[1] < gold[start], "no over-optimisation without beta"
+    assert gold[3] > max(gold[1], gold[4], gold[start]), "the best beta is neither the smallest nor the largest"
 
 
 @pytest.mark.slow
@@ -517,18 +599,15 @@ def test_l7_with_ptx_the_policy_forgets_less_of_what_it_was_trained_on(tmp_path:
             learning_rate=3e-3, ptx_texts=texts[::2], ptx_batch=8, ptx_coefficient=coefficient, snapshot_every=0,
         )  # fmt: skip
         after.append((loss_on(policy, texts[1::2]).item(), state.log[-1]["reward"]))
-    print(before, after)
-    assert after[0][0] > after[1][0]
+    assert after[0][0] > after[1][0] > before
     assert after[0][1] >= after[1][1]
 
 
 def launch(folder: Path, processes: int) -> dict[str, Any]:
     """`run` in fresh processes started by accelerate; the log and the digest of the policy."""
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no",
-        "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--num_processes", str(processes),
-        *(["--multi_cpu"] if False else []), "-m", "tests.test_ppo_training", str(folder),
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
+    command += ["--num_processes", str(processes), "-m", "tests.test_ppo_training", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "result.json").read_text())
