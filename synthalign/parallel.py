@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, parse_flag_from_env
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 def mine(row_ids: Iterable[str]) -> list[int]:
     """The places of the rows that this process makes; every row has exactly one process."""
-    state = PartialState()
-    return [place for place, row in enumerate(row_ids) if owner(row, state.num_processes) == state.process_index]
+    here = state()
+    return [place for place, row in enumerate(row_ids) if owner(row, here.num_processes) == here.process_index]
 
 
 def owner(row_id: str, processes: int) -> int:
@@ -58,15 +58,15 @@ def generated(
     known = {row: record for file in folder.glob(f"{name}.*.jsonl") for row, record in read(file)[0].items()}
     places = mine(row_ids)
     todo = [place for place in places if row_ids[place] not in known]
-    state = PartialState()
-    journal = Journal(folder / f"{name}.{state.process_index}.jsonl")
+    here = state()
+    journal = Journal(folder / f"{name}.{here.process_index}.jsonl")
     with tqdm(
         total=len(places), initial=len(places) - len(todo), desc=name, unit="row", dynamic_ncols=True, mininterval=1.0,
-        disable=not state.is_main_process,
+        disable=not here.is_main_process,
     ) as bar:  # fmt: skip
         if todo:
             generate(
-                model.to(state.device),
+                model.to(here.device),
                 tokenizer,
                 prefix=prefix,
                 suffixes=[suffixes[place] for place in todo],
@@ -83,9 +83,9 @@ def generated(
 
 def finish(folder: Path) -> None:
     """Remove a stage's journals once its tables are written."""
-    state = PartialState()
-    state.wait_for_everyone()
-    if state.is_main_process:
+    here = state()
+    here.wait_for_everyone()
+    if here.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -95,4 +95,9 @@ def _advance(bar: "tqdm[Any]", rows: int) -> None:
 
 def device() -> torch.device:
     """The device of this process."""
-    return torch.device(PartialState().device)
+    return torch.device(state().device)
+
+
+def state() -> PartialState:
+    """Where this process stands among those of `accelerate launch`; several on the CPU need to be told that."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
