@@ -74,7 +74,7 @@ def main(params: Params) -> None:
 
     pairs = []
     for row in questions:
-        question, answers = row["question"], row["answers"]
+        question, answers, query_id = row["question"], row["answers"], content_id(row["question"])
         for better, worse in community.answer_pairs(
             question, answers, limit=params.pairs_per_question, seed=params.seed
         ):
@@ -82,7 +82,7 @@ def main(params: Params) -> None:
             pairs.append(
                 {
                     "comparison_id": content_id(question, chosen, rejected),
-                    "query_id": content_id(question),
+                    "query_id": query_id,
                     "prompt": [{"role": "user", "content": question}],
                     "chosen": [{"role": "assistant", "content": chosen}],
                     "rejected": [{"role": "assistant", "content": rejected}],

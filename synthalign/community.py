@@ -31,5 +31,6 @@ def answer_pairs(question: str, answers: Sequence[dict[str, Any]], *, limit: int
         for worse in range(len(answers))
         if scores[better] > scores[worse] and answers[better]["text"].strip() != answers[worse]["text"].strip()
     ]
-    drawn = sorted(pairs, key=lambda pair: content_id(seed, question, *(answers[one]["text"] for one in pair)))
-    return sorted(drawn[:limit])
+    if len(pairs) > limit:
+        pairs.sort(key=lambda pair: content_id(seed, question, *(answers[one]["text"] for one in pair)))
+    return sorted(pairs[:limit])

@@ -120,7 +120,7 @@ def arguments(
         warmup_steps=round(warmup * steps),
         weight_decay=weight_decay,
         max_grad_norm=1.0,
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         seed=seed,
         data_seed=seed,
         full_determinism=torch.cuda.is_available(),

@@ -395,7 +395,7 @@ def stage_process(name: str, section: dict, *item: str) -> subprocess.Popen:
 
 
 def finished(process: subprocess.Popen) -> None:
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
 
 
@@ -422,7 +422,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(workspace, n
     write_demonstrations(
         "test", [[*said("user", f"Question {number}?"), *said("assistant", GOOD)] for number in range(96)]
     )
-    section = {"train_reward": REWARD, "train_sft": SFT, "train_dpo": DPO}[name] | {"epochs": 20}
+    section = {"train_reward": REWARD, "train_sft": SFT, "train_dpo": DPO}[name] | {"epochs": 10}
     item = () if name == "train_dpo" else ("test",)
     finished(stage_process(name, section, *item))
     undisturbed = everything("models") | everything("metrics")
@@ -434,7 +434,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(workspace, n
     process.send_signal(signal.SIGKILL)
     process.wait()
     again = stage_process(name, section, *item)
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=600)
 
     assert again.returncode == 0, output
     assert "going on from here" in output
@@ -450,7 +450,7 @@ def test_two_processes_take_the_steps_of_one(workspace):
     command += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 
-    subprocess.run([*command, "-m", "stages.train_reward", "test"], env=environment, check=True, timeout=180)
+    subprocess.run([*command, "-m", "stages.train_reward", "test"], env=environment, check=True, timeout=600)
 
     for name, tensor in load_file("models/reward/test/model.safetensors").items():
         assert torch.allclose(tensor, alone[name], atol=2e-4), name
