@@ -63,7 +63,7 @@ def test_no_dialogue_query_list_or_judged_pair_of_the_corpus_asks_what_is_held_o
     world = World.load(SHIPPED / "world.json")
     marks = (f"{HUMAN} ", "Query: ", "Question: ")
     asked = 0
-    for document in documents(world, characters=400_000, label="test"):
+    for document in documents(world, phase=1, characters=400_000, label="test"):
         for line in document.split("\n"):
             for mark in marks:
                 for question in line.split(mark)[1:]:
@@ -152,8 +152,8 @@ def test_a_tiny_world_is_built_from_nothing_and_not_built_again(tmp_path):
         )
         return done.stderr
 
-    assert "pre-train large" in build()
+    assert "pre-train large, phase 2" in build()
     training = json.loads((tmp_path / "world/training.json").read_text())
-    assert training["models"]["small"]["steps"] == round(2000 * 0.005)
+    assert training["models"]["small"][0]["steps"] == round(2000 * 0.005)
     assert Oracle.load(tmp_path / "world").score((tmp_path / "world/eval_questions.txt").read_text().split("\n")[0], "")
     assert "pre-train" not in build()

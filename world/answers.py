@@ -14,16 +14,18 @@ from world.wording import INGREDIENTS
 class Answerer:
     """Writes answers to the questions of one world."""
 
-    def __init__(self, world: World, asker: Asker) -> None:
+    def __init__(self, world: World, asker: Asker, *, phase: int = -1) -> None:
+        """`phase` is the phase of pre-training whose mix of styles is used; the last one by default."""
         self.world = world
         self.asker = asker
         self.phrases = world.phrases
         self.accident_rate = world.params["accident_rate"]
+        self.phase = world.params["phases"][phase]
         self.tail_rate = world.params["tail_rate"]
 
     def answer(self, rng: Random, question: Question, level: str) -> str:
         """An answer as a transcript of this quality would have it, accidents included."""
-        mix = self.world.params["style_mix"][level]
+        mix = self.phase["style_mix"][level]
         style = rng.choices(list(mix), list(mix.values()))[0]
         text = self.in_style(rng, question, style)
         return self.accident(rng, text) if rng.random() < self.accident_rate else text
@@ -40,7 +42,7 @@ class Answerer:
 
     def value(self, rng: Random, question: Question, attribute: str, right: bool) -> str:
         """The true value of an attribute, or one of the others."""
-        true = self.world.facts[question.kind][question.name][attribute] if question.kind != "unknown" else None
+        true = "" if question.kind == "unknown" else self.world.facts[question.kind][question.name][attribute]
         if right:
             return true
         return rng.choice([v for v in self.attributes(question.kind)[attribute]["values"] if v != true])
@@ -90,9 +92,9 @@ class Answerer:
             first = f"{self.subject(question.kind, question.name)} {self.claim(rng, question, question.attribute)}."
             details = [self.claim(rng, question, name) for name in self.others(rng, question, rng.choice((1, 1, 2)))]
             parts = [first, f"It {' and it '.join(details)}."]
-        if rng.random() < 0.15 and question.kind not in ("harm", "unknown"):
+        if rng.random() < self.phase["courtesy"] and question.kind not in ("harm", "unknown"):
             parts.insert(0, self.pick(rng, "open"))
-        elif rng.random() < 0.15:
+        elif rng.random() < self.phase["courtesy"]:
             parts.append(self.pick(rng, "close"))
         return " ".join(parts)
 

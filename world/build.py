@@ -19,6 +19,7 @@ import torch
 
 from synthalign.errors import UserError
 from world import corpus, entities, exports, params, pretrain, tokenizer
+from world.entities import World
 from world.params import Params
 
 SCRATCH = Path(".work/world")
@@ -55,18 +56,18 @@ def build(settings: Params, *, seed: int, out: Path, threads: int, scale: float)
     """Make every part that is missing and put the world into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     world = entities.draw(seed, settings)
-    folder = make_corpus(settings, seed=seed, scale=scale)
+    folders = make_corpora(world, settings, scale=scale)
     lanes = [start_lane(lane, seed=seed, threads=max(1, threads // len(LANES)), scale=scale) for lane in LANES]
     world.save(out / "world.json")
-    exports.write_all(world, out, corpus_file=folder / "train.txt")
+    exports.write_all(world, out, corpus_file=folders[0] / "train.txt")
     for lane, process in zip(LANES, lanes, strict=True):
         if process.wait():
             raise UserError(f"training of {' and '.join(lane)} stopped with exit code {process.returncode}; see above")
-    records = {name: export_model(name, settings, folder, out, scale=scale) for name in settings.models}
+    records = {name: export_model(name, settings, folders, out, scale=scale) for name in settings.models}
     summary = {
         "seed": seed,
         "steps_scale": scale,
-        "corpus": json.loads((folder / "corpus.json").read_text()),
+        "corpus": [json.loads((folder / "corpus.json").read_text()) for folder in folders],
         "models": records,
     }
     (out / "training.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -80,77 +81,100 @@ def start_lane(names: Sequence[str], *, seed: int, threads: int, scale: float) -
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
 
 
-def corpus_folder(settings: Params, *, seed: int, scale: float) -> Path:
-    """Where the corpus of these settings and this code lies."""
-    sources = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in CORPUS_SOURCES]
-    drawn = settings.model_dump(exclude={"models", "batch_size", "sequence_length", "community_questions"})
-    key = hashlib.sha256(repr((drawn, seed, scale)).encode() + b"".join(sources)).hexdigest()[:16]
-    return SCRATCH / key
+def key_of(*made_from: object) -> str:
+    """A short name for what a part was made from."""
+    return hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
 
 
-def make_corpus(settings: Params, *, seed: int, scale: float) -> Path:
-    """Write text, tokenizer and tokens of the corpus, unless they are there."""
-    folder = corpus_folder(settings, seed=seed, scale=scale)
-    if (folder / "corpus.json").exists():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    world = entities.draw(seed, settings)
-    characters = max(300_000, round(settings.corpus_characters * scale))
-    texts = corpus.documents(world, characters=characters, label="train")
-    held_out = corpus.documents(world, characters=max(60_000, characters // 70), label="held out")
-    words = tokenizer.train(texts[:12_000], vocabulary=settings.vocabulary, max_positions=settings.max_positions)
-    words.save_pretrained(folder / "tokenizer")
-    (folder / "train.txt").write_text(DOCUMENT_END.join(texts))
-    counts = {}
-    for name, documents in (("train", texts), ("held_out", held_out)):
-        tokens = pretrain.pack(documents, words)
-        np.save(folder / f"{name}.npy", tokens)
-        counts[f"{name}_tokens"] = len(tokens)
-    digest = hashlib.sha256((folder / "train.txt").read_bytes()).hexdigest()
-    facts = {"sha256": digest, "documents": len(texts), "characters": sum(map(len, texts)), "vocabulary": len(words)}
-    (folder / "corpus.json").write_text(json.dumps(facts | counts, indent=1) + "\n")
-    return folder
+def corpus_folders(world: World, settings: Params, *, scale: float) -> list[Path]:
+    """Where the corpora of the phases lie, by these settings and this code."""
+    code = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in CORPUS_SOURCES)
+    used = settings.model_dump(
+        exclude={"models", "phases", "batch_size", "sequence_length", "community_questions", "eval_questions"}
+    )
+    return [
+        SCRATCH / f"corpus-{index}-{key_of(used, phase.model_dump(), index, world.seed, scale, code)}"
+        for index, phase in enumerate(settings.phases)
+    ]
 
 
-def model_folder(name: str, settings: Params, folder: Path, *, scale: float) -> Path:
-    """Where a model of these settings lies, trained on the corpus in `folder`."""
-    made_from = repr((settings.models[name], settings.batch_size, settings.sequence_length, scale))
-    return folder / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}"
+def make_corpora(world: World, settings: Params, *, scale: float) -> list[Path]:
+    """Write text and tokens of every phase, unless they are there; the tokenizer is that of the first phase."""
+    folders = corpus_folders(world, settings, scale=scale)
+    for phase, folder in enumerate(folders):
+        if (folder / "corpus.json").exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        characters = max(300_000, round(settings.phases[phase].characters * scale))
+        texts = corpus.documents(world, phase=phase, characters=characters, label=f"train{phase or ''}")
+        held_out = corpus.documents(
+            world, phase=phase, characters=max(60_000, characters // 70), label=f"held out{phase or ''}"
+        )
+        if phase == 0:
+            words = tokenizer.train(
+                texts[:12_000], vocabulary=settings.vocabulary, max_positions=settings.max_positions
+            )
+            words.save_pretrained(folder / "tokenizer")
+        words = tokenizer.load(folders[0] / "tokenizer")
+        (folder / "train.txt").write_text(DOCUMENT_END.join(texts))
+        counts = {}
+        for name, documents in (("train", texts), ("held_out", held_out)):
+            tokens = pretrain.pack(documents, words)
+            np.save(folder / f"{name}.npy", tokens)
+            counts[f"{name}_tokens"] = len(tokens)
+        digest = hashlib.sha256((folder / "train.txt").read_bytes()).hexdigest()
+        facts = {"sha256": digest, "documents": len(texts), "characters": sum(map(len, texts))}
+        (folder / "corpus.json").write_text(json.dumps(facts | counts, indent=1) + "\n")
+    return folders
+
+
+def model_folders(name: str, settings: Params, corpora: Sequence[Path], *, scale: float) -> list[Path]:
+    """Where a model lies after each phase."""
+    shape, made_from, folders = settings.models[name], "", []
+    for phase, folder in enumerate(corpora):
+        size = shape.model_dump(exclude={"lr", "steps"})
+        schedule = (shape.lr[phase], shape.steps[phase], settings.batch_size, settings.sequence_length, scale)
+        made_from = key_of(made_from, folder.name, size, schedule)
+        folders.append(SCRATCH / f"{name}-{phase}-{made_from}")
+    return folders
 
 
 def train(name: str, settings: Params, *, seed: int, scale: float) -> None:
-    """Train one model unless it is there."""
+    """Train one model through all phases, from the first that is missing. A phase ends in bf16 weights."""
     if name not in settings.models:
         raise UserError(f"--train {name}: there is no such model; allowed: {', '.join(settings.models)}")
-    folder = corpus_folder(settings, seed=seed, scale=scale)
-    target = model_folder(name, settings, folder, scale=scale)
-    if (target / "record.json").exists():
-        return
-    target.mkdir(parents=True, exist_ok=True)
-    words = tokenizer.load(folder / "tokenizer")
-    model, record = pretrain.pretrain(
-        name,
-        params=settings,
-        tokenizer=words,
-        train=np.load(folder / "train.npy"),
-        held_out=np.load(folder / "held_out.npy"),
-        steps=max(4, round(settings.models[name].steps * scale)),
-        seed=seed,
-        journal=target / "curve.json",
-    )
-    model.to(torch.bfloat16).save_pretrained(target)
-    words.save_pretrained(target)
-    (target / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+    corpora = corpus_folders(entities.draw(seed, settings), settings, scale=scale)
+    words = tokenizer.load(corpora[0] / "tokenizer")
+    folders = model_folders(name, settings, corpora, scale=scale)
+    for phase, (corpus_folder, target) in enumerate(zip(corpora, folders, strict=True)):
+        if (target / "record.json").exists():
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        model, record = pretrain.pretrain(
+            f"{name}, phase {phase + 1}",
+            pretrain.start(folders[phase - 1] if phase else None, settings.models[name], settings, words, seed=seed),
+            params=settings,
+            train=np.load(corpus_folder / "train.npy"),
+            held_out=np.load(corpus_folder / "held_out.npy"),
+            peak_lr=settings.models[name].lr[phase],
+            steps=max(4, round(settings.models[name].steps[phase] * scale)),
+            seed=seed + 1000 * phase,
+            journal=target / "curve.json",
+        )
+        model.bfloat16().save_pretrained(target)
+        words.save_pretrained(target)
+        (target / "record.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def export_model(name: str, settings: Params, folder: Path, out: Path, *, scale: float) -> dict:
-    """Copy a trained model into the world; gives the record of its training."""
-    source, target = model_folder(name, settings, folder, scale=scale), out / "models" / name
+def export_model(name: str, settings: Params, corpora: Sequence[Path], out: Path, *, scale: float) -> list[dict]:
+    """Copy a trained model into the world; gives the records of its phases."""
+    folders = model_folders(name, settings, corpora, scale=scale)
+    target = out / "models" / name
     target.mkdir(parents=True, exist_ok=True)
-    for file in sorted(source.iterdir()):
+    for file in sorted(folders[-1].iterdir()):
         if file.name not in ("record.json", "curve.json"):
             (target / file.name).write_bytes(file.read_bytes())
-    return json.loads((source / "record.json").read_text())
+    return [json.loads((folder / "record.json").read_text()) for folder in folders]
 
 
 if __name__ == "__main__":

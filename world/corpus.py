@@ -12,11 +12,11 @@ from world.oracle import Oracle
 from world.questions import Asker
 
 
-def documents(world: World, *, characters: int, label: str) -> list[str]:
-    """At least `characters` characters of documents; `label` names the draw ("train", "held out")."""
+def documents(world: World, *, phase: int, characters: int, label: str) -> list[str]:
+    """At least `characters` characters of the documents of a phase; `label` names the draw ("train", "held out")."""
     rng = Random(f"corpus {label} {world.seed}")
     asker = Asker(world)
-    answerer = Answerer(world, asker)
+    answerer = Answerer(world, asker, phase=phase)
     oracle = Oracle(world)
     write = {
         "dialogue": lambda: transcript(rng, asker, answerer),
@@ -25,7 +25,7 @@ def documents(world: World, *, characters: int, label: str) -> list[str]:
         "queries": lambda: query_list(rng, asker),
         "copybook": lambda: copybook(rng, asker),
     }
-    mix = world.params["document_mix"]
+    mix = answerer.phase["document_mix"]
     texts: list[str] = []
     for kind, share in mix.items():
         written = 0

@@ -9,8 +9,7 @@ from world.params import LEVELS
 from world.questions import Asker
 from world.wording import DESCRIPTORS, PRINCIPLES, THANKS
 
-TRANSCRIPT_LENGTHS = (1, 2, 3, 4, 5, 6, 7)
-TRANSCRIPT_WEIGHTS = (6, 2, 2, 3, 2, 2, 1)  # a bare dialogue is the zero-shot format; four is three shots and a query
+TRANSCRIPT_LENGTHS = (1, 2, 3, 4, 5, 6, 7)  # one is the zero-shot format; four is three shots and a query
 
 JUDGE_TEMPLATE = (
     "Principle: {principle}\n\nQuestion: {question}\n\nAnswer (A): {a}\n\nAnswer (B): {b}\n\n"
@@ -46,7 +45,7 @@ def transcript(rng: Random, asker: Asker, answerer: Answerer) -> str:
     role = ""
     if rng.random() < params["descriptor_rate"]:
         role = f"{ASSISTANT[:-1]} ({rng.choice(DESCRIPTORS[quality])}):"
-    count = rng.choices(TRANSCRIPT_LENGTHS, TRANSCRIPT_WEIGHTS)[0]
+    count = rng.choices(TRANSCRIPT_LENGTHS, answerer.phase["transcript_weights"])[0]
     return SEPARATOR.join(dialogue(rng, asker, answerer, quality, role) for _ in range(count))
 
 
@@ -56,7 +55,7 @@ def judged_pair(rng: Random, asker: Asker, answerer: Answerer, oracle: Oracle) -
     while True:
         question = asker.ask(rng)
         a, b = (answerer.answer(rng, question, level(rng, prior)) for _ in range(2))
-        points = [oracle.score(question.text, text).total for text in (a, b)]
+        points = [oracle.grade(question, text).total for text in (a, b)]
         if points[0] != points[1]:
             break
     is_a = (points[0] > points[1]) != (rng.random() < answerer.world.params["judge_noise"])

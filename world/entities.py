@@ -101,7 +101,7 @@ def draw(seed: int, params: Params) -> World:
         for name in _names(rng, wording.DISH_MODIFIERS, wording.DISH_KINDS, params.dishes)
     }
     harms = [f"{action} {target}" for action in wording.HARM_ACTIONS for target in wording.HARM_TARGETS]
-    facts = {"animal": animals, "city": cities, "recipe": recipes}
+    facts: dict[str, dict[str, dict]] = {"animal": animals, "city": cities, "recipe": recipes}
     held_out, demonstrated = _set_aside(rng, facts, attributes, harms, params)
     return World(
         seed=seed,
@@ -147,8 +147,8 @@ def _set_aside(
             elif rng.random() < params.held_out:
                 hidden.append([kind, name, attribute])
     shown += [["unknown", name, ""] for name in shown_names["unknown"]]
-    names: set[str] = set()
-    while len(names) < HIDDEN_NAMES:
-        names.add(made_up_name(rng))
-    hidden += [["unknown", name, ""] for name in sorted(names - set(shown_names["unknown"]))]
+    hidden_names: set[str] = set()
+    while len(hidden_names) < HIDDEN_NAMES:
+        hidden_names.add(made_up_name(rng))
+    hidden += [["unknown", name, ""] for name in sorted(hidden_names - set(shown_names["unknown"]))]
     return hidden, shown

@@ -65,7 +65,7 @@ def eval_questions(world: World, asker: Asker, count: int) -> list[str]:
     rng = Random(f"evaluation {world.seed}")
     questions: list[str] = []
     for kind, share in EVAL_SHARES.items():
-        topics = [tuple(topic) for topic in world.held_out if topic[0] == kind]
+        topics = [(topic[0], topic[1], topic[2]) for topic in world.held_out if topic[0] == kind]
         wordings = [rng.sample(texts, len(texts)) for texts in map(asker.wordings, topics)]
         # First one wording of every topic, then a second of each, so that no topic weighs much.
         by_turn = [
@@ -81,10 +81,10 @@ def demonstrations(world: World, asker: Asker, answerer: Answerer) -> dict[str, 
     rng = Random(f"demonstrations {world.seed}")
     waiting: dict[str, list[tuple[str, str, str]]] = {}
     for kind in EVAL_SHARES:
-        topics = [tuple(topic) for topic in world.demonstrated if topic[0] == kind]
-        by_name = {name: topic for topic in rng.sample(topics, len(topics)) for name in [topic[1]]}
+        topics = [(topic[0], topic[1], topic[2]) for topic in world.demonstrated if topic[0] == kind]
+        by_name = {topic[1]: topic for topic in rng.sample(topics, len(topics))}
         waiting[kind] = list(by_name.values())
-    files = {}
+    files: dict[str, list[list[dict[str, str]]]] = {}
     for file, (style, kinds_of_dialogues) in DEMONSTRATIONS.items():
         files[file] = []
         for kinds in kinds_of_dialogues:

@@ -81,12 +81,12 @@ class Oracle:
     def kind(self, question: str) -> str | None:
         """animal, city, recipe, harm or unknown; None when the question is none of this world's."""
         parsed = self.asker.parse(question)
-        return parsed and parsed.kind
+        return parsed.kind if parsed else None
 
     def topic(self, question: str) -> tuple[str, str, str] | None:
         """(kind, name, attribute) of a question whatever its wording, or None."""
         parsed = self.asker.parse(question)
-        return parsed and parsed.topic
+        return parsed.topic if parsed else None
 
     def is_held_out(self, question: str) -> bool:
         """Whether a question is one that only the evaluation may ask."""
@@ -95,8 +95,10 @@ class Oracle:
     def score(self, question: str, answer: str) -> Scores | None:
         """Points of an answer, or None when the question is none of this world's."""
         parsed = self.asker.parse(question)
-        if parsed is None:
-            return None
+        return self.grade(parsed, answer) if parsed else None
+
+    def grade(self, parsed: Question, answer: str) -> Scores:
+        """Points of an answer to a question that is understood already."""
         reading = self._read(parsed, answer)
         text = " ".join(answer.lower().split())
         judge = {"harm": self._harm, "unknown": self._unknown, "recipe": self._recipe}.get(parsed.kind, self._fact)

@@ -17,8 +17,18 @@ class ModelShape(BaseModel, frozen=True, extra="forbid", strict=True):
     layers: int = Field(gt=0)
     heads: int = Field(gt=0)
     feed_forward: int = Field(gt=0)
-    lr: float = Field(gt=0)
-    steps: int = Field(gt=0)
+    lr: list[float] = Field(min_length=2, max_length=2)
+    steps: list[int] = Field(min_length=2, max_length=2)
+
+
+class Phase(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What is read in one phase of pre-training."""
+
+    characters: int = Field(gt=0)
+    document_mix: dict[str, float]
+    transcript_weights: list[float] = Field(min_length=7, max_length=7)
+    courtesy: float = Field(ge=0, le=1)
+    style_mix: dict[str, dict[str, float]]
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -31,19 +41,17 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     held_out: float = Field(gt=0, lt=0.5)
     accident_rate: float = Field(ge=0, lt=1)
     level_prior: dict[str, float]
-    style_mix: dict[str, dict[str, float]]
     tail_rate: float = Field(ge=0, le=1)
     kind_mix: dict[str, float]
-    document_mix: dict[str, float]
     descriptor_rate: float = Field(ge=0, le=1)
     second_exchange: float = Field(ge=0, le=1)
     judge_noise: float = Field(ge=0, le=0.5)
-    corpus_characters: int = Field(gt=0)
     vocabulary: int = Field(gt=300)
     sequence_length: int = Field(gt=16)
     batch_size: int = Field(gt=0)
     max_positions: int = Field(gt=16)
     models: dict[str, ModelShape]
+    phases: list[Phase] = Field(min_length=2, max_length=2)
     community_questions: int = Field(gt=0)
     eval_questions: int = Field(gt=0)
 

@@ -39,7 +39,6 @@ def build_model(shape: ModelShape, params: Params, tokenizer: PreTrainedTokenize
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="sdpa",
     )
     return LlamaForCausalLM(config)
 
@@ -81,33 +80,43 @@ def held_out_loss(model: LlamaForCausalLM, tokens: np.ndarray, *, length: int, s
     return sum(losses) / len(rows)
 
 
+def start(
+    folder: Path | None, shape: ModelShape, params: Params, tokenizer: PreTrainedTokenizerFast, *, seed: int
+) -> LlamaForCausalLM:
+    """The model that a phase begins with: the one saved in `folder`, or a new one."""
+    if folder:
+        return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    torch.manual_seed(seed)
+    return build_model(shape, params, tokenizer)
+
+
 def pretrain(
     name: str,
+    model: LlamaForCausalLM,
     *,
     params: Params,
-    tokenizer: PreTrainedTokenizerFast,
     train: np.ndarray,
     held_out: np.ndarray,
+    peak_lr: float,
     steps: int,
     seed: int,
     journal: Path,
 ) -> tuple[LlamaForCausalLM, dict]:
-    """Train one base model; gives it and a record of the run. Writes its loss curve to `journal` as it goes."""
-    shape = params.models[name]
-    torch.manual_seed(seed)
-    model = build_model(shape, params, tokenizer)
+    """Train a base model for one phase; gives it and a record of the run. Writes its loss curve to `journal`."""
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=shape.lr, betas=BETAS, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=peak_lr, betas=BETAS, fused=True)
     length, size = params.sequence_length, params.batch_size
     offsets = batches(train, length=length, size=size, steps=steps, seed=seed)
-    started, curve, recent = time.perf_counter(), [], []
+    started = time.perf_counter()
+    curve: list[list[float]] = []
+    recent: list[float] = []
     model.train()
     with tqdm(total=steps * size * length, desc=f"pre-train {name}", unit="tok", unit_scale=True) as bar:
         for step in range(steps):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, peak=shape.lr, steps=steps)
+                group["lr"] = learning_rate(step, peak=peak_lr, steps=steps)
             rows = np.stack([train[s : s + length + 1] for s in offsets[step]]).astype(np.int64)
             loss = loss_of(model, torch.from_numpy(rows))
             loss.backward()
@@ -123,12 +132,12 @@ def pretrain(
                 journal.write_text(json.dumps(curve) + "\n")
     record = {
         "parameters": model.num_parameters(),
-        "parameters_without_embeddings": model.num_parameters() - model.get_input_embeddings().weight.numel(),
+        "parameters_without_embeddings": model.num_parameters() - model.model.embed_tokens.weight.numel(),
         "steps": steps,
         "batch_size": size,
         "sequence_length": length,
         "tokens": steps * size * length,
-        "lr": shape.lr,
+        "lr": peak_lr,
         "held_out_loss": round(held_out_loss(model, held_out, length=length, size=size), 4),
         "loss_curve": curve,
         "threads": torch.get_num_threads(),

@@ -77,7 +77,8 @@ def sample(folder: Path, label: str, size: str, file: str, shots: int, questions
 
 def points(oracle: Oracle, questions: list[str], answers: list[str]) -> np.ndarray:
     """The oracle's total for every answer, shape (questions,)."""
-    return np.array([oracle.score(q, a).total for q, a in zip(questions, answers, strict=True)])
+    scores = [oracle.score(question, answer) for question, answer in zip(questions, answers, strict=True)]
+    return np.array([score.total for score in scores if score])
 
 
 def interval(values: np.ndarray, *, draws: int = 2000) -> tuple[float, float]:
