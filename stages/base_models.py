@@ -74,21 +74,24 @@ def complete_tokenizer(folder: Path, pad_token: str | None) -> None:
     file.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def main(params: Params, size: str) -> None:
-    model: Model = getattr(params, size)
+def bring(model: Model, folder: Path) -> None:
+    """Copy one model to its folder, complete its tokenizer, and see that both load."""
     source = fetch(model)
     models.check_folder(source)
 
-    folder = Path("models/base") / size
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for file in sorted(file for pattern in WANTED for file in source.glob(pattern)):
         shutil.copyfile(file, folder / file.name)
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
 
     complete_tokenizer(folder, model.pad_token)
     models.load_tokenizer(folder)
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB from {model.source}")
+
+
+def main(params: Params) -> None:
+    for size in Params.model_fields:
+        bring(getattr(params, size), Path("models/base") / size)
 
 
 if __name__ == "__main__":

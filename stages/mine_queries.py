@@ -56,6 +56,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     round_size: int = Field(gt=0)
     """Prompts in a round; what a round accepts is shown from the next round on."""
 
+    completions: int = Field(gt=0)
+    """Queries written after each prompt, which is read once for all of them."""
+
     max_new_tokens: int = Field(gt=0)
     """A query that has not ended by then is dropped."""
 
@@ -104,13 +107,13 @@ def mined(
             prefix="",
             suffixes=[mining.prompt(pool, params.shots, seed=params.seed, name=name) for name in names],
             row_ids=names,
+            samples=params.completions,
             stops=mining.STOPS,
             **params.model_dump(include={"seed", "max_new_tokens", "temperature", "top_p"}),
         )
-        for name in names:
+        for one in [one for name in names for one in made[name]]:
             if len(accepted) == params.target:
                 break
-            [one] = made[name]
             candidate = judge.judge(one.text.strip(), finished=one.finish_reason != "length")
             if candidate.reject_reason is None:
                 accepted.append(candidate)

@@ -27,7 +27,7 @@ def params(source: str, revision: str | None = None, pad_token: str | None = Non
 def test_a_local_folder_becomes_a_base_model_that_loads() -> None:
     tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
 
-    base_models.main(params("mine"), "small")
+    base_models.main(params("mine"))
 
     models.load_causal("models/base/small")
     assert models.load_tokenizer("models/base/small").pad_token == "<pad>"
@@ -41,9 +41,9 @@ def test_a_missing_pad_token_can_be_set_in_the_profile() -> None:
     file.write_text(json.dumps(settings))
 
     with pytest.raises(UserError, match="set `pad_token` of this model in base_models"):
-        base_models.main(params("mine"), "small")
+        base_models.main(params("mine"))
 
-    base_models.main(params("mine", pad_token="<pad>"), "small")
+    base_models.main(params("mine", pad_token="<pad>"))
 
     assert models.load_tokenizer("models/base/small").pad_token == "<pad>"
 
@@ -52,17 +52,17 @@ def test_a_folder_that_is_no_model_is_refused() -> None:
     Path("empty").mkdir()
 
     with pytest.raises(UserError, match="empty: config.json is missing, so this is not a model folder"):
-        base_models.main(params("empty"), "small")
+        base_models.main(params("empty"))
 
 
 @pytest.mark.parametrize("revision", [None, "main", PINNED[:-1]])
 def test_a_hub_model_must_be_pinned_to_a_commit(revision: str | None) -> None:
     with pytest.raises(UserError, match="needs `revision`, the 40 digits of a commit"):
-        base_models.main(params("owner/name", revision), "small")
+        base_models.main(params("owner/name", revision))
 
 
 def test_a_hub_that_can_not_be_reached_names_the_model_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     with pytest.raises(UserError, match="owner/name at 0123.*set `source` to the folder"):
-        base_models.main(params("owner/name", PINNED), "small")
+        base_models.main(params("owner/name", PINNED))

@@ -604,10 +604,13 @@ def test_l7_with_ptx_the_policy_forgets_less_of_what_it_was_trained_on(tmp_path:
 
 
 def launch(folder: Path, processes: int) -> dict[str, Any]:
-    """`run` in fresh processes started by accelerate; the log and the digest of the policy."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
-    command += ["--num_processes", str(processes), "-m", "tests.test_ppo_training", str(folder)]
+    """`run` in fresh processes; the log and the digest of the policy.
+
+    `accelerate launch` starts several processes through torchrun where there are GPUs, and through MPI where there are
+    none; here torchrun starts them on the CPU.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
+    command += ["-m", "tests.test_ppo_training", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "result.json").read_text())

@@ -1,0 +1,160 @@
+"""The whole graph with toy numbers through real DVC and accelerate, on the real models: two clones, the same bytes."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+QUESTIONS = 24
+
+
+def shrink(settings: dict[str, Any]) -> dict[str, Any]:
+    """The embedded profile with numbers that make every stage a matter of seconds."""
+    settings["mine_queries"] |= {"target": 48, "round_size": 8, "max_rounds": 4, "eval_questions": "questions.txt"}
+    settings["train_asis_reward"] |= {"max_pairs": 160}
+    settings["train_reward"] |= {"max_pairs": 160}
+    settings["train_sft"] |= {"epochs": 1}
+    settings["train_dpo"] |= {"max_pairs": 32}
+    settings["sample_preferences"] |= {"min_margin": 0.0}
+    settings["train_ppo"] |= {"steps": 2, "rollout_batch": 16, "minibatch": 8, "snapshot_every": 1, "warmup_steps": 1}
+    settings["sample_answers"] |= {"samples": 1}
+    return settings
+
+
+def clone(folder: Path) -> Path:
+    """The tracked files as they are now, with toy settings and a cache of their own."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    changed = subprocess.run(["git", "ls-files", "--modified"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in changed.stdout.splitlines():
+        if (ROOT / name).exists():
+            shutil.copyfile(ROOT / name, folder / name)
+    shutil.copyfile(ROOT / "accelerate/cpu.yaml", folder / "accelerate.yaml")
+    settings = shrink(yaml.safe_load((ROOT / "profiles/embedded.yaml").read_text()))
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    questions = (ROOT / "data/embedded/eval_questions.txt").read_text().splitlines()[:QUESTIONS]
+    (folder / "questions.txt").write_text("\n".join(questions) + "\n")
+    return folder
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return subprocess.Popen(
+        ["dvc", "repro"], cwd=folder, env=environment, stdout=(folder / "out").open("wb"), stderr=subprocess.STDOUT
+    )
+
+
+def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
+    assert process.wait() == 0, (folder / "out").read_text(errors="replace")[-4000:]
+
+
+@pytest.fixture(scope="module")
+def clones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """Two clones in which the whole graph ran at the same time, a thread each."""
+    root = tmp_path_factory.mktemp("graph")
+    folders = clone(root / "one"), clone(root / "other")
+    processes = [start(folder) for folder in folders]
+    try:
+        for process, folder in zip(processes, folders, strict=True):
+            finish(process, folder)
+        yield folders
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def locked(folder: Path) -> dict[str, dict[str, str]]:
+    """The hash of every output, by stage."""
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()}
+
+
+@pytest.mark.timeout(1500)
+def test_two_clones_make_the_same_bytes_in_every_stage(clones: tuple[Path, Path]) -> None:
+    one, other = (locked(folder) for folder in clones)
+
+    assert len(one) > 30
+    assert {name: outs for name, outs in one.items() if outs != other[name]} == {}
+
+
+def test_nothing_runs_when_nothing_changed(clones: tuple[Path, Path]) -> None:
+    begin = time.monotonic()
+
+    again = subprocess.run(["dvc", "repro"], cwd=clones[0], check=True, capture_output=True, text=True)
+
+    print(f"dvc repro with nothing changed: {time.monotonic() - begin:.1f} s")
+    assert "Running stage" not in again.stdout
+
+
+def test_a_setting_of_ppo_re_runs_ppo_and_what_follows_alone(clones: tuple[Path, Path]) -> None:
+    folder = clones[0]
+    before = locked(folder)
+    settings = yaml.safe_load((folder / "params.yaml").read_text())
+    settings["train_ppo"]["kl_coefficient"] *= 2
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+
+    dry = subprocess.run(["dvc", "repro", "--dry"], cwd=folder, check=True, capture_output=True, text=True)
+
+    stages = [line.split("'")[1] for line in dry.stdout.splitlines() if line.startswith("Running stage")]
+    assert [name for name in stages if name not in ("check_settings", "train_ppo")] == []
+    assert "train_ppo" in stages
+    assert locked(folder) == before
+
+
+def test_the_tables_tell_one_story(clones: tuple[Path, Path]) -> None:
+    import duckdb
+
+    def one(query: str) -> Any:
+        return duckdb.sql(query).fetchall()[0][0]
+
+    data = clones[0] / "data"
+    assert one(f"SELECT count(*) FROM '{data}/queries.parquet' WHERE split = 'eval'") == QUESTIONS
+    # every response belongs to a query, every pair to two responses of its own query
+    assert (
+        one(f"SELECT count(*) FROM '{data}/responses/*.parquet' ANTI JOIN '{data}/queries.parquet' USING (query_id)")
+        == 0
+    )
+    assert (
+        one(
+            f"SELECT count(*) FROM '{data}/comparisons_ranked.parquet' c "
+            f"ANTI JOIN '{data}/responses/*.parquet' r ON r.response_id = c.chosen_id AND r.query_id = c.query_id"
+        )
+        == 0
+    )
+    # what the filters drop is kept with its reason
+    ranked = one(f"SELECT count(*) FROM '{data}/comparisons_ranked.parquet'")
+    kept = one(f"SELECT count(*) FROM '{data}/comparisons/almost.parquet'")
+    dropped = one(f"SELECT count(*) FROM '{data}/comparisons_dropped/almost.parquet' WHERE drop_reason IS NOT NULL")
+    assert ranked == kept + dropped
+    # both orders of every judgement are there
+    assert one(f"SELECT count(*) FROM '{data}/judgements.parquet' WHERE \"order\" = 'ab'") == one(
+        f"SELECT count(*) FROM '{data}/judgements.parquet' WHERE \"order\" = 'ba'"
+    )
+
+
+def test_no_evaluation_question_is_in_any_training_table(clones: tuple[Path, Path]) -> None:
+    import duckdb
+
+    data = clones[0] / "data"
+    for table in ("comparisons/*", "demonstrations/*", "candidates/*", "comparisons_ranked"):
+        leaked = duckdb.sql(
+            f"SELECT count(*) FROM '{data}/{table}.parquet' SEMI JOIN "
+            f"(SELECT query_id FROM '{data}/queries.parquet' WHERE split = 'eval') USING (query_id)"
+        ).fetchall()[0][0]
+        assert leaked == 0, table
+
+
+def test_the_results_table_names_every_policy(clones: tuple[Path, Path]) -> None:
+    shown = subprocess.run(
+        ["python", "-m", "synthalign.results"], cwd=clones[0], check=True, capture_output=True, text=True
+    ).stdout
+
+    policies = json.loads((clones[0] / "metrics/score_policies.json").read_text())["policies"]
+    assert [name for name in policies if name not in shown] == []
