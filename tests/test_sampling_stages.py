@@ -37,7 +37,8 @@ def queries() -> None:
 def mining(**changes: Any) -> mine_queries.Params:
     settings: dict[str, Any] = dict(
         model="base", seed_queries="seeds.txt", eval_questions="eval.txt", shots=2, target=100, max_rounds=2,
-        round_size=16, completions=1, max_new_tokens=24, min_characters=1, max_characters=100, keywords=[], rouge_threshold=0.9,
+        round_size=16, completions=1, max_new_tokens=24, min_characters=1, max_characters=100, keywords=[],
+        rouge_threshold=0.9,
     )  # fmt: skip
     return mine_queries.Params(**(settings | DRAW | changes))
 
