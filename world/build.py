@@ -129,9 +129,11 @@ def make_corpora(world: World, settings: Params, *, scale: float) -> list[Path]:
 
 
 def model_folders(name: str, settings: Params, corpora: Sequence[Path], *, scale: float) -> list[Path]:
-    """Where a model lies after each phase."""
+    """Where a model lies after each phase that it has; phases without steps are its last ones."""
     shape, made_from, folders = settings.models[name], "", []
     for phase, folder in enumerate(corpora):
+        if not shape.steps[phase]:
+            continue
         size = shape.model_dump(exclude={"lr", "steps"})
         schedule = (shape.lr[phase], shape.steps[phase], settings.batch_size, settings.sequence_length, scale)
         made_from = key_of(made_from, folder.name, size, schedule)
@@ -146,7 +148,7 @@ def train(name: str, settings: Params, *, seed: int, scale: float) -> None:
     corpora = corpus_folders(entities.draw(seed, settings), settings, scale=scale)
     words = tokenizer.load(corpora[0] / "tokenizer")
     folders = model_folders(name, settings, corpora, scale=scale)
-    for phase, (corpus_folder, target) in enumerate(zip(corpora, folders, strict=True)):
+    for phase, (corpus_folder, target) in enumerate(zip(corpora, folders, strict=False)):
         if (target / "record.json").exists():
             continue
         target.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,8 @@ class ModelShape(BaseModel, frozen=True, extra="forbid", strict=True):
     layers: int = Field(gt=0)
     heads: int = Field(gt=0)
     feed_forward: int = Field(gt=0)
-    lr: list[float] = Field(min_length=2, max_length=2)
-    steps: list[int] = Field(min_length=2, max_length=2)
+    lr: list[float] = Field(min_length=3, max_length=3)
+    steps: list[int] = Field(min_length=3, max_length=3)
 
 
 class Phase(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -51,7 +51,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     batch_size: int = Field(gt=0)
     max_positions: int = Field(gt=16)
     models: dict[str, ModelShape]
-    phases: list[Phase] = Field(min_length=2, max_length=2)
+    phases: list[Phase] = Field(min_length=3, max_length=3)
     community_questions: int = Field(gt=0)
     eval_questions: int = Field(gt=0)
 
