@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -342,6 +343,7 @@ def fitted(
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": sweep.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         lr=sweep.learning_rate,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, warmup=warmup, steps=steps))
     for start in range(0, len(order), sweep.batch_size):
@@ -564,10 +566,12 @@ def run(world_folder: Path, model_folder: Path, out: Path, sweep: Sweep) -> None
     if not (world_folder / "world.json").exists():
         raise UserError(f"{world_folder}/world.json does not exist; `make world` builds a world")
     world = World.load(world_folder / "world.json")
-    base = Base(model_folder, models.load_tokenizer(model_folder))
+    models.check_folder(model_folder)
     code = (answers, comparisons, encoding, exports, filters, losses, oracle, questions, reward, reward_training)
     files = [__file__, *(str(module.__file__) for module in (*code, statistics, training))]
     work = stage.work_dir("filter_sweep", sweep, world_folder / "world.json", model_folder, *map(Path, files))
+    shutil.copytree(model_folder, work / "base", dirs_exist_ok=True)  # a world rebuilt meanwhile changes nothing here
+    base = Base(work / "base", models.load_tokenizer(work / "base"))
     cells = sweep_cells(world, base, work / "cells.jsonl", sweep)
     file = out / "metrics" / "filter_sweep.json"
     file.parent.mkdir(parents=True, exist_ok=True)
