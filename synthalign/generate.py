@@ -60,7 +60,7 @@ def generate(
     temperature: float,
     top_p: float,
     stops: Sequence[str] = (),
-    batch_size: int = 64,
+    batch_size: int = 128,
     logprobs: bool = False,
     progress: Callable[[int], None] | None = None,
     on_finished: Callable[[int, list[Generation]], None] | None = None,
