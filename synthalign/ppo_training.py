@@ -128,8 +128,9 @@ class Reading(NamedTuple):
     """What policy and value model make of a batch, (B, T) each, 0 at padding."""
 
     logprobs: Tensor
-    entropies: Tensor
     values: Tensor
+    entropies: Tensor | None
+    """When asked for."""
     ptx_loss: Tensor
     """Sum of the negative log-likelihood of the pre-training tokens; a scalar."""
 
@@ -143,16 +144,17 @@ class PolicyAndValue(nn.Module):
         self.value = value
         self.temperature = temperature
 
-    def forward(self, batch: Batch, ptx: Batch | None = None) -> Reading:
+    def forward(self, batch: Batch, ptx: Batch | None = None, *, with_entropies: bool = False) -> Reading:
         logits = state_logits(self.policy, batch)
         values = self.value(batch.input_ids, batch.attention_mask)[batch.states]
         ptx_loss = torch.zeros((), device=logits.device)
         if ptx is not None:
             ptx_loss = -ppo.token_logprobs(state_logits(self.policy, ptx), ptx.chosen).sum()
+        entropies = ppo.token_entropies(logits.detach(), temperature=self.temperature) if with_entropies else None
         return Reading(
             logprobs=by_answer(ppo.token_logprobs(logits, batch.chosen, temperature=self.temperature), batch.mask),
-            entropies=by_answer(ppo.token_entropies(logits.detach(), temperature=self.temperature), batch.mask),
             values=by_answer(values, batch.mask),
+            entropies=None if entropies is None else by_answer(entropies, batch.mask),
             ptx_loss=ptx_loss,
         )
 
@@ -186,6 +188,12 @@ def pieces(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
+def alike(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """The places of `lengths` in groups of at most `size` of like length, so that little is padded."""
+    order = sorted(range(len(lengths)), key=lambda place: (lengths[place], place))
+    return [order[piece] for piece in pieces(len(order), size)]
+
+
 def check_division(*, minibatch: int, ptx_batch: int, processes: int) -> None:
     """UserError unless every process gets the same share of every update."""
     for key, value in (("minibatch", minibatch), ("ptx_batch", ptx_batch)):
@@ -217,9 +225,9 @@ def sample_rollouts(
     share = pieces(len(prompts), math.ceil(len(prompts) / accelerator.num_processes))
     mine = share[accelerator.process_index] if accelerator.process_index < len(share) else slice(0, 0)
     prompts, row_ids = prompts[mine], row_ids[mine]
-    rollouts: list[Rollout] = []
+    rollouts: dict[int, Rollout] = {}
     if prompts:
-        answers = generate(
+        generations = generate(
             models.policy,
             tokenizer,
             prefix="",
@@ -231,47 +239,49 @@ def sample_rollouts(
             temperature=models.temperature,
             top_p=1.0,
             stops=chat.STOPS,
-            batch_size=device_batch_size,
+            batch_size=4 * device_batch_size,  # one token of each at a time, and nothing kept for a gradient
         )
+        answers = [answer for [answer] in generations]
         dialogues = [
             [{"role": "user", "content": prompt.question}, {"role": "assistant", "content": answer.text}]
-            for prompt, [answer] in zip(prompts, answers, strict=True)
+            for prompt, answer in zip(prompts, answers, strict=True)
         ]
         scores = reward.score(reward_model, tokenizer, dialogues, batch_size=device_batch_size)
-        for piece in pieces(len(prompts), device_batch_size):
+        lengths = [
+            len(prompt.token_ids) + len(answer.token_ids) for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        for group in alike(lengths, device_batch_size):
             batch = collate(
-                [prompt.token_ids for prompt in prompts[piece]],
-                [list(answer.token_ids) for [answer] in answers[piece]],
+                [prompts[place].token_ids for place in group],
+                [answers[place].token_ids for place in group],
                 pad=tokenizer.pad_token_id,
                 device=accelerator.device,
             )
-            reading = models(batch)
-            reference_logprobs = by_answer(
-                ppo.token_logprobs(state_logits(reference, batch), batch.chosen, temperature=models.temperature),
-                batch.mask,
-            )
-            for row, (prompt, [answer], score) in enumerate(
-                zip(prompts[piece], answers[piece], scores[piece], strict=True)
-            ):
-                length = len(answer.token_ids)
-                rollouts.append(
-                    Rollout(
-                        prompt=prompt,
-                        token_ids=list(answer.token_ids),
-                        text=answer.text,
-                        finish_reason=answer.finish_reason,
-                        score=score,
-                        logprobs=reading.logprobs[row, :length].cpu(),
-                        reference_logprobs=reference_logprobs[row, :length].cpu(),
-                        values=reading.values[row, :length].cpu(),
-                        entropy=float(reading.entropies[row, :length].mean()),
-                    )
+            with accelerator.autocast():  # as in training, so that the reference differs by its weights alone
+                reading = models(batch, with_entropies=True)
+                reference_logprobs = by_answer(
+                    ppo.token_logprobs(state_logits(reference, batch), batch.chosen, temperature=models.temperature),
+                    batch.mask,
                 )
-    rollouts = gather_object(rollouts)
-    for rollout in rollouts:
+            for row, place in enumerate(group):
+                answer = answers[place]
+                length = len(answer.token_ids)
+                rollouts[place] = Rollout(
+                    prompt=prompts[place],
+                    token_ids=answer.token_ids,
+                    text=answer.text,
+                    finish_reason=answer.finish_reason,
+                    score=scores[place],
+                    logprobs=reading.logprobs[row, :length].cpu().clone(),
+                    reference_logprobs=reference_logprobs[row, :length].cpu().clone(),
+                    values=reading.values[row, :length].cpu().clone(),
+                    entropy=float(reading.entropies[row, :length].mean()),
+                )
+    gathered: list[Rollout] = gather_object([rollouts[place] for place in range(len(prompts))])
+    for rollout in gathered:
         if not math.isfinite(rollout.score):
             raise UserError(f"the reward model scores {rollout.text[:80]!r} with {rollout.score}")
-    return rollouts
+    return gathered
 
 
 class Targets(NamedTuple):
@@ -350,24 +360,24 @@ def improve(
     mine = share(len(rollouts))
     rollouts, aims, ptx = rollouts[mine], Targets(*(aim[mine] for aim in aims)), ptx[share(len(ptx))]
     sums = torch.zeros(5, device=accelerator.device)
-    parts = pieces(len(rollouts), device_batch_size)
+    groups = alike([len(one.prompt.token_ids) + len(one.token_ids) for one in rollouts], device_batch_size)
     optimizer.zero_grad()
-    for index, part in enumerate(parts):
+    for index, group in enumerate(groups):
         batch = collate(
-            [rollout.prompt.token_ids for rollout in rollouts[part]],
-            [rollout.token_ids for rollout in rollouts[part]],
+            [rollouts[place].prompt.token_ids for place in group],
+            [rollouts[place].token_ids for place in group],
             pad=pad,
             device=accelerator.device,
         )
         longest = batch.mask.shape[1]
-        _, old_logprobs, old_values, advantages, returns = (aim[part, :longest].to(accelerator.device) for aim in aims)
-        texts = ptx[index :: len(parts)]
+        _, old_logprobs, old_values, advantages, returns = (aim[group, :longest].to(accelerator.device) for aim in aims)
+        texts = ptx[index :: len(groups)]
         ptx_batch = (
             collate([text[:1] for text in texts], [text[1:] for text in texts], pad=pad, device=accelerator.device)
             if texts
             else None
         )
-        with nullcontext() if index == len(parts) - 1 else accelerator.no_sync(models):
+        with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(models):
             now: Reading = models(batch, ptx_batch)
             policy = ppo.policy_loss(now.logprobs, old_logprobs, advantages, batch.mask, clip=clip).sum()
             value = ppo.value_loss(now.values, old_values, returns, batch.mask, clip=value_clip).sum()

@@ -207,6 +207,10 @@ def test_padding_changes_neither_logprobs_nor_values() -> None:
         assert torch.allclose(reading.values[0], rollout.values, atol=1e-5)
 
 
+def test_rows_of_like_length_are_read_together() -> None:
+    assert ppo_training.alike([9, 2, 9, 1, 2], 2) == [[3, 1], [4, 0], [2]]
+
+
 def test_a_pass_over_the_prompts_takes_each_once_and_the_next_pass_has_another_order() -> None:
     passes = ppo_training.draw(5, 0, 10, seed=0, name="x")
 
