@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow check claims chat world results bench clean
+.PHONY: help repro results test check readme claims chat world filter-sweep clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: .venv/ready  ## format, lint, types, README's numbers
 	mypy synthalign stages world flows
 	python -m synthalign.results --check
 
+readme: .venv/ready  ## write README's tables from metrics/
+	python -m synthalign.results --readme
+
 claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds and write metrics/claims.json
 	python -m flows.claims
 
@@ -45,6 +48,9 @@ chat: .venv/ready  ## talk to the aligned policy and its base side by side
 
 world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=folder builds another world)
 	python -m world.build --seed $(or $(SEED),0) --out $(or $(OUT),data/embedded)
+
+filter-sweep: .venv/ready  ## where the heuristic filter helps and where it hurts: metrics/filter_sweep.json and its figure
+	python -m benchmarks.filter_sweep
 
 clean:  ## remove scratch folders (tables, models and the cache stay)
 	rm -rf .work logs .pytest_cache .mypy_cache .ruff_cache
