@@ -382,9 +382,9 @@ def test_both_responses_of_a_dpo_row_follow_the_same_prompt_and_both_fit():
 # --- repeatability
 
 
-def stage_process(name: str, section: dict, *item: str) -> subprocess.Popen:
+def stage_process(name: str, section: dict, *item: str, threads: int = 1) -> subprocess.Popen:
     Path("params.yaml").write_text(yaml.safe_dump({name: section}), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{name}", *item],
         env=environment,
@@ -404,12 +404,12 @@ def everything(folder: str) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_two_fresh_processes_make_the_same_bytes(workspace):
+def test_two_fresh_processes_make_the_same_bytes_with_one_thread_or_two(workspace):
     write_pairs("test", [pair(number) for number in range(96)])
 
-    finished(stage_process("train_reward", REWARD, "test"))
+    finished(stage_process("train_reward", REWARD, "test", threads=1))
     once = everything("models/reward") | everything("metrics")
-    finished(stage_process("train_reward", REWARD, "test"))
+    finished(stage_process("train_reward", REWARD, "test", threads=2))
 
     assert everything("models/reward") | everything("metrics") == once
 
