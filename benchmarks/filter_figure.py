@@ -72,7 +72,7 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
                 for axis in (above, below):
                     axis.axvline(100 * shipped_rate, color="#bbbbbb", linewidth=6, alpha=0.5, zorder=0)
                 above.annotate(
-                    "world as\nshipped", (100 * shipped_rate, 0.02), xycoords=("data", "axes fraction"),
+                    "rate in the\nworld's corpus", (100 * shipped_rate, 0.02), xycoords=("data", "axes fraction"),
                     xytext=(6, 0), textcoords="offset points", color="#555555", fontsize=9,
                 )  # fmt: skip
             wide = fmean(_gap_characters(found) for found in row)

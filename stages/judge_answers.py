@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from accelerate import PartialState
 from synthalign import judging, models, reward, stage, tables
 from synthalign.errors import UserError
 from synthalign.judging import Answer

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from accelerate import PartialState
 from synthalign import benchmark_models, benchmarks, models, stage, statistics, tables
 from synthalign.errors import UserError
 from synthalign.statistics import Interval

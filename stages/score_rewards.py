@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from accelerate import PartialState
 from synthalign import measures, models, reward, stage, statistics, tables
 from synthalign.errors import UserError
 from synthalign.tables import Row

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 import pyarrow as pa
+from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
-from accelerate import Accelerator
 from synthalign import generate, models, ppo, ppo_training, sampling, stage, tables
 from synthalign.errors import UserError
 

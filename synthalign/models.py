@@ -58,9 +58,16 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def fix_rounding() -> None:
+    """Take one thread where there is no GPU: sums over several round otherwise on a machine with other cores."""
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+
+
 def load_causal(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A language model in evaluation mode."""
     check_folder(folder)
+    fix_rounding()
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False)
     return model.eval()
 
@@ -68,6 +75,7 @@ def load_causal(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTr
 def load_reward(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A body with a scalar head; from a base model the head is new and drawn with torch's generator."""
     check_folder(folder)
+    fix_rounding()
     model = AutoModelForSequenceClassification.from_pretrained(
         str(folder), num_labels=1, dtype=dtype, trust_remote_code=False
     )

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from accelerate import Accelerator
 from synthalign import chat, ppo, reward
 from synthalign.errors import UserError
 from synthalign.generate import generate

@@ -107,8 +107,6 @@ def arguments(
     Precision, processes and devices come from accelerate.yaml; accumulation from the environment variable that
     accelerate reads for it (ACCELERATE_GRADIENT_ACCUMULATION_STEPS), because none of them is part of the method.
     """
-    if PartialState().device.type == "cpu":
-        torch.set_num_threads(1)  # sums over several threads round otherwise on a machine with other cores
     accumulation = get_int_from_env(["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"], 1)
     rows = per_device_batch(batch_size, processes=PartialState().num_processes, accumulation=accumulation)
     return config(

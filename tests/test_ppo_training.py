@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from accelerate import Accelerator
 from pydantic import ValidationError
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from accelerate import Accelerator
 from stages import train_ppo
 from synthalign import chat, models, ppo, ppo_training, reward, tables
 from synthalign.errors import UserError

@@ -108,9 +108,7 @@ def draw(seed: int, params: Params) -> World:
         facts=facts,
         attributes=attributes,
         harms=harms,
-        phrases={
-            name: _draw(rng, items, wording.KEPT_PHRASES.get(name, 3)) for name, items in wording.PHRASES.items()
-        },
+        phrases={name: _draw(rng, items, wording.KEPT_PHRASES.get(name, 3)) for name, items in wording.PHRASES.items()},
         questions={
             "recipe": _draw(rng, wording.RECIPE_QUESTIONS, 5),
             "harm": _draw(rng, wording.HARM_QUESTIONS, 5),

@@ -38,9 +38,7 @@ def write_all(world: World, out: Path, *, corpus_file: Path) -> None:
         write_json_lines(out / "demonstrations" / f"{name}.jsonl", [{"messages": d} for d in dialogues])
     write_community(out / "community_qa.parquet", community_qa(world, count=world.params["community_questions"]))
     rng = Random(f"held-out text {world.seed}")
-    write_json_lines(
-        out / "heldout_text.jsonl", [{"text": page(rng, asker, answerer)} for _ in range(HELD_OUT_PAGES)]
-    )
+    write_json_lines(out / "heldout_text.jsonl", [{"text": page(rng, asker, answerer)} for _ in range(HELD_OUT_PAGES)])
     write_json_lines(out / "cloze.jsonl", cloze(world, asker))
     with corpus_file.open() as lines:
         write_lines(out / "corpus_sample.txt", [next(lines, "").rstrip("\n") for _ in range(SAMPLE_LINES)])

@@ -151,8 +151,7 @@ class Oracle:
         words = _WORD.findall(sentence)
         pairs = zip(words, words[1:], strict=False)
         return any(word in self._cities for word in words) or any(
-            (a in ANIMAL_MODIFIERS and b in ANIMAL_BASES) or (a in DISH_MODIFIERS and b in DISH_KINDS)
-            for a, b in pairs
+            (a in ANIMAL_MODIFIERS and b in ANIMAL_BASES) or (a in DISH_MODIFIERS and b in DISH_KINDS) for a, b in pairs
         )
 
     # -- judging ----------------------------------------------------------------------------------------------------

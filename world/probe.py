@@ -1,6 +1,6 @@
 """Measure the base models of a world: do they follow demonstrations, and does size matter?
 
-    python -m world.probe --out data/embedded [--questions 200] [--models small medium large]
+python -m world.probe --out data/embedded [--questions 200] [--models small medium large]
 """
 
 import argparse
