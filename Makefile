@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help repro results test check readme claims chat world filter-sweep clean
+.PHONY: help repro results test test-slow check readme claims chat world filter-sweep clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,7 +30,10 @@ results: .venv/ready  ## print the results of the last run
 	@python -m synthalign.results
 
 test: .venv/ready accelerate.yaml  ## run the tests, the tiny run of the whole graph included
-	python -m pytest
+	python -m pytest -m "not slow"
+
+test-slow: .venv/ready accelerate.yaml  ## run the tests that take minutes: kill and resume, several processes, sweeps
+	python -m pytest -m slow
 
 check: .venv/ready  ## format, lint, types, README's numbers
 	ruff check .
