@@ -39,7 +39,7 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
     """
     cells, settings = figures["cells"], figures["settings"]
     shipped_rate = figures["shipped_accident_rate"]
-    gaps = settings["gaps"]
+    gaps = [gap for gap in TITLES if gap in settings["gaps"]]
     style: Any = {
         "svg.hashsalt": "filter sweep", "svg.fonttype": "none", "font.size": 11, "font.family": "sans-serif",
         "axes.spines.top": False, "axes.spines.right": False,

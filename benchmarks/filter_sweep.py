@@ -97,7 +97,7 @@ class Sweep(BaseModel, frozen=True, extra="forbid", strict=True):
     accident_rates: tuple[float, ...] = (0.0, 0.12, 0.24, 0.40)
     """Share of answers, of every configuration, that go wrong by accident."""
 
-    gaps: tuple[str, ...] = ("short", "as it is", "long")
+    gaps: tuple[str, ...] = ("as it is", "long", "short")
     """Length of the strongest configuration's answers beside the others': keys of PADDED."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -523,23 +523,48 @@ def verdict(gain: Interval) -> str:
 
 
 def sweep_cells(world: World, base: Base, journal: Path, sweep: Sweep) -> list[dict[str, Any]]:
-    """The figures of every cell; cells that the journal holds are not computed again."""
-    done = {(line["gap"], line["accident_rate"]): line for line in journal_lines(journal)}
+    """The figures of every cell; models and cells that the journal holds are not computed again."""
     grid = [(gap, rate) for gap in sweep.gaps for rate in sweep.accident_rates]
     kinds = [(name, seed) for name in FILTERS for seed in sweep.seeds] + [(GOLD, sweep.seeds[0])]
-    jobs = [(*place, *kind) for place in grid if place not in done for kind in kinds]
+    done: dict[tuple[str, float], dict[str, Any]] = {}
+    right: dict[tuple[str, float], dict[tuple[str, int], NDArray[np.float64]]] = {place: {} for place in grid}
+    for line in journal_lines(journal):
+        place = line["gap"], line["accident_rate"]
+        if "correct" in line:
+            right[place][line["feedback"], line["seed"]] = np.array([float(digit) for digit in line["correct"]])
+        else:
+            done[place] = line
     judge = Oracle(world)
-    right: dict[tuple[str, int], NDArray[np.float64]] = {}
-    for gap, rate, feedback, seed in stage.progress(jobs, total=len(jobs), desc="filter sweep", unit="model"):
-        if not right:
-            at = cell(world, judge, base, gap=gap, accident_rate=rate, sweep=sweep)
-        right[feedback, seed] = learned(at, base, feedback, seed, sweep)
-        if len(right) == len(kinds):
-            done[gap, rate] = outcome(at, right, sweep)
-            right = {}
-            with journal.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(done[gap, rate]) + "\n")
+
+    def make(place: tuple[str, float]) -> Cell:
+        return cell(world, judge, base, gap=place[0], accident_rate=place[1], sweep=sweep)
+
+    def finish(at: Cell) -> None:
+        place = at.gap, at.accident_rate
+        done[place] = outcome(at, right[place], sweep)
+        append(journal, done[place])
+
+    at = None
+    jobs = [(place, *kind) for place in grid if place not in done for kind in kinds if kind not in right[place]]
+    for place, feedback, seed in stage.progress(jobs, total=len(jobs), desc="filter sweep", unit="model"):
+        if at is None or (at.gap, at.accident_rate) != place:
+            at = make(place)
+        run = right[place][feedback, seed] = learned(at, base, feedback, seed, sweep)
+        digits = "".join(str(int(value)) for value in run)
+        found = {"gap": at.gap, "accident_rate": at.accident_rate, "feedback": feedback, "seed": seed}
+        append(journal, found | {"correct": digits})
+        if len(right[place]) == len(kinds):
+            finish(at)
+    for place in grid:
+        if place not in done:  # killed between its last model and its figures
+            finish(make(place))
     return [done[place] for place in grid]
+
+
+def append(journal: Path, line: dict[str, Any]) -> None:
+    """One more line of the journal."""
+    with journal.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(line) + "\n")
 
 
 def journal_lines(journal: Path) -> Iterator[dict[str, Any]]:

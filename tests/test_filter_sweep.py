@@ -217,8 +217,9 @@ def test_a_tiny_sweep_repeats_byte_for_byte_and_goes_on_where_it_stopped(
 
     filter_sweep.run(tmp_path / "world", base.folder, outs[0], sweep)
     [journal] = Path(".work/filter_sweep").glob("*/cells.jsonl")
-    first, second = journal.read_text().splitlines()
-    journal.write_text(first + "\n" + second[:100])  # killed while it wrote the second cell
+    lines = journal.read_text().splitlines()
+    assert len(lines) == 2 * (4 * 2 + 1 + 1)  # two cells: four filters x two seeds, one gold, and the figures
+    journal.write_text("\n".join(lines[:14]) + "\n" + lines[14][:50])  # killed while it wrote of a model
     filter_sweep.run(tmp_path / "world", base.folder, outs[1], sweep)
 
     for name in ("metrics/filter_sweep.json", "docs/figures/filter_sweep.svg"):
