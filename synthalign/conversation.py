@@ -1,8 +1,8 @@
 """Talk to an aligned policy and the base model it was made from, side by side.
 
-python -m synthalign.conversation --aligned models/ppo --base models/base/small
-python -m synthalign.conversation --aligned models/ppo --base models/base/small --question "Why is the sky blue?"
-python -m synthalign.conversation --aligned models/ppo --base models/base/small < questions.txt
+python -m synthalign.conversation --aligned models/ppo --base models/base/medium
+python -m synthalign.conversation --aligned models/ppo --base models/base/medium --question "Why is the sky blue?"
+python -m synthalign.conversation --aligned models/ppo --base models/base/medium < questions.txt
 
 Each of the two sees the whole conversation with its own answers in it.  The base model gets no demonstrations: what
 differs between the columns is what alignment changed.  The same words with the same --seed give the same answers.
