@@ -76,7 +76,7 @@ def locked(folder: Path) -> dict[str, dict[str, str]]:
     return {name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()}
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 def test_two_clones_make_the_same_bytes_in_every_stage(clones: tuple[Path, Path]) -> None:
     one, other = (locked(folder) for folder in clones)
 
