@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -27,38 +27,50 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     mode: Literal["all_pairs", "adjacent"]
     """`all_pairs` as in the paper, or `adjacent`: every response is chosen at most once, as in the released code."""
 
+    size_pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    """Configurations that differ in the size of the model alone, [larger, smaller] each: their responses are of one
+    style, so a reward model has to find something else in them. Not compared with the others."""
+
     min_characters: int = Field(ge=0)
     """A response with fewer characters is taken for an accident (the paper's code: 50)."""
 
 
-def responses_by_query(params: Params, queries: Sequence[str]) -> dict[str, list[Response]]:
+def responses_by_query(
+    ranking: Sequence[str | list[str]], queries: Sequence[str], *, min_characters: int
+) -> dict[str, list[Response]]:
     """The responses of every ranked configuration to each of the queries, with their reject reasons."""
     found: dict[str, list[Response]] = {query: [] for query in queries}
-    for config, rank in comparisons.ranks(params.ranking).items():
+    for config, rank in comparisons.ranks(ranking).items():
         rows = [row for row in tables.rows(f"responses/{config}") if row["query_id"] in found]
         if not rows:
             raise UserError(
                 f"{tables.path(f'responses/{config}')} answers no training query; sample its responses again"
             )
         for row in rows:
-            reason = filters.reject_reason(row["text"], min_characters=params.min_characters)
+            reason = filters.reject_reason(row["text"], min_characters=min_characters)
             found[row["query_id"]].append(Response(row["response_id"], config, rank, row["text"], reason))
     return found
 
 
 def main(params: Params) -> None:
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
-    responses = responses_by_query(params, list(questions))
 
-    judged: dict[str, list[Row]] = {
-        feedback: [
+    def responses_of(ranking: Sequence[str | list[str]]) -> dict[str, list[Response]]:
+        return responses_by_query(ranking, list(questions), min_characters=params.min_characters)
+
+    def judge(responses: dict[str, list[Response]], feedback: str, **parts: bool) -> list[Row]:
+        return [
             comparisons.row(pair, query_id=query, question=questions[query], feedback=feedback)
             | {"drop_reason": pair.drop_reason}
             for query, given in responses.items()
             for pair in comparisons.ranked_pairs(given, mode=params.mode, **parts)
         ]
-        for feedback, parts in VARIANTS.items()
-    }
+
+    responses = responses_of(params.ranking)
+    judged = {feedback: judge(responses, feedback, **parts) for feedback, parts in VARIANTS.items()}
+    judged["size"] = [
+        row for pair in params.size_pairs for row in judge(responses_of(pair), "size", keyword=True, length=False)
+    ]
 
     tables.write(judged["heuristic"], "comparisons_ranked", key="comparison_id", schema=comparisons.DROPPED_SCHEMA)
     reasons = [response.reject_reason for given in responses.values() for response in given]
@@ -66,7 +78,7 @@ def main(params: Params) -> None:
     for feedback, rows in judged.items():
         kept = [{name: row[name] for name in comparisons.SCHEMA.names} for row in rows if row["drop_reason"] is None]
         dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"] is not None)
-        if not kept:
+        if rows and not kept:
             raise UserError(
                 f"none of the {len(rows)} pairs is left for comparisons/{feedback} ({dict(dropped)}); "
                 "lower `min_characters`, or look at the responses"

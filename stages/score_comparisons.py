@@ -28,6 +28,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     filters: list[str] = Field(min_length=1)
     """The tables comparisons/<filter> whose labels are checked: the raw pairs first, then what each filter leaves."""
 
+    others: list[str]
+    """Tables of comparisons that are no part of the raw pairs, each checked by itself."""
+
 
 def scored_responses(config: str, questions: dict[str, str], oracle: Oracle) -> list[Row]:
     """The oracle's points for every response of a configuration to the questions."""
@@ -82,6 +85,11 @@ def main(params: Params) -> None:
     agreement = {
         name: part.metrics() for name, part in measures.label_agreement(labels, kept, seed=params.seed).items()
     }
+    for name in params.others:
+        own = labels_of(name, oracle)
+        if own:
+            all_of_it = {name: frozenset(label.comparison_id for label in own)}
+            agreement |= {name: measures.label_agreement(own, all_of_it, seed=params.seed)[name].metrics()}
 
     stage.write_metrics("score_comparisons", configurations=configurations, differences=differences, labels=agreement)
     points = [{"configuration": config} | values for config, values in configurations.items()]

@@ -1,18 +1,24 @@
-"""Train a reward model on one kind of feedback; all kinds share every setting, so that they can be compared."""
+"""Train a reward model on one kind of feedback; all kinds share every setting but the number of comparisons."""
 
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
 from synthalign import losses, reward_training, stage, statistics, tables, training
+from synthalign.errors import UserError
+
+
+class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
+    max_pairs: int = Field(gt=0)
+    """Comparisons used, held-out ones included; the same for all that are compared, so that none wins by its amount."""
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    feedback: dict[str, Feedback] = Field(min_length=1)
+    """The members of the family: a reward model for each table comparisons/<name>."""
+
     model: str = Field(min_length=1)
     """Folder of the base model whose body the reward model starts from."""
-
-    max_pairs: int = Field(gt=0)
-    """Comparisons used, held-out ones included; the same for every feedback, so that none wins by its amount."""
 
     held_out: float = Field(gt=0, lt=1)
     """Share of the queries whose comparisons are not trained on: they measure accuracy and set the scores' zero and
@@ -44,20 +50,22 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, feedback: str) -> None:
+    if feedback not in params.feedback:
+        raise UserError(f"train_reward has no feedback {feedback!r}; it has {', '.join(params.feedback)}")
+    max_pairs = params.feedback[feedback].max_pairs
     pairs = tables.rows(f"comparisons/{feedback}")
     work = stage.work_dir(
         "train_reward",
         feedback,
-        params,
+        str(max_pairs),
+        params.model_dump_json(exclude={"feedback"}),
         tables.path(f"comparisons/{feedback}"),
         Path(params.model),
         *map(Path, (__file__, losses.__file__, reward_training.__file__, training.__file__)),
     )
 
     reward_training.check_labels(pairs)
-    train, held_out = reward_training.choose(
-        pairs, max_pairs=params.max_pairs, held_out=params.held_out, seed=params.seed
-    )
+    train, held_out = reward_training.choose(pairs, max_pairs=max_pairs, held_out=params.held_out, seed=params.seed)
     if params.group_by_query:
         weights = losses.group_weights([pair["query_id"] for pair in train])
         train = [pair | {"weight": weight} for pair, weight in zip(train, weights, strict=True)]

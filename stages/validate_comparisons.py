@@ -1,4 +1,6 @@
-"""Keep a synthetic comparison only if the As-is reward model, which never saw one, prefers the same response."""
+"""Keep a synthetic comparison only if the As-is reward model, which never saw one, prefers the same response.
+
+Pairs that differ in model size alone join afterwards: the As-is model judges by style, and they have one style."""
 
 from collections import Counter
 
@@ -37,8 +39,7 @@ def scores(dialogues: list[list[dict[str, str]]], params: Params) -> list[float]
 
 
 def main(params: Params) -> None:
-    ranked = tables.rows("comparisons_ranked")
-
+    ranked, same_style = tables.rows("comparisons_ranked"), tables.rows("comparisons/size")
     survivors = [row for row in ranked if row["drop_reason"] is None]
     if not survivors:
         raise UserError("data/comparisons_ranked.parquet: the heuristic filter kept no comparison; see its drop_reason")
@@ -57,6 +58,8 @@ def main(params: Params) -> None:
     if stage.is_main_process():
         columns = [*comparisons.SCHEMA, *(pa.field(*column) for column in SCORES)]
         tables.write(kept, "comparisons/almost", key="comparison_id", schema=pa.schema(columns))
+        both = [{name: row[name] for name in comparisons.SCHEMA.names} for row in [*kept, *same_style]]
+        tables.write(both, "comparisons/almost_size", key="comparison_id", schema=comparisons.SCHEMA)
         tables.write(
             dropped,
             "comparisons_dropped/almost",
@@ -68,6 +71,7 @@ def main(params: Params) -> None:
             ranked=len(ranked),
             heuristic=len(survivors),
             kept=len(kept),
+            with_size_pairs=len(both),
             coverage=round(len(kept) / len(ranked), 6),
             agreement=round(len(kept) / len(survivors), 6),
             dropped=dict(Counter(row["drop_reason"] for row in dropped)),

@@ -278,9 +278,6 @@ def sample_rollouts(
                     entropy=float(reading.entropies[row, :length].mean()),
                 )
     gathered: list[Rollout] = gather_object([rollouts[place] for place in range(len(prompts))])
-    for rollout in gathered:
-        if not math.isfinite(rollout.score):
-            raise UserError(f"the reward model scores {rollout.text[:80]!r} with {rollout.score}")
     return gathered
 
 

@@ -10,6 +10,7 @@ is the score of that dialogue, to the bit when the batch is the same.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def score(
     """The reward of each dialogue's last message, given the messages before it.
 
     Equal dialogues get equal scores: each text is scored once. Batches hold dialogues of like length; the
-    scores are in the order of `dialogues`. `max_length` defaults to the longest context of the model.
+    scores are in the order of `dialogues`. `max_length` defaults to the longest context of the model. UserError when a
+    score is not finite.
     """
     longest = max_length or getattr(model.config, "max_position_embeddings", None) or 0
     keys = [tuple((prompt + answer)[-longest:]) for prompt, answer in encoding.encode(tokenizer, dialogues)]
@@ -72,6 +74,12 @@ def score(
         input_ids, attention_mask = pad(batch, tokenizer.pad_token_id)
         read = last_token_scores(model, input_ids.to(model.device), attention_mask.to(model.device))
         scores |= zip(batch, read.tolist(), strict=True)
+    for key, dialogue in zip(keys, dialogues, strict=True):
+        if not math.isfinite(scores[key]):
+            raise UserError(
+                f"the reward model scores {dialogue[-1]['content'][:80]!r} with {scores[key]}; "
+                "train it again with a lower learning_rate"
+            )
     return [scores[key] for key in keys]
 
 

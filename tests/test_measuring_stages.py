@@ -88,7 +88,7 @@ def metrics(name):
 
 
 def build(**changes):
-    settings = {"ranking": ["a", "b"], "mode": "all_pairs", "min_characters": 20}
+    settings = {"ranking": ["a", "b"], "mode": "all_pairs", "size_pairs": [], "min_characters": 20}
     build_comparisons.main(build_comparisons.Params(**(settings | changes)))
 
 
@@ -118,6 +118,21 @@ def test_comparisons_are_built_from_training_queries_with_a_reason_for_each_that
     assert figures["no_filter"]["dropped"] == {"identical": 1}
     assert (figures["heuristic"]["pairs"], figures["heuristic"]["considered"]) == (1, 4)
     assert figures["heuristic"]["chosen_longer"] == 1.0
+
+
+def test_pairs_that_differ_in_size_alone_pass_the_keywords_and_no_length_rule(here):
+    build(size_pairs=[["a", "b"]])
+
+    assert texts("size") == {"train0": (BAD, GOOD), "train3": (GOOD, BAD)}  # train1 identical, train2 too short
+    figures = metrics("build_comparisons")["size"]
+    assert (figures["considered"], figures["pairs"]) == (4, 2)
+    assert figures["dropped"] == {"identical": 1, "rejected_response:too_short": 1}
+
+
+def test_without_pairs_of_sizes_their_table_is_there_and_empty(here):
+    build()
+
+    assert tables.rows("comparisons/size") == []
 
 
 def test_where_no_pair_survives_the_reasons_are_told(here):
@@ -157,7 +172,7 @@ def test_without_an_oracle_people_label_or_nobody(here):
 
 
 def test_configurations_and_labels_are_scored_by_the_oracle(here, world):
-    build()
+    build(size_pairs=[["a", "b"]])
     oracle = Oracle.load(world[0])
     good, bad, short = (oracle.score(world[1][0], text).total for text in (GOOD, BAD, SHORT))
 
@@ -168,6 +183,7 @@ def test_configurations_and_labels_are_scored_by_the_oracle(here, world):
             configurations=["a", "b"],
             differences={"a_b": ["a", "b"]},
             filters=["no_filter", "no_length", "heuristic"],
+            others=["size"],
         )
     )
 
@@ -181,7 +197,9 @@ def test_configurations_and_labels_are_scored_by_the_oracle(here, world):
     assert figures["labels"]["no_length"]["agreement"]["value"] == 1 / 2  # query 0 wrong, query 3 right
     assert figures["labels"]["heuristic"]["agreement"]["value"] == 0.0
     assert figures["labels"]["heuristic"]["coverage"] == pytest.approx(1 / 3, abs=1e-6)
-    assert len(metrics("plots/labels")["labels"]) == 3
+    size = figures["labels"]["size"]  # the same two pairs as no_length, and all of their table
+    assert (size["agreement"]["value"], size["coverage"], size["pairs"]) == (1 / 2, 1.0, 2)
+    assert len(metrics("plots/labels")["labels"]) == 4
 
 
 def reward_models():
@@ -369,7 +387,9 @@ def test_benchmarks_are_left_out_measured_or_missed_by_name(here):
 
 def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
     score_comparisons.main(
-        score_comparisons.Params(seed=0, oracle=None, configurations=["a"], differences={}, filters=["no_filter"])
+        score_comparisons.Params(
+            seed=0, oracle=None, configurations=["a"], differences={}, filters=["no_filter"], others=[]
+        )
     )
     score_rewards.main(
         score_rewards.Params(

@@ -89,6 +89,14 @@ def test_nothing_to_score_gives_no_scores():
     assert reward.score(tiny.reward(), tiny.tokenizer(), []) == []
 
 
+def test_a_score_that_is_not_a_number_is_refused_with_the_text_it_was_for():
+    model, tokenizer = tiny.reward(), tiny.tokenizer()
+    model.score.weight.data.fill_(float("nan"))
+
+    with pytest.raises(UserError, match="scores 'the fox lives here' with nan; train it again"):
+        reward.score(model, tokenizer, [[{"role": "assistant", "content": "the fox lives here"}]])
+
+
 def test_the_value_of_the_last_token_is_the_score():
     model, tokenizer = tiny.reward(), tiny.tokenizer()
     model.config.reward_mean, model.config.reward_std = 0.5, 2.0

@@ -34,10 +34,16 @@ OPTIMIZER = {
     "max_length": 64,
     "seed": 0,
 }
-REWARD = OPTIMIZER | {"model": "models/base", "max_pairs": 400, "held_out": 0.2, "group_by_query": False}
+REWARD = OPTIMIZER | {
+    "feedback": {"test": {"max_pairs": 400}},
+    "model": "models/base",
+    "held_out": 0.2,
+    "group_by_query": False,
+}
 SFT = OPTIMIZER | {"model": "models/base"}
 DPO = OPTIMIZER | {"model": "models/base", "comparisons": "sft", "max_pairs": 400, "beta": 0.1}
-ASIS = {key: value for key, value in REWARD.items() if key != "group_by_query"} | {
+ASIS = {key: value for key, value in REWARD.items() if key not in ("group_by_query", "feedback")} | {
+    "max_pairs": 400,
     "community_qa": "qa.parquet",
     "pairs_per_question": 10,
 }
@@ -169,6 +175,11 @@ def test_no_query_has_pairs_on_both_sides_of_the_split():
     }
 
 
+def test_feedback_that_is_not_in_the_settings_is_named():
+    with pytest.raises(UserError, match="train_reward has no feedback 'other'; it has test"):
+        train_reward.main(train_reward.Params(**REWARD), "other")
+
+
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
@@ -221,6 +232,8 @@ def test_the_asis_model_learns_from_votes_and_validates_synthetic_comparisons(wo
     right, wrong, dropped = pair(0), pair(2, good=BAD, bad=GOOD), pair(4)
     rows = [row | {"drop_reason": reason} for row, reason in ((right, None), (wrong, None), (dropped, "outweighed"))]
     tables.write(rows, "comparisons_ranked", key="comparison_id", schema=comparisons.DROPPED_SCHEMA)
+    same_style = pair(6, good=BAD, bad=GOOD) | {"feedback": "size"}  # the As-is model would not agree
+    tables.write([same_style], "comparisons/size", key="comparison_id", schema=comparisons.SCHEMA)
     validate_comparisons.main(validate_comparisons.Params(max_length=64))
 
     [kept] = tables.rows("comparisons/almost")
@@ -233,6 +246,8 @@ def test_the_asis_model_learns_from_votes_and_validates_synthetic_comparisons(wo
     assert lost["c0004"]["asis_chosen"] is None
     metrics = read_json("metrics/validate_comparisons.json")
     assert (metrics["ranked"], metrics["heuristic"], metrics["kept"]) == (3, 2, 1)
+    both = {row["comparison_id"]: row["feedback"] for row in tables.rows("comparisons/almost_size")}
+    assert both == {right["comparison_id"]: "almost", same_style["comparison_id"]: "size"}
     assert (metrics["agreement"], metrics["dropped"]) == (1 / 2, {"asis_disagrees": 1, "outweighed": 1})
 
 
@@ -242,6 +257,7 @@ def test_equal_scores_are_no_agreement(workspace):
     same["rejected"] = same["chosen"]
     rows = [same | {"drop_reason": None}]
     tables.write(rows, "comparisons_ranked", key="comparison_id", schema=comparisons.DROPPED_SCHEMA)
+    tables.write([], "comparisons/size", key="comparison_id", schema=comparisons.SCHEMA)
 
     validate_comparisons.main(validate_comparisons.Params(max_length=64))
 

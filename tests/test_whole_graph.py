@@ -20,7 +20,7 @@ def shrink(settings: dict[str, Any]) -> dict[str, Any]:
     """The embedded profile with numbers that make every stage a matter of seconds."""
     settings["mine_queries"] |= {"target": 48, "round_size": 8, "max_rounds": 4, "eval_questions": "questions.txt"}
     settings["train_asis_reward"] |= {"max_pairs": 160}
-    settings["train_reward"] |= {"max_pairs": 160}
+    settings["train_reward"]["feedback"] = {name: {"max_pairs": 160} for name in settings["train_reward"]["feedback"]}
     settings["train_sft"] |= {"epochs": 1}
     settings["train_dpo"] |= {"max_pairs": 32}
     settings["sample_preferences"] |= {"min_margin": 0.0}
