@@ -95,3 +95,15 @@ def test_a_profile_has_a_sentence_above_every_key(profile: Path) -> None:
     ]
 
     assert bare == []
+
+
+def test_what_a_user_got_wrong_is_told_in_one_line_through_the_launcher_too() -> None:
+    command = (
+        STAGES["sample_answers"]["cmd"].replace("accelerate.yaml", "accelerate/cpu.yaml").replace("${key}", "nobody")
+    )
+
+    result = subprocess.run(command.split(), capture_output=True, text=True)
+
+    assert result.returncode == 1
+    assert "sample_answers: sample_answers has no policy 'nobody'" in result.stderr
+    assert "Traceback" not in result.stderr
