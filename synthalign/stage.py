@@ -1,9 +1,11 @@
 """What every stage does around its work: settings, errors, metrics, progress, and a scratch folder."""
 
+import errno
 import hashlib
 import inspect
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -55,18 +57,25 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
     except UserError as error:
         print(f"{section}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
-    except OSError as error:
-        if error.errno != 28:
+    except Exception as error:
+        if not is_full_disk(error):
             raise
+        where = getattr(error, "filename", None) or Path.cwd()
         print(
-            f"{section}: the disk is full ({error.filename}); free some space and run it again: "
-            "what was finished is kept",
+            f"{section}: the disk is full ({where}); free some space and run it again: what was finished is kept",
             file=sys.stderr,
         )
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         print(f"\n{section}: interrupted; run it again to go on from here", file=sys.stderr)
         raise SystemExit(130) from error
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error comes from a full disk; safetensors has a class of its own for it, torch.save only odd words."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return True
+    return "No space left on device" in str(error) or shutil.disk_usage(".").free < 2**20
 
 
 def is_main_process() -> bool:

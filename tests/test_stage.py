@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
+from safetensors import SafetensorError
 
 from synthalign import stage
 from synthalign.errors import UserError
@@ -75,12 +76,31 @@ def test_a_user_error_is_one_line_and_not_a_traceback(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "train: queries.txt, line 3: the query is empty; remove the line\n"
 
 
-def test_a_full_disk_says_to_free_space_and_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "data/x.parquet"), "data/x.parquet"),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), ""),
+    ],
+    ids=["table", "model"],
+)
+def test_a_full_disk_says_to_free_space_and_run_again(
+    error: Exception, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     def main(params: Params) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "data/x.parquet")
+        raise error
 
     assert exit_code(main) == 1
-    assert "the disk is full (data/x.parquet); free some space and run it again" in capsys.readouterr().err
+    said = f"the disk is full ({place or Path.cwd()}); free some space and run it again"
+    assert said in capsys.readouterr().err
+
+
+def test_an_error_that_is_nobodys_fault_keeps_its_traceback() -> None:
+    def main(params: Params) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        exit_code(main)
 
 
 def test_ctrl_c_says_that_the_next_run_goes_on_from_here(capsys: pytest.CaptureFixture[str]) -> None:
