@@ -65,6 +65,25 @@ def wrong_inputs(settings: dict[str, Any]) -> list[str]:
     return lines
 
 
+def wrong_configurations(settings: dict[str, Any]) -> list[str]:
+    """What build_comparisons says of configurations that sample_responses does not bear out."""
+    known, pairs = settings["sample_responses"]["configurations"], settings["build_comparisons"]["size_pairs"]
+    groups = [[group] if isinstance(group, str) else group for group in settings["build_comparisons"]["ranking"]]
+    places = [("ranking", name) for group in groups for name in group]
+    places += [("size_pairs", name) for pair in pairs for name in pair]
+    lines = [
+        f"build_comparisons.{key}: {name!r} is no configuration of sample_responses that answers the split train"
+        for key, name in places
+        if "train" not in known.get(name, {"splits": []})["splits"]
+    ]
+    for larger, smaller in [pair for pair in pairs if set(pair) <= set(known)]:
+        for key in ("demonstrations", "shots"):
+            one, other = known[larger][key], known[smaller][key]
+            if one != other:
+                lines.append(f"build_comparisons.size_pairs: {larger} and {smaller} differ in {key}: {one} and {other}")
+    return lines
+
+
 def main(file: str) -> None:
     try:
         settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
@@ -73,7 +92,7 @@ def main(file: str) -> None:
     if not isinstance(settings, dict):
         raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")
 
-    wrong = wrong_sections(settings, file) or wrong_inputs(settings)
+    wrong = wrong_sections(settings, file) or wrong_inputs(settings) + wrong_configurations(settings)
     if wrong:
         raise UserError(f"{len(wrong)} wrong\n" + "\n".join(wrong))
 
