@@ -1,6 +1,6 @@
 """The figure and the table of `benchmarks.filter_sweep`, from its metrics alone.
 
-python -m benchmarks.filter_figure      # metrics/filter_sweep.json -> docs/figures/filter_sweep.svg
+python -m benchmarks.filter_figure      # metrics/filter_sweep.json -> docs/figures/filter_sweep.svg, the page's table
 """
 
 import json
@@ -14,6 +14,10 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot
+
+from synthalign import results
+
+BEGIN, END = "<!-- gains: written by python -m benchmarks.filter_figure -->", "<!-- /gains -->"
 
 GOLD = "gold"
 COLOURS = {"none": "#666666", "keyword": "#0072b2", "length": "#d55e00", "both": "#009e73", GOLD: "#cc79a7"}
@@ -110,6 +114,23 @@ def _gap_characters(found: Mapping[str, Any]) -> float:
     return first - fmean(others)
 
 
+def gains(cells: Sequence[Mapping[str, Any]]) -> str:
+    """The gain of each part of the filter over no filter in each cell, in points, as a table in Markdown."""
+    parts = ("length", "keyword", "both")
+    rows: results.Rows = [("accidents", "gap", *(NAMES[part] for part in parts))]
+    for found in cells:
+        intervals = [found["reward_models"][part]["gain"] for part in parts]
+        cell = [f"{100 * one['value']:+.1f} [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]" for one in intervals]
+        rows.append((f"{100 * found['accident_rate']:.0f}%", TITLES[found["gap"]], *cell))
+    return results.markdown(rows)
+
+
+def with_gains(text: str, cells: Sequence[Mapping[str, Any]]) -> str:
+    """A page with the table between its markers replaced."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{gains(cells)}\n\n{END}{rest.split(END)[1]}"
+
+
 def print_table(cells: Sequence[Mapping[str, Any]]) -> None:
     """What each filter does in each cell, in percentage points."""
     for found in cells:
@@ -129,7 +150,12 @@ def print_table(cells: Sequence[Mapping[str, Any]]) -> None:
             print(line)
 
 
+def main() -> None:
+    figures = json.loads(Path("metrics/filter_sweep.json").read_text(encoding="utf-8"))
+    draw(figures, Path("docs/figures/filter_sweep.svg"))
+    page = Path("docs/filter_sweep.md")
+    page.write_text(with_gains(page.read_text(encoding="utf-8"), figures["cells"]), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    draw(
-        json.loads(Path("metrics/filter_sweep.json").read_text(encoding="utf-8")), Path("docs/figures/filter_sweep.svg")
-    )
+    main()

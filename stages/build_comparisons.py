@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 from synthalign import comparisons, filters, stage, tables
 from synthalign.comparisons import Response
 from synthalign.errors import UserError
-from synthalign.tables import Row
 
 VARIANTS = {
     "heuristic": {"keyword": True, "length": True},
@@ -54,25 +53,20 @@ def responses_by_query(
 
 def main(params: Params) -> None:
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
+    shortest = params.min_characters
+    responses = responses_by_query(params.ranking, list(questions), min_characters=shortest)
+    judged = {
+        feedback: comparisons.judged(responses, questions, feedback=feedback, mode=params.mode, **parts)
+        for feedback, parts in VARIANTS.items()
+    }
+    judged["size"] = []
+    for pair in params.size_pairs:
+        of_pair = responses_by_query(pair, list(questions), min_characters=shortest)
+        judged["size"] += comparisons.judged(of_pair, questions, feedback="size", mode=params.mode, length=False)
 
-    def responses_of(ranking: Sequence[str | list[str]]) -> dict[str, list[Response]]:
-        return responses_by_query(ranking, list(questions), min_characters=params.min_characters)
-
-    def judge(responses: dict[str, list[Response]], feedback: str, **parts: bool) -> list[Row]:
-        return [
-            comparisons.row(pair, query_id=query, question=questions[query], feedback=feedback)
-            | {"drop_reason": pair.drop_reason}
-            for query, given in responses.items()
-            for pair in comparisons.ranked_pairs(given, mode=params.mode, **parts)
-        ]
-
-    responses = responses_of(params.ranking)
-    judged = {feedback: judge(responses, feedback, **parts) for feedback, parts in VARIANTS.items()}
-    judged["size"] = [
-        row for pair in params.size_pairs for row in judge(responses_of(pair), "size", keyword=True, length=False)
-    ]
-
-    tables.write(judged["heuristic"], "comparisons_ranked", key="comparison_id", schema=comparisons.DROPPED_SCHEMA)
+    dropped_size = [row for row in judged["size"] if row["drop_reason"] is not None]
+    for name, rows in (("comparisons_ranked", judged["heuristic"]), ("comparisons_dropped/size", dropped_size)):
+        tables.write(rows, name, key="comparison_id", schema=comparisons.DROPPED_SCHEMA)
     reasons = [response.reject_reason for given in responses.values() for response in given]
     metrics: dict[str, Any] = {"responses": len(reasons), "rejected": dict(Counter(filter(None, reasons)))}
     for feedback, rows in judged.items():

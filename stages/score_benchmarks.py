@@ -1,25 +1,14 @@
 """Measure what a policy forgot (alignment tax), and put policies and reward models to public tests."""
 
-from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
 from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from synthalign import benchmark_models, benchmarks, models, stage, statistics, tables
+from synthalign import benchmark_models, benchmarks, json_lines, models, stage, statistics, tables
+from synthalign.benchmarks import Figures, by_category
 from synthalign.errors import UserError
-from synthalign.statistics import Interval
-
-SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("subject", "benchmark", "category", "metric")]
-    + [(name, pa.float64()) for name in ("value", "low", "high")]
-    + [("n", pa.int64())]
-)
-
-Figures = dict[tuple[str, str, str], Interval]
-"""(benchmark, category, metric): figure."""
 
 
 class Subject(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -53,24 +42,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """What is measured, as name: {kind, model}."""
 
 
-def by_category(
-    benchmark: str,
-    metric: str,
-    right: Sequence[float],
-    categories: Sequence[str],
-    groups: Sequence[Hashable],
-    seed: int,
-) -> Figures:
-    """The accuracy over all items, and over those of each category; items of one group are no independent ones."""
-    figures = {(benchmark, "all", metric): statistics.mean_interval(right, groups, seed=seed)}
-    for category in sorted(set(categories)):
-        part = [place for place, name in enumerate(categories) if name == category]
-        figures[benchmark, category, metric] = statistics.mean_interval(
-            [right[place] for place in part], [groups[place] for place in part], seed=seed
-        )
-    return figures
-
-
 def main(params: Params, name: str) -> None:
     if not stage.is_main_process():
         return
@@ -84,7 +55,7 @@ def main(params: Params, name: str) -> None:
 
     figures: Figures = {}
     if params.heldout_text and is_policy:
-        texts = benchmarks.load_texts(Path(params.heldout_text))
+        texts = json_lines.texts(Path(params.heldout_text))
         logprobs = benchmark_models.text_log_probs(model, tokenizer, texts, batch_size=size)
         losses, tokens = [-total for total, _ in logprobs], [count for _, count in logprobs]
         loss = statistics.ratio_interval(losses, tokens, range(len(texts)), seed=seed)
@@ -93,15 +64,15 @@ def main(params: Params, name: str) -> None:
         cloze = benchmarks.load_cloze(Path(params.cloze), seed=seed)
         asked = [(item, [(item.question, option) for option in item.options]) for item in cloze]
         right = benchmark_models.options_right(model, tokenizer, asked, batch_size=size)
-        figures |= by_category("cloze", "accuracy", right, [], [item.item_id for item in cloze], seed)
+        figures |= by_category("cloze", "accuracy", right, [], [item.item_id for item in cloze], seed=seed)
     if params.hhh:
         hhh = benchmarks.load_hhh(Path(params.hhh), seed=seed)
         rule = benchmark_models.letters_right if is_policy else benchmark_models.preferences_right
         categories, groups = [item.category for item in hhh], [str(item.context) for item in hhh]
         right = rule(model, tokenizer, hhh, batch_size=size)
-        figures |= by_category("hhh", "accuracy", right, categories, groups, seed)
+        figures |= by_category("hhh", "accuracy", right, categories, groups, seed=seed)
         longer = [benchmarks.longer_is_right(item) for item in hhh]
-        figures |= by_category("hhh", "always_longer", longer, categories, groups, seed)
+        figures |= by_category("hhh", "always_longer", longer, categories, groups, seed=seed)
     if params.truthfulqa:
         truthful = benchmarks.load_truthfulqa(Path(params.truthfulqa), seed=seed)
         groups = [item.item_id for item in truthful]
@@ -109,23 +80,17 @@ def main(params: Params, name: str) -> None:
         for metric, options in probes.items():
             asked = [(item, options(item)) for item in truthful]
             right = benchmark_models.options_right(model, tokenizer, asked, batch_size=size)
-            figures |= by_category("truthfulqa", metric, right, [], groups, seed)
+            figures |= by_category("truthfulqa", metric, right, [], groups, seed=seed)
         if not is_policy:
             right = benchmark_models.rewards_right(model, tokenizer, truthful, batch_size=size)
-            figures |= by_category("truthfulqa", "highest_reward", right, [], groups, seed)
+            figures |= by_category("truthfulqa", "highest_reward", right, [], groups, seed=seed)
         longest = [float(benchmarks.longest_is_right(item)) for item in truthful]
-        figures |= by_category("truthfulqa", "always_longest", longest, [], groups, seed)
+        figures |= by_category("truthfulqa", "always_longest", longest, [], groups, seed=seed)
 
-    rows = [
-        {"subject": name, "benchmark": benchmark, "category": category, "metric": metric} | figure.metrics()
-        for (benchmark, category, metric), figure in figures.items()
-    ]
-    tables.write(rows, f"benchmark_scores/{name}", key=("benchmark", "category", "metric"), schema=SCHEMA)
+    table = benchmarks.rows(name, figures)
+    tables.write(table, f"benchmark_scores/{name}", key=("benchmark", "category", "metric"), schema=benchmarks.SCHEMA)
     left_out = [key for key in ("heldout_text", "cloze", "hhh", "truthfulqa") if getattr(params, key) is None]
-    metrics: dict[str, dict[str, object]] = {}
-    for (benchmark, category, metric), figure in figures.items():
-        metrics.setdefault(benchmark, {})[metric if category == "all" else f"{metric}_{category}"] = figure.metrics()
-    stage.write_metrics(f"score_benchmarks/{name}", left_out=left_out, **metrics)
+    stage.write_metrics(f"score_benchmarks/{name}", left_out=left_out, **benchmarks.nested(figures))
 
 
 if __name__ == "__main__":

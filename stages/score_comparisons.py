@@ -85,13 +85,20 @@ def main(params: Params) -> None:
     agreement = {
         name: part.metrics() for name, part in measures.label_agreement(labels, kept, seed=params.seed).items()
     }
+    others = {}
     for name in params.others:
-        own = labels_of(name, oracle)
-        if own:
-            all_of_it = {name: frozenset(label.comparison_id for label in own)}
-            agreement |= {name: measures.label_agreement(own, all_of_it, seed=params.seed)[name].metrics()}
+        if own := labels_of(name, oracle):
+            whole = {name: frozenset(label.comparison_id for label in own)}
+            figures = measures.label_agreement(own, whole, seed=params.seed)[name].metrics()
+            others[name] = {key: figures[key] for key in ("agreement", "ties", "chosen_longer", "pairs")}
 
-    stage.write_metrics("score_comparisons", configurations=configurations, differences=differences, labels=agreement)
+    stage.write_metrics(
+        "score_comparisons",
+        configurations=configurations,
+        differences=differences,
+        labels=agreement,
+        other_labels=others,
+    )
     points = [{"configuration": config} | values for config, values in configurations.items()]
     stage.write_metrics("plots/configurations", configurations=points)
     steps = [{"filter": name} | part | part.pop("agreement") for name, part in agreement.items()]

@@ -1,13 +1,10 @@
 """Fine-tune a policy on comparisons directly, without a reward model between (DPO)."""
 
 from pathlib import Path
-from typing import Any
 
-from datasets import Dataset
 from pydantic import BaseModel, Field
-from trl import DPOConfig, DPOTrainer
 
-from synthalign import encoding, models, stage, tables, training
+from synthalign import dpo_training, encoding, stage, tables, training
 from synthalign.errors import UserError
 
 
@@ -46,84 +43,37 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Draws the order of the comparisons, and which are used."""
 
 
-class TokenizedDPOTrainer(DPOTrainer):
-    """TRL's trainer for rows that are tokens already, by the one tokenization that all models here share."""
-
-    def _prepare_dataset(self, dataset: Dataset, *others: Any) -> Dataset:
-        return dataset
-
-
-def tokenized(pairs: list[tables.Row], tokenizer: Any, max_length: int) -> list[dict[str, list[int]]]:
-    """The comparisons as rows of tokens; both responses follow the same prompt tokens, and both fit."""
-    dialogues = [[*pair["prompt"], *pair[side]] for pair in pairs for side in ("chosen", "rejected")]
-    encoded = encoding.encode(tokenizer, dialogues)
-    rows = []
-    for (prompt, chosen), (other, rejected) in zip(encoded[::2], encoded[1::2], strict=True):
-        shared = min(len(prompt), len(other))  # they differ only if a tokenizer merges across the border
-        prompt, chosen, rejected = prompt[:shared], prompt[shared:] + chosen, other[shared:] + rejected
-        room = max_length - max(len(chosen), len(rejected))
-        if room > 0:
-            rows.append({"prompt_ids": prompt[-room:], "chosen_ids": chosen, "rejected_ids": rejected})
-    return rows
-
-
 def main(params: Params) -> None:
     table = tables.path(f"comparisons/{params.comparisons}")
     pairs = tables.rows(f"comparisons/{params.comparisons}")
-    work = stage.work_dir(
-        "train_dpo",
-        params,
-        table,
-        Path(params.model),
-        *map(Path, (__file__, encoding.__file__, training.__file__)),
-    )
-
-    tokenizer = models.load_tokenizer(params.model)
-    model = training.without_dropout(models.load_causal(params.model))
+    code = map(Path, (__file__, encoding.__file__, dpo_training.__file__, training.__file__))
+    work = stage.work_dir("train_dpo", params, table, Path(params.model), *code)
     drawn = training.draw(pairs, params.max_pairs, seed=params.seed)
-    rows = tokenized(drawn, tokenizer, params.max_length)
-    if not rows:
-        raise UserError(
-            f"{table}: none of {len(drawn)} comparisons fits in max_length = {params.max_length} tokens; "
-            "look at the table, or raise max_length of train_dpo"
-        )
-    order = training.batch_order(
-        [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows],
-        batch_size=params.batch_size,
-        epochs=params.epochs,
-        seed=params.seed,
-    )
-    trainer = TokenizedDPOTrainer(
-        model=model,
-        args=training.arguments(
-            DPOConfig,
+    try:
+        curve, used = dpo_training.train(
+            drawn,
+            base_model=params.model,
+            folder="models/dpo",
             work=work,
-            steps=len(order) // params.batch_size,
-            batch_size=params.batch_size,
+            beta=params.beta,
             learning_rate=params.learning_rate,
+            epochs=params.epochs,
+            batch_size=params.batch_size,
             warmup=params.warmup,
             weight_decay=params.weight_decay,
+            max_length=params.max_length,
             seed=params.seed,
-            beta=params.beta,
-            precompute_ref_log_probs=True,
-            max_length=None,
-        ),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-    )
-    # The reference's log-probabilities were computed above, once for each comparison; now the order of training.
-    assert isinstance(trainer.train_dataset, Dataset)
-    trainer.train_dataset = trainer.train_dataset.select(order)
-    curve = training.fit(trainer)
+        )
+    except UserError as error:
+        raise UserError(f"{table}: {error}") from error
 
-    training.save(trainer, tokenizer, "models/dpo")
     if stage.is_main_process():
         stage.write_metrics(
             "train_dpo",
-            pairs=len(rows),
+            pairs=used,
             pairs_available=len(pairs),
-            too_long=len(drawn) - len(rows),
-            steps=len(order) // params.batch_size,
+            too_long=len(drawn) - used,
+            steps=int(curve[-1]["step"]),
             first_loss=curve[0]["loss"],
             last_loss=curve[-1]["loss"],
             last_accuracy=curve[-1]["rewards/accuracies"],

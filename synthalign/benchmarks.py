@@ -6,15 +6,28 @@ strictly best option counts, so that a model which cannot tell them apart scores
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthalign import chat
+import pyarrow as pa
+
+from synthalign import chat, json_lines, statistics
 from synthalign.chat import Message
 from synthalign.errors import UserError
 from synthalign.ids import content_id
+from synthalign.statistics import Interval
+from synthalign.tables import Row
+
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("subject", "benchmark", "category", "metric")]
+    + [(name, pa.float64()) for name in ("value", "low", "high")]
+    + [("n", pa.int64())]
+)
+
+Figures = dict[tuple[str, str, str], Interval]
+"""(benchmark, category, metric): figure; the category "all" holds every item."""
 
 
 @dataclass(frozen=True)
@@ -90,24 +103,13 @@ def load_truthfulqa(file: Path, *, seed: int) -> list[Choice]:
 def load_cloze(file: Path, *, seed: int) -> list[Choice]:
     """The items of a .jsonl file of texts to be finished: {"prefix", "answer", "distractors": […]} in each line."""
     items = []
-    for number, line in _lines(file):
+    for number, line in json_lines.lines(file):
         try:
             entry = json.loads(line)
             items.append(shuffled(entry["prefix"], entry["answer"], entry["distractors"], seed=seed))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file}:{number}: it needs prefix, answer and distractors: {error}") from error
     return items
-
-
-def load_texts(file: Path) -> list[str]:
-    """The texts of a .jsonl file, {"text"} in each line."""
-    texts = []
-    for number, line in _lines(file):
-        try:
-            texts.append(json.loads(line)["text"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file}:{number}: it needs text: {error}") from error
-    return texts
 
 
 def shuffled(question: str, right: str, wrong: Sequence[str], *, seed: int) -> Choice:
@@ -121,22 +123,10 @@ def _json(file: Path) -> list[Any]:
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{file} cannot be read: {error}; fetch it, or set its key in score_benchmarks to null"
-        ) from error
+        raise UserError(f"{file} cannot be read: {error}; fetch it, or set its key in params.yaml to null") from error
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{file}: not a list of items")
     return entries
-
-
-def _lines(file: Path) -> list[tuple[int, str]]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{file} cannot be read: {error}; fetch it, or set its key in score_benchmarks to null"
-        ) from error
-    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 # -- asking -----------------------------------------------------------------------------------------------------------
@@ -220,3 +210,46 @@ def longer_is_right(item: Preference) -> float:
 def longest_is_right(item: Choice) -> bool:
     """Whether always choosing the longest option is right; strictly, as for a model."""
     return strictly_highest([len(option) for option in item.options], item.right)
+
+
+# -- reporting --------------------------------------------------------------------------------------------------------
+
+
+def by_category(
+    benchmark: str,
+    metric: str,
+    right: Sequence[float],
+    categories: Sequence[str],
+    groups: Sequence[Hashable],
+    *,
+    seed: int,
+) -> Figures:
+    """The accuracy over all items, and over those of each category, with bootstrap intervals.
+
+    right       1 for an item that is right, 0 for one that is not, 1/2 for a toss-up
+    categories  of each item; empty when there are none
+    groups      of each item: those of one group are resampled together, as they are not independent
+    """
+    figures = {(benchmark, "all", metric): statistics.mean_interval(right, groups, seed=seed)}
+    for category in sorted(set(categories)):
+        part = [place for place, name in enumerate(categories) if name == category]
+        figures[benchmark, category, metric] = statistics.mean_interval(
+            [right[place] for place in part], [groups[place] for place in part], seed=seed
+        )
+    return figures
+
+
+def rows(subject: str, figures: Figures) -> list[Row]:
+    """The figures of a policy or reward model as rows of SCHEMA."""
+    return [
+        {"subject": subject, "benchmark": benchmark, "category": category, "metric": metric} | figure.metrics()
+        for (benchmark, category, metric), figure in figures.items()
+    ]
+
+
+def nested(figures: Figures) -> dict[str, dict[str, Row]]:
+    """The figures as {benchmark: {metric: …, metric_category: …}}, the form of a metrics file."""
+    found: dict[str, dict[str, Row]] = {}
+    for (benchmark, category, metric), figure in figures.items():
+        found.setdefault(benchmark, {})[metric if category == "all" else f"{metric}_{category}"] = figure.metrics()
+    return found

@@ -162,6 +162,27 @@ def row(pair: Pair, *, query_id: str, question: str, feedback: str, p_chosen: fl
     }
 
 
+def judged(
+    responses: Mapping[str, Sequence[Response]],
+    questions: Mapping[str, str],
+    *,
+    feedback: str,
+    mode: Mode,
+    keyword: bool = True,
+    length: bool = True,
+) -> list[Row]:
+    """`ranked_pairs` of every query as rows of DROPPED_SCHEMA; drop_reason is None in those to learn from.
+
+    responses, questions  by query_id
+    """
+    return [
+        row(pair, query_id=query_id, question=questions[query_id], feedback=feedback)
+        | {"drop_reason": pair.drop_reason}
+        for query_id, given in responses.items()
+        for pair in ranked_pairs(given, mode=mode, keyword=keyword, length=length)
+    ]
+
+
 def swapped(comparison: Row) -> Row:
     """The same comparison with the preference turned round, under the id of the turned pair."""
     turned = dict(comparison)

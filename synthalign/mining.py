@@ -11,15 +11,43 @@ length rule keeps short queries that end with a question mark; neither is follow
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from synthalign.errors import UserError
+from synthalign.ids import content_id
 from synthalign.similarity import Pool
+from synthalign.tables import Row
 
 LABEL = "Query:"
 STOPS = ("\n",)
+
+QUERIES = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("text", pa.string()),
+        ("origin", pa.string()),
+        ("split", pa.string()),
+        ("nearest_id", pa.string()),
+        ("nearest_rouge_l", pa.float64()),
+    ]
+)
+"""The queries that everything else is about: origin seed, mined or eval; split train or eval."""
+
+REJECTED = pa.schema(
+    [
+        ("candidate_id", pa.string()),
+        ("round", pa.int64()),
+        ("text", pa.string()),
+        ("reject_reason", pa.string()),
+        ("nearest_text", pa.string()),
+        ("nearest_rouge_l", pa.float64()),
+    ]
+)
+"""What was written and not used, and why."""
 
 
 def read_queries(path: str) -> list[str]:
@@ -45,6 +73,18 @@ def read_queries(path: str) -> list[str]:
     if not queries:
         raise UserError(f"{path} holds no query; write one a line")
     return queries
+
+
+def read_apart(seed_queries: str, eval_questions: str) -> tuple[list[str], list[str]]:
+    """The queries of both files; UserError when one stands in both."""
+    seeds, questions = read_queries(seed_queries), read_queries(eval_questions)
+    shared = sorted(set(seeds) & set(questions))
+    if shared:
+        raise UserError(
+            f"{seed_queries}: {shared[0]!r} is also in {eval_questions}; a question must not be trained on and judged "
+            "by; remove it from one of the two"
+        )
+    return seeds, questions
 
 
 def prompt(pool: Sequence[str], shots: int, *, seed: int, name: str) -> str:
@@ -121,3 +161,77 @@ class Filter:
         self._known.add(text)
         self._pool.add(text)
         return Candidate(text, None, nearest, alike)
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What mining has come to after some rounds."""
+
+    accepted: list[Candidate] = field(default_factory=list)
+    rejected: list[tuple[int, Candidate]] = field(default_factory=list)
+    """With the round that each was written in."""
+
+
+Write = Callable[[int, Mapping[str, str]], Sequence[tuple[str, bool]]]
+"""(round, prompts by name) -> what a model writes after them, in their order, and whether each ended by itself."""
+
+
+def rounds(
+    judge: Filter, write: Write, *, target: int, max_rounds: int, round_size: int, shots: int, seed: int
+) -> Iterator[Mined]:
+    """Mine in rounds, and tell after each what there is: always the same object, which grows.
+
+    The prompts of a round show what was accepted before it. Mining ends with the candidate that makes `target`, or
+    after `max_rounds`.
+    """
+    mined = Mined()
+    for round in range(max_rounds):
+        pool = list(judge.accepted)
+        names = [f"{round}:{place}" for place in range(round_size)]
+        for text, finished in write(round, {name: prompt(pool, shots, seed=seed, name=name) for name in names}):
+            if len(mined.accepted) == target:
+                break
+            candidate = judge.judge(text.strip(), finished=finished)
+            if candidate.reject_reason is None:
+                mined.accepted.append(candidate)
+            else:
+                mined.rejected.append((round, candidate))
+        yield mined
+        if len(mined.accepted) == target:
+            break
+
+
+def query_row(text: str, origin: str, split: str, nearest: str | None = None, rouge_l: float | None = None) -> Row:
+    """A row of `QUERIES`."""
+    return {
+        "query_id": content_id("query", text),
+        "text": text,
+        "origin": origin,
+        "split": split,
+        "nearest_id": None if nearest is None else content_id("query", nearest),
+        "nearest_rouge_l": rouge_l,
+    }
+
+
+def query_rows(seeds: Sequence[str], accepted: Sequence[Candidate], eval_questions: Sequence[str]) -> list[Row]:
+    """The rows of `QUERIES`: what to train on, and the evaluation questions."""
+    return [
+        *(query_row(text, "seed", "train") for text in seeds),
+        *(query_row(one.text, "mined", "train", one.nearest, one.rouge_l) for one in accepted),
+        *(query_row(text, "eval", "eval") for text in eval_questions),
+    ]
+
+
+def rejected_rows(rejected: Sequence[tuple[int, Candidate]]) -> list[Row]:
+    """The rows of `REJECTED`; an id goes by the place, as the same text may be rejected more than once."""
+    return [
+        {
+            "candidate_id": content_id("candidate", place),
+            "round": round,
+            "text": candidate.text,
+            "reject_reason": candidate.reject_reason,
+            "nearest_text": candidate.nearest,
+            "nearest_rouge_l": candidate.rouge_l,
+        }
+        for place, (round, candidate) in enumerate(rejected)
+    ]

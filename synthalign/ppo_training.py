@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import pyarrow as pa
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
@@ -29,9 +30,23 @@ from synthalign import chat, ppo, reward
 from synthalign.errors import UserError
 from synthalign.generate import generate
 from synthalign.ids import content_id
+from synthalign.ppo_settings import Settings
 from synthalign.stage import progress
 
 Row = dict[str, Any]
+
+CURVE = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("question_id", pa.string()),
+        ("text", pa.string()),
+        ("tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("reward", pa.float64()),
+        ("kl", pa.float64()),
+    ]
+)
+"""Answers of the policy to the evaluation questions while it was trained; kl in nats, of one answer."""
 
 
 class Prompt(NamedTuple):
@@ -478,52 +493,24 @@ def train(
     policy: PreTrainedModel,
     reward_model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    settings: Settings,
     *,
     prompts: Sequence[Prompt],
     questions: Sequence[Prompt],
     ptx_texts: Sequence[list[int]],
     folder: Path,
-    seed: int,
-    steps: int,
-    rollout_batch: int,
-    minibatch: int,
-    epochs: int,
-    learning_rate: float,
-    value_learning_rate: float,
-    schedule: Literal["constant", "linear"],
-    warmup_steps: int,
-    clip: float,
-    value_clip: float,
-    discount: float,
-    gae_lambda: float,
-    kl_coefficient: float,
-    kl_target: float | None,
-    kl_horizon: float,
-    missing_stop_penalty: float,
-    whiten_rewards: bool,
-    temperature: float,
-    max_new_tokens: int,
-    max_gradient_norm: float,
-    ptx_coefficient: float,
-    ptx_batch: int,
-    snapshot_every: int,
-    checkpoint_every: int,
-    device_batch_size: int,
     report: Callable[[Row], None] | None = None,
 ) -> State:
-    """Train `policy` in place for `steps` steps; the state it returns has the log and the snapshots.
+    """Train `policy` in place for `settings.steps` steps; the state it returns has the log and the snapshots.
 
     prompts, questions  what to train on; what to answer, never to train on, at every snapshot
-    ptx_texts           texts as token ids, of which `ptx_batch` are read with every minibatch
+    ptx_texts           texts as token ids, of which `settings.ptx_batch` are read with every minibatch
     folder              where checkpoints are kept, and gone on from if there are any
-    kl_target           nats per answer to steer the KL coefficient to; None keeps the coefficient
     report              called with every row of the log
-    The other settings are described in stages/train_ppo.py.
 
-    UserError when batches do not divide, or when a score or a gradient is not finite.
+    UserError when a batch does not divide among the processes, or when a score or a gradient is not finite.
     """
-    assert rollout_batch % minibatch == 0, f"{rollout_batch} answers are not whole minibatches of {minibatch}"
-    check_division(minibatch=minibatch, ptx_batch=ptx_batch, processes=accelerator.num_processes)
+    check_division(minibatch=settings.minibatch, ptx_batch=settings.ptx_batch, processes=accelerator.num_processes)
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise UserError(
             f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; train_ppo keeps "
@@ -532,7 +519,9 @@ def train(
     reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
     value = ValueModel(copy.deepcopy(reward_model))
     reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
-    both = PolicyAndValue(policy, value, temperature=temperature).requires_grad_(True).eval()  # eval: no dropout
+    both = (
+        PolicyAndValue(policy, value, temperature=settings.temperature).requires_grad_(True).eval()
+    )  # eval: no dropout
     optimizer = torch.optim.AdamW(
         [{"params": list(policy.parameters())}, {"params": list(value.parameters())}],
         betas=(0.9, 0.95),  # InstructGPT, App. C
@@ -540,7 +529,7 @@ def train(
         weight_decay=0.0,
     )
     models, optimizer = accelerator.prepare(both, optimizer)
-    ptx = ptx_coefficient > 0
+    ptx = settings.ptx_coefficient > 0
 
     def sample(of: Sequence[Prompt], name: str) -> list[Rollout]:
         return sample_rollouts(
@@ -551,9 +540,9 @@ def train(
             tokenizer,
             of,
             [f"{name}/{place}" for place in range(len(of))],
-            seed=seed,
-            max_new_tokens=max_new_tokens,
-            device_batch_size=device_batch_size,
+            seed=settings.seed,
+            max_new_tokens=settings.max_new_tokens,
+            device_batch_size=settings.device_batch_size,
         )
 
     def snapshot(step: int) -> list[Row]:
@@ -572,24 +561,40 @@ def train(
 
     state = load_checkpoint(folder, both, optimizer)
     if state is None:
-        state = State(0, kl_coefficient, [], [])
+        state = State(0, settings.kl_coefficient, [], [])
         state.curve += snapshot(0)
 
     def improve_on(step: int) -> Row:
-        places = draw(len(prompts), (step - 1) * rollout_batch, rollout_batch, seed=seed, name="prompts")
+        places = draw(
+            len(prompts),
+            (step - 1) * settings.rollout_batch,
+            settings.rollout_batch,
+            seed=settings.seed,
+            name="prompts",
+        )
         rollouts = sample([prompts[place] for place in places], f"step {step}")
         aims = targets(
             rollouts,
             kl_coefficient=state.kl_coefficient,
-            missing_stop_penalty=missing_stop_penalty,
-            whiten_rewards=whiten_rewards,
-            discount=discount,
-            gae_lambda=gae_lambda,
+            missing_stop_penalty=settings.missing_stop_penalty,
+            whiten_rewards=settings.whiten_rewards,
+            discount=settings.discount,
+            gae_lambda=settings.gae_lambda,
         )
-        order = draw(rollout_batch, 0, epochs * rollout_batch, seed=seed, name=f"minibatches of step {step}")
-        minibatches = [order[piece] for piece in pieces(len(order), minibatch)]
-        ptx_start = (step - 1) * len(minibatches) * ptx_batch
-        ptx_places = draw(len(ptx_texts), ptx_start, len(minibatches) * ptx_batch, seed=seed, name="ptx") if ptx else []
+        order = draw(
+            settings.rollout_batch,
+            0,
+            settings.epochs * settings.rollout_batch,
+            seed=settings.seed,
+            name=f"minibatches of step {step}",
+        )
+        minibatches = [order[piece] for piece in pieces(len(order), settings.minibatch)]
+        ptx_start = (step - 1) * len(minibatches) * settings.ptx_batch
+        ptx_places = (
+            draw(len(ptx_texts), ptx_start, len(minibatches) * settings.ptx_batch, seed=settings.seed, name="ptx")
+            if ptx
+            else []
+        )
         sums: dict[str, float] = {}
         for number, chosen in enumerate(minibatches):
             done = improve(
@@ -598,13 +603,16 @@ def train(
                 optimizer,
                 [rollouts[place] for place in chosen],
                 Targets(*(aim[chosen] for aim in aims)),
-                [ptx_texts[place] for place in ptx_places[number * ptx_batch : (number + 1) * ptx_batch]],
+                [
+                    ptx_texts[place]
+                    for place in ptx_places[number * settings.ptx_batch : (number + 1) * settings.ptx_batch]
+                ],
                 pad=tokenizer.pad_token_id,
-                clip=clip,
-                value_clip=value_clip,
-                ptx_coefficient=ptx_coefficient,
-                max_gradient_norm=max_gradient_norm,
-                device_batch_size=device_batch_size,
+                clip=settings.clip,
+                value_clip=settings.value_clip,
+                ptx_coefficient=settings.ptx_coefficient,
+                max_gradient_norm=settings.max_gradient_norm,
+                device_batch_size=settings.device_batch_size,
             )
             sums = {name: sums.get(name, 0.0) + amount for name, amount in done.items()}
         row = {"step": step, **describe(rollouts), "kl_coefficient": state.kl_coefficient}
@@ -612,27 +620,36 @@ def train(
             row[name] = sums[name] / sums["tokens"]
         return row | ({"ptx_loss": sums["ptx_loss"] / sums["ptx_tokens"]} if ptx else {})
 
-    remaining = range(state.step + 1, steps + 1)
+    remaining = range(state.step + 1, settings.steps + 1)
     for step in progress(remaining, total=len(remaining), desc="train_ppo", unit="step"):
-        factor = ppo.learning_rate_factor(step, steps=steps, warmup_steps=warmup_steps, schedule=schedule)
-        for group, rate in zip(optimizer.param_groups, (learning_rate, value_learning_rate), strict=True):
+        factor = ppo.learning_rate_factor(
+            step, steps=settings.steps, warmup_steps=settings.warmup_steps, schedule=settings.schedule
+        )
+        for group, rate in zip(
+            optimizer.param_groups, (settings.learning_rate, settings.value_learning_rate), strict=True
+        ):
             group["lr"] = rate * factor
         try:
             row = improve_on(step)
             state.step = step
             state.log.append(row)
-            if step == steps or (snapshot_every and step % snapshot_every == 0):
+            if step == settings.steps or (settings.snapshot_every and step % settings.snapshot_every == 0):
                 state.curve += snapshot(step)
         except UserError as error:
             raise UserError(
-                f"step {step} of {steps}: {error}; lower learning_rate ({learning_rate}) or value_learning_rate "
-                f"({value_learning_rate}) of train_ppo, or raise its kl_coefficient ({kl_coefficient})"
+                f"step {step} of {settings.steps}: {error}; lower learning_rate ({settings.learning_rate}) or "
+                f"value_learning_rate ({settings.value_learning_rate}) of train_ppo, or raise its kl_coefficient "
+                f"({settings.kl_coefficient})"
             ) from error
-        if kl_target is not None:
+        if settings.kl_target is not None:
             state.kl_coefficient = ppo.next_kl_coefficient(
-                state.kl_coefficient, row["kl"], target=kl_target, horizon=kl_horizon, answers=rollout_batch
+                state.kl_coefficient,
+                row["kl"],
+                target=settings.kl_target,
+                horizon=settings.kl_horizon,
+                answers=settings.rollout_batch,
             )
-        if accelerator.is_main_process and step % checkpoint_every == 0 and step < steps:
+        if accelerator.is_main_process and step % settings.checkpoint_every == 0 and step < settings.steps:
             save_checkpoint(folder, both, optimizer, state)
         if report is not None:
             report(row)

@@ -85,10 +85,12 @@ def policy_rows(metrics: Mapping[str, Any]) -> Rows:
 def label_rows(metrics: Mapping[str, Any]) -> Rows:
     """How often the labels are right that each filter leaves, and how many it leaves."""
     rows: Rows = [("labels", "right", "95% interval", "kept", "chosen is longer", "pairs")]
-    for name, figures in metrics.get("score_comparisons", {}).get("labels", {}).items():
+    scored = metrics.get("score_comparisons", {})
+    for name, figures in {**scored.get("labels", {}), **scored.get("other_labels", {})}.items():
         right = figures["agreement"]
         cells = [f"{right['value']:.3f}", f"{right['low']:.3f} to {right['high']:.3f}"]
-        cells += [f"{figures['coverage']:.3f}", f"{figures['chosen_longer']:.3f}", f"{figures['pairs']:,}"]
+        cells += [f"{figures['coverage']:.3f}" if "coverage" in figures else ""]
+        cells += [f"{figures['chosen_longer']:.3f}", f"{figures['pairs']:,}"]
         rows.append((name, *cells))
     return rows
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,7 +46,7 @@ def params(section: str, settings: type[P], file: str = "params.yaml") -> P:
 
 
 def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> None:
-    """Run a stage from the command line; a member of a family is named by the first argument."""
+    """Run a stage from the command line and end the process; a member of a family is named by the first argument."""
     takes_item = len(inspect.signature(main).parameters) == 2
     if takes_item != (len(sys.argv) == 2):
         wanted = f"python -m stages.{section}" + (" <member>" if takes_item else "")
@@ -69,13 +69,17 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
     except KeyboardInterrupt as error:
         print(f"\n{section}: interrupted; run it again to go on from here", file=sys.stderr)
         raise SystemExit(130) from error
+    # All is written. To take torch's modules apart at exit would cost every stage a second more.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def is_full_disk(error: Exception) -> bool:
     """Whether an error comes from a full disk; safetensors has a class of its own for it, torch.save only odd words."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC or "No space left on device" in str(error):
         return True
-    return "No space left on device" in str(error) or shutil.disk_usage(".").free < 2**20
+    return isinstance(error, RuntimeError) and shutil.disk_usage(".").free < 2**20
 
 
 def is_main_process() -> bool:
@@ -88,6 +92,14 @@ def write_metrics(name: str, **values: Any) -> None:
     file = Path("metrics") / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_points(points: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Write the points of a plot where `dvc plots` reads them, metrics/plots/<name>.json: one object a line."""
+    file = Path("metrics/plots") / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(point, allow_nan=False) for point in points)
+    file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def progress(iterable: Iterable[T], *, total: int | None = None, desc: str = "", unit: str = "it") -> Iterable[T]:

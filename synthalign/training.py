@@ -27,6 +27,7 @@ from transformers import (
 
 from synthalign.errors import UserError
 from synthalign.ids import content_id
+from synthalign.stage import write_points
 
 Config = TypeVar("Config", bound=TrainingArguments)
 Curve = list[dict[str, float]]
@@ -215,8 +216,6 @@ def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, folder: str | Pat
 
 
 def write_curve(curve: Curve, stage: str, item: str) -> None:
-    """Write the curve where `dvc plots` reads it, metrics/plots/<stage>/<item>.json: one object for each point."""
-    file = Path("metrics/plots") / stage / f"{item}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    points = ",\n".join(json.dumps({name.replace("/", "_"): value for name, value in point.items()}) for point in curve)
-    file.write_text(f"[\n{points}\n]\n", encoding="utf-8")
+    """Write the curve where `dvc plots` reads it, metrics/plots/<stage>/<item>.json."""
+    points = [{name.replace("/", "_"): value for name, value in point.items()} for point in curve]
+    write_points(points, f"{stage}/{item}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from synthalign import benchmarks
+from synthalign import benchmarks, json_lines
 from synthalign.benchmarks import Preference, both_orders_right, longer_is_right, strictly_highest, turns
 from synthalign.errors import UserError
 
@@ -93,8 +93,8 @@ def test_a_broken_file_is_named_with_the_place(tmp_path):
     with pytest.raises(UserError, match="items.json, item 0: it needs question and mc1_targets with one 1"):
         benchmarks.load_truthfulqa(file, seed=0)
     file.write_text('{"text": "one"}\n{"no": "text"}\n')
-    with pytest.raises(UserError, match="items.json:2: it needs text"):
-        benchmarks.load_texts(file)
+    with pytest.raises(UserError, match="items.json:2: not of the form .*text"):
+        json_lines.texts(file)
     with pytest.raises(UserError, match="items.json:1: it needs prefix"):
         benchmarks.load_cloze(file, seed=0)
     sides = ["\n\nHuman: a\n\nAssistant: b", "\n\nHuman: c\n\nAssistant: d"]

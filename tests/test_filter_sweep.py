@@ -242,3 +242,14 @@ def test_a_folder_without_a_world_is_named(base: Base, tmp_path: Path) -> None:
 def test_more_test_questions_than_the_world_has_are_an_error(world: entities.World) -> None:
     with pytest.raises(UserError, match="take a smaller test_queries than 100000"):
         filter_sweep.test_questions(world, Asker(world), 100000)
+
+
+def test_the_table_of_the_page_is_that_of_the_metrics() -> None:
+    page = Path("docs/filter_sweep.md").read_text(encoding="utf-8")
+    cells = json.loads(Path("metrics/filter_sweep.json").read_text(encoding="utf-8"))["cells"]
+
+    assert filter_figure.with_gains(page, cells) == page
+    cell = next(one for one in cells if (one["gap"], one["accident_rate"]) == ("as it is", 0.0))
+    gain = cell["reward_models"]["both"]["gain"]
+    row = next(line for line in page.splitlines() if line.startswith("| 0% | lengths as in the world |"))
+    assert row.endswith(f"| {100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}] |")

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,38 @@ def test_the_last_line_may_or_may_not_end(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("Why?\nHow?")
 
     assert mining.read_queries(str(tmp_path / "a.txt")) == mining.read_queries(str(tmp_path / "b.txt"))
+
+
+def test_a_round_shows_what_was_accepted_before_it_and_mining_ends_at_the_target() -> None:
+    shown: list[str] = []
+    answers = iter([("Where does the owl sleep?", True), ("Why?", True), ("Who bakes the best plum cakes here?", True)])
+
+    def write(round: int, prompts: Mapping[str, str]) -> list[tuple[str, bool]]:
+        shown.extend(prompts.values())
+        return [next(answers) for _ in prompts]
+
+    amounts = {"target": 2, "max_rounds": 9, "round_size": 1, "shots": 9, "seed": 0}
+    counts = [(len(now.accepted), len(now.rejected)) for now in mining.rounds(judge(), write, **amounts)]
+
+    assert counts == [(1, 0), (1, 1), (2, 1)]  # "Why?" is too short
+    assert ["Where does the owl sleep?" in prompt for prompt in shown] == [False, True, True]
+
+
+def test_mining_that_finds_nothing_ends_with_the_last_round() -> None:
+    amounts = {"target": 2, "max_rounds": 3, "round_size": 2, "shots": 1, "seed": 0}
+    told = list(mining.rounds(judge(), lambda round, prompts: [("Where is it?", False)] * 2, **amounts))
+
+    assert len(told) == 3
+    assert [round for round, _ in told[-1].rejected] == [0, 0, 1, 1, 2, 2]
+
+
+def test_every_rejected_candidate_has_a_row_even_if_its_text_was_rejected_before() -> None:
+    candidate = mining.Candidate("Why?", "too_short", None, None)
+
+    rows = mining.rejected_rows([(0, candidate), (1, candidate)])
+
+    assert len({row["candidate_id"] for row in rows}) == 2
+    assert [(row["round"], row["text"], row["reject_reason"]) for row in rows] == [
+        (0, "Why?", "too_short"),
+        (1, "Why?", "too_short"),
+    ]

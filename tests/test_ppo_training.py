@@ -20,8 +20,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages import train_ppo
-from synthalign import chat, models, ppo, ppo_training, reward, tables
+from synthalign import chat, json_lines, models, ppo, ppo_training, reward, tables
 from synthalign.errors import UserError
+from synthalign.ppo_settings import Settings
 from synthalign.ppo_training import PolicyAndValue, Prompt, Rollout, State, Targets, ValueModel
 from tests import tiny
 
@@ -129,9 +130,10 @@ def run(
 ) -> tuple[PreTrainedModel, State]:
     policy = policy or taught()
     given: dict[str, Any] = dict(prompts=prompts(), questions=prompts(), ptx_texts=[], folder=folder)
-    state = ppo_training.train(
-        Accelerator(cpu=True), policy, reward_model or fond_of(" forest"), TOKENIZER, **(given | SETTINGS | changes)
-    )
+    settings = Settings(**(SETTINGS | {key: value for key, value in changes.items() if key in SETTINGS}))
+    given |= {key: value for key, value in changes.items() if key not in SETTINGS}
+    reward_model = reward_model or fond_of(" forest")
+    state = ppo_training.train(Accelerator(cpu=True), policy, reward_model, TOKENIZER, settings, **given)
     return policy, state
 
 
@@ -550,7 +552,7 @@ def test_a_bad_line_of_the_pretraining_texts_is_named(tmp_path: Path, line: str)
     file.write_text('{"text": "The red fox."}\n' + line + "\n")
 
     with pytest.raises(UserError, match=r"texts\.jsonl:2"):
-        train_ppo.pretraining_texts(file, TOKENIZER, 64)
+        json_lines.texts(file)
 
 
 def test_minibatches_must_divide_the_rollout_batch_and_ptx_needs_texts() -> None:

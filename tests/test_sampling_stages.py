@@ -9,6 +9,7 @@ from stages import mine_queries, sample_answers, sample_preferences, sample_resp
 from synthalign import tables
 from synthalign.errors import UserError
 from synthalign.ids import content_id
+from synthalign.mining import QUERIES, query_rows
 from tests import tiny
 
 SEEDS = ["Where does the red fox live?", "How do I bake a plum cake?", "What is a glimmerfinch?"]
@@ -29,9 +30,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def queries() -> None:
-    rows = [mine_queries.query(text, "seed", "train") for text in SEEDS]
-    rows += [mine_queries.query(text, "eval", "eval") for text in EVAL]
-    tables.write(rows, "queries", key="query_id", schema=mine_queries.QUERIES)
+    tables.write(query_rows(SEEDS, [], EVAL), "queries", key="query_id", schema=QUERIES)
 
 
 def mining(**changes: Any) -> mine_queries.Params:

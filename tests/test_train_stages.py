@@ -19,7 +19,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from stages import train_asis_reward, train_dpo, train_reward, train_sft, validate_comparisons
-from synthalign import comparisons, models, reward, reward_training, tables, training
+from synthalign import comparisons, dpo_training, models, reward, reward_training, tables, training
 from synthalign.errors import UserError
 from tests import tiny
 
@@ -383,16 +383,16 @@ def test_dpo_makes_the_chosen_side_likelier_and_says_how_far(workspace):
 
 def test_both_responses_of_a_dpo_row_follow_the_same_prompt_and_both_fit():
     tokenizer = tiny.tokenizer()
-    rows = train_dpo.tokenized([pair(0)], tokenizer, 1000)
+    rows = dpo_training.tokenized([pair(0)], tokenizer, 1000)
 
     [row] = rows
     assert tokenizer.decode(row["prompt_ids"]) == "Human: Question 0?\n\nAssistant:"
     assert tokenizer.decode(row["chosen_ids"]) == f" {GOOD} 0<eos>"
     assert tokenizer.decode(row["rejected_ids"]) == f" {BAD} 0<eos>"
     longer = max(len(row["chosen_ids"]), len(row["rejected_ids"]))
-    [cut] = train_dpo.tokenized([pair(0)], tokenizer, longer + 3)
+    [cut] = dpo_training.tokenized([pair(0)], tokenizer, longer + 3)
     assert cut == row | {"prompt_ids": row["prompt_ids"][-3:]}
-    assert train_dpo.tokenized([pair(0)], tokenizer, longer) == []
+    assert dpo_training.tokenized([pair(0)], tokenizer, longer) == []
 
 
 # --- repeatability
