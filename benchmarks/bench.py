@@ -1,0 +1,136 @@
+"""`make bench`: this project beside its best peers, on the same work in the same run.
+
+    python -m benchmarks.bench                      # every comparison
+    python -m benchmarks.bench near_duplicates      # only these
+
+Every comparison is a module of this folder with a function `compare() -> Comparison`. It runs in a process of its own,
+takes turns between the two sides, and what counts is the ratio of neighbouring runs, so that a machine that slows down
+slows both. Results go to benchmarks/results/<machine kind>.json; a comparison that was not run keeps its old entry.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from synthalign import results
+
+COMPARISONS = {
+    "generation_vs_generate": "benchmarks.generation_vs_generate",
+    "generation_vs_vllm": "benchmarks.generation_vs_vllm",
+    "best_of_four": "benchmarks.best_of_four",
+    "reward_scoring": "benchmarks.reward_scoring",
+    "near_duplicates": "benchmarks.near_duplicates",
+    "sft_step": "benchmarks.sft_step",
+    "dpo_step": "benchmarks.dpo_step",
+    "ppo_vs_trl": "benchmarks.ppo_vs_trl",
+    "noop_repro": "benchmarks.noop_repro",
+    "table_memory": "benchmarks.table_memory",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the table."""
+
+    work: str
+    against: str
+    ratios: list[float]
+    """One of each pair of runs; above 1 this project is better."""
+
+    at_least: float
+    """What it is meant to be."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of everything that was compared."""
+
+    notes: dict[str, float | int | str] = field(default_factory=dict)
+    """Other figures of the same runs: rows, tokens, seconds, bytes."""
+
+    def entry(self, name: str) -> dict[str, object]:
+        """As it stands in the results file; low and high are the smallest and the greatest ratio."""
+        ratio, low, high = median(self.ratios), min(self.ratios), max(self.ratios)
+        figures = {"ratio": round(ratio, 3), "n": len(self.ratios), "low": round(low, 3), "high": round(high, 3)}
+        return {"id": name} | {k: v for k, v in asdict(self).items() if k != "ratios"} | figures
+
+
+def take_turns(ours: Callable[[], float], theirs: Callable[[], float], *, runs: int = 5) -> list[tuple[float, float]]:
+    """(ours, theirs) of `runs` pairs of runs, after one of each that does not count; what goes first alternates."""
+    ours(), theirs()
+    pairs = []
+    for run in range(runs):
+        if run % 2:
+            there = theirs()
+            pairs.append((ours(), there))
+        else:
+            here = ours()
+            pairs.append((here, theirs()))
+        print(f"  run {run + 1} of {runs}: {pairs[-1][0]:.4g} against {pairs[-1][1]:.4g}", file=sys.stderr, flush=True)
+    return pairs
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed versions of packages, and of Python."""
+    return {"python": platform.python_version()} | {package: version(package) for package in packages}
+
+
+def machine() -> str:
+    """The kind of machine: cores, architecture and the widest instructions that matter here."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        flags = ""
+    widest = next((name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags), "plain")
+    return f"{platform.machine()}-{len(os.sched_getaffinity(0))}-cores-{widest.replace('_', '-')}"
+
+
+def table(entries: Sequence[dict[str, object]]) -> str:
+    """The results for the terminal."""
+    rows: results.Rows = [("work", "against", "ratio", "spread", "n", "at least", "")]
+    for entry in entries:
+        reached = "yes" if float(str(entry["ratio"])) >= float(str(entry["at_least"])) else "NO"
+        spread = f"{entry['low']} to {entry['high']}"
+        cells = (entry["work"], entry["against"], entry["ratio"], spread, entry["n"], entry["at_least"], reached)
+        rows.append(tuple(map(str, cells)))
+    return results.plain(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("ids", nargs="*", choices=[[], *COMPARISONS], help="what to run (default: everything)")
+    parser.add_argument("--one", choices=COMPARISONS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(importlib.import_module(COMPARISONS[given.one]).compare().entry(given.one)))
+        return
+    file = Path("benchmarks/results") / f"{machine()}.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    found = {entry["id"]: entry for entry in known}
+    failed = []
+    for name in given.ids or COMPARISONS:
+        print(name, file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "benchmarks.bench", "--one", name]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            failed.append(name)
+            continue
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        entries = [found[key] for key in COMPARISONS if key in found]
+        file.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    print(table([found[key] for key in COMPARISONS if key in found]))
+    if failed:
+        print(f"could not be run: {', '.join(failed)}; the reason is above", file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
