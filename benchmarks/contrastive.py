@@ -1,0 +1,105 @@
+"""The work of the generation benchmarks: one long few-shot prefix, many short queries, the large embedded model."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from synthalign import chat, demonstrations, generate, models, tables
+
+MODEL = "models/base/large"
+DEMONSTRATIONS = Path("data/embedded/demonstrations")
+SAMPLING = {"temperature": 1.0, "top_p": 0.9, "max_new_tokens": 64}
+
+
+def prefix() -> str:
+    """Thirteen plain and three faithful dialogues: 636 tokens of the embedded tokenizer."""
+    return "".join(
+        demonstrations.prefix(f"{DEMONSTRATIONS}/{name}.jsonl", shots) for name, shots in (("hhh", 13), ("faithful", 3))
+    )
+
+
+def queries(count: int) -> list[str]:
+    """The first `count` queries as the model reads them, begun anew when there are fewer."""
+    texts = [row["text"] for row in tables.rows("queries")]
+    return [chat.prompt([{"role": "user", "content": texts[place % len(texts)]}]) for place in range(count)]
+
+
+class Ours:
+    """The shared-prefix engine on the work."""
+
+    def __init__(self, count: int, **settings: Any) -> None:
+        self.model, self.tokenizer = models.load_causal(MODEL), models.load_tokenizer(MODEL)
+        self.prefix, self.queries, self.settings = prefix(), queries(count), settings
+        self.seed = 0
+
+    def run(self, samples: int = 1) -> tuple[float, int]:
+        """(seconds, tokens) of one run, each with a seed of its own."""
+        self.seed += 1
+        start = time.perf_counter()
+        made = generate.generate(
+            self.model,
+            self.tokenizer,
+            prefix=self.prefix,
+            suffixes=self.queries,
+            row_ids=[str(place) for place in range(len(self.queries))],
+            samples=samples,
+            seed=self.seed,
+            stops=chat.STOPS,
+            **SAMPLING,
+            **self.settings,
+        )
+        seconds = time.perf_counter() - start
+        return seconds, sum(len(one.token_ids) for row in made for one in row)
+
+
+class Peer:
+    """Another engine on the work, in a process and an environment of its own; see benchmarks/peers/README.md.
+
+    The process loads its model, says that it is ready, and does the work once for each line that it gets.
+    """
+
+    def __init__(self, script: str, python: str, count: int) -> None:
+        work = Path(".work/bench/contrastive.json")
+        work.parent.mkdir(parents=True, exist_ok=True)
+        asked = {"model": MODEL, "prefix": prefix(), "queries": queries(count), "stops": list(chat.STOPS)} | SAMPLING
+        work.write_text(json.dumps(asked), encoding="utf-8")
+        clean = {name: value for name, value in os.environ.items() if name not in ("ATEN_CPU_CAPABILITY", "MKL_CBWR")}
+        self.process = subprocess.Popen(
+            [python, f"benchmarks/peers/{script}", str(work)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean,
+        )  # fmt: skip
+        self.versions: dict[str, str] = self._answer()
+
+    def run(self) -> tuple[float, int]:
+        """(seconds, tokens) of one run."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        found = self._answer()
+        return float(found["seconds"]), int(found["tokens"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:  # the peer's own chatter may stand between
+            if line.startswith("{"):
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        raise SystemExit(f"{self.process.args} ended with {self.process.wait()}; see benchmarks/peers/README.md")
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def python_of(peer: str) -> str:
+    """The interpreter of a peer's environment."""
+    python = Path(os.environ.get(f"SYNTHALIGN_PEER_{peer.upper()}", f".work/peers/{peer}")) / "bin/python"
+    if not python.exists():
+        print(f"{python} is not there; benchmarks/peers/README.md says how to make it", file=sys.stderr)
+        raise SystemExit(1)
+    return str(python)
