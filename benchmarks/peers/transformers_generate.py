@@ -4,8 +4,8 @@ Without stop strings, which would slow it down: what it writes after one counts 
 """
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from protocol import serve, work
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 BATCH = 32
 
