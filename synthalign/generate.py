@@ -14,10 +14,12 @@ sequences do not decode.  All shapes are multiples of 16 sequences: matrix produ
 round a row in the same way whatever its neighbours are, and so the batch size does not change what a row says.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock, Thread
 from typing import Any
 
 import torch
@@ -61,6 +63,7 @@ def generate(
     top_p: float,
     stops: Sequence[str] = (),
     batch_size: int = 128,
+    workers: int | None = None,
     logprobs: bool = False,
     progress: Callable[[int], None] | None = None,
     on_finished: Callable[[int, list[Generation]], None] | None = None,
@@ -70,7 +73,8 @@ def generate(
     row_ids      name the rows for the random numbers: the same id, seed and text give the same continuations
     temperature  0 is greedy
     stops        strings that end a sequence; they are looked for in what was generated only
-    batch_size   sequences decoded together; hardware, it does not change what a row says
+    batch_size   sequences that a worker decodes together; hardware, it does not change what a row says
+    workers      threads that decode beside each other; None is one on a GPU, and one for every free core without
     progress     told how many rows were finished since it was last called
     on_finished  told the index and the continuations of every row as soon as it is finished
     returns      a list for every row, with a Generation for every sample
@@ -87,34 +91,88 @@ def generate(
     stopping = Stopping.of(model, tokenizer, stops)
     results: list[list[Generation | None]] = [[None] * samples for _ in suffixes]
     missing = [samples] * len(suffixes)
+    lock = Lock()
 
     def collect(row: int, sample: int, token_ids: list[int], reason: str, values: list[float] | None) -> None:
-        results[row][sample] = Generation(stopping.text(token_ids), token_ids, reason, values)
-        missing[row] -= 1
-        if not missing[row]:
-            if on_finished:
-                on_finished(row, [one for one in results[row] if one is not None])
-            if progress:
-                progress(1)
+        made = Generation(stopping.text(token_ids), token_ids, reason, values)
+        with lock:
+            results[row][sample] = made
+            missing[row] -= 1
+            if not missing[row]:
+                if on_finished:
+                    on_finished(row, [one for one in results[row] if one is not None])
+                if progress:
+                    progress(1)
 
-    streams = sampling.streams(seed, row_ids, samples)
-    with torch.inference_mode(), _attention_of(model) as memory:
+    rows = sorted(range(len(own)), key=lambda row: len(own[row]))
+    waiting = [(row, sample) for row in reversed(rows) for sample in reversed(range(samples))]  # taken from the end
+    streams = sampling.streams(seed, row_ids, samples).to(model.device)
+    with torch.inference_mode(), _attention_of(model):
+        first = Memory()
         if shared:
-            memory.read_prefix(model, shared)
-        _decode(
-            model,
-            memory,
-            own,
-            streams,
-            stopping,
-            collect,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            batch_size=batch_size,
-            logprobs=logprobs,
-        )
+            first.read_prefix(model, shared)
+
+        count = min(workers or free_cores(model.device), -(-len(waiting) // BLOCK))
+        share = -(-len(waiting) // count)
+
+        def work(memory: Memory, cancelled: Callable[[], bool]) -> None:
+            _decode(
+                model,
+                memory,
+                own,
+                waiting,
+                streams,
+                stopping,
+                collect,
+                cancelled,
+                size=_blocks(min(batch_size, share)),
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                logprobs=logprobs,
+            )
+
+        _side_by_side(work, first, count)
     return [[one for one in row if one is not None] for row in results]
+
+
+def free_cores(device: torch.device) -> int:
+    """How many workers fill this process's share of the machine: the cores over its processes, or one on a GPU."""
+    if device.type != "cpu":
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _side_by_side(work: Callable[["Memory", Callable[[], bool]], None], first: "Memory", workers: int) -> None:
+    """Run `work` in threads, each with slots of its own beside the same prefix; the first error ends them all.
+
+    PyTorch's operations run beside each other when several threads call them, and each of them by itself rounds as it
+    always does, so what a row says does not depend on the number of workers.
+    """
+    if workers == 1:
+        work(first, lambda: False)
+        return
+    errors: list[BaseException] = []
+
+    def run(memory: "Memory") -> None:
+        try:
+            with torch.inference_mode():  # which belongs to a thread
+                work(memory, lambda: bool(errors))
+        except BaseException as error:  # raised below, in the thread that asked
+            errors.append(error)
+
+    threads = [Thread(target=run, args=[first.beside()], daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt as error:
+        errors.append(error)
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
 
 
 def tokenize(
@@ -200,22 +258,20 @@ def _decode(
     model: PreTrainedModel,
     memory: "Memory",
     own: list[list[int]],
+    waiting: list[tuple[int, int]],
     streams: Tensor,
     stopping: Stopping,
     collect: Callable[[int, int, list[int], str, list[float] | None], None],
+    cancelled: Callable[[], bool],
     *,
+    size: int,
     max_new_tokens: int,
     temperature: float,
     top_p: float,
-    batch_size: int,
     logprobs: bool,
 ) -> None:
+    """Decode in `size` slots until nothing is waiting; other workers may take from the same list."""
     device = model.device
-    streams = streams.to(device)
-    samples = streams.shape[1]
-    rows = sorted(range(len(own)), key=lambda row: len(own[row]))
-    waiting = [(row, sample) for row in reversed(rows) for sample in reversed(range(samples))]  # taken from the end
-    size = min(_blocks(batch_size), _blocks(len(waiting)))
     memory.reserve(size, max(len(tokens) for tokens in own) + max_new_tokens)
 
     holds: list[tuple[int, int] | None] = [None] * size
@@ -228,12 +284,14 @@ def _decode(
     values = torch.zeros(size, max_new_tokens, dtype=torch.float32, device=device)
     index = torch.arange(size, device=device)
 
-    while True:
+    while not cancelled():
         free = [slot for slot, held in enumerate(holds) if held is None]
         busy = len(holds) - len(free)
+        units: list[tuple[int, int]] = []
         if waiting and (len(free) >= max(BLOCK, len(holds) // 4) or not busy):
-            slots = free[: min(len(free), len(waiting))]
-            units = [waiting.pop() for _ in slots]
+            units = _take(waiting, len(free))
+        if units:
+            slots = free[: len(units)]
             memory.read_suffixes(model, slots, units, own)
             for slot, unit in zip(slots, units, strict=True):
                 holds[slot] = unit
@@ -288,6 +346,17 @@ def _decode(
         drawn[at] = 0
 
 
+def _take(waiting: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Up to `most` from the end of a list from which other threads take too."""
+    units: list[tuple[int, int]] = []
+    while waiting and len(units) < most:
+        try:
+            units.append(waiting.pop())
+        except IndexError:  # another worker was quicker
+            break
+    return units
+
+
 def _check_finite(logits: Tensor) -> None:
     if not torch.isfinite(logits.logsumexp(-1)).all():
         raise UserError(
@@ -328,6 +397,15 @@ class Memory:
     place: Tensor | None = None
     mask: Tensor | None = None
 
+    def beside(self) -> "Memory":
+        """Another one with the same prefix."""
+        return Memory(prefix=self.prefix, length=self.length)
+
+    def begin(self, task: str) -> None:
+        """The next pass in this thread is this one's."""
+        self.task = task
+        _MEMORY.set(self)
+
     def reserve(self, slots: int, tokens: int) -> None:
         self.size = (slots, _blocks(tokens))
 
@@ -337,7 +415,7 @@ class Memory:
         self.size = (len(slots), self.size[1])
 
     def read_prefix(self, model: PreTrainedModel, tokens: list[int]) -> None:
-        self.task = "prefix"
+        self.begin("prefix")
         ids = torch.tensor([tokens], device=model.device)
         _body(model, ids, torch.arange(len(tokens), device=model.device)[None])
         self.length = len(tokens)
@@ -355,7 +433,7 @@ class Memory:
         for line, row in enumerate(rows):
             ids[line, : len(own[row]) - 1] = torch.tensor(own[row][:-1], dtype=torch.int64)
         line_of = {row: line for line, row in enumerate(rows)}
-        self.task = "suffixes"
+        self.begin("suffixes")
         self.slots = torch.tensor(slots, device=model.device)
         self.source = torch.tensor([line_of[row] for row, _ in units], device=model.device)
         self.mask = torch.full((width, width), -torch.inf, dtype=model.dtype, device=model.device).triu_(1)
@@ -364,7 +442,7 @@ class Memory:
 
     def next_logits(self, model: PreTrainedModel, token: Tensor, place: Tensor) -> Tensor:
         """Read one token a slot and return the logits after it: (slots,), (slots,) → (slots, V) float32."""
-        self.task = "next"
+        self.begin("next")
         self.place = place
         width = min(_blocks(int(place.max()) + 1), self.size[1])
         unseen = torch.arange(width, device=place.device) > place[:, None]
@@ -436,7 +514,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sc
     return (scores - total).exp().to(value.dtype) @ value, total[..., 0]
 
 
-_MEMORY: ContextVar[Memory] = ContextVar("memory")
+_MEMORY: ContextVar[Memory | None] = ContextVar("memory")
 _REFUSED = {"s_aux": "attention sinks", "position_bias": "a position bias", "softcap": "soft-capped scores"}
 
 
@@ -452,6 +530,7 @@ def _shared_prefix_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     memory = _MEMORY.get()
+    assert memory is not None, "a pass without `Memory.begin`"
     name = type(module).__name__
     layer = getattr(module, "layer_idx", None)
     if layer is None:
@@ -472,24 +551,22 @@ ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _shared_prefix_attention)
 
 
 @contextmanager
-def _attention_of(model: PreTrainedModel) -> Iterator[Memory]:
-    """Our attention in the model for the time of the block, with an empty memory."""
+def _attention_of(model: PreTrainedModel) -> Iterator[None]:
+    """Our attention in the model for the time of the block."""
     if not getattr(model, "_supports_attention_backend", False):
         raise UserError(
             f"{type(model).__name__} does not use transformers' attention interface; use a model that does "
             "(Llama, Qwen, Mistral, OLMo, GPT-NeoX, ...)"
         )
     before, training = model.config._attn_implementation, model.training
-    memory = Memory()
-    mark = _MEMORY.set(memory)
     model.eval()
     model.set_attn_implementation(ATTENTION)
     try:
-        yield memory
+        yield
     finally:
         model.set_attn_implementation(before)
         model.train(training)
-        _MEMORY.reset(mark)
+        _MEMORY.set(None)
 
 
 def _body(model: PreTrainedModel, ids: Tensor, positions: Tensor) -> None:
