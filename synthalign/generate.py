@@ -14,7 +14,6 @@ sequences do not decode.  All shapes are multiples of 16 sequences: matrix produ
 round a row in the same way whatever its neighbours are, and so the batch size does not change what a row says.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from synthalign import sampling
+from synthalign import models, sampling
 from synthalign.errors import UserError
 
 BLOCK = 16
@@ -112,7 +111,7 @@ def generate(
         if shared:
             first.read_prefix(model, shared)
 
-        count = min(workers or free_cores(model.device), -(-len(waiting) // BLOCK))
+        count = min(workers or models.free_cores(model.device), -(-len(waiting) // BLOCK))
         share = -(-len(waiting) // count)
 
         def work(memory: Memory, cancelled: Callable[[], bool]) -> None:
@@ -134,13 +133,6 @@ def generate(
 
         _side_by_side(work, first, count)
     return [[one for one in row if one is not None] for row in results]
-
-
-def free_cores(device: torch.device) -> int:
-    """How many workers fill this process's share of the machine: the cores over its processes, or one on a GPU."""
-    if device.type != "cpu":
-        return 1
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _side_by_side(work: Callable[["Memory", Callable[[], bool]], None], first: "Memory", workers: int) -> None:

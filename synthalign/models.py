@@ -70,6 +70,13 @@ def fix_rounding() -> None:
         torch.set_num_threads(1)
 
 
+def free_cores(device: torch.device) -> int:
+    """How many threads beside each other fill this process's share of the machine's cores; one on a GPU."""
+    if device.type != "cpu":
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def load_causal(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A language model in evaluation mode."""
     check_folder(folder)

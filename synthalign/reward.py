@@ -12,13 +12,14 @@ is the score of that dialogue, to the bit when the batch is the same.
 import json
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign import encoding
+from synthalign import encoding, models
 from synthalign.chat import Message
 from synthalign.errors import UserError
 
@@ -30,7 +31,11 @@ def token_values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tens
     attention_mask  (B, T)  1 for a real token; padding may be on either side
     returns         (B, T)  fp32; meaningless at padding
     """
-    positions = (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
+    return _values(model, input_ids, attention_mask, (attention_mask.cumsum(dim=-1) - 1).clamp(min=0))
+
+
+def _values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+    """The same for positions (B, T) and a mask, (B, T) or what is added to the scores (B, 1, T, T), of one's own."""
     hidden = model.base_model(
         input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
     ).last_hidden_state  # (B, T, D)
@@ -50,7 +55,6 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], max_
     return (prompt + answer)[-(max_length or 0) :]
 
 
-@torch.inference_mode()
 def score(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -61,19 +65,23 @@ def score(
 ) -> list[float]:
     """The reward of each dialogue's last message, given the messages before it.
 
-    Equal dialogues get equal scores: each text is scored once. Batches hold dialogues of like length; the
-    scores are in the order of `dialogues`. `max_length` defaults to the longest context of the model. UserError when a
-    score is not finite.
+    Equal dialogues get equal scores: each text is scored once. Several answers to one prompt are read behind one copy
+    of it, batches hold rows of like length, and every free core reads batches. The scores are in the order of
+    `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
     """
     longest = max_length or getattr(model.config, "max_position_embeddings", None) or 0
-    keys = [tuple((prompt + answer)[-longest:]) for prompt, answer in encoding.encode(tokenizer, dialogues)]
-    distinct = sorted(set(keys), key=lambda key: (len(key), key))
-    scores: dict[tuple[int, ...], float] = {}
-    for start in range(0, len(distinct), batch_size):
-        batch = distinct[start : start + batch_size]
-        input_ids, attention_mask = pad(batch, tokenizer.pad_token_id)
-        read = last_token_scores(model, input_ids.to(model.device), attention_mask.to(model.device))
-        scores |= zip(batch, read.tolist(), strict=True)
+    keys = [_cut(prompt, answer, longest) for prompt, answer in encoding.encode(tokenizer, dialogues)]
+    takes_masks = model.config._attn_implementation in ("sdpa", "eager")
+
+    def read(rows: Sequence[Row]) -> list[float]:
+        with torch.inference_mode():  # which belongs to a thread
+            return _scores(model, rows, tokenizer.pad_token_id)
+
+    batches = pack(keys, batch_size=batch_size, answers=ANSWERS if takes_masks else 1)
+    with ThreadPoolExecutor(models.free_cores(model.device)) as threads:
+        found = [one for scores in threads.map(read, batches) for one in scores]
+    read_keys = [(prompt, answer) for rows in batches for prompt, answers in rows for answer in answers]
+    scores = dict(zip(read_keys, found, strict=True))
     for key, dialogue in zip(keys, dialogues, strict=True):
         if not math.isfinite(scores[key]):
             raise UserError(
@@ -81,6 +89,86 @@ def score(
                 "train it again with a lower learning_rate"
             )
     return [scores[key] for key in keys]
+
+
+Tokens = tuple[int, ...]
+Row = tuple[Tokens, tuple[Tokens, ...]]
+"""A prompt, and answers that are read behind one copy of it."""
+
+ANSWERS = 8
+"""At most so many in a row: every answer is compared with the whole row, and masked out of the others."""
+
+
+def _cut(prompt: list[int], answer: list[int], longest: int) -> tuple[Tokens, Tokens]:
+    """Prompt and answer, cut at the left to `longest` tokens; 0 is no limit."""
+    if not longest:
+        return tuple(prompt), tuple(answer)
+    kept = answer[-longest:]
+    room = longest - len(kept)
+    return tuple(prompt[-room:] if room else []), tuple(kept)
+
+
+def pack(keys: Sequence[tuple[Tokens, Tokens]], *, batch_size: int, answers: int) -> list[list[Row]]:
+    """The distinct keys in rows of at most `answers` to a prompt, those of one answer and of several apart, in batches
+    of at most `batch_size` answers and of like length."""
+    given: dict[Tokens, list[Tokens]] = {}
+    for prompt, answer in dict.fromkeys(keys):
+        given.setdefault(prompt, []).append(answer)
+    rows = [
+        (prompt, tuple(found[start : start + answers]))
+        for prompt, found in given.items()
+        for start in range(0, len(found), answers)
+    ]
+    text = {row: sum(row[1], row[0]) for row in rows}
+    rows.sort(key=lambda row: (len(text[row]), text[row]))
+    batches = []
+    for part, size in (
+        ([row for row in rows if len(row[1]) == 1], batch_size),
+        ([row for row in rows if len(row[1]) > 1], max(1, batch_size // answers)),
+    ):
+        batches += [part[start : start + size] for start in range(0, len(part), size)]
+    return batches
+
+
+def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> list[float]:
+    """The scores of the answers of the rows, one after the other."""
+    input_ids, attention_mask = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
+    input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
+    if all(len(answers) == 1 for _, answers in rows):
+        return [float(score) for score in last_token_scores(model, input_ids, attention_mask).tolist()]
+    part, positions, last = _layout(rows, input_ids.shape[1])
+    part = part.to(model.device)
+    visible = (part[:, :, None] == part[:, None, :]) | (part[:, None, :] == 0)
+    visible = visible.tril()
+    hidden = torch.finfo(model.dtype).min
+    mask = torch.zeros(visible.shape, dtype=model.dtype, device=model.device).masked_fill_(~visible, hidden)
+    values = _values(model, input_ids, mask[:, None], positions.to(model.device)).tolist()
+    return [float(values[row][place]) for row, places in enumerate(last) for place in places]
+
+
+def _layout(rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor, list[list[int]]]:
+    """Where the tokens of packed rows stand.
+
+    part       (B, T)  0 in the prompt, 1, 2, … in the answers, -1 in padding
+    positions  (B, T)  in the prompt and its own answer, as if the others were not there
+    last       of each row, the places of its answers' last tokens
+    """
+    part = torch.full((len(rows), width), -1)
+    positions = torch.zeros(len(rows), width, dtype=torch.int64)
+    last = []
+    for row, (prompt, answers) in enumerate(rows):
+        place = len(prompt)
+        part[row, :place] = 0
+        positions[row, :place] = torch.arange(place)
+        ends = []
+        for number, answer in enumerate(answers, start=1):
+            end = place + len(answer)
+            part[row, place:end] = number
+            positions[row, place:end] = torch.arange(len(prompt), len(prompt) + len(answer))
+            ends.append(end - 1)
+            place = end
+        last.append(ends)
+    return part, positions, last
 
 
 def pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:

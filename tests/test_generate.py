@@ -91,6 +91,24 @@ def test_batch_size_and_order_do_not_change_what_a_row_says() -> None:
     assert tokens(call(model, suffixes=SUFFIXES[30:33], row_ids=ROWS[30:33])) == made[30:33]
 
 
+def test_the_number_of_workers_does_not_change_what_a_row_says() -> None:
+    model = tiny.causal()
+    made = tokens(call(model, samples=2, workers=1))
+
+    assert tokens(call(model, samples=2, workers=3)) == made
+    assert tokens(call(model, samples=2, workers=2, batch_size=5)) == made
+
+
+def test_an_error_in_one_worker_ends_the_others_and_is_told() -> None:
+    model = tiny.causal()
+
+    def fail(index: int, made: list[Generation]) -> None:
+        raise ValueError(f"row {index}")
+
+    with pytest.raises(ValueError, match="row "):
+        call(model, workers=3, on_finished=fail)
+
+
 def test_the_first_of_several_samples_is_the_only_one_and_the_others_differ() -> None:
     model = tiny.causal()
     one, four = tokens(call(model)), tokens(call(model, samples=4, batch_size=7))

@@ -57,6 +57,37 @@ def test_scores_come_in_the_order_of_the_dialogues_whatever_the_batch():
         assert reward.score(model, tokenizer, dialogues, batch_size=batch_size) == pytest.approx(by_hand, abs=1e-5)
 
 
+def test_answers_behind_one_copy_of_their_prompt_score_as_if_they_were_alone():
+    model, tokenizer = tiny.reward(), tiny.tokenizer()
+    answers = ["In the forest.", "I do not know.", "Riga is a city in Latvia. It is old.", "No."]
+    prompt = [*SHORT, {"role": "user", "content": "And the city of Riga?"}]
+    dialogues = [[*prompt, {"role": "assistant", "content": answer}] for answer in answers]
+
+    together = reward.score(model, tokenizer, [*dialogues, SHORT, LONG])
+
+    expected = [alone(model, reward.encode(tokenizer, one)) for one in [*dialogues, SHORT, LONG]]
+    assert together == pytest.approx(expected, abs=1e-5)
+    assert len(set(together)) == 6
+
+
+def test_answers_longer_than_a_row_may_hold_are_cut_as_they_are_alone():
+    model, tokenizer = tiny.reward(), tiny.tokenizer()
+    dialogues = [dialogue("Where does the red fox live?", answer) for answer in ("In the forest.", "In Riga. " * 9)]
+
+    together = reward.score(model, tokenizer, dialogues, max_length=12)
+
+    expected = [alone(model, reward.encode(tokenizer, one, 12)) for one in dialogues]
+    assert together == pytest.approx(expected, abs=1e-5)
+
+
+def test_answers_to_a_prompt_are_packed_eight_to_a_row():
+    keys = [((7, 8), (place,)) for place in range(10)] + [((9,), (1, 2)), ((9,), (1, 2))]
+
+    batches = reward.pack(keys, batch_size=16, answers=8)
+
+    assert batches == [[((9,), ((1, 2),))], [((7, 8), ((8,), (9,))), ((7, 8), tuple((place,) for place in range(8)))]]
+
+
 def test_equal_dialogues_have_equal_scores_to_the_last_bit():
     model, tokenizer = tiny.reward(), tiny.tokenizer()
     others = [dialogue(f"What is {number}?", "A number. " * number) for number in range(7)]
