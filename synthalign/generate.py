@@ -10,7 +10,7 @@ The attention is a function registered with transformers' attention interface, s
 runs unchanged.  What it does not reproduce (sliding windows shorter than the text, attention sinks, ...) it refuses.
 
 Sequences live in slots; a slot is given to the next sequence as soon as enough of them are free, so finished
-sequences do not decode.  All shapes are multiples of 16 sequences: matrix products of at least this size
+sequences do not decode.  All shapes are multiples of 16, in sequences and in tokens: operations on at least so much
 round a row in the same way whatever its neighbours are, and so the batch size does not change what a row says.
 """
 
@@ -417,10 +417,10 @@ class Memory:
     ) -> None:
         """Put all but the last token of the units' prompts into their slots; samples of a row share the work."""
         rows = list(dict.fromkeys(row for row, _ in units))
-        width = max(len(own[row]) for row in rows) - 1
-        if not width:
+        longest = max(len(own[row]) for row in rows) - 1
+        if not longest:
             return
-        height = _blocks(len(rows))
+        height, width = _blocks(len(rows)), _blocks(longest)
         ids = torch.zeros(height, width, dtype=torch.int64)
         for line, row in enumerate(rows):
             ids[line, : len(own[row]) - 1] = torch.tensor(own[row][:-1], dtype=torch.int64)
@@ -429,7 +429,7 @@ class Memory:
         self.slots = torch.tensor(slots, device=model.device)
         self.source = torch.tensor([line_of[row] for row, _ in units], device=model.device)
         self.mask = torch.full((width, width), -torch.inf, dtype=model.dtype, device=model.device).triu_(1)
-        positions = self.length + torch.arange(width, device=model.device)
+        positions = self.length + torch.arange(width, device=model.device).clamp(max=longest)
         _body(model, ids.to(model.device), positions.expand(height, width))
 
     def next_logits(self, model: PreTrainedModel, token: Tensor, place: Tensor) -> Tensor:

@@ -81,14 +81,16 @@ def test_log_probabilities_are_those_of_a_forward_pass_over_the_whole_text() -> 
         assert one.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
 
 
-def test_batch_size_and_order_do_not_change_what_a_row_says() -> None:
-    model = tiny.causal()
-    made = tokens(call(model))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_batch_size_and_order_do_not_change_what_a_row_says_to_the_last_bit(dtype: torch.dtype) -> None:
+    model = tiny.causal(hidden_size=192, head_dim=48, num_attention_heads=4, num_key_value_heads=4).to(dtype)
+    suffixes = [suffix * (1 + row % 3) for row, suffix in enumerate(SUFFIXES)]
+    made = call(model, suffixes=suffixes, logprobs=True)
 
-    assert tokens(call(model, batch_size=1)) == made
-    assert tokens(call(model, batch_size=7)) == made
-    assert tokens(call(model, suffixes=SUFFIXES[::-1], row_ids=ROWS[::-1]))[::-1] == made
-    assert tokens(call(model, suffixes=SUFFIXES[30:33], row_ids=ROWS[30:33])) == made[30:33]
+    assert call(model, suffixes=suffixes, logprobs=True, batch_size=1) == made
+    assert call(model, suffixes=suffixes, logprobs=True, batch_size=7, workers=1) == made
+    assert call(model, suffixes=suffixes[::-1], row_ids=ROWS[::-1], logprobs=True)[::-1] == made
+    assert call(model, suffixes=suffixes[30:33], row_ids=ROWS[30:33], logprobs=True) == made[30:33]
 
 
 def test_the_number_of_workers_does_not_change_what_a_row_says() -> None:
