@@ -14,6 +14,7 @@ sequences do not decode.  All shapes are multiples of 16, in sequences and in to
 round a row in the same way whatever its neighbours are, and so the batch size does not change what a row says.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,7 +43,7 @@ class Generation:
     """The sampled tokens, with the final end-of-sequence token or those of the stop string."""
 
     finish_reason: str
-    """`eos`, `stop` (a stop string) or `length`."""
+    """`eos`, `stop` (a stop string), `length`, or `error`: the logits were not finite, so there is no text."""
 
     logprobs: list[float] | None
     """Of the sampled tokens, under temperature 1 and without top-p, when asked for."""
@@ -64,6 +65,7 @@ def generate(
     batch_size: int = 128,
     workers: int | None = None,
     logprobs: bool = False,
+    error_rate: float = 0.0,
     progress: Callable[[int], None] | None = None,
     on_finished: Callable[[int, list[Generation]], None] | None = None,
 ) -> list[list[Generation]]:
@@ -74,12 +76,13 @@ def generate(
     stops        strings that end a sequence; they are looked for in what was generated only
     batch_size   sequences that a worker decodes together; hardware, it does not change what a row says
     workers      threads that decode beside each other; None is one on a GPU, and one for every free core without
+    error_rate   share of the continuations whose logits may be not finite before all is given up
     progress     told how many rows were finished since it was last called
     on_finished  told the index and the continuations of every row as soon as it is finished
     returns      a list for every row, with a Generation for every sample
 
     Raises UserError when a prompt and `max_new_tokens` do not fit the model's context, when the model's attention is
-    not one that can be split, or when its logits are not finite.
+    not one that can be split, or when its logits are not finite more often than `error_rate` allows.
     """
     assert len(suffixes) == len(row_ids), f"{len(suffixes)} suffixes but {len(row_ids)} row ids"
     assert samples >= 1 and max_new_tokens >= 1 and temperature >= 0 and 0 < top_p <= 1
@@ -90,11 +93,20 @@ def generate(
     stopping = Stopping.of(model, tokenizer, stops)
     results: list[list[Generation | None]] = [[None] * samples for _ in suffixes]
     missing = [samples] * len(suffixes)
+    broken = 0
     lock = Lock()
 
     def collect(row: int, sample: int, token_ids: list[int], reason: str, values: list[float] | None) -> None:
+        nonlocal broken
         made = Generation(stopping.text(token_ids), token_ids, reason, values)
         with lock:
+            broken += reason == "error"
+            if broken > error_rate * len(suffixes) * samples:
+                raise UserError(
+                    f"the model's logits are not finite in {broken} of {len(suffixes) * samples} continuations: its "
+                    "weights are damaged or its precision is too low; retrain it with a smaller learning rate, or load "
+                    "it in float32"
+                )
             results[row][sample] = made
             missing[row] -= 1
             if not missing[row]:
@@ -103,36 +115,57 @@ def generate(
                 if progress:
                     progress(1)
 
-    rows = sorted(range(len(own)), key=lambda row: len(own[row]))
-    waiting = [(row, sample) for row in reversed(rows) for sample in reversed(range(samples))]  # taken from the end
     streams = sampling.streams(seed, row_ids, samples).to(model.device)
     with torch.inference_mode(), _attention_of(model):
         first = Memory()
         if shared:
             first.read_prefix(model, shared)
+        for rows in by_length([len(tokens) for tokens in own]):
+            waiting = [(row, sample) for row in reversed(rows) for sample in reversed(range(samples))]  # from the end
+            count = min(workers or models.free_cores(model.device), -(-len(waiting) // BLOCK))
 
-        count = min(workers or models.free_cores(model.device), -(-len(waiting) // BLOCK))
-        share = -(-len(waiting) // count)
+            def work(
+                memory: Memory,
+                cancelled: Callable[[], bool],
+                waiting: list[tuple[int, int]] = waiting,
+                room: int = len(own[rows[-1]]) + max_new_tokens,
+                size: int = _blocks(min(batch_size, -(-len(waiting) // count))),
+            ) -> None:
+                memory.reserve(size, room)
+                _decode(
+                    model,
+                    memory,
+                    own,
+                    waiting,
+                    streams,
+                    stopping,
+                    collect,
+                    cancelled,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    top_p=top_p,
+                    logprobs=logprobs,
+                )
 
-        def work(memory: Memory, cancelled: Callable[[], bool]) -> None:
-            _decode(
-                model,
-                memory,
-                own,
-                waiting,
-                streams,
-                stopping,
-                collect,
-                cancelled,
-                size=_blocks(min(batch_size, share)),
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                logprobs=logprobs,
-            )
-
-        _side_by_side(work, first, count)
+            _side_by_side(work, first, count)
     return [[one for one in row if one is not None] for row in results]
+
+
+def by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """The places of `lengths`, shortest first, in groups that share slots of one size: a few very long prompts must not
+    make the slots of all others long.
+
+    A group ends where the next is more than four times its median, and more than 64 longer.
+    """
+    places = sorted(range(len(lengths)), key=lambda place: lengths[place])
+    groups: list[list[int]] = []
+    while places:
+        median = lengths[places[(len(places) - 1) // 2]]
+        most = max(4 * median, median + 64)
+        fits = bisect_right(places, most, key=lambda place: lengths[place])
+        groups.append(places[:fits])
+        places = places[fits:]
+    return groups
 
 
 def _side_by_side(work: Callable[["Memory", Callable[[], bool]], None], first: "Memory", workers: int) -> None:
@@ -256,16 +289,13 @@ def _decode(
     collect: Callable[[int, int, list[int], str, list[float] | None], None],
     cancelled: Callable[[], bool],
     *,
-    size: int,
     max_new_tokens: int,
     temperature: float,
     top_p: float,
     logprobs: bool,
 ) -> None:
-    """Decode in `size` slots until nothing is waiting; other workers may take from the same list."""
-    device = model.device
-    memory.reserve(size, max(len(tokens) for tokens in own) + max_new_tokens)
-
+    """Decode in the memory's slots until nothing is waiting; other workers may take from the same list."""
+    device, size = model.device, memory.size[0]
     holds: list[tuple[int, int] | None] = [None] * size
     token = torch.zeros(size, dtype=torch.int64, device=device)  # the last token, not yet read by the model
     place = torch.zeros(size, dtype=torch.int64, device=device)  # where it goes among the suffix's tokens
@@ -325,13 +355,15 @@ def _decode(
         if not done:
             continue
         at = torch.tensor(sorted(done), device=device)
-        _check_finite(logits[at])
-        columns = (at.tolist(), written[at].tolist(), values[at].tolist(), drawn[at].tolist(), ended[at].tolist())
-        for slot, tokens, numbers, count, is_eos in zip(*columns, strict=True):
+        finite = logits[at].logsumexp(-1).isfinite()
+        memory.clear(at[~finite])
+        columns = [column[at].tolist() for column in (written, values, drawn, ended)]
+        for slot, is_finite, tokens, numbers, count, is_eos in zip(at.tolist(), finite.tolist(), *columns, strict=True):
             held = holds[slot]
             assert held is not None
-            reason = "eos" if is_eos else "stop" if slot in stopped else "length"
-            collect(*held, tokens[:count], reason, numbers[:count] if logprobs else None)
+            reason = "error" if not is_finite else "eos" if is_eos else "stop" if slot in stopped else "length"
+            said = count if is_finite else 0
+            collect(*held, tokens[:said], reason, numbers[:said] if logprobs else None)
             holds[slot] = None
         alive[at] = False
         place[at] = 0
@@ -347,14 +379,6 @@ def _take(waiting: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
         except IndexError:  # another worker was quicker
             break
     return units
-
-
-def _check_finite(logits: Tensor) -> None:
-    if not torch.isfinite(logits.logsumexp(-1)).all():
-        raise UserError(
-            "the model's logits are not finite: its weights are damaged or its precision is too low; "
-            "retrain it with a smaller learning rate, or load it in float32"
-        )
 
 
 def _blocks(count: int) -> int:
@@ -405,6 +429,13 @@ class Memory:
         """Keep these slots only, in this order."""
         self.store = {layer: (keys[slots], values[slots]) for layer, (keys, values) in self.store.items()}
         self.size = (len(slots), self.size[1])
+
+    def clear(self, slots: Tensor) -> None:
+        """Forget what is in these slots: what is masked out must still be a number."""
+        if len(slots):
+            for keys, values in self.store.values():
+                keys[slots] = 0
+                values[slots] = 0
 
     def read_prefix(self, model: PreTrainedModel, tokens: list[int]) -> None:
         self.begin("prefix")

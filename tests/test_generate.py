@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, MistralConfig, Pre
 
 from synthalign import chat
 from synthalign.errors import UserError
-from synthalign.generate import Generation, generate, tokenize
+from synthalign.generate import Generation, by_length, generate, tokenize
 from tests import tiny
 
 DIALOGUE = [
@@ -185,8 +185,41 @@ def test_logits_that_are_not_finite_are_refused() -> None:
     with torch.no_grad():
         model.model.norm.weight.fill_(torch.nan)
 
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="not finite in 1 of 40 continuations"):
         call(model)
+
+
+def test_a_continuation_with_logits_that_are_not_finite_is_recorded_up_to_the_rate_that_is_allowed() -> None:
+    model = tiny.causal(tie_word_embeddings=False)
+    [poison] = tiny.tokenizer()(" Riga")["input_ids"]
+    suffixes = [f"{SUFFIXES[0]} {'Riga' if row in (3, 8) else 'fox'} is" for row in range(40)]
+    clean = call(model, suffixes=suffixes, batch_size=16)
+    said = [row for row, [one] in enumerate(clean) if poison in one.token_ids[:-1]]
+    with torch.no_grad():
+        model.model.embed_tokens.weight[poison] = torch.nan
+
+    made = call(model, suffixes=suffixes, batch_size=16, error_rate=0.5)
+
+    broken = sorted({3, 8, *said})
+    assert [row for row, [one] in enumerate(made) if one.finish_reason == "error"] == broken
+    assert made[3][0] == Generation("", [], "error", None)
+    whole = [row for row in range(40) if row not in broken]
+    assert [made[row] for row in whole] == [
+        clean[row] for row in whole
+    ]  # also those that came into a broken one's slot
+    with pytest.raises(UserError, match=f"not finite in {len(broken)} of 40"):
+        call(model, suffixes=suffixes, error_rate=(len(broken) - 1) / 40)
+
+
+def test_a_few_very_long_prompts_get_slots_of_their_own_and_say_the_same() -> None:
+    assert by_length([10, 500, 12, 11, 90]) == [[0, 3, 2], [4], [1]]
+    assert by_length([3, 60, 2]) == [[2, 0, 1]]
+    model = tiny.causal()
+    long = SUFFIXES[0] * 12
+    made = call(model, suffixes=[*SUFFIXES, long], row_ids=[*ROWS, "long"])
+
+    assert tokens(made[:40]) == tokens(call(model))
+    assert tokens(made[40:]) == tokens(call(model, suffixes=[long], row_ids=["long"]))
 
 
 def test_the_model_is_as_it_was_afterwards() -> None:
