@@ -210,6 +210,47 @@ def test_a_frozen_stage_is_told_and_cuts_off_what_is_above_it(capsys: pytest.Cap
     assert [name for name in reproduce() if name != "left"] == ["top", "right", "bottom"]
 
 
+FOLDER = """
+stages:
+  split:
+    cmd: mkdir parts; cp input.txt parts/one.txt; date +%N > parts/clock.txt
+    deps: [input.txt]
+    outs: [parts]
+  count:
+    cmd: wc -l < parts/one.txt > count.txt
+    deps: [parts/one.txt]
+    outs: [count.txt]
+"""
+
+
+def test_a_file_out_of_a_restored_folder_is_not_known_before() -> None:
+    Path("dvc.yaml").write_text(FOLDER)
+    reproduce()
+    Path("input.txt").write_text("one\ntwo\n")
+    assert reasons() == {"split": ["dep input.txt changed"], "count": ["after split"]}
+    reproduce()
+    Path("input.txt").write_text("one\n")
+
+    assert actions() == {"split": "restore", "count": "run"}
+    assert reasons()["count"] == ["after split"]
+    assert reproduce() == ["split", "count"]
+
+
+def test_a_plan_changes_no_file() -> None:
+    def files() -> dict[Path, bytes]:
+        kept = [file for file in Path(".").rglob("*") if file.is_file() and file.parts[:2] != (".dvc", "tmp")]
+        return {file: file.read_bytes() for file in kept}
+
+    settings(left="other", right="r")
+    reproduce()
+    settings(left="l", right="other")
+    Path("top.txt").unlink()
+    before = files()
+
+    assert set(actions()) == {"top", "left", "right", "bottom"}
+    assert files() == before
+
+
 def test_a_file_that_nobody_makes_is_told_to_stop_the_run() -> None:
     Path("input.txt").unlink()
 
