@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help repro results test test-slow check readme claims chat world filter-sweep clean
+.PHONY: help plan repro results test test-slow check readme claims chat world filter-sweep clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ help:  ## list the commands
 
 accelerate.yaml:
 	cp accelerate/$(ACCELERATE).yaml $@
+
+plan: .venv/ready  ## what `make repro` would run now, why, and how long it would take; runs nothing
+	@python -m synthalign.cli plan
 
 repro: .venv/ready accelerate.yaml  ## run what changed of the whole graph, then print the results
 	dvc repro
@@ -55,5 +58,5 @@ world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=f
 filter-sweep: .venv/ready  ## where the heuristic filter helps and where it hurts: metrics/filter_sweep.json and its figure
 	python -m benchmarks.filter_sweep
 
-clean:  ## remove scratch folders (tables, models and the cache stay)
+clean:  ## remove scratch folders, the record of how long stages took too (tables, models and the cache stay)
 	rm -rf .work logs .pytest_cache .mypy_cache .ruff_cache

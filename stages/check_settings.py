@@ -98,6 +98,7 @@ def main(file: str) -> None:
 
     if file == "params.yaml":
         stage.write_metrics("check_settings", sections=sorted(settings))
+        stage.note_duration("check_settings")
     print(f"{file}: {len(settings)} sections, all right")
 
 

@@ -7,10 +7,13 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import yaml
 from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
@@ -19,6 +22,9 @@ from synthalign.errors import UserError
 
 P = TypeVar("P", bound=BaseModel)
 T = TypeVar("T")
+
+DURATIONS = Path(".work/durations.jsonl")
+"""How long the stages took on this machine, a line a run: what `make plan` estimates with; see `note_duration`."""
 
 
 def explain(section: str, error: ValidationError, file: str = "params.yaml") -> list[str]:
@@ -54,6 +60,7 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
         raise SystemExit(2)
     try:
         main(params(section, settings), *sys.argv[1:])
+        note_duration(section, *sys.argv[1:])
     except UserError as error:
         print(f"{section}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
@@ -73,6 +80,28 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def note_duration(section: str, item: str | None = None) -> None:
+    """Append to .work/durations.jsonl how long this stage took, counted from the start of its launcher.
+
+    What DVC does around the command, hashing and storing its files, is left out.
+    """
+    if not is_main_process():
+        return
+    process = psutil.Process()
+    parent = process.parent()
+    launched = parent is not None and any(Path(word).name == "accelerate-launch" for word in parent.cmdline())
+    started = (parent if parent and launched else process).create_time()
+    row = {
+        "stage": section,
+        "item": item,
+        "seconds": round(time.time() - started, 1),
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+    }
+    DURATIONS.parent.mkdir(exist_ok=True)
+    with DURATIONS.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
 
 
 def is_full_disk(error: Exception) -> bool:

@@ -40,8 +40,15 @@ def test_a_stage_imports_no_other_stage_and_no_orchestrator(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", files("synthalign"), ids=str)
-def test_the_library_knows_no_stage_no_flow_and_no_world(file: Path) -> None:
-    assert roots(file) & {"stages", "flows", "world", "prefect", "dvc", "tests"} == set()
+def test_the_library_knows_no_stage_no_flow_and_no_world_and_only_the_plan_asks_dvc(file: Path) -> None:
+    allowed = {"dvc"} if file.stem == "plan" else set()
+
+    assert roots(file) & {"stages", "flows", "world", "prefect", "dvc", "tests"} == allowed
+
+
+@pytest.mark.parametrize("file", sorted({*files("stages", "synthalign")} - {Path("synthalign/cli.py")}), ids=str)
+def test_nothing_but_the_command_line_knows_the_plan(file: Path) -> None:
+    assert imported(file) & {"synthalign.plan", "synthalign.cli"} == set()
 
 
 @pytest.mark.parametrize("name", DATA_HALF)

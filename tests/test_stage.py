@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -142,3 +144,67 @@ def test_scratch_belongs_to_the_content_of_its_inputs() -> None:
     assert stage.work_dir("train", Params(steps=4, rate=0.1), file) != first
     file.write_text("one")
     assert stage.work_dir("train", Params(steps=3, rate=0.1), file) == first
+
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGE = """
+import sys
+from pydantic import BaseModel
+from synthalign import stage
+from synthalign.errors import UserError
+
+class Params(BaseModel):
+    steps: int
+
+def main(params: Params) -> None:
+    if params.steps < 0:
+        raise UserError("too few steps")
+
+def member(params: Params, item: str) -> None:
+    main(params)
+
+stage.run(member if len(sys.argv) == 2 else main, "train", Params)
+"""
+LAUNCHER = """
+import subprocess, sys, time
+time.sleep(1)
+sys.exit(subprocess.run([sys.executable, "stage.py"]).returncode)
+"""
+
+
+def run(*command: str, steps: int = 3, rank: int = 0) -> int:
+    write(f"train: {{steps: {steps}}}")
+    Path("stage.py").write_text(STAGE)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RANK": str(rank)}
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True).returncode
+
+
+def durations() -> list[dict[str, object]]:
+    return [json.loads(line) for line in stage.DURATIONS.read_text().splitlines()] if stage.DURATIONS.exists() else []
+
+
+def test_every_run_that_ends_well_adds_how_long_it_took() -> None:
+    assert run("stage.py") == 0
+    assert run("stage.py", "rmsp") == 0
+
+    one, member = durations()
+    assert (one["stage"], one["item"], member["item"]) == ("train", None, "rmsp")
+    assert all(isinstance(row["seconds"], float) and 0 < row["seconds"] < 60 for row in (one, member))
+    assert str(one["started"]) <= str(member["started"])
+    assert str(one["started"]).endswith("+00:00")
+
+
+def test_a_run_that_fails_and_a_process_that_does_not_write_add_nothing() -> None:
+    assert run("stage.py", steps=-1) == 1
+    assert run("stage.py", rank=1) == 0
+
+    assert durations() == []
+
+
+def test_the_time_is_counted_from_the_start_of_the_launcher() -> None:
+    Path("accelerate-launch").write_text(LAUNCHER)
+
+    assert run("accelerate-launch") == 0
+
+    [row] = durations()
+    assert float(str(row["seconds"])) > 1.0
