@@ -9,6 +9,7 @@ for, because it is paid for.
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -257,7 +258,7 @@ def seed_of(seed: int, row: str, sample: int) -> int:
 def retry_after(response: httpx2.Response) -> float:
     """The seconds that the endpoint asks to wait, which it may give as a number or as a date; 0 without any."""
     value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
+    if re.fullmatch(r"\d+(\.\d+)?", value):
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
