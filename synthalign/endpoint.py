@@ -73,15 +73,11 @@ class Endpoint(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_na
         """
         if self.api_key_env is None:
             return None
-        key = os.environ.get(self.api_key_env, "").strip()
+        key, place = os.environ.get(self.api_key_env, "").strip(), f"{file}: api_key_env = {self.api_key_env!r}"
         if not key:
-            raise UserError(
-                f"{file}: api_key_env = {self.api_key_env!r}: this environment variable is not set; export it first"
-            )
+            raise UserError(f"{place}: this environment variable is not set; export it first")
         if not key.isascii() or not key.isprintable() or " " in key:
-            raise UserError(
-                f"{file}: api_key_env = {self.api_key_env!r}: its value is no key (spaces or odd characters in it)"
-            )
+            raise UserError(f"{place}: the variable's value is no key, it has spaces or odd characters in it")
         return key
 
 

@@ -42,7 +42,7 @@ def load(folder: str, *, gpu: int | None) -> "LLMEngine":
 
 def close(engine: "LLMEngine") -> None:
     """End the engine, so that the next model finds the GPU's memory free."""
-    engine.engine_core.shutdown()
+    engine.engine_core.shutdown(timeout=10)
 
 
 def generate(
@@ -83,8 +83,8 @@ def generate(
     settings: dict[str, Any] = {"n": samples, "max_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
     settings |= {"stop": list(stops), "output_kind": RequestOutputKind.FINAL_ONLY}
     for at, [stream] in enumerate(sampling.streams(seed, row_ids, 1).tolist()):
-        request = SamplingParams(seed=stream % 2**62, **settings)
-        engine.add_request(str(at), TokensPrompt(prompt_token_ids=shared + own[at]), request)
+        [prompt] = engine.renderer.render_cmpl([TokensPrompt(prompt_token_ids=shared + own[at])])
+        engine.add_request(str(at), prompt, SamplingParams(seed=stream % 2**62, **settings))
     results: list[list[Generation]] = [[] for _ in suffixes]
     while engine.has_unfinished_requests():
         for output in engine.step():
