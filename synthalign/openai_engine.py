@@ -222,10 +222,12 @@ class Requests:
         """The endpoint's own words, short, and without the key should it repeat it."""
         try:
             words = json.loads(response.content)
-            words = words.get("error", words)
-            words = words.get("message") or words.get("detail") or words
-        except (ValueError, AttributeError):
+        except ValueError:
             words = response.text
+        if isinstance(words, dict):
+            words = words.get("error", words)
+        if isinstance(words, dict):
+            words = words.get("message") or words.get("detail") or words
         text = words if isinstance(words, str) else json.dumps(words)
         return shortened(text.replace(self.key, "…") if self.key else text) or response.reason_phrase
 

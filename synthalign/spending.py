@@ -58,14 +58,15 @@ class Spending:
     def exceeded(self, worst: Tokens) -> str | None:
         """Which cap a request could pass, with the figures; None when it passes none."""
         paid = self.before + self.since
-        for cap, unit, amount in (
-            (self.endpoint.max_tokens, "max_tokens", lambda one: one.prompt + one.completion),
-            (self.endpoint.max_cost, "max_cost", lambda one: self.endpoint.cost(one.prompt, one.completion)),
+        others = " (without the other processes of this run)" if self.processes > 1 else ""
+        for cap, name, form, amount in (
+            (self.endpoint.max_tokens, "max_tokens", ",", lambda one: one.prompt + one.completion),
+            (self.endpoint.max_cost, "max_cost", ".6g", lambda one: self.endpoint.cost(one.prompt, one.completion)),
         ):
             if cap is not None and amount(self.before) + self.processes * amount(self.since + worst) > cap:
                 return (
-                    f"{self.file}: {unit} = {cap:g}: {amount(paid):.6g} are spent and the next request may take "
-                    f"{amount(worst):.6g}; raise {unit} and run the stage again: what is paid for is kept"
+                    f"{self.file}: {name} = {cap:{form}}: {amount(paid):{form}} are spent{others} and the next request "
+                    f"may take {amount(worst):{form}}; raise {name} and run the stage again: what is paid for is kept"
                 )
         return None
 

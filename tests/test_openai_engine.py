@@ -299,6 +299,24 @@ def test_a_refusal_is_told_at_once_with_the_next_step_and_never_the_key(
         assert [file for file in tmp_path.rglob("*") if file.is_file() and key in file.read_text()] == []
 
 
+@pytest.mark.parametrize(
+    "body, told",
+    [
+        ('{"error": {"message": "no model", "code": 7}}', "no model"),
+        ('{"error": "Unauthorized"}', "Unauthorized"),
+        ('{"detail": "no model"}', "no model"),
+        ('["no", "model"]', r'\["no", "model"\]'),
+        ("no\n  model", "no model"),
+        ("", "Not Found"),
+    ],
+)
+def test_the_endpoints_own_words_are_found(server: Server, tmp_path: Path, body: str, told: str) -> None:
+    server.misbehave["row 0"] = [sends(404, body)]
+
+    with pytest.raises(UserError, match=f"answered 404: {told}; check url"):
+        ask(tmp_path, server, rows=1)
+
+
 def test_a_row_that_keeps_failing_ends_the_run_with_the_last_trouble_and_keeps_the_rest(
     server: Server, tmp_path: Path
 ) -> None:
