@@ -206,7 +206,7 @@ class Requests:
             try:
                 return Answer.model_validate_json(response.content)
             except ValidationError as error:
-                raise Again(f"an answer that is none: {shortened(response.text)!r}", is_free=False) from error
+                raise Again(f"an answer that is none: {self.shown(response.text)!r}", is_free=False) from error
         status, told = response.status_code, self.told(response)
         if status in RETRIED or status >= 500:
             raise Again(f"{status} {told}", is_free=status in FREE, wait=retry_after(response))
@@ -219,7 +219,7 @@ class Requests:
         raise UserError(f"{self.spending.file}: {endpoint.url} answered {status}: {told}; {step}")
 
     def told(self, response: httpx2.Response) -> str:
-        """The endpoint's own words, short, and without the key should it repeat it."""
+        """The endpoint's own words in a refusal."""
         try:
             words = json.loads(response.content)
         except ValueError:
@@ -228,8 +228,11 @@ class Requests:
             words = words.get("error", words)
         if isinstance(words, dict):
             words = words.get("message") or words.get("detail") or words
-        text = words if isinstance(words, str) else json.dumps(words)
-        return shortened(text.replace(self.key, "…") if self.key else text) or response.reason_phrase
+        return self.shown(words if isinstance(words, str) else json.dumps(words)) or response.reason_phrase
+
+    def shown(self, text: str) -> str:
+        """What an endpoint says, for a message: one short printable line, without the key should it repeat it."""
+        return shortened(text.replace(self.key, "…") if self.key else text)
 
 
 def generations(answer: Answer, wanted: int, stops: Sequence[str]) -> list[Generation]:
