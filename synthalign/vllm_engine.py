@@ -42,7 +42,7 @@ def load(folder: str, *, gpu: int | None) -> "LLMEngine":
 
 def close(engine: "LLMEngine") -> None:
     """End the engine, so that the next model finds the GPU's memory free."""
-    engine.engine_core.shutdown(timeout=10)
+    engine.engine_core.shutdown()
 
 
 def generate(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages import sample_responses
+from stages import mine_queries, sample_responses, simulate_demonstrations
 from synthalign import endpoint, engines, openai_engine, parallel, tables
 from synthalign.errors import UserError
 from synthalign.generate import Generation
@@ -459,6 +459,34 @@ def test_a_stage_asks_an_endpoint_where_its_setting_names_one(server: Server, wo
     rows = tables.rows("responses/a")
     assert [(row["model"], row["tokens"], row["finish_reason"]) for row in rows] == [(file, 3, "stop")] * 2
     assert all(prompt.startswith("Human: Where is Riga?") for prompt in server.prompts())
+
+
+def test_mining_and_self_play_ask_one_too(server: Server, world: None, tmp_path: Path) -> None:
+    file = write_endpoint(tmp_path, f"http://127.0.0.1:{server.server_port}/v1")
+    Path("seeds.txt").write_text("Why is the sky blue?\n")
+    Path("eval.txt").write_text("Who made this?\n")
+    draw: dict[str, Any] = {"temperature": 1.0, "top_p": 0.9, "engine": "transformers", "seed": 0}
+    mining: dict[str, Any] = dict(
+        model=file, seed_queries="seeds.txt", eval_questions="eval.txt", shots=1, target=1, max_rounds=1, round_size=1,
+        completions=2, max_new_tokens=24, min_characters=1, max_characters=100, keywords=[], rouge_threshold=1.0,
+    )  # fmt: skip
+    speaker = simulate_demonstrations.Speaker(model=file, demonstrations="shown.jsonl", shots=1)
+    alone = simulate_demonstrations.Guide(reward=None, candidates=1)
+
+    mine_queries.main(mine_queries.Params(**mining, **draw))
+    simulate_demonstrations.main(
+        simulate_demonstrations.Params(
+            guides={"selfplay": alone}, assistant=speaker, user=speaker, max_turns=4, max_new_tokens=24, **draw
+        ),
+        "selfplay",
+    )
+
+    # the server says the prompt again: mined is its first line, said the first turn of the dialogue shown
+    assert "Query: Why is the sky blue?" in [row["text"] for row in tables.rows("queries")]
+    [[_, answer, further, _], _] = [row["messages"] for row in tables.rows("demonstrations/selfplay")]
+    assert answer["content"] == further["content"] == "Human: Where is Riga?"
+    assert [request["n"] for request in server.requests] == [2, 1, 1, 1, 1, 1, 1]
+    assert not list(Path(".work").glob("*/*"))
 
 
 def test_caps_prices_and_patience_do_not_lose_what_was_paid_for(tmp_path: Path) -> None:
