@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from synthalign import demonstrations, stage
+from synthalign import demonstrations, endpoint, stage, vllm_engine
 from synthalign.errors import UserError
 
 
@@ -42,27 +42,41 @@ def wrong_sections(settings: dict[str, Any], file: str) -> list[str]:
     return lines
 
 
-def prompts(settings: Any, place: str = "") -> list[tuple[str, str, int]]:
-    """Every (place, demonstrations file, shots) that stands together anywhere in the settings."""
+def sections(settings: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
+    """The settings and all settings within them, each with its place."""
     if not isinstance(settings, dict):
         return []
-    found = [
-        entry for key, value in settings.items() for entry in prompts(value, f"{place}.{key}" if place else str(key))
-    ]
-    if isinstance(settings.get("demonstrations"), str) and isinstance(settings.get("shots"), int):
-        found.append((place, settings["demonstrations"], settings["shots"]))
-    return found
+    within = [found for key, value in settings.items() for found in sections(value, f"{place}.{key}")]
+    return [(place, settings), *within]
 
 
 def wrong_inputs(settings: dict[str, Any]) -> list[str]:
-    """What is wrong with the demonstration files that the settings name."""
+    """What is wrong with the demonstration files and the endpoints that the settings name, and with the engines."""
     lines = []
-    for place, file, shots in prompts(settings):
-        try:
-            demonstrations.load(file).take(shots)
-        except UserError as error:
-            lines.append(f"{place}: {error}")
+    for stage_name, values in settings.items():
+        for place, given in sections(values, stage_name):
+            try:
+                if isinstance(given.get("demonstrations"), str) and isinstance(given.get("shots"), int):
+                    demonstrations.load(given["demonstrations"]).take(given["shots"])
+                if given.get("engine") == "vllm":
+                    vllm_engine.check_installed()
+            except UserError as error:
+                lines.append(f"{place}: {error}")
+            model = str(given.get("model"))
+            if endpoint.is_endpoint(model):
+                lines += [f"{place}.model: {line}" for line in wrong_endpoint(model, writes="engine" in values)]
     return lines
+
+
+def wrong_endpoint(file: str, *, writes: bool) -> list[str]:
+    """What is wrong with an endpoint in the place of a model."""
+    if not writes:
+        return [f"{file} is an endpoint, which can be asked for texts alone; allowed here: a model folder"]
+    try:
+        endpoint.read(file).key(file)
+    except UserError as error:
+        return str(error).splitlines()
+    return []
 
 
 def wrong_configurations(settings: dict[str, Any]) -> list[str]:

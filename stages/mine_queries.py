@@ -2,17 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import generate, mining, models, parallel, sampling, stage, tables
+from synthalign import engines, mining, parallel, stage, tables
 from synthalign.errors import UserError
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     model: str = Field(min_length=1)
-    """Folder of the vanilla model that writes queries."""
+    """Folder of the vanilla model that writes queries, or file of an endpoint."""
 
     seed_queries: str = Field(min_length=1)
     """File of seed queries, one a line."""
@@ -56,6 +57,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     rouge_threshold: float = Field(gt=0, le=1)
     """ROUGE-L F1 with an older query or an evaluation question from which on a query is too similar."""
 
+    engine: engines.Engine
+    """What continues texts with a model folder."""
+
     seed: int = Field(ge=0)
     """Draws the shots and the tokens."""
 
@@ -65,15 +69,13 @@ def main(params: Params) -> None:
     work = stage.work_dir(
         "mine_queries",
         params,
-        *map(Path, (params.model, params.seed_queries, params.eval_questions)),
-        *map(Path, (__file__, generate.__file__, sampling.__file__, mining.__file__)),
+        *engines.inputs(params.model, params.engine),
+        *map(Path, (params.seed_queries, params.eval_questions, __file__, mining.__file__)),
     )
-    model, tokenizer = models.load_causal(params.model), models.load_tokenizer(params.model)
 
-    def write(round: int, prompts: Mapping[str, str]) -> list[tuple[str, bool]]:
+    def written(write: engines.Write, round: int, prompts: Mapping[str, str]) -> list[tuple[str, bool]]:
         made = parallel.generated(
-            model,
-            tokenizer,
+            write,
             folder=work,
             name=f"mine_queries {round + 1}",
             prefix="",
@@ -87,10 +89,12 @@ def main(params: Params) -> None:
 
     limits = params.model_dump(include={"min_characters", "max_characters", "keywords", "rouge_threshold"})
     amounts = params.model_dump(include={"target", "max_rounds", "round_size", "shots", "seed"})
-    found = mining.Mined()
-    for number, found in enumerate(mining.rounds(mining.Filter(seeds, eval_questions, **limits), write, **amounts), 1):
-        if stage.is_main_process():
-            print(f"round {number}: {len(found.accepted)} of {params.target} queries, {len(found.rejected)} rejected")
+    judge, found = mining.Filter(seeds, eval_questions, **limits), mining.Mined()
+    with engines.opened(params.model, params.engine, work) as write:
+        for number, found in enumerate(mining.rounds(judge, partial(written, write), **amounts), 1):
+            if stage.is_main_process():
+                told = f"{len(found.accepted)} of {params.target} queries, {len(found.rejected)} rejected"
+                print(f"round {number}: {told}")
     reasons = Counter(str(candidate.reject_reason) for _, candidate in found.rejected)
     if not found.accepted:
         raise UserError(

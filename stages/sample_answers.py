@@ -7,7 +7,7 @@ from statistics import fmean
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from synthalign import chat, demonstrations, generate, models, parallel, sampling, stage, tables
+from synthalign import chat, demonstrations, engines, parallel, stage, tables
 from synthalign.errors import UserError
 
 ANSWERS = pa.schema(
@@ -24,7 +24,7 @@ ANSWERS = pa.schema(
 
 class Policy(BaseModel, frozen=True, extra="forbid", strict=True):
     model: str = Field(min_length=1)
-    """Folder of the model."""
+    """Folder of the model, or file of an endpoint."""
 
     demonstrations: str | None = Field(min_length=1)
     """File of the dialogues that it is shown; null for a policy that needs none."""
@@ -49,6 +49,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     top_p: float = Field(gt=0, le=1)
     """Only the most probable tokens that hold this probability together are drawn from."""
 
+    engine: engines.Engine
+    """What continues texts with a model folder."""
+
     seed: int = Field(ge=0)
     """Draws the tokens."""
 
@@ -59,30 +62,29 @@ def main(params: Params, policy: str) -> None:
     chosen = params.policies[policy]
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
     prefix = demonstrations.prefix(chosen.demonstrations, chosen.shots)
-    model, tokenizer = models.load_causal(chosen.model), models.load_tokenizer(chosen.model)
 
-    settings = params.model_dump(exclude={"policies"})
+    settings = params.model_dump(exclude={"policies", "engine"})
     work = stage.work_dir(
         "sample_answers",
         policy,
         chosen,
         str(settings),
         prefix,
-        Path(chosen.model),
+        *engines.inputs(chosen.model, params.engine),
         tables.path("queries"),
-        *map(Path, (__file__, generate.__file__, sampling.__file__, chat.__file__)),
+        *map(Path, (__file__, chat.__file__)),
     )
-    made = parallel.generated(
-        model,
-        tokenizer,
-        folder=work,
-        name=f"sample_answers@{policy}",
-        prefix=prefix,
-        suffixes=[chat.prompt([{"role": "user", "content": text}]) for text in questions.values()],
-        row_ids=[f"{policy}:{question}" for question in questions],
-        stops=chat.STOPS,
-        **settings,
-    )
+    with engines.opened(chosen.model, params.engine, work) as write:
+        made = parallel.generated(
+            write,
+            folder=work,
+            name=f"sample_answers@{policy}",
+            prefix=prefix,
+            suffixes=[chat.prompt([{"role": "user", "content": text}]) for text in questions.values()],
+            row_ids=[f"{policy}:{question}" for question in questions],
+            stops=chat.STOPS,
+            **settings,
+        )
     rows = [
         {
             "question_id": question,

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign import chat, comparisons, generate, models, parallel, reward, sampling, stage, tables
+from synthalign import chat, comparisons, engines, models, parallel, reward, stage, tables
 from synthalign.comparisons import Pair, Response
 from synthalign.errors import UserError
 from synthalign.ids import content_id
@@ -13,7 +13,7 @@ from synthalign.ids import content_id
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     model: str = Field(min_length=1)
-    """Folder of the fine-tuned policy."""
+    """Folder of the fine-tuned policy, or file of an endpoint that serves it."""
 
     reward: str = Field(min_length=1)
     """Folder of the reward model that tells best from worst."""
@@ -33,40 +33,43 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     top_p: float = Field(gt=0, le=1)
     """Only the most probable tokens that hold this probability together are drawn from."""
 
+    engine: engines.Engine
+    """What continues texts with a model folder."""
+
     seed: int = Field(ge=0)
     """Draws the tokens."""
 
 
 def main(params: Params) -> None:
     queries = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
-    model, tokenizer = models.load_causal(params.model), models.load_tokenizer(params.model)
     judge, judge_tokenizer = models.load_reward(params.reward), models.load_tokenizer(params.reward)
 
+    settings = params.model_dump(include={"samples", "max_new_tokens", "temperature", "top_p", "seed"})
     work = stage.work_dir(
         "sample_preferences",
-        params.model_dump_json(include={"samples", "max_new_tokens", "temperature", "top_p", "seed"}),
-        Path(params.model),
+        str(settings),
+        *engines.inputs(params.model, params.engine),
         tables.path("queries"),
-        *map(Path, (__file__, generate.__file__, sampling.__file__, chat.__file__)),
+        *map(Path, (__file__, chat.__file__)),
     )
-    made = parallel.generated(
-        model,
-        tokenizer,
-        folder=work,
-        name="sample_preferences",
-        prefix="",
-        suffixes=[chat.prompt([{"role": "user", "content": text}]) for text in queries.values()],
-        row_ids=list(queries),
-        stops=chat.STOPS,
-        **params.model_dump(include={"samples", "max_new_tokens", "temperature", "top_p", "seed"}),
-    )
+    with engines.opened(params.model, params.engine, work) as write:
+        made = parallel.generated(
+            write,
+            folder=work,
+            name="sample_preferences",
+            prefix="",
+            suffixes=[chat.prompt([{"role": "user", "content": text}]) for text in queries.values()],
+            row_ids=list(queries),
+            stops=chat.STOPS,
+            **settings,
+        )
     answers = {query: [chat.clean(one.text) for one in made[query]] for query in queries}
     dialogues = [
         [{"role": "user", "content": queries[query]}, {"role": "assistant", "content": answer}]
         for query in queries
         for answer in answers[query]
     ]
-    scores = iter(reward.score(judge.to(model.device), judge_tokenizer, dialogues))
+    scores = iter(reward.score(judge.to(parallel.device()), judge_tokenizer, dialogues))
 
     pairs, margins = [], []
     for query, texts in answers.items():

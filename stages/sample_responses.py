@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from synthalign import chat, demonstrations, generate, models, parallel, sampling, stage, tables
+from synthalign import chat, demonstrations, engines, parallel, stage, tables
 from synthalign.errors import UserError
 from synthalign.ids import content_id
 
@@ -30,7 +30,7 @@ RESPONSES = pa.schema(
 
 class Configuration(BaseModel, frozen=True, extra="forbid", strict=True):
     model: str = Field(min_length=1)
-    """Folder of the vanilla model."""
+    """Folder of the vanilla model, or file of an endpoint."""
 
     demonstrations: str = Field(min_length=1)
     """File of the dialogues that it is shown."""
@@ -55,6 +55,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     top_p: float = Field(gt=0, le=1)
     """Only the most probable tokens that hold this probability together are drawn from."""
 
+    engine: engines.Engine
+    """What continues texts with a model folder."""
+
     seed: int = Field(ge=0)
     """Draws the tokens."""
 
@@ -65,7 +68,6 @@ def main(params: Params, config: str) -> None:
     chosen = params.configurations[config]
     queries = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] in chosen.splits}
     prefix = demonstrations.prefix(chosen.demonstrations, chosen.shots)
-    model, tokenizer = models.load_causal(chosen.model), models.load_tokenizer(chosen.model)
 
     settings = params.model_dump(include={"temperature", "top_p", "seed"})
     work = stage.work_dir(
@@ -73,22 +75,22 @@ def main(params: Params, config: str) -> None:
         config,
         chosen,
         str(settings),
-        *map(Path, (chosen.model, chosen.demonstrations)),
+        *engines.inputs(chosen.model, params.engine),
         tables.path("queries"),
-        *map(Path, (__file__, generate.__file__, sampling.__file__, chat.__file__)),
+        *map(Path, (chosen.demonstrations, __file__, chat.__file__)),
     )
-    made = parallel.generated(
-        model,
-        tokenizer,
-        folder=work,
-        name=f"sample_responses@{config}",
-        prefix=prefix,
-        suffixes=[chat.prompt([{"role": "user", "content": text}]) for text in queries.values()],
-        row_ids=[f"{config}:{query}" for query in queries],
-        max_new_tokens=chosen.max_new_tokens,
-        stops=chat.STOPS,
-        **settings,
-    )
+    with engines.opened(chosen.model, params.engine, work) as write:
+        made = parallel.generated(
+            write,
+            folder=work,
+            name=f"sample_responses@{config}",
+            prefix=prefix,
+            suffixes=[chat.prompt([{"role": "user", "content": text}]) for text in queries.values()],
+            row_ids=[f"{config}:{query}" for query in queries],
+            max_new_tokens=chosen.max_new_tokens,
+            stops=chat.STOPS,
+            **settings,
+        )
     rows = [
         {
             "response_id": content_id("response", config, query, index, chat.clean(one.text)),

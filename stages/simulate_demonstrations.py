@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import chat, demonstrations, generate, models, parallel, reward, sampling, simulation, stage, tables
+from synthalign import chat, demonstrations, engines, models, parallel, reward, simulation, stage, tables
 from synthalign.chat import Message
 from synthalign.errors import UserError
 
@@ -19,7 +19,7 @@ class Guide(BaseModel, frozen=True, extra="forbid", strict=True):
 
 class Speaker(BaseModel, frozen=True, extra="forbid", strict=True):
     model: str = Field(min_length=1)
-    """Folder of the vanilla model."""
+    """Folder of the vanilla model, or file of an endpoint."""
 
     demonstrations: str = Field(min_length=1)
     """File of the dialogues that it is shown."""
@@ -50,6 +50,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     top_p: float = Field(gt=0, le=1)
     """Only the most probable tokens that hold this probability together are drawn from."""
 
+    engine: engines.Engine
+    """What continues texts with a model folder."""
+
     seed: int = Field(ge=0)
     """Draws the tokens; the first candidates of all guides are the same."""
 
@@ -59,33 +62,30 @@ def main(params: Params, guide: str) -> None:
         raise UserError(f"simulate_demonstrations has no guide {guide!r}; it has {', '.join(params.guides)}")
     queries = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
     judge, samples = params.guides[guide].reward, params.guides[guide].candidates
-    folders = {params.assistant.model, params.user.model, judge} - {None}
-    files = {params.assistant.demonstrations, params.user.demonstrations}
+    speakers = params.assistant, params.user
+    files = [tables.path("queries"), *(speaker.demonstrations for speaker in speakers), *([judge] if judge else [])]
     work = stage.work_dir(
         "simulate_demonstrations",
         guide,
         params,
-        *(Path(str(path)) for path in sorted(map(str, folders | files))),
-        tables.path("queries"),
-        *map(
-            Path, (__file__, generate.__file__, sampling.__file__, chat.__file__, reward.__file__, simulation.__file__)
-        ),
+        *(given for speaker in speakers for given in engines.inputs(speaker.model, params.engine)),
+        *map(Path, (*files, __file__, chat.__file__, reward.__file__, simulation.__file__)),
     )
     play = simulation.Play(queries)
 
     def say(speaker: Speaker, turn: int, samples: int) -> dict[str, list[str]]:
-        made = parallel.generated(
-            models.load_causal(speaker.model),
-            models.load_tokenizer(speaker.model),
-            folder=work,
-            name=f"turn {turn}",
-            prefix=demonstrations.prefix(speaker.demonstrations, speaker.shots),
-            suffixes=play.prompts(turn),
-            row_ids=[f"{query}:{turn}" for query in play.open],
-            samples=samples,
-            stops=chat.STOPS,
-            **params.model_dump(include={"seed", "max_new_tokens", "temperature", "top_p"}),
-        )
+        with engines.opened(speaker.model, params.engine, work) as write:
+            made = parallel.generated(
+                write,
+                folder=work,
+                name=f"turn {turn}",
+                prefix=demonstrations.prefix(speaker.demonstrations, speaker.shots),
+                suffixes=play.prompts(turn),
+                row_ids=[f"{query}:{turn}" for query in play.open],
+                samples=samples,
+                stops=chat.STOPS,
+                **params.model_dump(include={"seed", "max_new_tokens", "temperature", "top_p"}),
+            )
         return {query: [chat.clean(one.text) for one in made[f"{query}:{turn}"]] for query in play.open}
 
     def rewards(dialogues: list[list[Message]]) -> list[float] | None:

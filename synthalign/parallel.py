@@ -5,7 +5,7 @@ Which process makes a row depends on its id and the number of processes alone; w
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +14,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.generate import Generation, generate
+from synthalign.generate import Generation
 from synthalign.journal import Journal, read
 
 T = TypeVar("T")
@@ -42,8 +41,7 @@ def gathered(records: dict[str, T]) -> dict[str, T]:
 
 
 def generated(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    write: Callable[..., list[list[Generation]]],
     *,
     folder: Path,
     name: str,
@@ -52,11 +50,12 @@ def generated(
     row_ids: Sequence[str],
     **settings: Any,
 ) -> dict[str, list[Generation]]:
-    """`generate` over all processes: the continuations of every row by its id.
+    """`write` over all processes: the continuations of every row by its id.
 
+    write         the `generate` of an engine with its model (`engines.opened`)
     folder, name  where finished rows are kept: a later call with the same ones goes on from there.  The
                   caller sees to it that the folder is that of the same inputs and settings (`stage.work_dir`).
-    settings      go to `generate` as they are
+    settings      go to `write` as they are
     """
     known = {row: record for file in folder.glob(f"{name}.*.jsonl") for row, record in read(file)[0].items()}
     places = mine(row_ids)
@@ -68,9 +67,7 @@ def generated(
         disable=not here.is_main_process,
     ) as bar:  # fmt: skip
         if todo:
-            generate(
-                model.to(here.device),
-                tokenizer,
+            write(
                 prefix=prefix,
                 suffixes=[suffixes[place] for place in todo],
                 row_ids=[row_ids[place] for place in todo],

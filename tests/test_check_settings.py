@@ -1,5 +1,6 @@
 """A profile is checked as a whole: every wrong line at once, with its key, its value and what is allowed."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,105 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     file.write_text("a: [")
     with pytest.raises(UserError, match="mine.yaml cannot be read"):
         check_settings.main(str(file))
+
+
+ENDPOINT = Path("data/endpoints/example.yaml")
+
+
+def with_endpoint(tmp_path: Path, settings: dict[str, Any], **changes: Any) -> str:
+    """A configuration that asks the example endpoint, changed."""
+    file = tmp_path / "server.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(ENDPOINT.read_text(encoding="utf-8")) | changes))
+    settings["sample_responses"]["configurations"]["a"]["model"] = str(file)
+    return str(file)
+
+
+def test_an_endpoint_in_a_models_place_is_right(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_endpoint(tmp_path, settings, api_key_env="SERVER_KEY", max_cost=5, prompt_price=0.2)
+    settings["mine_queries"]["model"] = settings["simulate_demonstrations"]["user"]["model"] = str(ENDPOINT)
+    monkeypatch.setenv("SERVER_KEY", "abc")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
+
+    check_settings.main(str(tmp_path / "mine.yaml"))
+
+
+def test_all_that_is_wrong_with_an_endpoint_is_told_at_once(tmp_path: Path, settings: dict[str, Any]) -> None:
+    file = with_endpoint(
+        tmp_path, settings, url="localhost:8000", concurrency=0, timeout="60", max_cots=3, completion_price=-1
+    )
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("5 wrong")
+    for line in (
+        "url = 'localhost:8000': Value error, allowed: an address that begins with http:// or https://",
+        "concurrency = 0: Input should be greater than 0",
+        "timeout = '60': Input should be a valid number",
+        "max_cots = 3: Extra inputs are not permitted",
+        "completion_price = -1: Input should be greater than or equal to 0",
+    ):
+        assert f"sample_responses.configurations.a.model: {file}: {line}" in told
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"url": "https://me:hunter2@host/v1"}, "url: Value error, no user, password or query belongs in it"),
+        ({"url": "https://host/v1?key=hunter2@"}, "url: Value error, no user, password or query belongs in it"),
+        ({"url": "https://host/v1/completions"}, "leave /completions out"),
+        ({"api_key_env": "sk-hunter2"}, "api_key_env: String should match pattern"),
+        ({"api_key": "hunter2"}, "api_key: Extra inputs are not permitted"),
+        ({"max_cost": 3}, "max_cost can never be reached with prices of 0"),
+        ({"api_key_env": "NOT_SET_HERE"}, "api_key_env = 'NOT_SET_HERE': this environment variable is not set"),
+    ],
+)
+def test_an_endpoint_is_refused_without_its_secrets_being_shown(
+    tmp_path: Path, settings: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    file = with_endpoint(tmp_path, settings, **changes)
+
+    told = complaint(tmp_path, settings)
+
+    assert words in told and file in told
+    assert "hunter2" not in told
+
+
+def test_a_key_that_no_header_can_hold_is_refused_unseen(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_endpoint(tmp_path, settings, api_key_env="SERVER_KEY")
+    monkeypatch.setenv("SERVER_KEY", "hunter2\nhunter3")
+
+    told = complaint(tmp_path, settings)
+
+    assert "the variable's value is no key" in told
+    assert "hunter" not in told
+
+
+def test_a_missing_endpoint_and_one_where_weights_are_needed_are_told(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["mine_queries"]["model"] = "data/endpoints/nobody.yaml"
+    settings["train_reward"]["model"] = str(ENDPOINT)
+
+    told = complaint(tmp_path, settings)
+
+    assert "mine_queries.model: data/endpoints/nobody.yaml: cannot be read" in told
+    assert f"train_reward.model: {ENDPOINT} is an endpoint, which can be asked for texts alone" in told
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
+def test_an_engine_that_is_not_installed_is_told_with_its_extra(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["sample_answers"]["engine"] = "vllm"
+
+    told = complaint(tmp_path, settings)
+
+    assert told == (
+        "1 wrong\nsample_answers: engine = vllm, but vLLM is not installed; it is an extra: pip install '.[vllm]'"
+    )
+
+
+def test_an_engine_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["mine_queries"]["engine"] = "vlm"
+
+    assert "mine_queries.engine = 'vlm': Input should be 'transformers' or 'vllm'" in complaint(tmp_path, settings)

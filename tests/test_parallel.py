@@ -2,24 +2,27 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from synthalign import parallel
-from synthalign.generate import Generation
+from synthalign.generate import Generation, generate
 from tests import tiny
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from dataclasses import asdict
+from functools import partial
 import json
 from synthalign import parallel, stage
+from synthalign.generate import generate
 from tests import tiny
 
 made = parallel.generated(
-    tiny.causal(), tiny.tokenizer(), folder=Path(sys.argv[1]), name="rows", prefix="The fox ",
+    partial(generate, tiny.causal(), tiny.tokenizer()), folder=Path(sys.argv[1]), name="rows", prefix="The fox ",
     suffixes=[f"lives {row}" for row in range(12)], row_ids=[str(row) for row in range(12)], seed=0,
     max_new_tokens=6, temperature=1.0, top_p=0.9, samples=2,
 )
@@ -31,8 +34,7 @@ if stage.is_main_process():
 
 def call(folder: Path) -> dict[str, list[Generation]]:
     return parallel.generated(
-        tiny.causal(),
-        tiny.tokenizer(),
+        partial(generate, tiny.causal(), tiny.tokenizer()),
         folder=folder,
         name="rows",
         prefix="The fox ",

@@ -14,7 +14,7 @@ from tests import tiny
 
 SEEDS = ["Where does the red fox live?", "How do I bake a plum cake?", "What is a glimmerfinch?"]
 EVAL = ["What does the grey owl eat?", "Who made this bread?"]
-DRAW: dict[str, Any] = {"temperature": 1.0, "top_p": 0.9, "seed": 0}
+DRAW: dict[str, Any] = {"temperature": 1.0, "top_p": 0.9, "engine": "transformers", "seed": 0}
 SPEAKER = simulate_demonstrations.Speaker(model="base", demonstrations="shown.jsonl", shots=1)
 
 
