@@ -20,6 +20,9 @@ Engine = Literal["transformers", "vllm"]
 Write = Callable[..., list[list[Generation]]]
 """`generate.generate` with its model and tokenizer, or another engine's with what it needs."""
 
+ERROR_RATE = 0.01
+"""Share of a stage's continuations whose logits may be not finite; each is a row with finish_reason `error`."""
+
 
 @contextmanager
 def opened(model: str, engine: Engine, folder: Path) -> Iterator[Write]:
@@ -45,7 +48,8 @@ def opened(model: str, engine: Engine, folder: Path) -> Iterator[Write]:
         finally:
             vllm_engine.close(started)
     else:
-        yield partial(generate.generate, models.load_causal(model).to(here.device), models.load_tokenizer(model))
+        loaded, tokenizer = models.load_causal(model).to(here.device), models.load_tokenizer(model)
+        yield partial(generate.generate, loaded, tokenizer, error_rate=ERROR_RATE)
 
 
 def inputs(model: str, engine: Engine) -> list[str | Path]:

@@ -20,9 +20,6 @@ from synthalign.journal import Journal, read
 
 T = TypeVar("T")
 
-ERROR_RATE = 0.01
-"""Share of a stage's continuations that may fail, each recorded with finish_reason `error` and no text."""
-
 
 def mine(row_ids: Iterable[str]) -> list[int]:
     """The places of the rows that this process makes; every row has exactly one process."""
@@ -73,7 +70,6 @@ def generated(
                 row_ids=[row_ids[place] for place in todo],
                 progress=lambda rows: _advance(bar, rows),
                 on_finished=lambda at, made: journal.append(row_ids[todo[at]], [asdict(one) for one in made]),
-                error_rate=ERROR_RATE,
                 **settings,
             )
     journal.close()
