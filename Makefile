@@ -22,8 +22,9 @@ help:  ## list the commands
 accelerate.yaml:
 	cp accelerate/$(ACCELERATE).yaml $@
 
+# With --all-pipelines DVC reads the graph once; without, twice.
 repro: .venv/ready accelerate.yaml  ## run what changed of the whole graph, then print the results
-	dvc repro
+	dvc repro --all-pipelines
 	@python -m synthalign.results
 
 results: .venv/ready  ## print the results of the last run
