@@ -25,8 +25,9 @@ accelerate.yaml:
 plan: .venv/ready  ## what `make repro` would run now, why, and how long it would take; runs nothing
 	@python -m synthalign.cli plan
 
+# With --all-pipelines DVC reads the graph once; without, twice.
 repro: .venv/ready accelerate.yaml  ## run what changed of the whole graph, then print the results
-	dvc repro
+	dvc repro --all-pipelines
 	@python -m synthalign.results
 
 results: .venv/ready  ## print the results of the last run

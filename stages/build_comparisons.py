@@ -1,7 +1,9 @@
 """Pair the responses to each training query by the rule of thumb, and say of every pair whether to learn from it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -9,6 +11,7 @@ from pydantic import BaseModel, Field
 from synthalign import comparisons, filters, stage, tables
 from synthalign.comparisons import Response
 from synthalign.errors import UserError
+from synthalign.tables import Row
 
 VARIANTS = {
     "heuristic": {"keyword": True, "length": True},
@@ -40,45 +43,62 @@ def responses_by_query(
     """The responses of every ranked configuration to each of the queries, with their reject reasons."""
     found: dict[str, list[Response]] = {query: [] for query in queries}
     for config, rank in comparisons.ranks(ranking).items():
-        rows = [row for row in tables.rows(f"responses/{config}") if row["query_id"] in found]
-        if not rows:
+        answered = 0
+        for row in tables.stream(f"responses/{config}", ["response_id", "query_id", "text"]):
+            if row["query_id"] in found:
+                reason = filters.reject_reason(row["text"], min_characters=min_characters)
+                found[row["query_id"]].append(Response(row["response_id"], config, rank, row["text"], reason))
+                answered += 1
+        if not answered:
             raise UserError(
                 f"{tables.path(f'responses/{config}')} answers no training query; sample its responses again"
             )
-        for row in rows:
-            reason = filters.reject_reason(row["text"], min_characters=min_characters)
-            found[row["query_id"]].append(Response(row["response_id"], config, rank, row["text"], reason))
     return found
+
+
+def kept(rows: Iterable[Row], dropped: Counter[str]) -> Iterator[Row]:
+    """The rows to learn from; the reasons of the others are counted in `dropped`."""
+    for row in rows:
+        reason = row.pop("drop_reason")
+        if reason is None:
+            yield row
+        else:
+            dropped[reason] += 1
 
 
 def main(params: Params) -> None:
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
     shortest = params.min_characters
     responses = responses_by_query(params.ranking, list(questions), min_characters=shortest)
-    judged = {
-        feedback: comparisons.judged(responses, questions, feedback=feedback, mode=params.mode, **parts)
-        for feedback, parts in VARIANTS.items()
-    }
-    judged["size"] = []
-    for pair in params.size_pairs:
-        of_pair = responses_by_query(pair, list(questions), min_characters=shortest)
-        judged["size"] += comparisons.judged(of_pair, questions, feedback="size", mode=params.mode, length=False)
+    of_size = [responses_by_query(pair, list(questions), min_characters=shortest) for pair in params.size_pairs]
 
-    dropped_size = [row for row in judged["size"] if row["drop_reason"] is not None]
-    for name, rows in (("comparisons_ranked", judged["heuristic"]), ("comparisons_dropped/size", dropped_size)):
-        tables.write(rows, name, key="comparison_id", schema=comparisons.DROPPED_SCHEMA)
-    reasons = [response.reject_reason for given in responses.values() for response in given]
-    metrics: dict[str, Any] = {"responses": len(reasons), "rejected": dict(Counter(filter(None, reasons)))}
-    for feedback, rows in judged.items():
-        kept = [{name: row[name] for name in comparisons.SCHEMA.names} for row in rows if row["drop_reason"] is None]
-        dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"] is not None)
-        if rows and not kept:
+    def judged(feedback: str) -> Iterator[Row]:
+        if feedback != "size":
+            parts = VARIANTS[feedback]
+            return comparisons.judged(responses, questions, feedback=feedback, mode=params.mode, **parts)
+        return merge(
+            *(comparisons.judged(one, questions, feedback="size", mode=params.mode, length=False) for one in of_size),
+            key=itemgetter("comparison_id"),
+        )
+
+    dropped_size = (row for row in judged("size") if row["drop_reason"] is not None)
+    for name, rows in (("comparisons_ranked", judged("heuristic")), ("comparisons_dropped/size", dropped_size)):
+        tables.write_ordered(rows, name, key="comparison_id", schema=comparisons.DROPPED_SCHEMA)
+    reasons = Counter(response.reject_reason for given in responses.values() for response in given)
+    metrics: dict[str, Any] = {"responses": reasons.total()}
+    metrics["rejected"] = {reason: number for reason, number in reasons.items() if reason is not None}
+    for feedback in (*VARIANTS, "size"):
+        name, dropped = f"comparisons/{feedback}", Counter[str]()
+        pairs = tables.write_ordered(
+            kept(judged(feedback), dropped), name, key="comparison_id", schema=comparisons.SCHEMA
+        )
+        if dropped and not pairs:
             raise UserError(
-                f"none of the {len(rows)} pairs is left for comparisons/{feedback} ({dict(dropped)}); "
+                f"none of the {dropped.total()} pairs is left for {name} ({dict(dropped)}); "
                 "lower `min_characters`, or look at the responses"
             )
-        tables.write(kept, f"comparisons/{feedback}", key="comparison_id", schema=comparisons.SCHEMA)
-        metrics[feedback] = comparisons.summary(kept) | {"considered": len(rows), "dropped": dict(dropped)}
+        considered = {"considered": pairs + dropped.total(), "dropped": dict(dropped)}
+        metrics[feedback] = comparisons.summary(tables.stream(name)) | considered
     stage.write_metrics("build_comparisons", **metrics)
 
 

@@ -4,8 +4,9 @@ A larger model, more shots and better demonstrations give better responses on th
 query the one of the stronger configuration is *chosen*.  A filter throws out the pairs where that is unlikely to hold.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import fmean, pstdev
 from typing import Literal
 
@@ -38,7 +39,7 @@ DROPPED_SCHEMA = pa.schema([*COLUMNS, ("drop_reason", pa.string())])
 """A comparison and why it is not used; NULL in the drop_reason keeps it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Response:
     """One response to a query.
 
@@ -53,7 +54,7 @@ class Response:
     reject_reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """The response of the stronger configuration, that of the weaker, and why not to learn from them (None: do)."""
 
@@ -142,13 +143,15 @@ def _long_enough(chosen: int, rejected: int, least: float, *, strict: bool) -> b
     return chosen >= rejected or chosen >= least
 
 
-def row(pair: Pair, *, query_id: str, question: str, feedback: str, p_chosen: float = 1.0) -> Row:
-    """The pair as a row of a comparisons table (without drop_reason).
+def pair_id(pair: Pair) -> str:
+    """The id of a pair, which depends on the two responses alone: in this order it is the same in every table."""
+    return content_id("comparison", pair.chosen.response_id, pair.rejected.response_id)
 
-    The id depends on the two responses alone: in this order of preference they have the same id in every table.
-    """
+
+def row(pair: Pair, *, query_id: str, question: str, feedback: str, p_chosen: float = 1.0) -> Row:
+    """The pair as a row of a comparisons table (without drop_reason)."""
     return {
-        "comparison_id": content_id("comparison", pair.chosen.response_id, pair.rejected.response_id),
+        "comparison_id": pair_id(pair),
         "query_id": query_id,
         "prompt": [{"role": "user", "content": question}],
         "chosen": [{"role": "assistant", "content": pair.chosen.text}],
@@ -170,17 +173,22 @@ def judged(
     mode: Mode,
     keyword: bool = True,
     length: bool = True,
-) -> list[Row]:
+) -> Iterator[Row]:
     """`ranked_pairs` of every query as rows of DROPPED_SCHEMA; drop_reason is None in those to learn from.
 
     responses, questions  by query_id
+
+    The rows come in the order of their ids, each made when it is asked for: a text stands in many of them.
     """
-    return [
-        row(pair, query_id=query_id, question=questions[query_id], feedback=feedback)
-        | {"drop_reason": pair.drop_reason}
+    pairs = [
+        (pair_id(pair), query_id, pair)
         for query_id, given in responses.items()
         for pair in ranked_pairs(given, mode=mode, keyword=keyword, length=length)
     ]
+    pairs.sort(key=itemgetter(0))
+    for _, query_id, pair in pairs:
+        made = row(pair, query_id=query_id, question=questions[query_id], feedback=feedback)
+        yield made | {"drop_reason": pair.drop_reason}
 
 
 def swapped(comparison: Row) -> Row:
@@ -198,15 +206,21 @@ def text_of(messages: Sequence[Mapping[str, str]]) -> str:
     return messages[-1]["content"]
 
 
-def summary(comparisons: Sequence[Row]) -> dict[str, float | int]:
+def summary(comparisons: Iterable[Row]) -> dict[str, float | int]:
     """How many comparisons there are, in how many queries, how often the chosen one is longer, and mean characters."""
-    chosen = [len(text_of(comparison["chosen"])) for comparison in comparisons]
-    rejected = [len(text_of(comparison["rejected"])) for comparison in comparisons]
-    longer = [one > other for one, other in zip(chosen, rejected, strict=True)]
+    pairs = longer = chosen_characters = rejected_characters = 0
+    queries = set()
+    for comparison in comparisons:
+        chosen, rejected = (len(text_of(comparison[side])) for side in ("chosen", "rejected"))
+        pairs += 1
+        longer += chosen > rejected
+        chosen_characters += chosen
+        rejected_characters += rejected
+        queries.add(comparison["query_id"])
     return {
-        "pairs": len(comparisons),
-        "queries": len({comparison["query_id"] for comparison in comparisons}),
-        "chosen_longer": round(fmean(longer), 6) if longer else 0.0,
-        "chosen_characters": round(fmean(chosen), 3) if chosen else 0.0,
-        "rejected_characters": round(fmean(rejected), 3) if rejected else 0.0,
+        "pairs": pairs,
+        "queries": len(queries),
+        "chosen_longer": round(longer / pairs, 6) if pairs else 0.0,
+        "chosen_characters": round(chosen_characters / pairs, 3) if pairs else 0.0,
+        "rejected_characters": round(rejected_characters / pairs, 3) if pairs else 0.0,
     }

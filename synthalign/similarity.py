@@ -1,15 +1,13 @@
 """How alike two short texts are: ROUGE-L F1 (Lin 2004), the same value as the `rouge_score` package's, at C speed."""
 
 import re
+from array import array
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import process
 from rapidfuzz.distance import LCSseq
-
-CHUNK = 8192
-"""Texts that are compared at once."""
 
 
 def words(text: str) -> list[str]:
@@ -28,6 +26,8 @@ class Pool:
         self._letters: dict[str, str] = {}
         self._coded: list[str] = []
         self._lengths = np.zeros(1024, dtype=np.int64)
+        self._places: dict[tuple[str, int], array[int]] = {}
+        """Which texts have a letter for the first, the second ... time."""
         for text in texts:
             self.add(text)
 
@@ -39,33 +39,30 @@ class Pool:
             self._lengths = np.concatenate([self._lengths, np.zeros_like(self._lengths)])
         coded = self._code(text)
         self._lengths[len(self)] = len(coded)
+        for letter in numbered(coded):
+            self._places.setdefault(letter, array("q")).append(len(self))
         self._coded.append(coded)
 
     def nearest(self, text: str) -> tuple[int, float]:
         """Place and ROUGE-L F1 of the most similar text, the first of several; (-1, 0.0) when nothing is shared.
 
-        The common subsequence is no longer than the shorter text, which bounds F1 by the lengths alone: texts are
-        compared from the highest bound down, until no bound is left that could reach the best one found.
+        The common subsequence is no longer than the number of words that are shared in any order, which bounds F1. The
+        texts of the highest bound are compared first; then all those whose bound reaches the best of them.
         """
         coded = self._code(text)
-        if not coded or not self._coded:
+        places = [self._places[letter] for letter in numbered(coded) if letter in self._places]
+        if not places:
             return -1, 0.0
-        lengths = self._lengths[: len(self)]
-        bounds = f1(np.minimum(lengths, len(coded)), len(coded), lengths)
-        order = np.argsort(-bounds, kind="stable")
-        best, place = 0.0, -1
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            if bounds[chunk[0]] < best or bounds[chunk[0]] == 0:
-                break
-            [common] = process.cdist([coded], [self._coded[at] for at in chunk], scorer=LCSseq.similarity)
-            scores = f1(common.astype(np.int64), len(coded), lengths[chunk])
-            high = float(scores.max())
-            if high > 0 and high >= best:
-                first = int(chunk[scores == high].min())
-                place = first if high > best else min(place, first)
-                best = high
-        return place, best
+        shared = np.bincount(np.concatenate(places), minlength=len(self))
+        bounds = f1(shared, len(coded), self._lengths[: len(self)])
+        least = self._scores(coded, np.flatnonzero(bounds == bounds.max())).max()
+        close = np.flatnonzero(bounds >= least)
+        scores = self._scores(coded, close)
+        return int(close[scores.argmax()]), float(scores.max())
+
+    def _scores(self, coded: str, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        [common] = process.cdist([coded], [self._coded[place] for place in places], scorer=LCSseq.similarity)
+        return f1(common.astype(np.int64), len(coded), self._lengths[places])
 
     def _code(self, text: str) -> str:
         return "".join(self._letter(word) for word in words(text))
@@ -75,6 +72,11 @@ class Pool:
             number = len(self._letters)
             self._letters[word] = chr(number if number < 0xD800 else number + 0x800)  # past the surrogates
         return self._letters[word]
+
+
+def numbered(coded: str) -> list[tuple[str, int]]:
+    """Each letter with how many of the same are before it: two texts share as many of these as they share words."""
+    return [(letter, coded.count(letter, 0, place)) for place, letter in enumerate(coded)]
 
 
 def f1(common: NDArray[np.int64], one: int, other: NDArray[np.int64]) -> NDArray[np.float64]:

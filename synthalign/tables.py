@@ -1,6 +1,7 @@
 """The only reader and writer of tables: Parquet files under data/ that are sorted by key and byte-stable."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ Row = dict[str, Any]
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 """The type of a dialogue: the conversational list that TRL and `datasets` read."""
 
+ROW_GROUP = 65_536
+"""Rows that are held at once where a table is written or read row by row."""
+
 
 def path(name: str) -> Path:
     """Where the table `name` ("queries", "responses/a") is kept."""
@@ -22,9 +26,14 @@ def path(name: str) -> Path:
 
 def read(name: str) -> pa.Table:
     """The table `name`; UserError when it was not made yet."""
+    check_made(name)
+    return pq.read_table(path(name))
+
+
+def check_made(name: str) -> None:
+    """UserError when the table `name` was not made yet."""
     if not path(name).is_file():
         raise UserError(f"{path(name)} does not exist; `dvc repro` makes it (see dvc.yaml for its stage)")
-    return pq.read_table(path(name))
 
 
 def rows(name: str) -> list[Row]:
@@ -32,31 +41,68 @@ def rows(name: str) -> list[Row]:
     return read(name).to_pylist()
 
 
+def stream(name: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """The rows of the table `name` one after the other, a part of it in memory at a time; of some columns if given."""
+    check_made(name)
+    with pq.ParquetFile(path(name)) as file:
+        for batch in file.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+
+
 def write(rows: Sequence[Row], name: str, *, key: str | tuple[str, ...], schema: pa.Schema) -> int:
     """Write the rows in the order of their key and return their number.
 
     The order makes the file's bytes a function of its rows, whatever order they were computed in.
+    """
+    columns = (key,) if isinstance(key, str) else key
+    return write_ordered(sorted(rows, key=lambda row: _key(row, columns)), name, key=key, schema=schema)
+
+
+def write_ordered(rows: Iterable[Row], name: str, *, key: str | tuple[str, ...], schema: pa.Schema) -> int:
+    """Write rows that come in the order of their key, a row group in memory at a time, and return their number.
+
     Raises UserError when a key repeats or is missing, or a value does not fit the schema; the file
     appears whole or not at all.
     """
     columns = (key,) if isinstance(key, str) else key
-    ordered = sorted(rows, key=lambda row: tuple(row[column] for column in columns))
-    keys = [tuple(row[column] for column in columns) for row in ordered]
-    for one, other in zip(keys, keys[1:], strict=False):
-        if one == other:
-            raise UserError(f"{path(name)}: two rows have the key {dict(zip(columns, one, strict=True))}")
+    path(name).parent.mkdir(parents=True, exist_ok=True)
+    partial = path(name).with_suffix(".partial")
+    waiting, written, last = iter(rows), 0, None
+    try:
+        with pq.ParquetWriter(partial, schema, compression="zstd", store_schema=True) as writer:
+            while (group := list(islice(waiting, ROW_GROUP))) or not written:
+                keys = [_key(row, columns) for row in group]
+                _check(name, columns, keys if last is None else [last, *keys])
+                writer.write_table(_table(name, group, schema), row_group_size=ROW_GROUP)
+                if not group:
+                    break
+                written, last = written + len(group), keys[-1]
+        partial.replace(path(name))
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{path(name)}: {written:,} rows", flush=True)
+    return written
+
+
+def _key(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row[column] for column in columns)
+
+
+def _check(name: str, columns: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> None:
+    """UserError unless the keys, which are in order, are there and differ."""
     if any(value is None for values in keys for value in values):
         raise UserError(f"{path(name)}: a row has no value for its key {columns}")
-    unknown = {column for row in ordered for column in row} - set(schema.names)
+    for one, other in pairwise(keys):
+        if one == other:
+            raise UserError(f"{path(name)}: two rows have the key {dict(zip(columns, one, strict=True))}")
+        assert one < other, f"{path(name)}: the key {other} comes after {one}"
+
+
+def _table(name: str, rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    unknown = {column for row in rows for column in row} - set(schema.names)
     if unknown:
         raise UserError(f"{path(name)}: columns {sorted(unknown)} are not in the table's schema {schema.names}")
     try:
-        table = pa.Table.from_pylist(ordered, schema=schema)
+        return pa.Table.from_pylist(rows, schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"{path(name)}: a value does not fit its column: {error}") from error
-    path(name).parent.mkdir(parents=True, exist_ok=True)
-    partial = path(name).with_suffix(".partial")
-    pq.write_table(table, partial, compression="zstd", row_group_size=65_536, store_schema=True)
-    partial.replace(path(name))
-    print(f"{path(name)}: {len(ordered):,} rows", flush=True)
-    return len(ordered)

@@ -43,11 +43,19 @@ def test_the_nearest_of_a_growing_pool_is_the_first_of_equals() -> None:
     assert Pool().nearest("plum") == (-1, 0.0)
 
 
-def test_pruning_and_growing_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shared_bag_of_words_in_another_order_does_not_count_as_alike() -> None:
+    # b a: both words are shared, but only one of them in order; a x: one of two is shared, in order
+    pool = Pool(["the b a", "the a x"])
+
+    assert pool.nearest("the a b") == (0, pytest.approx(2 / 3))
+    assert pool.nearest("a b the") == (0, pytest.approx(1 / 3))
+    assert pool.nearest("a a") == (0, pytest.approx(2 / 5))  # the second "a" is shared with none; the first of equals
+
+
+def test_comparing_few_and_growing_change_nothing() -> None:
     draw = random.Random(1)
     texts = [sentence(draw) for _ in range(1500)]
     whole = Pool(texts)
-    monkeypatch.setattr("synthalign.similarity.CHUNK", 7)
 
     for text in [sentence(draw) for _ in range(50)]:
         place, value = whole.nearest(text)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from synthalign import tables
@@ -34,6 +35,28 @@ def test_the_bytes_depend_on_the_rows_and_not_on_their_order() -> None:
     tables.write(ROWS[::-1], "backwards", key="id", schema=SCHEMA)
 
     assert tables.path("forwards").read_bytes() == tables.path("backwards").read_bytes()
+
+
+def test_the_bytes_are_those_of_one_piece_however_few_rows_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": f"{place:03}", "value": place / 7, "said": ROWS[place % 3]["said"]} for place in range(10)]
+    whole = pa.Table.from_pylist(rows, schema=SCHEMA)
+    pq.write_table(whole, "whole.parquet", compression="zstd", row_group_size=4, store_schema=True)
+    monkeypatch.setattr(tables, "ROW_GROUP", 4)
+
+    assert tables.write_ordered(iter(rows), "streamed", key="id", schema=SCHEMA) == 10
+
+    assert tables.path("streamed").read_bytes() == Path("whole.parquet").read_bytes()
+    assert list(tables.stream("streamed")) == rows
+    assert list(tables.stream("streamed", ["id"])) == [{"id": row["id"]} for row in rows]
+
+
+def test_a_key_that_repeats_across_row_groups_is_refused_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "ROW_GROUP", 1)
+
+    with pytest.raises(UserError, match="two rows have the key"):
+        tables.write([*ROWS, ROWS[1]], "letters", key="id", schema=SCHEMA)
+
+    assert not list(Path("data").iterdir())
 
 
 def test_a_repeated_key_is_refused_and_named() -> None:
