@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help plan repro results test test-slow check readme claims chat world filter-sweep clean
+.PHONY: help plan repro results test test-slow check readme claims chat world filter-sweep bench bench-gpu clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=f
 
 filter-sweep: .venv/ready  ## where the heuristic filter helps and where it hurts: metrics/filter_sweep.json and its figure
 	python -m benchmarks.filter_sweep
+
+bench: .venv/ready  ## this project beside its peers: a table of ratios, benchmarks/results/<machine kind>.json
+	python -m benchmarks.bench
+
+bench-gpu: .venv/ready  ## decoding, scoring and training of a 7B shape on a GPU
+	python -m benchmarks.gpu
 
 clean:  ## remove scratch folders, the record of how long stages took too (tables, models and the cache stay)
 	rm -rf .work logs .pytest_cache .mypy_cache .ruff_cache

@@ -12,7 +12,7 @@ from synthalign import chat, demonstrations, generate, models, tables
 
 MODEL = "models/base/large"
 DEMONSTRATIONS = Path("data/embedded/demonstrations")
-SAMPLING = {"temperature": 1.0, "top_p": 0.9, "max_new_tokens": 64}
+SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_p": 0.9, "max_new_tokens": 64}
 
 
 def prefix() -> str:
