@@ -98,7 +98,8 @@ def main(params: Params) -> None:
                 "lower `min_characters`, or look at the responses"
             )
         considered = {"considered": pairs + dropped.total(), "dropped": dict(dropped)}
-        metrics[feedback] = comparisons.summary(tables.stream(name)) | considered
+        read = tables.stream(name, ["query_id", "chosen", "rejected"])
+        metrics[feedback] = comparisons.summary(read) | considered
     stage.write_metrics("build_comparisons", **metrics)
 
 

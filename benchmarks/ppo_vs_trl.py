@@ -1,0 +1,88 @@
+"""PPO as in `train_ppo` beside TRL's experimental PPOTrainer, which has an environment of its own (peers/README.md).
+
+Both sides start from the same policy and reward model, answer batches of the same prompts with at most as many tokens,
+and make as many updates of as many answers, in fp32 on as many threads. Needs models/ of a reproduced tree: a policy
+that ends its answers.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from benchmarks.bench import Comparison, take_turns, versions
+from benchmarks.peers import environment
+from synthalign import models, ppo_training, tables
+from synthalign.ppo_settings import Settings
+from synthalign.stage import params
+
+STEPS = 4
+WORKER = Path(__file__).parent / "peers" / "trl_ppo.py"
+
+
+class Stage(Settings, frozen=True, extra="ignore"):
+    """What benchmarks need of the section train_ppo of params.yaml."""
+
+    policy: str
+    reward: str
+    max_prompt_tokens: int
+
+
+def ours(settings: Stage, prompts: list[ppo_training.Prompt], folder: Path) -> float:
+    """Seconds of our loop, a snapshot of one question before and after it included."""
+    policy, reward = models.load_causal(settings.policy), models.load_reward(settings.reward)
+    tokenizer, accelerator = models.load_tokenizer(settings.policy), Accelerator()
+    start = time.perf_counter()
+    ppo_training.train(
+        accelerator,
+        policy,
+        reward,
+        tokenizer,
+        settings,
+        prompts=prompts,
+        questions=prompts[:1],
+        ptx_texts=[],
+        folder=folder,
+    )
+    return time.perf_counter() - start
+
+
+def theirs(python: Path, settings: Stage, prompts: Path) -> float:
+    """Seconds of TRL's loop in a process of its own, which may use every instruction (see `synthalign.models`)."""
+    sizes = settings.model_dump() | {"threads": torch.get_num_threads()}
+    command = [python, WORKER, settings.policy, settings.reward, prompts, json.dumps(sizes)]
+    without = {name: value for name, value in os.environ.items() if name not in ("ATEN_CPU_CAPABILITY", "MKL_CBWR")}
+    done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True, env=without)
+    return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+
+
+def compare() -> Comparison:
+    settings = params("train_ppo", Stage).model_copy(update={"steps": STEPS, "ptx_coefficient": 0.0})
+    python = environment("trl") / "bin" / "python"
+    tokenizer = models.load_tokenizer(settings.policy)
+    queries = [(row["query_id"], row["text"]) for row in tables.stream("queries") if row["split"] == "train"]
+    prompts = ppo_training.make_prompts(queries, tokenizer, longest=settings.max_prompt_tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prompts.json"
+        file.write_text(json.dumps([prompt.token_ids for prompt in prompts]), encoding="utf-8")
+        pairs = take_turns(lambda: ours(settings, prompts, Path(folder)), lambda: theirs(python, settings, file))
+    answers = STEPS * settings.rollout_batch
+    of_peer = "import trl; print(trl.__version__)"
+    peer = subprocess.run([python, "-c", of_peer], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
+    return Comparison(
+        work=f"PPO, {STEPS} steps of {settings.rollout_batch} answers",
+        against="TRL's experimental PPOTrainer",
+        ratios=[there / here for here, there in pairs],
+        at_least=5.0,
+        versions=versions("torch", "transformers") | {"trl": peer},
+        notes={
+            "updates": STEPS * settings.epochs * settings.rollout_batch // settings.minibatch,
+            "answers_a_second": round(answers / min(here for here, _ in pairs), 1),
+            "answers_a_second_of_the_other": round(answers / min(there for _, there in pairs), 1),
+        },
+    )
