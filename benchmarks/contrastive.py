@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -94,12 +93,3 @@ class Peer:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(timeout=60)
-
-
-def python_of(peer: str) -> str:
-    """The interpreter of a peer's environment."""
-    python = Path(os.environ.get(f"SYNTHALIGN_PEER_{peer.upper()}", f".work/peers/{peer}")) / "bin/python"
-    if not python.exists():
-        print(f"{python} is not there; benchmarks/peers/README.md says how to make it", file=sys.stderr)
-        raise SystemExit(1)
-    return str(python)

@@ -1,15 +1,16 @@
 """Contrastive generation by the shared-prefix engine, and by vLLM's CPU build with prefix caching."""
 
 from benchmarks.bench import Comparison, take_turns, versions
-from benchmarks.contrastive import Ours, Peer, python_of
+from benchmarks.contrastive import Ours, Peer
 from benchmarks.generation_vs_generate import rate
+from benchmarks.peers import environment
 
 QUERIES = 2048
 
 
 def compare() -> Comparison:
     ours = Ours(QUERIES)
-    peer = Peer("vllm_generate.py", python_of("vllm"), QUERIES)
+    peer = Peer("vllm_generate.py", str(environment("vllm") / "bin" / "python"), QUERIES)
     rates = take_turns(lambda: rate(*ours.run()), lambda: rate(*peer.run()))
     peer.close()
     return Comparison(

@@ -2,7 +2,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, MistralConfig, PreTrainedModel, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    GemmaConfig,
+    GPTNeoXConfig,
+    MistralConfig,
+    OPTConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from synthalign import chat
 from synthalign.errors import UserError
@@ -59,13 +68,18 @@ def test_greedy_tokens_are_those_of_transformers_on_the_whole_prompt(prefix: str
         other(Qwen2Config),
         other(MistralConfig, sliding_window=None, head_dim=8),
         other(GPTNeoXConfig, rotary_pct=0.5),
+        other(Qwen3Config, num_key_value_heads=1, head_dim=8),
+        other(GemmaConfig, head_dim=8),
+        other(OPTConfig, word_embed_proj_dim=None, ffn_dim=64, do_layer_norm_before=True),
     ],
-    ids=["qwen2", "mistral", "gpt-neox"],
+    ids=["qwen2", "mistral", "gpt-neox", "qwen3 with one key head", "gemma", "opt"],
 )
 def test_other_decoders_run_unchanged(model: PreTrainedModel) -> None:
-    assert tokens(call(model, temperature=0.0, suffixes=SUFFIXES[:5], row_ids=ROWS[:5])) == [
-        [plain(model, PREFIX + suffix, 20)] for suffix in SUFFIXES[:5]
-    ]
+    some = SUFFIXES[:8]
+
+    made = call(model, temperature=0.0, suffixes=some, row_ids=ROWS[:8])
+
+    assert tokens(made) == [[plain(model, PREFIX + suffix, 20)] for suffix in some]
 
 
 def test_log_probabilities_are_those_of_a_forward_pass_over_the_whole_text() -> None:
