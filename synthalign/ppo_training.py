@@ -13,10 +13,11 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import torch
@@ -30,6 +31,7 @@ from synthalign import chat, ppo, reward
 from synthalign.errors import UserError
 from synthalign.generate import generate
 from synthalign.ids import content_id
+from synthalign.models import free_cores
 from synthalign.ppo_settings import Settings
 from synthalign.stage import progress
 
@@ -150,8 +152,14 @@ class Reading(NamedTuple):
     """Sum of the negative log-likelihood of the pre-training tokens; a scalar."""
 
 
+Side = Literal["both", "policy", "value"]
+
+
 class PolicyAndValue(nn.Module):
-    """The two models that are trained, in one module, so that a step is one forward and one backward pass."""
+    """The two models that are trained, in one module, so that a step is one forward and one backward pass.
+
+    They share nothing, so either side can be read by itself: what is not asked for is zero.
+    """
 
     def __init__(self, policy: PreTrainedModel, value: ValueModel, *, temperature: float) -> None:
         super().__init__()
@@ -159,19 +167,21 @@ class PolicyAndValue(nn.Module):
         self.value = value
         self.temperature = temperature
 
-    def forward(self, batch: Batch, ptx: Batch | None = None, *, with_entropies: bool = False) -> Reading:
-        logits = state_logits(self.policy, batch)
-        values = self.value(batch.input_ids, batch.attention_mask)[batch.states]
-        ptx_loss = torch.zeros((), device=logits.device)
-        if ptx is not None:
-            ptx_loss = -ppo.token_logprobs(state_logits(self.policy, ptx), ptx.chosen).sum()
-        entropies = ppo.token_entropies(logits.detach(), temperature=self.temperature) if with_entropies else None
-        return Reading(
-            logprobs=by_answer(ppo.token_logprobs(logits, batch.chosen, temperature=self.temperature), batch.mask),
-            values=by_answer(values, batch.mask),
-            entropies=None if entropies is None else by_answer(entropies, batch.mask),
-            ptx_loss=ptx_loss,
-        )
+    def forward(
+        self, batch: Batch, ptx: Batch | None = None, *, side: Side = "both", with_entropies: bool = False
+    ) -> Reading:
+        logprobs = values = torch.zeros(batch.mask.shape, device=batch.mask.device)
+        ptx_loss, entropies = torch.zeros((), device=batch.mask.device), None
+        if side != "value":
+            logits = state_logits(self.policy, batch)
+            logprobs = by_answer(ppo.token_logprobs(logits, batch.chosen, temperature=self.temperature), batch.mask)
+            if with_entropies:
+                entropies = by_answer(ppo.token_entropies(logits.detach(), temperature=self.temperature), batch.mask)
+            if ptx is not None:
+                ptx_loss = -ppo.token_logprobs(state_logits(self.policy, ptx), ptx.chosen).sum()
+        if side != "policy":
+            values = by_answer(self.value(batch.input_ids, batch.attention_mask)[batch.states], batch.mask)
+        return Reading(logprobs, values, entropies, ptx_loss)
 
 
 def draw(count: int, start: int, size: int, *, seed: int, name: str) -> list[int]:
@@ -265,14 +275,15 @@ def sample_rollouts(
         lengths = [
             len(prompt.token_ids) + len(answer.token_ids) for prompt, answer in zip(prompts, answers, strict=True)
         ]
-        for group in alike(lengths, device_batch_size):
+
+        def read(group: list[int]) -> None:
             batch = collate(
                 [prompts[place].token_ids for place in group],
                 [answers[place].token_ids for place in group],
                 pad=tokenizer.pad_token_id,
                 device=accelerator.device,
             )
-            with accelerator.autocast():  # as in training, so that the reference differs by its weights alone
+            with torch.no_grad(), accelerator.autocast():  # as in training, so that the reference differs by weights
                 reading = models(batch, with_entropies=True)
                 reference_logprobs = by_answer(
                     ppo.token_logprobs(state_logits(reference, batch), batch.chosen, temperature=models.temperature),
@@ -292,6 +303,9 @@ def sample_rollouts(
                     values=reading.values[row, :length].cpu().clone(),
                     entropy=float(reading.entropies[row, :length].mean()),
                 )
+
+        with ThreadPoolExecutor(free_cores(accelerator.device)) as threads:
+            list(threads.map(read, alike(lengths, device_batch_size)))
     gathered: list[Rollout] = gather_object([rollouts[place] for place in range(len(prompts))])
     return gathered
 
@@ -371,41 +385,51 @@ def improve(
     ptx_tokens = sum(len(text) - 1 for text in ptx)
     mine = share(len(rollouts))
     rollouts, aims, ptx = rollouts[mine], Targets(*(aim[mine] for aim in aims)), ptx[share(len(ptx))]
-    sums = torch.zeros(5, device=accelerator.device)
     groups = alike([len(one.prompt.token_ids) + len(one.token_ids) for one in rollouts], device_batch_size)
     optimizer.zero_grad()
-    for index, group in enumerate(groups):
-        batch = collate(
-            [rollouts[place].prompt.token_ids for place in group],
-            [rollouts[place].token_ids for place in group],
-            pad=pad,
-            device=accelerator.device,
-        )
-        longest = batch.mask.shape[1]
-        _, old_logprobs, old_values, advantages, returns = (aim[group, :longest].to(accelerator.device) for aim in aims)
-        texts = ptx[index :: len(groups)]
-        ptx_batch = (
-            collate([text[:1] for text in texts], [text[1:] for text in texts], pad=pad, device=accelerator.device)
-            if texts
-            else None
-        )
-        with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(models):
-            now: Reading = models(batch, ptx_batch)
-            policy = ppo.policy_loss(now.logprobs, old_logprobs, advantages, batch.mask, clip=clip).sum()
-            value = ppo.value_loss(now.values, old_values, returns, batch.mask, clip=value_clip).sum()
-            loss = (policy + value) / tokens + ptx_coefficient * now.ptx_loss / max(ptx_tokens, 1)
-            # Gradients are averaged over processes, and the denominators above are those of the whole minibatch.
-            accelerator.backward(loss * accelerator.num_processes)
-        with torch.no_grad():
-            sums += torch.stack(
-                [
-                    policy,
-                    value,
-                    ppo.clipped(now.logprobs, old_logprobs, batch.mask, clip=clip).sum(),
-                    ppo.squared_log_ratios(now.logprobs, old_logprobs, batch.mask).sum(),
-                    now.ptx_loss,
-                ]
+
+    def learn(side: Side) -> Tensor:
+        """Add the gradients of one or both models, and return the sums of what is logged of them."""
+        sums = torch.zeros(5, device=accelerator.device)
+        for index, group in enumerate(groups):
+            batch = collate(
+                [rollouts[place].prompt.token_ids for place in group],
+                [rollouts[place].token_ids for place in group],
+                pad=pad,
+                device=accelerator.device,
             )
+            longest = batch.mask.shape[1]
+            _, old_logprobs, old_values, advantages, returns = (
+                aim[group, :longest].to(accelerator.device) for aim in aims
+            )
+            texts = ptx[index :: len(groups)] if side != "value" else []
+            ptx_batch = (
+                collate([text[:1] for text in texts], [text[1:] for text in texts], pad=pad, device=accelerator.device)
+                if texts
+                else None
+            )
+            with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(models):
+                now: Reading = models(batch, ptx_batch, side=side)
+                policy = value = clipped = squared = torch.zeros((), device=accelerator.device)
+                if side != "value":
+                    policy = ppo.policy_loss(now.logprobs, old_logprobs, advantages, batch.mask, clip=clip).sum()
+                    logprobs = now.logprobs.detach()
+                    clipped = ppo.clipped(logprobs, old_logprobs, batch.mask, clip=clip).sum()
+                    squared = ppo.squared_log_ratios(logprobs, old_logprobs, batch.mask).sum()
+                if side != "policy":
+                    value = ppo.value_loss(now.values, old_values, returns, batch.mask, clip=value_clip).sum()
+                loss = (policy + value) / tokens + ptx_coefficient * now.ptx_loss / max(ptx_tokens, 1)
+                # Gradients are averaged over processes, and the denominators above are those of the whole minibatch.
+                accelerator.backward(loss * accelerator.num_processes)
+            sums += torch.stack([policy, value, clipped, squared, now.ptx_loss]).detach()
+        return sums
+
+    if accelerator.num_processes == 1 and free_cores(accelerator.device) > 1:
+        with ThreadPoolExecutor(2) as threads:  # the models share nothing, so each has a core of its own
+            policy_sums, value_sums = threads.map(learn, ("policy", "value"))
+        sums = policy_sums + value_sums
+    else:
+        sums = learn("both")
     both = accelerator.unwrap_model(models)
     for name, part_model in (("policy", both.policy), ("value model", both.value)):
         norm = float(accelerator.clip_grad_norm_(part_model.parameters(), max_gradient_norm))

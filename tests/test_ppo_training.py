@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
 from functools import cache
@@ -480,6 +481,19 @@ def test_a_score_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="scores .* with nan"):
         run(tmp_path, reward_model=broken)
+
+
+def test_the_number_of_free_cores_does_not_change_a_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more than one, policy and value model learn beside each other; with one, in one pass."""
+    settings = dict(steps=2, ptx_coefficient=0.5, ptx_batch=4, ptx_texts=[lesson(*pair) for pair in LESSONS])
+    several, state = run(tmp_path / "several", **settings)
+
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(len(os.sched_getaffinity(0))))
+    one, other_state = run(tmp_path / "one", **settings)
+
+    assert models.free_cores(one.device) == 1
+    assert digest(several, tmp_path / "a") == digest(one, tmp_path / "b")
+    assert state.log == other_state.log
 
 
 def test_batches_that_do_not_divide_among_processes_are_refused() -> None:
