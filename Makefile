@@ -27,7 +27,7 @@ plan: .venv/ready  ## what `make repro` would run now, why, and how long it woul
 
 # With --all-pipelines DVC reads the graph once; without, twice.
 repro: .venv/ready accelerate.yaml  ## run what changed of the whole graph, then print the results
-	dvc repro --all-pipelines
+	dvc repro --all-pipelines || { python -m synthalign.cli recover && dvc repro --all-pipelines; }
 	@python -m synthalign.results
 
 results: .venv/ready  ## print the results of the last run

@@ -102,7 +102,7 @@ def main(params: Params) -> None:
         before=first,
         after=last,
     )
-    shutil.rmtree(folder)
+    stage.give_up(folder)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Which process makes a row depends on its id and the number of processes alone; w
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from synthalign.generate import Generation
 from synthalign.journal import Journal, read
+from synthalign.stage import give_up
 
 T = TypeVar("T")
 
@@ -79,11 +79,11 @@ def generated(
 
 
 def finish(folder: Path) -> None:
-    """Remove a stage's journals once its tables are written."""
+    """Give up a stage's journals once its tables are written, on every host."""
     here = state()
     here.wait_for_everyone()
-    if here.is_main_process:
-        shutil.rmtree(folder, ignore_errors=True)
+    if here.is_local_main_process:
+        give_up(folder)
 
 
 def _advance(bar: "tqdm[Any]", rows: int) -> None:

@@ -584,6 +584,11 @@ def train(
         ]
 
     state = load_checkpoint(folder, both, optimizer)
+    if len(set(gather_object([state.step if state else 0]))) > 1:
+        raise UserError(
+            f"{folder}: not every process sees the checkpoint that the others go on from; on several hosts this folder "
+            "must be on a file system that they share, or be removed on all of them to begin anew"
+        )
     if state is None:
         state = State(0, settings.kl_coefficient, [], [])
         state.curve += snapshot(0)

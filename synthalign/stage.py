@@ -9,8 +9,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import psutil
@@ -25,6 +27,9 @@ T = TypeVar("T")
 
 DURATIONS = Path(".work/durations.jsonl")
 """How long the stages took on this machine, a line a run: what `make plan` estimates with; see `note_duration`."""
+
+STARTERS = {"dvc", "accelerate", "accelerate-launch", "accelerate.commands.launch", "torchrun", "torch.distributed.run"}
+"""What starts a stage, by the names of their commands and modules."""
 
 
 def explain(section: str, error: ValidationError, file: str = "params.yaml") -> list[str]:
@@ -58,6 +63,9 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
         wanted = f"python -m stages.{section}" + (" <member>" if takes_item else "")
         print(f"usage: {wanted}", file=sys.stderr)
         raise SystemExit(2)
+    end_with(starters())
+    if is_main_process():
+        sweep()
     try:
         main(params(section, settings), *sys.argv[1:])
         note_duration(section, *sys.argv[1:])
@@ -80,6 +88,39 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def starters() -> list[psutil.Process]:
+    """DVC and the launchers above this process."""
+    found = []
+    for process in psutil.Process().parents():
+        with suppress(psutil.Error):
+            if any(Path(word).name in STARTERS for word in process.cmdline()[:3]):
+                found.append(process)
+    return found
+
+
+def end_with(processes: Sequence[psutil.Process]) -> None:
+    """End this process soon after one of these is gone.
+
+    A kill -9 of DVC or of the launcher does not reach the stage below.  It would work on, and DVC, started again, would
+    run the same stage beside it.
+    """
+
+    def watch() -> None:
+        while all(_is_alive(process) for process in processes):
+            time.sleep(0.5)
+        os._exit(1)
+
+    if processes:
+        Thread(target=watch, daemon=True).start()
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def note_duration(section: str, item: str | None = None) -> None:
@@ -157,3 +198,36 @@ def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
     folder = Path(".work") / stage / digest.hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def give_up(folder: Path) -> None:
+    """Say that a stage's scratch folder has done its service.
+
+    It is removed at once, or, where DVC runs the stage, by a stage that starts when DVC has recorded the outs: killed
+    before that, it deletes them and runs the stage again, and then nothing need be made twice.
+    """
+    name = os.environ.get("DVC_STAGE")
+    if name:
+        (folder / "finished").write_text(json.dumps([name, _recorded(name)]), encoding="utf-8")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the scratch folders of the stages whose entry in dvc.lock is another than when they gave them up.
+
+    That dvc.lock is newer is not enough: DVC, started again, may run other stages first.
+    """
+    for mark in Path(".work").glob("*/*/finished"):
+        name, before = json.loads(mark.read_text(encoding="utf-8"))
+        if _recorded(name) != before:
+            shutil.rmtree(mark.parent, ignore_errors=True)
+
+
+def _recorded(name: str) -> Any:
+    """The entry of a stage in dvc.lock; None where it has none."""
+    try:
+        text = Path("dvc.lock").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].get(name)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate.state import PartialState
-from accelerate.utils import get_int_from_env
+from accelerate.utils import gather_object, get_int_from_env
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -27,7 +27,7 @@ from transformers import (
 
 from synthalign.errors import UserError
 from synthalign.ids import content_id
-from synthalign.stage import write_points
+from synthalign.stage import give_up, write_points
 
 Config = TypeVar("Config", bound=TrainingArguments)
 Curve = list[dict[str, float]]
@@ -177,15 +177,21 @@ class Watch(TrainerCallback):
 def fit(trainer: Trainer) -> Curve:
     """Train, going on from the last whole checkpoint if there is one, and return the curve.
 
-    A checkpoint is whole when its state, which is written last, can be read. The folder of checkpoints is removed at
+    A checkpoint is whole when its state, which is written last, can be read. The folder of checkpoints is given up at
     the end.
     """
     trainer.add_callback(Watch())
     work = Path(str(trainer.args.output_dir))
-    trainer.train(resume_from_checkpoint=_last_checkpoint(work))
+    checkpoint = _last_checkpoint(work)
+    if len(set(gather_object([checkpoint]))) > 1:
+        raise UserError(
+            f"{work}: not every process sees the checkpoint that the others go on from; on several hosts this folder "
+            "must be on a file system that they share, or be removed on all of them to begin anew"
+        )
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        shutil.rmtree(work)
+        give_up(work)
     return [
         {"step": entry["step"]} | {name: round(entry[name], 6) for name in CURVE if name in entry}
         for entry in trainer.state.log_history

@@ -41,8 +41,8 @@ def test_a_stage_imports_no_other_stage_and_no_orchestrator(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", files("synthalign"), ids=str)
-def test_the_library_knows_no_stage_no_flow_and_no_world_and_only_the_plan_asks_dvc(file: Path) -> None:
-    allowed = {"dvc"} if file.stem == "plan" else set()
+def test_the_library_knows_no_stage_no_flow_and_no_world_and_only_plan_and_recover_ask_dvc(file: Path) -> None:
+    allowed = {"dvc"} if file.stem in ("plan", "recover") else set()
 
     assert roots(file) & {"stages", "flows", "world", "prefect", "dvc", "tests"} == allowed
 

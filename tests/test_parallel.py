@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synthalign import parallel
+from synthalign import journal, parallel, stage
 from synthalign.generate import Generation, generate
 from tests import tiny
 
@@ -64,6 +65,36 @@ def test_rows_in_the_journal_are_not_made_again(tmp_path: Path) -> None:
 
     assert call(tmp_path) == made
     assert len(file.read_bytes().splitlines()) == 5 + 1 + 7
+
+
+def test_rows_of_another_configuration_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, other = (stage.work_dir("sample", json.dumps({"temperature": temperature})) for temperature in (1.0, 0.5))
+    call(one)
+
+    call(other)
+
+    assert len((other / "rows.0.jsonl").read_bytes().splitlines()) == 12
+
+
+def test_a_full_disk_stops_the_sampling_and_a_second_run_makes_the_missing_rows_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def append_with_little_room(self: journal.Journal, id: str, record: journal.Record) -> None:
+        if len(self.done) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, id, record)
+
+    append = journal.Journal.append
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.Journal, "append", append_with_little_room)
+        with pytest.raises(OSError, match="No space left"):
+            call(tmp_path)
+
+    made = call(tmp_path)
+
+    assert len((tmp_path / "rows.0.jsonl").read_bytes().splitlines()) == 12
+    assert made == call(tmp_path / "undisturbed")
 
 
 def test_the_journal_is_gone_when_the_stage_has_finished(tmp_path: Path) -> None:

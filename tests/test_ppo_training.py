@@ -546,6 +546,15 @@ def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(wor
     assert list(Path(".work/train_ppo").iterdir()) == []
 
 
+def test_hosts_that_would_go_on_from_different_steps_are_told_before_the_first(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ppo_training, "gather_object", lambda mine: [*mine, 2])  # as the other host said
+
+    with pytest.raises(UserError, match="not every process sees the checkpoint"):
+        train_ppo.main(stage_params())
+
+
 def test_a_reward_model_of_another_vocabulary_is_refused(workspace: Path) -> None:
     other = tiny.tokenizer()
     other.add_tokens(["<other>"])

@@ -5,8 +5,11 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
@@ -208,3 +211,91 @@ def test_the_time_is_counted_from_the_start_of_the_launcher() -> None:
 
     [row] = durations()
     assert float(str(row["seconds"])) > 1.0
+
+
+# --- killed
+
+
+def record(**stages: str) -> None:
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+
+
+def test_scratch_is_kept_until_dvc_has_recorded_what_was_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, going = stage.work_dir("train", "done"), stage.work_dir("train", "going")
+    monkeypatch.setenv("DVC_STAGE", "train")
+    record(train="made once")
+    stage.give_up(done)
+
+    record(train="made once", other="made since")
+    stage.sweep()
+    assert done.exists()  # DVC was killed before it recorded the stage, and ran another first when it was started again
+
+    record(train="made again", other="made since")
+    stage.sweep()
+    assert not done.exists()
+    assert going.exists()
+
+
+def test_scratch_of_a_stage_that_dvc_never_ran_before_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = stage.work_dir("train", "done")
+    monkeypatch.setenv("DVC_STAGE", "train")
+    stage.give_up(work)
+
+    stage.sweep()
+    assert work.exists()
+
+    record(train="made once")
+    stage.sweep()
+    assert not work.exists()
+
+
+def test_without_dvc_scratch_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    work = stage.work_dir("train", "done")
+
+    stage.give_up(work)
+
+    assert not work.exists()
+
+
+SLEEPER = """
+import time
+from pathlib import Path
+from pydantic import BaseModel
+from synthalign import stage
+
+class Params(BaseModel):
+    steps: int
+
+def main(params: Params) -> None:
+    Path("started").touch()
+    time.sleep(60)
+
+stage.run(main, "train", Params)
+"""
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
+
+
+@pytest.mark.parametrize("killed", [0, 1], ids=["dvc", "launcher"])
+def test_a_stage_ends_soon_after_what_started_it_was_killed(killed: int) -> None:
+    write("train: {steps: 3}")
+    Path("stage.py").write_text(SLEEPER)
+    Path("dvc").write_text(PARENT)
+    Path("accelerate-launch").write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    dvc = subprocess.Popen([sys.executable, "dvc", "accelerate-launch", "stage.py"], env=environment)
+    until(Path("started").exists)
+    launcher, sleeper = psutil.Process(dvc.pid).children(recursive=True)
+
+    (psutil.Process(dvc.pid), launcher)[killed].kill()
+
+    until(lambda: not sleeper.is_running())
+    dvc.wait(10)
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("not within 20 s")

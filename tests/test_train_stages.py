@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from stages import train_asis_reward, train_dpo, train_reward, train_sft, validate_comparisons
-from synthalign import comparisons, dpo_training, models, reward, reward_training, tables, training
+from synthalign import comparisons, dpo_training, models, reward, reward_training, stage, tables, training
 from synthalign.errors import UserError
 from tests import tiny
 
@@ -457,6 +458,35 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(workspace, n
     assert everything("models") | everything("metrics") == undisturbed
 
 
+@pytest.mark.parametrize("name", ["train_reward", "train_sft", "train_dpo"])
+def test_a_run_that_had_ended_when_dvc_was_killed_takes_no_step_again(workspace, monkeypatch, capsys, name):
+    write_pairs("test", [pair(number) for number in range(96)])
+    write_pairs("sft", [pair(number) for number in range(96)])
+    write_demonstrations(
+        "test", [[*said("user", f"Question {number}?"), *said("assistant", GOOD)] for number in range(96)]
+    )
+    module, section = {
+        "train_reward": (train_reward, REWARD),
+        "train_sft": (train_sft, SFT),
+        "train_dpo": (train_dpo, DPO),
+    }[name]
+    item = () if name == "train_dpo" else ("test",)
+    monkeypatch.setenv("DVC_STAGE", name)  # as under DVC: what is needed to go on is kept until dvc.lock is written
+    module.main(module.Params(**section), *item)
+    before = everything("models") | everything("metrics")
+    for folder in ("models/reward", "models/sft", "models/dpo", "metrics"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+    module.main(module.Params(**section), *item)
+
+    [curve] = Path("metrics/plots").rglob("*.json")
+    assert f"checkpoint-{read_json(curve)[-1]['step']}: going on from here" in capsys.readouterr().out
+    assert everything("models") | everything("metrics") == before
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {name: "recorded"}}))
+    stage.sweep()
+    assert list(Path(".work").glob("*/*")) == []
+
+
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(workspace):
     write_pairs("test", [pair(number) for number in range(48)])
@@ -470,6 +500,14 @@ def test_two_processes_take_the_steps_of_one(workspace):
 
     for name, tensor in load_file("models/reward/test/model.safetensors").items():
         assert torch.allclose(tensor, alone[name], atol=2e-4), name
+
+
+def test_hosts_that_would_go_on_from_different_checkpoints_are_told_before_the_first_step(workspace, monkeypatch):
+    write_pairs("test", [pair(number) for number in range(48)])
+    monkeypatch.setattr(training, "gather_object", lambda mine: [*mine, "checkpoint-20"])  # as the other host said
+
+    with pytest.raises(UserError, match="not every process sees the checkpoint"):
+        train_reward.main(train_reward.Params(**REWARD), "test")
 
 
 def test_rows_keep_their_order_in_the_trainer(workspace):

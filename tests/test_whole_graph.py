@@ -1,8 +1,6 @@
 """The whole graph with toy numbers through real DVC and accelerate, on the real models: two clones, the same bytes."""
 
 import json
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,47 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-QUESTIONS = 24
-
-
-def shrink(settings: dict[str, Any]) -> dict[str, Any]:
-    """The embedded profile with numbers that make every stage a matter of seconds."""
-    settings["mine_queries"] |= {"target": 48, "round_size": 8, "max_rounds": 4, "eval_questions": "questions.txt"}
-    settings["train_asis_reward"] |= {"max_pairs": 160}
-    settings["train_reward"]["feedback"] = {name: {"max_pairs": 160} for name in settings["train_reward"]["feedback"]}
-    settings["train_sft"] |= {"epochs": 1}
-    settings["train_dpo"] |= {"max_pairs": 32}
-    settings["sample_preferences"] |= {"min_margin": 0.0}
-    settings["train_ppo"] |= {"steps": 2, "rollout_batch": 16, "minibatch": 8, "snapshot_every": 1, "warmup_steps": 1}
-    settings["sample_answers"] |= {"samples": 1}
-    return settings
-
-
-def clone(folder: Path) -> Path:
-    """The tracked files as they are now, with toy settings and a cache of their own."""
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    changed = subprocess.run(["git", "ls-files", "--modified"], cwd=ROOT, check=True, capture_output=True, text=True)
-    for name in changed.stdout.splitlines():
-        if (ROOT / name).exists():
-            shutil.copyfile(ROOT / name, folder / name)
-    shutil.copyfile(ROOT / "accelerate/cpu.yaml", folder / "accelerate.yaml")
-    settings = shrink(yaml.safe_load((ROOT / "profiles/embedded.yaml").read_text()))
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    questions = (ROOT / "data/embedded/eval_questions.txt").read_text().splitlines()[:QUESTIONS]
-    (folder / "questions.txt").write_text("\n".join(questions) + "\n")
-    return folder
-
-
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return subprocess.Popen(
-        ["dvc", "repro"], cwd=folder, env=environment, stdout=(folder / "out").open("wb"), stderr=subprocess.STDOUT
-    )
-
-
-def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
-    assert process.wait() == 0, (folder / "out").read_text(errors="replace")[-4000:]
+from tests.small_graph import QUESTIONS, clone, finish, locked, start
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +26,6 @@ def clones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pat
     finally:
         for process in processes:
             process.kill()
-
-
-def locked(folder: Path) -> dict[str, dict[str, str]]:
-    """The hash of every output, by stage."""
-    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
-    return {name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()}
 
 
 @pytest.mark.timeout(3600)
