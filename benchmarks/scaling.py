@@ -31,8 +31,8 @@ CONFIGURATIONS = {
     "1 process, 2 workers": (1, 2),
     "2 processes, 1 worker each": (2, 1),
 }
-MODEL, SHOWN, SHOTS = "data/embedded/models/small", "data/embedded/demonstrations/hhh.jsonl", 3
-ROWS, NEW_TOKENS = 768, 64
+MODEL, SHOWN, SHOTS = "data/embedded/models/large", "data/embedded/demonstrations/hhh.jsonl", 3
+ROWS, NEW_TOKENS = 1024, 64
 WARM = 64
 
 
@@ -130,7 +130,7 @@ def main() -> None:
     result = {
         "machine": machine(),
         "load_average": [round(min(load), 2), round(max(load), 2)],
-        "work": f"{ROWS} rows of at most {NEW_TOKENS} tokens after {SHOTS} shots, the embedded world's small model",
+        "work": f"{ROWS} rows of at most {NEW_TOKENS} tokens after {SHOTS} shots, the embedded world's large model",
         "versions": versions("torch", "transformers", "accelerate"),
         "measured": entries,
         "largest_share": [

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def whole(made: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+def whole(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[bytes]:
     """Its dvc.lock."""
     monkeypatch.chdir(made)
-    return Path("dvc.lock").read_bytes()
+    content = Path("dvc.lock").read_bytes()
+    yield content
+    (made / "dvc.lock").write_bytes(content)
 
 
 def test_nothing_is_touched_where_nothing_is_broken(whole: bytes) -> None:
@@ -78,7 +81,7 @@ def test_a_dvc_lock_that_was_cut_anywhere_can_be_read_again_and_no_stage_runs_fo
         Path("dvc.lock").write_bytes(whole[:cut])
         recover()
         assert "Running stage" not in call("dvc", "repro")
-        assert yaml.safe_load(Path("dvc.lock").read_bytes()) == yaml.safe_load(whole)  # the last newline may be lost
+        assert yaml.safe_load(Path("dvc.lock").read_bytes()) == yaml.safe_load(whole)
 
 
 def test_where_git_has_no_dvc_lock_the_cache_of_runs_has_what_was_made(
