@@ -1,10 +1,10 @@
 """What a kill -9 of DVC can leave behind, in a repository of two stages."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -35,15 +35,15 @@ def call(*command: str) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository in which the first stage was committed, and the second made since."""
     folder = tmp_path_factory.mktemp("repository")
-    os.chdir(folder)
-    call("git", "init", "--quiet")
-    call("dvc", "init", "--quiet")
-    Path("dvc.yaml").write_text(GRAPH)
-    Path("seed.txt").write_text("seed")
-    call("dvc", "repro", "one")
-    call("git", "add", "--all")
-    call("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--message", "one")
-    call("dvc", "repro")
+    with chdir(folder):
+        call("git", "init", "--quiet")
+        call("dvc", "init", "--quiet")
+        Path("dvc.yaml").write_text(GRAPH)
+        Path("seed.txt").write_text("seed")
+        call("dvc", "repro", "one")
+        call("git", "add", "--all")
+        call("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--message", "one")
+        call("dvc", "repro")
     return folder
 
 
