@@ -62,7 +62,7 @@ def generate(
     temperature: float,
     top_p: float,
     stops: Sequence[str] = (),
-    batch_size: int = 128,
+    batch_size: int = 256,
     workers: int | None = None,
     logprobs: bool = False,
     error_rate: float = 0.0,
