@@ -43,8 +43,8 @@ def train(
             f"none of {len(pairs)} comparisons fits in max_length = {max_length} tokens; look at the table, or raise "
             "max_length"
         )
-    lengths = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
-    order = training.batch_order(lengths, batch_size=batch_size, epochs=epochs, seed=seed)
+    rows.sort(key=length)  # so that the reference's pass over them pads little
+    order = training.batch_order([length(row) for row in rows], batch_size=batch_size, epochs=epochs, seed=seed)
     trainer = TokenizedDPOTrainer(
         model=training.without_dropout(models.load_causal(base_model)),
         args=training.arguments(
@@ -69,6 +69,11 @@ def train(
     curve = training.fit(trainer)
     training.save(trainer, tokenizer, folder)
     return curve, len(rows)
+
+
+def length(row: dict[str, list[int]]) -> int:
+    """Tokens of the prompt and the longer response."""
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
 
 
 class TokenizedDPOTrainer(DPOTrainer):
