@@ -120,6 +120,7 @@ def main(params: Params) -> None:
             eval_questions=len(eval_questions),
             rejected=dict(reasons),
             acceptance_rate=round(len(found.accepted) / (len(found.accepted) + len(found.rejected)), 6),
+            **engines.bill([params.model], work),
         )
     parallel.finish(work)
 

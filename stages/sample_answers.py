@@ -107,6 +107,7 @@ def main(params: Params, policy: str) -> None:
             characters=round(fmean(len(row["text"]) for row in rows), 3),
             tokens=round(fmean(row["tokens"] for row in rows), 3),
             finish_reasons=dict(Counter(row["finish_reason"] for row in rows)),
+            **engines.bill([chosen.model], work),
         )
     parallel.finish(work)
 

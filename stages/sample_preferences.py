@@ -98,6 +98,7 @@ def main(params: Params) -> None:
             queries_sampled=len(queries),
             mean_margin=round(fmean(margins), 6),
             **comparisons.summary(pairs),
+            **engines.bill([params.model], work),
         )
     parallel.finish(work)
 

@@ -110,7 +110,8 @@ def main(params: Params, guide: str) -> None:
         key = ("query_id", "turn", "sample_index")
         tables.write(play.candidates, f"candidates/{guide}", key=key, schema=simulation.CANDIDATES)
         tables.write(rows, f"demonstrations/{guide}", key="demonstration_id", schema=simulation.DEMONSTRATIONS)
-        stage.write_metrics(f"simulate_demonstrations/{guide}", **simulation.summary(play))
+        bill = engines.bill((speaker.model for speaker in speakers), work)
+        stage.write_metrics(f"simulate_demonstrations/{guide}", **simulation.summary(play), **bill)
     parallel.finish(work)
 
 

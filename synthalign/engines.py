@@ -4,7 +4,7 @@ with engines.opened(model, engine, work) as write:
     made = parallel.generated(write, folder=work, ...)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Literal
 
 from synthalign import endpoint, generate, models, openai_engine, parallel, sampling, vllm_engine
 from synthalign.generate import Generation
-from synthalign.spending import Spending
+from synthalign.spending import Spending, Tokens, paid
 
 Engine = Literal["transformers", "vllm"]
 """What continues texts with a model folder; an endpoint needs none of them."""
@@ -63,3 +63,12 @@ def inputs(model: str, engine: Engine) -> list[str | Path]:
     if engine == "vllm":
         return [Path(model), Path(vllm_engine.__file__), Path(sampling.__file__)]
     return [Path(model), Path(generate.__file__), Path(sampling.__file__)]
+
+
+def bill(models: Iterable[str], folder: Path) -> dict[str, int]:
+    """The tokens that a stage paid endpoints for, for its metrics; empty where all its models are folders."""
+    asked = sorted({model for model in models if endpoint.is_endpoint(model)})
+    if not asked:
+        return {}
+    total = sum((paid(folder, file) for file in asked), Tokens())
+    return {"prompt_tokens": total.prompt, "completion_tokens": total.completion}

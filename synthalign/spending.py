@@ -26,6 +26,17 @@ class Tokens:
         return Tokens(self.prompt - other.prompt, self.completion - other.completion)
 
 
+def journal_name(file: str) -> str:
+    """How the journals of what an endpoint was paid begin; `file` is the endpoint's."""
+    return f"spent.{content_id(file)}"
+
+
+def paid(folder: Path, file: str) -> Tokens:
+    """What all processes have paid an endpoint in a stage's scratch folder, in this run and in those before it."""
+    parts = folder.glob(f"{journal_name(file)}.*.jsonl")
+    return sum((Tokens(*one) for part in parts for one in read(part)[0].values()), Tokens())
+
+
 @dataclass
 class Spending:
     """The requests of one process to one endpoint, with what all processes had paid before."""
@@ -50,10 +61,8 @@ class Spending:
     @classmethod
     def open(cls, folder: Path, file: str, endpoint: Endpoint, *, process: int = 0, processes: int = 1) -> "Spending":
         """Go on with what the folder says was paid; all processes have to be here before one sends a request."""
-        name = f"spent.{content_id(file)}"
-        paid = [Tokens(*one) for part in folder.glob(f"{name}.*.jsonl") for one in read(part)[0].values()]
-        journal = Journal(folder / f"{name}.{process}.jsonl")
-        return cls(endpoint, file, journal, sum(paid, Tokens()), processes)
+        before = paid(folder, file)
+        return cls(endpoint, file, Journal(folder / f"{journal_name(file)}.{process}.jsonl"), before, processes)
 
     def exceeded(self, worst: Tokens) -> str | None:
         """Which cap a request could pass, with the figures; None when it passes none."""

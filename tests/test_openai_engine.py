@@ -459,6 +459,8 @@ def test_a_stage_asks_an_endpoint_where_its_setting_names_one(server: Server, wo
     rows = tables.rows("responses/a")
     assert [(row["model"], row["tokens"], row["finish_reason"]) for row in rows] == [(file, 3, "stop")] * 2
     assert all(prompt.startswith("Human: Where is Riga?") for prompt in server.prompts())
+    paid = json.loads(Path("metrics/sample_responses/a.json").read_text())
+    assert (paid["prompt_tokens"], paid["completion_tokens"]) == (2 * PROMPT_TOKENS, 2 * 3)
 
 
 def test_mining_and_self_play_ask_one_too(server: Server, world: None, tmp_path: Path) -> None:
