@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,15 +23,24 @@ from synthalign.ppo_settings import Settings
 from synthalign.stage import params
 
 STEPS = 4
+MEMBER = "almost"
+"""Of train_ppo: whose models are trained."""
 WORKER = Path(__file__).parent / "peers" / "trl_ppo.py"
 
 
 class Stage(Settings, frozen=True, extra="ignore"):
     """What benchmarks need of the section train_ppo of params.yaml."""
 
-    policy: str
-    reward: str
+    policies: dict[str, dict[str, Any]]
     max_prompt_tokens: int
+
+    @property
+    def policy(self) -> str:
+        return str(self.policies[MEMBER]["policy"])
+
+    @property
+    def reward(self) -> str:
+        return str(self.policies[MEMBER]["reward"])
 
 
 def ours(settings: Stage, prompts: list[ppo_training.Prompt], folder: Path) -> float:

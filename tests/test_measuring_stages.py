@@ -320,9 +320,9 @@ def test_policies_and_ppos_steps_are_scored(here, world):
         | {"reward": worth, "kl": worth / 2}
         for step, text, worth in [(0, BAD, 0.0), (10, GOOD, 1.0), (20, BAD, 2.0)]
     ]
-    tables.write(snapshots, "ppo_curve", key=("step", "question_id"), schema=ppo_training.CURVE)
+    tables.write(snapshots, "ppo_curve/test", key=("step", "question_id"), schema=ppo_training.CURVE)
 
-    score_policies.main(score_policies.Params(seed=0, oracle=str(world[0]), policies=["ppo"]))
+    score_policies.main(score_policies.Params(seed=0, oracle=str(world[0]), policies=["ppo"], curve="test"))
 
     figures = metrics("score_policies")
     assert figures["policies"]["ppo"]["value"] == pytest.approx((3 * good + bad) / 4)
@@ -397,7 +397,7 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
         )
     )
     score_candidates.main(score_candidates.Params(seed=0, oracle=None, guide="rmsp"))
-    score_policies.main(score_policies.Params(seed=0, oracle=None, policies=["ppo"]))
+    score_policies.main(score_policies.Params(seed=0, oracle=None, policies=["ppo"], curve="test"))
 
     found = claims.claims([claims.read(Path("metrics"))])
     assert len(found) == 16

@@ -506,8 +506,7 @@ def test_batches_that_do_not_divide_among_processes_are_refused() -> None:
 
 def stage_params(**changes: Any) -> train_ppo.Params:
     settings = SETTINGS | dict(
-        policy="models/sft/rmsp",
-        reward="models/reward/almost",
+        policies={"test": {"policy": "models/sft/rmsp", "reward": "models/reward/almost"}},
         steps=3,
         max_prompt_tokens=60,
         ptx_texts=None,
@@ -531,16 +530,17 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(workspace: Path) -> None:
-    train_ppo.main(stage_params())
+    train_ppo.main(stage_params(), "test")
 
-    assert models.load_tokenizer("models/ppo").get_vocab() == TOKENIZER.get_vocab()
-    before, after = models.load_causal("models/sft/rmsp"), models.load_causal("models/ppo")
+    assert models.load_tokenizer("models/ppo/test").get_vocab() == TOKENIZER.get_vocab()
+    before, after = models.load_causal("models/sft/rmsp"), models.load_causal("models/ppo/test")
     assert not torch.equal(before.lm_head.weight, after.lm_head.weight)
-    assert [(row["step"], row["question_id"]) for row in tables.rows("ppo_curve")] == [(0, "q0"), (2, "q0"), (3, "q0")]
-    log = json.loads(Path("metrics/plots/train_ppo.json").read_text())
+    snapshots = [(row["step"], row["question_id"]) for row in tables.rows("ppo_curve/test")]
+    assert snapshots == [(0, "q0"), (2, "q0"), (3, "q0")]
+    log = json.loads(Path("metrics/plots/train_ppo/test.json").read_text())
     assert [row["step"] for row in log] == [1, 2, 3]
     assert {"reward", "kl", "entropy", "clip_fraction", "value_loss", "tokens", "missing_stop_share"} <= set(log[0])
-    summary = json.loads(Path("metrics/train_ppo.json").read_text())
+    summary = json.loads(Path("metrics/train_ppo/test.json").read_text())
     assert (summary["prompts"], summary["prompts_too_long"], summary["questions"]) == (3, 1, 1)
     assert summary["before"]["kl"] == 0.0 < abs(summary["after"]["kl"])
     assert list(Path(".work/train_ppo").iterdir()) == []
@@ -552,7 +552,7 @@ def test_hosts_that_would_go_on_from_different_steps_are_told_before_the_first(
     monkeypatch.setattr(ppo_training, "gather_object", lambda mine: [*mine, 2])  # as the other host said
 
     with pytest.raises(UserError, match="not every process sees the checkpoint"):
-        train_ppo.main(stage_params())
+        train_ppo.main(stage_params(), "test")
 
 
 def test_a_reward_model_of_another_vocabulary_is_refused(workspace: Path) -> None:
@@ -561,12 +561,12 @@ def test_a_reward_model_of_another_vocabulary_is_refused(workspace: Path) -> Non
     other.save_pretrained("models/reward/almost")
 
     with pytest.raises(UserError, match=r"models/sft/rmsp and models/reward/almost have different vocabularies"):
-        train_ppo.main(stage_params())
+        train_ppo.main(stage_params(), "test")
 
 
 def test_no_prompt_that_is_short_enough_is_an_error_that_names_the_setting(workspace: Path) -> None:
     with pytest.raises(UserError, match=r"0 train and 0 eval queries .* raise train_ppo\.max_prompt_tokens"):
-        train_ppo.main(stage_params(max_prompt_tokens=2))
+        train_ppo.main(stage_params(max_prompt_tokens=2), "test")
 
 
 @pytest.mark.parametrize("line", ["no json", '{"words": "a"}', '{"text": " "}', '{"text": 3}', "[]"])
