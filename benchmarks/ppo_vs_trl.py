@@ -18,7 +18,7 @@ from accelerate import Accelerator
 
 from benchmarks.bench import Comparison, take_turns, versions
 from benchmarks.peers import environment
-from synthalign import models, ppo_training, tables
+from synthalign import answering, models, ppo_training, tables
 from synthalign.ppo_settings import Settings
 from synthalign.stage import params
 
@@ -43,7 +43,7 @@ class Stage(Settings, frozen=True, extra="ignore"):
         return str(self.policies[MEMBER]["reward"])
 
 
-def ours(settings: Stage, prompts: list[ppo_training.Prompt], folder: Path) -> float:
+def ours(settings: Stage, prompts: list[answering.Prompt], folder: Path) -> float:
     """Seconds of our loop, a snapshot of one question before and after it included."""
     policy, reward = models.load_causal(settings.policy), models.load_reward(settings.reward)
     tokenizer, accelerator = models.load_tokenizer(settings.policy), Accelerator()
@@ -76,7 +76,7 @@ def compare() -> Comparison:
     python = environment("trl") / "bin" / "python"
     tokenizer = models.load_tokenizer(settings.policy)
     queries = [(row["query_id"], row["text"]) for row in tables.stream("queries") if row["split"] == "train"]
-    prompts = ppo_training.make_prompts(queries, tokenizer, longest=settings.max_prompt_tokens)
+    prompts = answering.make_prompts(queries, tokenizer, longest=settings.max_prompt_tokens)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prompts.json"
         file.write_text(json.dumps([prompt.token_ids for prompt in prompts]), encoding="utf-8")

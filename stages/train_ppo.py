@@ -7,7 +7,7 @@ from typing import Self
 from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign import generate, json_lines, models, ppo, ppo_training, sampling, stage, tables
+from synthalign import answering, generate, json_lines, models, ppo, ppo_training, sampling, stage, tables
 from synthalign.errors import UserError
 from synthalign.ppo_settings import Settings
 
@@ -71,7 +71,7 @@ def main(params: Params, name: str) -> None:
             "model, reads the policy's tokens; train the reward model from a model of the policy's family"
         )
     prompts, questions = (
-        ppo_training.make_prompts(
+        answering.make_prompts(
             [(row["query_id"], row["text"]) for row in queries if row["split"] == split],
             tokenizer,
             longest=params.max_prompt_tokens,
@@ -90,7 +90,9 @@ def main(params: Params, name: str) -> None:
         texts = json_lines.texts(Path(params.ptx_texts))
         ptx_texts = [[*tokenizer(text).input_ids, tokenizer.eos_token_id][: params.ptx_max_tokens] for text in texts]
 
-    code = map(Path, (__file__, ppo_training.__file__, ppo.__file__, generate.__file__, sampling.__file__))
+    code = map(
+        Path, (__file__, answering.__file__, ppo_training.__file__, ppo.__file__, generate.__file__, sampling.__file__)
+    )
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
     accelerator = Accelerator()
@@ -111,10 +113,10 @@ def main(params: Params, name: str) -> None:
     shutil.rmtree(f"models/ppo/{name}", ignore_errors=True)
     policy.save_pretrained(f"models/ppo/{name}")
     tokenizer.save_pretrained(f"models/ppo/{name}")
-    tables.write(state.curve, f"ppo_curve/{name}", key=("step", "question_id"), schema=ppo_training.CURVE)
+    tables.write(state.curve, f"ppo_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)
     stage.write_points(state.log, f"train_ppo/{name}")
     first, last = (
-        ppo_training.average([row for row in state.curve if row["step"] == step]) for step in (0, settings.steps)
+        answering.average([row for row in state.curve if row["step"] == step]) for step in (0, settings.steps)
     )
     stage.write_metrics(
         f"train_ppo/{name}",

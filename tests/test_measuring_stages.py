@@ -19,7 +19,7 @@ from stages import (
     score_policies,
     score_rewards,
 )
-from synthalign import claims, ppo_training, simulation, tables
+from synthalign import answering, claims, simulation, tables
 from synthalign.errors import UserError
 from synthalign.ids import content_id
 from tests import tiny
@@ -320,7 +320,7 @@ def test_policies_and_ppos_steps_are_scored(here, world):
         | {"reward": worth, "kl": worth / 2}
         for step, text, worth in [(0, BAD, 0.0), (10, GOOD, 1.0), (20, BAD, 2.0)]
     ]
-    tables.write(snapshots, "ppo_curve/test", key=("step", "question_id"), schema=ppo_training.CURVE)
+    tables.write(snapshots, "ppo_curve/test", key=("step", "question_id"), schema=answering.CURVE)
 
     score_policies.main(score_policies.Params(seed=0, oracle=str(world[0]), policies=["ppo"], curve="test"))
 

@@ -21,10 +21,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages import train_ppo
-from synthalign import chat, json_lines, models, ppo, ppo_training, reward, tables
+from synthalign import answering, chat, checkpoints, json_lines, models, ppo, ppo_training, reward, tables
+from synthalign.answering import Prompt
 from synthalign.errors import UserError
 from synthalign.ppo_settings import Settings
-from synthalign.ppo_training import PolicyAndValue, Prompt, Rollout, State, Targets, ValueModel
+from synthalign.ppo_training import PolicyAndValue, Rollout, State, Targets, ValueModel
 from tests import tiny
 
 TOKENIZER = tiny.tokenizer()
@@ -69,7 +70,7 @@ SETTINGS: dict[str, Any] = dict(
 
 
 def prompts() -> list[Prompt]:
-    return ppo_training.make_prompts(QUESTIONS, TOKENIZER, longest=100)
+    return answering.make_prompts(QUESTIONS, TOKENIZER, longest=100)
 
 
 def lesson(question: str, answer: str) -> list[int]:
@@ -79,10 +80,10 @@ def lesson(question: str, answer: str) -> list[int]:
 
 def loss_on(model: PreTrainedModel, texts: list[list[int]]) -> Tensor:
     """Mean negative log-likelihood of a token."""
-    batch = ppo_training.collate(
+    batch = answering.collate(
         [text[:1] for text in texts], [text[1:] for text in texts], pad=TOKENIZER.pad_token_id, device=model.device
     )
-    return -ppo.token_logprobs(ppo_training.state_logits(model, batch), batch.chosen).mean()
+    return -ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen).mean()
 
 
 @cache
@@ -187,13 +188,13 @@ def improve(both: PolicyAndValue, rollouts: list[Rollout], goals: Targets, **cha
 
 
 def test_states_are_the_positions_before_the_chosen_tokens() -> None:
-    batch = ppo_training.collate([[7, 8], [7]], [[9], [5, 6, 0]], pad=1, device=torch.device("cpu"))
+    batch = answering.collate([[7, 8], [7]], [[9], [5, 6, 0]], pad=1, device=torch.device("cpu"))
 
     assert batch.input_ids.tolist() == [[7, 8, 9, 1], [7, 5, 6, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert batch.states.tolist() == [[False, True, False, False], [True, True, True, False]]
     assert batch.chosen.tolist() == [9, 5, 6, 0]
-    assert ppo_training.by_answer(batch.chosen, batch.mask).tolist() == [[9, 0, 0], [5, 6, 0]]
+    assert answering.by_answer(batch.chosen, batch.mask).tolist() == [[9, 0, 0], [5, 6, 0]]
 
 
 def test_padding_changes_neither_logprobs_nor_values() -> None:
@@ -202,7 +203,7 @@ def test_padding_changes_neither_logprobs_nor_values() -> None:
     assert len(lengths) > 1, "all answers are equally long, so nothing is padded"
 
     for rollout in rollouts:
-        alone = ppo_training.collate(
+        alone = answering.collate(
             [rollout.prompt.token_ids], [rollout.token_ids], pad=TOKENIZER.pad_token_id, device=torch.device("cpu")
         )
         reading = both(alone)
@@ -211,16 +212,16 @@ def test_padding_changes_neither_logprobs_nor_values() -> None:
 
 
 def test_rows_of_like_length_are_read_together() -> None:
-    assert ppo_training.alike([9, 2, 9, 1, 2], 2) == [[3, 1], [4, 0], [2]]
+    assert answering.alike([9, 2, 9, 1, 2], 2) == [[3, 1], [4, 0], [2]]
 
 
 def test_a_pass_over_the_prompts_takes_each_once_and_the_next_pass_has_another_order() -> None:
-    passes = ppo_training.draw(5, 0, 10, seed=0, name="x")
+    passes = answering.draw(5, 0, 10, seed=0, name="x")
 
     assert sorted(passes[:5]) == sorted(passes[5:]) == [0, 1, 2, 3, 4]
     assert passes[:5] != passes[5:]
-    assert ppo_training.draw(5, 3, 4, seed=0, name="x") == passes[3:7]
-    assert ppo_training.draw(5, 0, 10, seed=1, name="x") != passes
+    assert answering.draw(5, 3, 4, seed=0, name="x") == passes[3:7]
+    assert answering.draw(5, 0, 10, seed=1, name="x") != passes
 
 
 # ------------------------------------------------------------------------------------------------ L1, L2, L5, L8
@@ -549,7 +550,7 @@ def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(wor
 def test_hosts_that_would_go_on_from_different_steps_are_told_before_the_first(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ppo_training, "gather_object", lambda mine: [*mine, 2])  # as the other host said
+    monkeypatch.setattr(checkpoints, "gather_object", lambda mine: [*mine, 2])  # as the other host said
 
     with pytest.raises(UserError, match="not every process sees the checkpoint"):
         train_ppo.main(stage_params(), "test")
@@ -607,8 +608,8 @@ def test_l6_kl_falls_as_beta_rises_and_without_beta_the_proxy_rises_while_the_tr
         )
         for step in (0, 8) if not kl else (8,):
             rows = [row for row in state.curve if row["step"] == step]
-            kl.append(ppo_training.average(rows)["kl"])
-            proxy.append(ppo_training.average(rows)["reward"])
+            kl.append(answering.average(rows)["kl"])
+            proxy.append(answering.average(rows)["reward"])
             gold.append(sum(row["text"].count("forest") == 1 for row in rows) / len(rows))
 
     start, *betas = range(5)
