@@ -38,18 +38,18 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
     max_prompt_tokens: int = Field(ge=1)
     """Longer prompts are left out; how many is in the metrics."""
 
-    ptx_texts: str | None
-    """A JSON-lines file of pre-training texts, {"text": ...} a line; null when the coefficient is 0."""
+    ptx_texts: str = Field(min_length=1)
+    """A JSON-lines file of pre-training texts, {"text": ...} a line; read where the coefficient is above 0."""
 
     ptx_max_tokens: int = Field(ge=2)
     """Where a pre-training text is cut off."""
 
     @model_validator(mode="after")
-    def has_texts(self) -> Self:
+    def reads_texts(self) -> Self:
         for name in self.policies:
             settings = self.settings(name)
-            if settings.ptx_coefficient and not (self.ptx_texts and settings.ptx_batch):
-                raise ValueError(f"{name}: ptx_coefficient above 0 needs ptx_texts and a ptx_batch above 0")
+            if settings.ptx_coefficient and not settings.ptx_batch:
+                raise ValueError(f"{name}: ptx_coefficient above 0 needs a ptx_batch above 0")
         return self
 
     def settings(self, name: str) -> Settings:
@@ -85,7 +85,7 @@ def main(params: Params, name: str) -> None:
         )
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     ptx_texts: list[list[int]] = []
-    if settings.ptx_coefficient and params.ptx_texts:
+    if settings.ptx_coefficient:
         inputs.append(Path(params.ptx_texts))
         texts = json_lines.texts(Path(params.ptx_texts))
         ptx_texts = [[*tokenizer(text).input_ids, tokenizer.eos_token_id][: params.ptx_max_tokens] for text in texts]

@@ -510,7 +510,7 @@ def stage_params(**changes: Any) -> train_ppo.Params:
         policies={"test": {"policy": "models/sft/rmsp", "reward": "models/reward/almost"}},
         steps=3,
         max_prompt_tokens=60,
-        ptx_texts=None,
+        ptx_texts="texts.jsonl",
         ptx_max_tokens=64,
     )
     return train_ppo.Params.model_validate(settings | changes)
