@@ -1,4 +1,4 @@
-"""Compare trainers by their answers at every snapshot: reward, oracle, KL and length, and who pleases the reward alone."""
+"""Compare trainers by their answers at snapshots: reward, oracle, KL, length, and who pleases the reward alone."""
 
 from statistics import fmean
 from typing import Any

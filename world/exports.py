@@ -49,7 +49,7 @@ def write_all(world: World, out: Path, *, corpus_file: Path) -> None:
 
 
 def pretraining_text(world: World, asker: Asker, answerer: Answerer, held_out: list[str]) -> list[str]:
-    """More pages of the kind that the base models were trained on, none with an entry of a held-out page: for PPO-ptx."""
+    """More pages of the kind that the base models learned from, none with an entry of a held-out page: for PPO-ptx."""
     rng = Random(f"pre-training text {world.seed}")
     taken = {entry for text in held_out for entry in text.split("\n")}
     pages: list[str] = []
