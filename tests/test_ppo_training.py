@@ -579,11 +579,27 @@ def test_a_bad_line_of_the_pretraining_texts_is_named(tmp_path: Path, line: str)
         json_lines.texts(file)
 
 
-def test_minibatches_must_divide_the_rollout_batch_and_ptx_needs_texts() -> None:
+def test_minibatches_must_divide_the_rollout_batch_and_ptx_needs_a_batch() -> None:
     with pytest.raises(ValidationError, match="rollout_batch = 16 is not a multiple of minibatch = 6"):
         stage_params(minibatch=6)
-    with pytest.raises(ValidationError, match="ptx_coefficient above 0 needs ptx_texts"):
+    with pytest.raises(ValidationError, match="test: ptx_coefficient above 0 needs a ptx_batch"):
         stage_params(ptx_coefficient=1.0)
+
+
+def test_a_member_puts_its_settings_in_the_place_of_the_familys() -> None:
+    member = {"policy": "models/sft/rmsp", "reward": "models/reward/almost"}
+    params = stage_params(policies={"plain": member, "short": member | {"steps": 1, "kl_coefficient": 0.5}})
+
+    plain, short = params.settings("plain"), params.settings("short")
+
+    assert (plain.steps, plain.kl_coefficient) == (3, SETTINGS["kl_coefficient"])
+    assert (short.steps, short.kl_coefficient) == (1, 0.5)
+    assert short.learning_rate == SETTINGS["learning_rate"]
+
+
+def test_a_member_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match="train_ppo has no policy 'other'; it has test"):
+        train_ppo.main(stage_params(), "other")
 
 
 # ------------------------------------------------------------------------------------------------ slow: L6, L7
