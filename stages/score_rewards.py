@@ -100,11 +100,12 @@ def main(params: Params) -> None:
                 correct, right[params.upper_bound], questions, seed=params.seed
             ).metrics(),
         }
-    policies = {}
+    policies: dict[str, dict[str, Any]] = {}
     for name, folder in params.likelihoods.items():
         scores = likelihoods_of(folder, responses, params.batch_size)
         correct = measures.ranks_right(pairs, scores)
-        policies[name] = measures.accuracy_report(correct, pairs, {"longer": longer}, seed=params.seed) | {
+        policies[name] = {
+            **measures.accuracy_report(correct, pairs, {"longer": longer}, seed=params.seed),
             "correlation_with_length": statistics.correlation(scores, [len(text) for text in texts]),
             "correlation_with_oracle": statistics.correlation(scores, totals),
         }

@@ -113,7 +113,9 @@ def main(params: Params, name: str) -> None:
             f"{params.max_prompt_tokens} tokens; raise train_rrhf.max_prompt_tokens or look at mine_queries"
         )
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    given, samples, dropped = None, [], {}
+    given: list[rrhf_training.Query] | None = None
+    samples: list[answering.Row] = []
+    dropped: dict[str, int] = {}
     if member.source == "candidates":
         table = tables.path(f"candidates/{params.candidates}")
         inputs.append(table)

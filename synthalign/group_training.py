@@ -135,12 +135,12 @@ class OurGRPO(OurAnswers, GRPOTrainer):
 
 def reward_function(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, missing_stop_penalty: float
-) -> Callable[..., list[float]]:
+) -> Callable[..., list[float | None]]:
     """The reward of every answer as TRL asks for it; UserError when the reward model gives no finite score."""
 
     def rewards(
         completions: list[str], completion_ids: list[list[int]], question: list[str], **others: Any
-    ) -> list[float]:
+    ) -> list[float | None]:
         dialogues = [
             [{"role": "user", "content": asked}, {"role": "assistant", "content": text}]
             for asked, text in zip(question, completions, strict=True)
