@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Literal
 
 from accelerate import Accelerator
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from synthalign import answering, generate, models, rrhf, rrhf_training, sampling, stage, tables
 from synthalign.errors import UserError
-from synthalign.rrhf_training import Settings
+from synthalign.rrhf_training import Settings, Variant
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
 """Settings that do not change the result, so that a run may go on with others than it began with."""
 
 
-class Member(BaseModel, frozen=True, extra="forbid", strict=True):
+class Member(Variant, frozen=True, extra="forbid", strict=True):
     policy: str = Field(min_length=1)
     """Folder of the model to start from; it is also the reference that the KL is measured against."""
 
@@ -25,75 +25,22 @@ class Member(BaseModel, frozen=True, extra="forbid", strict=True):
     source: Literal["policy", "candidates"]
     """Whose answers are ranked: the policy's own, or the candidates of simulate_demonstrations with their rewards."""
 
-    rounds: int = Field(ge=1)
-    """How often answers are collected and learned from: 1 is offline, a few iterated, many online."""
 
-    queries: int | None = Field(ge=1)
-    """Queries in a round; null takes all."""
-
-    epochs: int = Field(ge=1)
-    """Passes over the queries of a round (the paper: 3)."""
-
-    rank_weight: float = Field(ge=0)
-    """Weight of the rank loss beside the fine-tuning loss (the paper: 1); 0 leaves fine-tuning on the best."""
-
-    kl_coefficient: float = Field(ge=0)
-    """What a nat away from the start costs in the rewards that rank own answers, in deviations of the reward."""
-
-    learning_rate: float = Field(gt=0)
-    """AdamW's peak rate; after the warm-up it falls linearly to 0."""
-
-
-class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+class Params(Settings, frozen=True, extra="forbid", strict=True):
     policies: dict[str, Member]
     """The members of the family by name."""
 
     candidates: str = Field(min_length=1)
     """Whose candidates are ranked where the source is candidates, as in data/candidates/."""
 
-    seed: int = Field(ge=0)
-    """Chooses queries, answers and batches."""
-
-    temperatures: list[float] = Field(min_length=1)
-    """Of the policy's own answers to a query, one answer each."""
-
-    batch_size: int = Field(ge=1)
-    """Queries in an optimizer step, over all processes (the paper: 64)."""
-
-    warmup_steps: int = Field(ge=0)
-    """Steps in which the rate rises from a tenth."""
-
-    missing_stop_penalty: float
-    """The reward of an own answer that is empty or does not end by itself, in place of the reward model's score."""
-
-    max_new_tokens: int = Field(ge=1)
-    """Where an answer is cut off."""
-
     max_prompt_tokens: int = Field(ge=1)
     """Longer prompts are left out; how many is in the metrics."""
-
-    max_gradient_norm: float = Field(gt=0)
-    """The gradient is scaled down to this norm."""
-
-    snapshot_every: int = Field(ge=0)
-    """Steps between snapshots: answers to the evaluation questions; the first and last policy always have one."""
-
-    checkpoint_every: int = Field(ge=1)
-    """Steps between checkpoints to go on from after a crash; does not change the result."""
-
-    device_batch_size: int = Field(ge=1)
-    """Responses that go through a model at once on one device; does not change the result but for rounding."""
-
-    def settings(self, name: str) -> Settings:
-        """The family's settings and those of the member."""
-        own = self.policies[name].model_dump(exclude={"policy", "reward", "source"})
-        return Settings.model_validate(self.model_dump(exclude={"policies", "candidates", "max_prompt_tokens"}) | own)
 
 
 def main(params: Params, name: str) -> None:
     if name not in params.policies:
         raise UserError(f"train_rrhf has no policy {name!r}; it has {', '.join(params.policies)}")
-    member, settings = params.policies[name], params.settings(name)
+    member = params.policies[name]
     policy, tokenizer = models.load_causal(member.policy), models.load_tokenizer(member.policy)
     reward_model = models.load_reward(member.reward)
     if models.load_tokenizer(member.reward).get_vocab() != tokenizer.get_vocab():
@@ -133,15 +80,16 @@ def main(params: Params, name: str) -> None:
         Path,
         (__file__, answering.__file__, generate.__file__, rrhf.__file__, rrhf_training.__file__, sampling.__file__),
     )
-    of = f"{member.source} {params.max_prompt_tokens}"
-    folder = stage.work_dir("train_rrhf", name, settings.model_dump_json(exclude=HARDWARE), of, *inputs, *code)
+    family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
+    folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
     accelerator = Accelerator()
     state = rrhf_training.train(
         accelerator,
         policy,
         reward_model,
         tokenizer,
-        settings,
+        params,
+        member,
         prompts=prompts,
         questions=questions,  # answered at snapshots, never trained on
         given=given,

@@ -8,7 +8,7 @@ nothing beyond rounding.
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from datasets import Dataset
 from pydantic import BaseModel, Field, model_validator
@@ -35,10 +35,22 @@ CURVE = {
 MIN_ANSWERS = 2
 
 
-class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
+class Method(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What tells the two from each other."""
+
     algorithm: Literal["rloo", "grpo"]
     """rloo (Ahmadian et al. 2024): the others' mean is the baseline, KL is in the reward. grpo (Shao et al. 2024): the
     group's mean and deviation, KL is in the loss."""
+
+    kl_coefficient: float = Field(ge=0)
+    """beta: what a nat away from the start costs; in the reward of an answer for rloo, in a token's loss for grpo."""
+
+    learning_rate: float = Field(gt=0)
+    """AdamW's peak rate; falls to 0 as a cosine."""
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What both share."""
 
     seed: int = Field(ge=0)
     """Chooses prompts, answers and minibatches."""
@@ -58,17 +70,11 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     epochs: int = Field(ge=1)
     """How often the answers of a step are gone through."""
 
-    learning_rate: float = Field(gt=0)
-    """AdamW's peak rate; falls to 0 as a cosine."""
-
     warmup: float = Field(ge=0, lt=1)
     """Share of the updates in which the learning rate rises."""
 
     clip: float = Field(gt=0)
     """How far a probability ratio may move before its gradient stops: an answer's for rloo, a token's for grpo."""
-
-    kl_coefficient: float = Field(ge=0)
-    """beta: what a nat away from the start costs; in the reward of an answer for rloo, in a token's loss for grpo."""
 
     missing_stop_penalty: float
     """The reward of an answer that is empty or does not end by itself, in place of the reward model's score."""
@@ -80,7 +86,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     """Where an answer is cut off."""
 
     @model_validator(mode="after")
-    def divides(self) -> "Settings":
+    def divides(self) -> Self:
         for key, value in (("minibatch", self.minibatch), ("answers", self.answers)):
             if self.rollout_batch % value:
                 raise ValueError(f"rollout_batch = {self.rollout_batch} is not a multiple of {key} = {value}")
@@ -158,6 +164,7 @@ def train(
     policy: str | Path,
     reward_model: PreTrainedModel,
     settings: Settings,
+    method: Method,
     *,
     prompts: Sequence[Prompt],
     folder: str | Path,
@@ -180,14 +187,14 @@ def train(
     ]
     in_step = settings.epochs * settings.rollout_batch // settings.minibatch
     updates = settings.steps * in_step
-    trainer_class, config = (OurRLOO, RLOOConfig) if settings.algorithm == "rloo" else (OurGRPO, GRPOConfig)
-    special = {"loss_type": "grpo", "scale_rewards": "group"} if settings.algorithm == "grpo" else {}
+    trainer_class, config = (OurRLOO, RLOOConfig) if method.algorithm == "rloo" else (OurGRPO, GRPOConfig)
+    special = {"loss_type": "grpo", "scale_rewards": "group"} if method.algorithm == "grpo" else {}
     arguments: Any = training.arguments(
         config,
         work=work,
         steps=updates,
         batch_size=settings.minibatch,
-        learning_rate=settings.learning_rate,
+        learning_rate=method.learning_rate,
         warmup=settings.warmup,
         weight_decay=0.0,
         seed=settings.seed,
@@ -195,7 +202,7 @@ def train(
         generation_batch_size=settings.rollout_batch,
         num_iterations=settings.epochs,
         epsilon=settings.clip,
-        beta=settings.kl_coefficient,
+        beta=method.kl_coefficient,
         temperature=settings.temperature,
         max_completion_length=settings.max_new_tokens,
         shuffle_dataset=False,

@@ -45,27 +45,33 @@ SAMPLES = pa.schema(
 """What was learned from; finish_reason and kl (nats, of one answer) are NULL where the policy did not write it."""
 
 
-class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
-    seed: int = Field(ge=0)
-    """Chooses queries, answers and batches."""
+class Variant(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What tells the paper's variants from each other."""
 
     rounds: int = Field(ge=1)
-    """How often answers are collected and learned from."""
+    """How often answers are collected and learned from: 1 is offline, a few iterated, many online."""
 
     queries: int | None = Field(ge=1)
     """Queries in a round; null takes all."""
 
     epochs: int = Field(ge=1)
-    """Passes over the queries of a round."""
+    """Passes over the queries of a round (the paper: 3)."""
 
     rank_weight: float = Field(ge=0)
-    """Weight of the rank loss beside the fine-tuning loss (the paper: 1)."""
+    """Weight of the rank loss beside the fine-tuning loss (the paper: 1); 0 leaves fine-tuning on the best."""
 
     kl_coefficient: float = Field(ge=0)
-    """What a nat away from the start costs in the rewards that rank the policy's own answers."""
+    """What a nat away from the start costs in the rewards that rank own answers, in deviations of the reward."""
 
     learning_rate: float = Field(gt=0)
     """AdamW's peak rate; after the warm-up it falls linearly to 0 (the paper)."""
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What all variants share."""
+
+    seed: int = Field(ge=0)
+    """Chooses queries, answers and batches."""
 
     temperatures: list[float] = Field(min_length=1)
     """Of the policy's own answers to a query, one answer each."""
@@ -86,7 +92,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     """The gradient is scaled down to this norm."""
 
     snapshot_every: int = Field(ge=0)
-    """Steps between snapshots; the first and the last policy always have one, 0 makes no others."""
+    """Steps between snapshots: answers to the evaluation questions; the first and last policy always have one."""
 
     checkpoint_every: int = Field(ge=1)
     """Steps between checkpoints to go on from after a crash; does not change the result."""
@@ -249,17 +255,13 @@ def learn(
     }
 
 
-def steps_of(settings: Settings, queries: int) -> int:
-    """Optimizer steps in a round of so many queries; the last batch is filled up with queries of one more pass."""
-    return math.ceil(queries * settings.epochs / settings.batch_size)
-
-
 def train(
     accelerator: Accelerator,
     policy: PreTrainedModel,
     reward_model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     settings: Settings,
+    variant: Variant,
     *,
     prompts: Sequence[Prompt],
     questions: Sequence[Prompt],
@@ -286,9 +288,9 @@ def train(
     policy.requires_grad_(True).eval()  # eval: no dropout
     optimizer = torch.optim.AdamW(policy.parameters(), weight_decay=0.0)
     model, optimizer = accelerator.prepare(policy, optimizer)
-    count = min(settings.queries or len(given or prompts), len(given or prompts))
-    in_round = steps_of(settings, count)
-    steps = settings.rounds * in_round
+    count = min(variant.queries or len(given or prompts), len(given or prompts))
+    in_round = math.ceil(count * variant.epochs / settings.batch_size)  # the last batch is filled up from one more pass
+    steps = variant.rounds * in_round
 
     def say(of: Sequence[Prompt], row_ids: Sequence[str], temperature: float) -> list[Answer]:
         return answering.answers(
@@ -325,7 +327,7 @@ def train(
                 ranked(
                     one,
                     missing_stop_penalty=settings.missing_stop_penalty,
-                    kl_coefficient=settings.kl_coefficient,
+                    kl_coefficient=variant.kl_coefficient,
                 )
                 for one in of_one
             ]
@@ -362,7 +364,7 @@ def train(
             optimizer,
             [state.queries[one] for one in chosen],
             pad=tokenizer.pad_token_id,
-            rank_weight=settings.rank_weight,
+            rank_weight=variant.rank_weight,
             max_gradient_norm=settings.max_gradient_norm,
             device_batch_size=settings.device_batch_size,
         )
@@ -377,7 +379,7 @@ def train(
         factor = ppo.learning_rate_factor(
             step, steps=steps, warmup_steps=min(settings.warmup_steps, steps - 1), schedule="linear"
         )
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * factor
+        optimizer.param_groups[0]["lr"] = variant.learning_rate * factor
         try:
             row = improve_on(step)
             state.step = step
@@ -386,7 +388,7 @@ def train(
                 state.curve += snapshot(step)
         except UserError as error:
             raise UserError(
-                f"step {step} of {steps}: {error}; lower learning_rate ({settings.learning_rate}) of train_rrhf"
+                f"step {step} of {steps}: {error}; lower learning_rate ({variant.learning_rate}) of train_rrhf"
             ) from error
         if accelerator.is_main_process and step % settings.checkpoint_every == 0 and step < steps:
             checkpoints.save(folder, step, policy, optimizer, vars(state))

@@ -21,20 +21,18 @@ from stages import train_rrhf
 from synthalign import likelihoods, models, rrhf_training, simulation, tables
 from synthalign.answering import Answer, Row
 from synthalign.errors import UserError
-from synthalign.rrhf_training import Query, Settings, State
+from synthalign.rrhf_training import Query, Settings, State, Variant
 from tests import tiny
 from tests.taught import QUESTIONS, TOKENIZER, fond_of, loss_on, prompts, taught
 
 REPOSITORY = Path(__file__).parents[1]
 
+VARIANT: dict[str, Any] = dict(
+    rounds=1, queries=None, epochs=2, rank_weight=1.0, kl_coefficient=0.0, learning_rate=1e-3
+)
+
 SETTINGS: dict[str, Any] = dict(
     seed=0,
-    rounds=1,
-    queries=None,
-    epochs=2,
-    rank_weight=1.0,
-    kl_coefficient=0.0,
-    learning_rate=1e-3,
     temperatures=[1.0, 1.0, 1.3],
     batch_size=2,
     warmup_steps=1,
@@ -47,19 +45,27 @@ SETTINGS: dict[str, Any] = dict(
 )
 
 
-def run(folder: Path, *, given: list[Query] | None = None, **changes: Any) -> tuple[PreTrainedModel, State]:
+def run(
+    folder: Path,
+    *,
+    given: list[Query] | None = None,
+    reward_model: PreTrainedModel | None = None,
+    report: Callable[[Row], None] | None = None,
+    **changes: Any,
+) -> tuple[PreTrainedModel, State]:
     policy = taught()
     state = rrhf_training.train(
         Accelerator(cpu=True),
         policy,
-        changes.pop("reward_model", None) or fond_of(" forest"),
+        reward_model or fond_of(" forest"),
         TOKENIZER,
         Settings(**SETTINGS | {key: value for key, value in changes.items() if key in SETTINGS}),
+        Variant(**VARIANT | {key: value for key, value in changes.items() if key in VARIANT}),
         prompts=prompts(),
         questions=prompts(),
         given=given,
         folder=folder,
-        **{key: value for key, value in changes.items() if key not in SETTINGS},
+        report=report,
     )
     return policy, state
 
@@ -92,8 +98,9 @@ def test_r2_a_query_with_one_response_costs_what_fine_tuning_on_it_costs() -> No
     rank, tuning, wrong, apart = losses_of(taught(), alone)
 
     text = alone.prompt + alone.responses[0]
-    of_all = float(loss_on(taught(), [text])) * (len(text) - 1)
-    of_prompt = float(loss_on(taught(), [alone.prompt])) * (len(alone.prompt) - 1)
+    with torch.no_grad():
+        of_all = float(loss_on(taught(), [text])) * (len(text) - 1)
+        of_prompt = float(loss_on(taught(), [alone.prompt])) * (len(alone.prompt) - 1)
     assert (rank, wrong, apart) == (0.0, 0.0, 0.0)
     assert tuning == pytest.approx(of_all - of_prompt, rel=1e-4)
 
@@ -237,11 +244,8 @@ def test_a_reward_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------ the stage
 
-MEMBER: dict[str, Any] = dict(policy="models/sft/rmsp", reward="models/reward/almost", source="policy")
-MEMBER |= {key: SETTINGS[key] for key in ("rounds", "queries", "epochs", "rank_weight", "kl_coefficient")}
-MEMBER |= {"learning_rate": SETTINGS["learning_rate"]}
-FAMILY: dict[str, Any] = {key: value for key, value in SETTINGS.items() if key not in MEMBER}
-FAMILY |= {"candidates": "rmsp", "max_prompt_tokens": 60}
+MEMBER: dict[str, Any] = VARIANT | dict(policy="models/sft/rmsp", reward="models/reward/almost", source="policy")
+FAMILY: dict[str, Any] = SETTINGS | {"candidates": "rmsp", "max_prompt_tokens": 60}
 
 
 def params(**changes: Any) -> train_rrhf.Params:
