@@ -51,7 +51,7 @@ claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seed
 	python -m flows.claims
 
 chat: .venv/ready  ## talk to the aligned policy and its base side by side
-	@python -m synthalign.conversation --aligned models/ppo --base models/base/medium
+	@python -m synthalign.conversation --aligned models/ppo/almost --base models/base/medium
 
 world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=folder builds another world)
 	python -m world.build --seed $(or $(SEED),0) --out $(or $(OUT),data/embedded)

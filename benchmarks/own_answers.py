@@ -15,7 +15,7 @@ from synthalign.judging import Answer
 from world.oracle import Oracle
 
 REWARDS = ("almost", "almost_size", "heuristic", "no_filter", "gold")
-TUNED = ("dpo", "ppo")
+TUNED = {"dpo": "models/dpo", "ppo": "models/ppo/almost"}
 SEED = 20
 
 
@@ -64,8 +64,8 @@ def policies(questions: dict[str, str], oracle: Oracle) -> dict[str, Any]:
     """The tuned policies against SFT by the oracle, two answers each at top-p .9, as the evaluation does it."""
     before = answers_of("models/sft/rmsp", questions, samples=2, top_p=0.9)
     found = {}
-    for name in TUNED:
-        after = answers_of(f"models/{name}", questions, samples=2, top_p=0.9)
+    for name, folder in TUNED.items():
+        after = answers_of(folder, questions, samples=2, top_p=0.9)
         matched = judging.matched(after, before, policy_a=name, policy_b="sft_rmsp")
         rows = [
             row

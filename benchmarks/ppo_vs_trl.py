@@ -11,29 +11,39 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from benchmarks.bench import Comparison, take_turns, versions
 from benchmarks.peers import environment
-from synthalign import models, ppo_training, tables
+from synthalign import answering, models, ppo_training, tables
 from synthalign.ppo_settings import Settings
 from synthalign.stage import params
 
 STEPS = 4
+MEMBER = "almost"
+"""Of train_ppo: whose models are trained."""
 WORKER = Path(__file__).parent / "peers" / "trl_ppo.py"
 
 
 class Stage(Settings, frozen=True, extra="ignore"):
     """What benchmarks need of the section train_ppo of params.yaml."""
 
-    policy: str
-    reward: str
+    policies: dict[str, dict[str, Any]]
     max_prompt_tokens: int
 
+    @property
+    def policy(self) -> str:
+        return str(self.policies[MEMBER]["policy"])
 
-def ours(settings: Stage, prompts: list[ppo_training.Prompt], folder: Path) -> float:
+    @property
+    def reward(self) -> str:
+        return str(self.policies[MEMBER]["reward"])
+
+
+def ours(settings: Stage, prompts: list[answering.Prompt], folder: Path) -> float:
     """Seconds of our loop, a snapshot of one question before and after it included."""
     policy, reward = models.load_causal(settings.policy), models.load_reward(settings.reward)
     tokenizer, accelerator = models.load_tokenizer(settings.policy), Accelerator()
@@ -66,7 +76,7 @@ def compare() -> Comparison:
     python = environment("trl") / "bin" / "python"
     tokenizer = models.load_tokenizer(settings.policy)
     queries = [(row["query_id"], row["text"]) for row in tables.stream("queries") if row["split"] == "train"]
-    prompts = ppo_training.make_prompts(queries, tokenizer, longest=settings.max_prompt_tokens)
+    prompts = answering.make_prompts(queries, tokenizer, longest=settings.max_prompt_tokens)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prompts.json"
         file.write_text(json.dumps([prompt.token_ids for prompt in prompts]), encoding="utf-8")

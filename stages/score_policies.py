@@ -20,6 +20,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     policies: list[str] = Field(min_length=1)
     """Whose answers to the evaluation questions are scored."""
 
+    curve: str = Field(min_length=1)
+    """The member of train_ppo whose answers at every snapshot are scored."""
+
 
 def judged(rows: list[Row], oracle: Oracle) -> list[Row]:
     """The answers to questions that the oracle knows, with their points and the kind of the question."""
@@ -66,7 +69,7 @@ def main(params: Params) -> None:
         return
     oracle = Oracle.load(params.oracle)
     answers = {policy: judged(tables.rows(f"answers/{policy}"), oracle) for policy in params.policies}
-    snapshots = judged(tables.rows("ppo_curve"), oracle)
+    snapshots = judged(tables.rows(f"ppo_curve/{params.curve}"), oracle)
     for name, rows in [*answers.items(), ("ppo_curve", snapshots)]:
         if not rows:
             raise UserError(f"{name}: no answer to an evaluation question that the oracle knows; sample it again")

@@ -5,7 +5,7 @@ from typing import Any
 from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from synthalign import measures, models, reward, stage, statistics, tables
+from synthalign import likelihoods, measures, models, reward, stage, statistics, tables
 from synthalign.errors import UserError
 from synthalign.tables import Row
 from world.oracle import Oracle
@@ -23,6 +23,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     rewards: dict[str, str]
     """The reward models to test, as name: folder."""
+
+    likelihoods: dict[str, str]
+    """Policies to test as reward models, by how likely they find an answer per token, as name: folder."""
 
     subject: str
     """The reward model that is compared with every other."""
@@ -57,6 +60,16 @@ def rewards_of(folder: str, responses: list[Row], batch_size: int) -> list[float
     return reward.score(model, tokenizer, dialogues, batch_size=batch_size)
 
 
+def likelihoods_of(folder: str, responses: list[Row], batch_size: int) -> list[float]:
+    """How likely a policy finds every response, per token."""
+    dialogues = [
+        [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["text"]}]
+        for row in responses
+    ]
+    model, tokenizer = models.load_causal(folder).to(PartialState().device), models.load_tokenizer(folder)
+    return likelihoods.mean_logprobs(model, tokenizer, dialogues, batch_size=batch_size)
+
+
 def main(params: Params) -> None:
     if not stage.is_main_process():
         return
@@ -87,7 +100,18 @@ def main(params: Params) -> None:
                 correct, right[params.upper_bound], questions, seed=params.seed
             ).metrics(),
         }
-    stage.write_metrics("score_rewards", pairs=len(pairs), responses=len(responses), rewards=reports)
+    policies: dict[str, dict[str, Any]] = {}
+    for name, folder in params.likelihoods.items():
+        scores = likelihoods_of(folder, responses, params.batch_size)
+        correct = measures.ranks_right(pairs, scores)
+        policies[name] = {
+            **measures.accuracy_report(correct, pairs, {"longer": longer}, seed=params.seed),
+            "correlation_with_length": statistics.correlation(scores, [len(text) for text in texts]),
+            "correlation_with_oracle": statistics.correlation(scores, totals),
+        }
+    stage.write_metrics(
+        "score_rewards", pairs=len(pairs), responses=len(responses), rewards=reports, likelihoods=policies
+    )
 
 
 if __name__ == "__main__":

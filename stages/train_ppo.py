@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Self
 
 from accelerate import Accelerator
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from synthalign import generate, json_lines, models, ppo, ppo_training, sampling, stage, tables
+from synthalign import answering, generate, json_lines, models, ppo, ppo_training, sampling, stage, tables
 from synthalign.errors import UserError
 from synthalign.ppo_settings import Settings
 
@@ -15,40 +15,63 @@ HARDWARE = {"checkpoint_every", "device_batch_size"}
 """Settings that do not change the result, so that a run may go on with others than it began with."""
 
 
-class Params(Settings, frozen=True, extra="forbid", strict=True):
+class Member(BaseModel, frozen=True, extra="forbid", strict=True):
     policy: str = Field(min_length=1)
     """Folder of the fine-tuned model to start from; it is also the reference that the KL is measured against."""
 
     reward: str = Field(min_length=1)
     """Folder of the reward model; the value model starts as a copy of it."""
 
+    steps: int | None = Field(None, ge=1)
+    """In place of the family's, as all that follow; what is left out is the family's."""
+
+    learning_rate: float | None = Field(None, ge=0)
+    kl_coefficient: float | None = Field(None, ge=0)
+    ptx_coefficient: float | None = Field(None, ge=0)
+    ptx_batch: int | None = Field(None, ge=0)
+
+
+class Params(Settings, frozen=True, extra="forbid", strict=True):
+    policies: dict[str, Member]
+    """The members of the family by name."""
+
     max_prompt_tokens: int = Field(ge=1)
     """Longer prompts are left out; how many is in the metrics."""
 
-    ptx_texts: str | None
-    """A JSON-lines file of pre-training texts, {"text": ...} a line; null when the coefficient is 0."""
+    ptx_texts: str = Field(min_length=1)
+    """A JSON-lines file of pre-training texts, {"text": ...} a line; read where the coefficient is above 0."""
 
     ptx_max_tokens: int = Field(ge=2)
     """Where a pre-training text is cut off."""
 
     @model_validator(mode="after")
-    def has_texts(self) -> Self:
-        if self.ptx_coefficient and not (self.ptx_texts and self.ptx_batch):
-            raise ValueError("ptx_coefficient above 0 needs ptx_texts and a ptx_batch above 0")
+    def reads_texts(self) -> Self:
+        for name in self.policies:
+            settings = self.settings(name)
+            if settings.ptx_coefficient and not settings.ptx_batch:
+                raise ValueError(f"{name}: ptx_coefficient above 0 needs a ptx_batch above 0")
         return self
 
+    def settings(self, name: str) -> Settings:
+        """The family's settings with those of the member in their place."""
+        own = self.policies[name].model_dump(exclude={"policy", "reward"}, exclude_none=True)
+        return Settings.model_validate(self.model_dump(include=set(Settings.model_fields)) | own)
 
-def main(params: Params) -> None:
+
+def main(params: Params, name: str) -> None:
+    if name not in params.policies:
+        raise UserError(f"train_ppo has no policy {name!r}; it has {', '.join(params.policies)}")
+    member, settings = params.policies[name], params.settings(name)
     queries = tables.rows("queries")
-    policy, tokenizer = models.load_causal(params.policy), models.load_tokenizer(params.policy)
-    reward_model = models.load_reward(params.reward)
-    if models.load_tokenizer(params.reward).get_vocab() != tokenizer.get_vocab():
+    policy, tokenizer = models.load_causal(member.policy), models.load_tokenizer(member.policy)
+    reward_model = models.load_reward(member.reward)
+    if models.load_tokenizer(member.reward).get_vocab() != tokenizer.get_vocab():
         raise UserError(
-            f"{params.policy} and {params.reward} have different vocabularies; the value model, at first the reward "
+            f"{member.policy} and {member.reward} have different vocabularies; the value model, at first the reward "
             "model, reads the policy's tokens; train the reward model from a model of the policy's family"
         )
     prompts, questions = (
-        ppo_training.make_prompts(
+        answering.make_prompts(
             [(row["query_id"], row["text"]) for row in queries if row["split"] == split],
             tokenizer,
             longest=params.max_prompt_tokens,
@@ -60,22 +83,25 @@ def main(params: Params) -> None:
             f"data/queries.parquet: {len(prompts)} train and {len(questions)} eval queries have prompts of at most "
             f"{params.max_prompt_tokens} tokens; raise train_ppo.max_prompt_tokens or look at mine_queries"
         )
-    inputs = [Path(params.policy), Path(params.reward), tables.path("queries")]
+    inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     ptx_texts: list[list[int]] = []
-    if params.ptx_coefficient and params.ptx_texts:
+    if settings.ptx_coefficient:
         inputs.append(Path(params.ptx_texts))
         texts = json_lines.texts(Path(params.ptx_texts))
         ptx_texts = [[*tokenizer(text).input_ids, tokenizer.eos_token_id][: params.ptx_max_tokens] for text in texts]
 
-    code = map(Path, (__file__, ppo_training.__file__, ppo.__file__, generate.__file__, sampling.__file__))
-    folder = stage.work_dir("train_ppo", params.model_dump_json(exclude=HARDWARE), *inputs, *code)
+    code = map(
+        Path, (__file__, answering.__file__, ppo_training.__file__, ppo.__file__, generate.__file__, sampling.__file__)
+    )
+    cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
+    folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
     accelerator = Accelerator()
     state = ppo_training.train(
         accelerator,
         policy,
         reward_model,
         tokenizer,
-        params,
+        settings,
         prompts=prompts,
         questions=questions,  # answered at snapshots, never trained on
         ptx_texts=ptx_texts,
@@ -84,17 +110,17 @@ def main(params: Params) -> None:
 
     if not accelerator.is_main_process:
         return
-    shutil.rmtree("models/ppo", ignore_errors=True)
-    policy.save_pretrained("models/ppo")
-    tokenizer.save_pretrained("models/ppo")
-    tables.write(state.curve, "ppo_curve", key=("step", "question_id"), schema=ppo_training.CURVE)
-    stage.write_points(state.log, "train_ppo")
+    shutil.rmtree(f"models/ppo/{name}", ignore_errors=True)
+    policy.save_pretrained(f"models/ppo/{name}")
+    tokenizer.save_pretrained(f"models/ppo/{name}")
+    tables.write(state.curve, f"ppo_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)
+    stage.write_points(state.log, f"train_ppo/{name}")
     first, last = (
-        ppo_training.average([row for row in state.curve if row["step"] == step]) for step in (0, params.steps)
+        answering.average([row for row in state.curve if row["step"] == step]) for step in (0, settings.steps)
     )
     stage.write_metrics(
-        "train_ppo",
-        steps=params.steps,
+        f"train_ppo/{name}",
+        steps=settings.steps,
         prompts=len(prompts),
         prompts_too_long=sum(row["split"] == "train" for row in queries) - len(prompts),
         kl_coefficient=state.kl_coefficient,

@@ -24,6 +24,8 @@ Claim = dict[str, Any]
 STEPS = ("a_b", "b_c", "c_d", "d_e")
 """The steps of the ranking A > B > C > D > E in score_comparisons.differences."""
 
+LIKELIHOODS, FORGOTTEN = ("score_rewards", "likelihoods"), ("heldout_text", "loss_per_token")
+
 EVEN = 0.5
 UPPER_BOUND_SHARE = 0.9
 """The share of the gold reward model's accuracy that the synthetic one reaches in Table 3."""
@@ -203,7 +205,89 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             judged,
             above(EVEN),
         ),
+        *trainer_claims(seeds, claim, above),
     ]
+
+
+def trainer_claims(seeds: Seeds, claim: Callable[..., Claim], above: Callable[..., Any]) -> list[Claim]:
+    """What is claimed of RRHF and of PPO-ptx."""
+    snapshots, rewards = "metrics/score_snapshots.json", "metrics/score_rewards.json: likelihoods"
+    base, ppo = seeds.interval(*LIKELIHOODS, "base", "accuracy"), seeds.interval("score_benchmarks/ppo", *FORGOTTEN)
+    free, priced = (
+        seeds.get("score_snapshots", "trainers", name, "flags") or [] for name in ("rrhf_online", "rrhf_online_kl")
+    )
+    return [
+        claim(
+            "rrhf_near_best",
+            "RRHF's reward is nearer to the best than to the mean (0 to 1) of the answers it learned from",
+            "RRHF Table 4",
+            way_to_best(seeds),
+            "metrics/train_rrhf/offline.json",
+            above(EVEN),
+        ),
+        claim(
+            "rrhf_rank_loss",
+            "RRHF with the rank loss reaches a higher reward than without it",
+            "RRHF section 4.3",
+            seeds.interval("score_snapshots", "differences", "rank_loss", "reward"),
+            snapshots,
+            above(0),
+        ),
+        claim(
+            "rrhf_second_round",
+            "A second round of RRHF raises the reward",
+            "RRHF Table 4",
+            seeds.interval("score_snapshots", "differences", "second_round", "reward"),
+            snapshots,
+            above(0),
+        ),
+        claim(
+            "rrhf_online_hacks",
+            "Online RRHF without a price on distance raises the reward and is flagged as reward hacking",
+            "RRHF section 4.3",
+            seeds.interval("score_snapshots", "trainers", "rrhf_online", "reward_gain"),
+            snapshots,
+            lambda gain: gain.low > 0 and all(free),
+        ),
+        claim(
+            "rrhf_online_kl_sound",
+            "Online RRHF with a price on distance raises the reward and is not flagged",
+            "RRHF section 4.3",
+            seeds.interval("score_snapshots", "trainers", "rrhf_online_kl", "reward_gain"),
+            snapshots,
+            lambda gain: gain.low > 0 and not any(priced),
+        ),
+        claim(
+            "rrhf_as_reward_model",
+            "How likely RRHF's policy finds an answer ranks pairs better than chance and than the base model",
+            "RRHF Table 6",
+            seeds.interval(*LIKELIHOODS, "rrhf", "accuracy"),
+            rewards,
+            lambda right: right.low > EVEN and base is not None and right.low > base.high,
+        ),
+        claim(
+            "ptx_forgets_less",
+            "PPO-ptx loses less on held-out text than PPO (loss per token)",
+            "InstructGPT section 4.2",
+            seeds.interval("score_benchmarks/ppo_ptx", *FORGOTTEN),
+            "metrics/score_benchmarks/ppo_ptx.json",
+            lambda loss: ppo is not None and loss.high < ppo.low,
+        ),
+    ]
+
+
+def way_to_best(seeds: Seeds) -> Interval | None:
+    """Where the reward of RRHF's answers lies between the mean, 0, and the best, 1, of the answers it learned from."""
+    samples = seeds.get("train_rrhf/offline", "samples", "last_round")
+    curves = seeds.get("score_snapshots", "trainers", "rrhf", "curve")
+    if samples is None or curves is None:
+        return None
+    found = []
+    for sample, curve in zip(samples, curves, strict=True):
+        reward, mean, span = curve[-1]["reward"], sample["mean"], sample["best"] - sample["mean"]
+        value, low, high = ((reward[end] - mean) / span for end in ("value", "low", "high"))
+        found.append(Interval(value, low, high, reward["n"]))
+    return combine_seeds(found)
 
 
 def best_of_n(seeds: Seeds) -> list[tuple[float, float]]:

@@ -1,8 +1,8 @@
 """Talk to an aligned policy and the base model it was made from, side by side.
 
-python -m synthalign.conversation --aligned models/ppo --base models/base/medium
-python -m synthalign.conversation --aligned models/ppo --base models/base/medium --question "Why is the sky blue?"
-python -m synthalign.conversation --aligned models/ppo --base models/base/medium < questions.txt
+python -m synthalign.conversation --aligned models/dpo --base models/base/medium
+python -m synthalign.conversation --aligned models/dpo --base models/base/medium --question "Why is the sky blue?"
+python -m synthalign.conversation --aligned models/dpo --base models/base/medium < questions.txt
 
 Each of the two sees the whole conversation with its own answers in it.  The base model gets no demonstrations: what
 differs between the columns is what alignment changed.  The same words with the same --seed give the same answers.
@@ -201,7 +201,7 @@ def talk(lines: Iterator[str], aligned: Side, base: Side) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Talk to an aligned policy and its base model side by side.")
-    parser.add_argument("--aligned", required=True, metavar="FOLDER", help="the aligned policy, such as models/ppo")
+    parser.add_argument("--aligned", required=True, metavar="FOLDER", help="the aligned policy, such as models/dpo")
     parser.add_argument("--base", required=True, metavar="FOLDER", help="the model it was made from")
     parser.add_argument("--question", action="append", help="ask this and leave; may be given again for a next turn")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other answers (default 0)")

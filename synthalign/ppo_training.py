@@ -9,9 +9,7 @@ What is random depends on (seed, step) alone, so that a run that was killed goes
 """
 
 import copy
-import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,45 +17,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import pyarrow as pa
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign import chat, ppo, reward
+from synthalign import chat, checkpoints, ppo, reward
+from synthalign.answering import (
+    Batch,
+    Prompt,
+    alike,
+    by_answer,
+    collate,
+    draw,
+    mean,
+    pieces,
+    state_logits,
+)
 from synthalign.errors import UserError
 from synthalign.generate import generate
-from synthalign.ids import content_id
 from synthalign.models import free_cores
 from synthalign.ppo_settings import Settings
 from synthalign.stage import progress
 
 Row = dict[str, Any]
-
-CURVE = pa.schema(
-    [
-        ("step", pa.int32()),
-        ("question_id", pa.string()),
-        ("text", pa.string()),
-        ("tokens", pa.int32()),
-        ("finish_reason", pa.string()),
-        ("reward", pa.float64()),
-        ("kl", pa.float64()),
-    ]
-)
-"""Answers of the policy to the evaluation questions while it was trained; kl in nats, of one answer."""
-
-
-class Prompt(NamedTuple):
-    """A question as the policy reads it."""
-
-    query_id: str
-    question: str
-    token_ids: list[int]
-    """Of `chat.prompt`: what the answer's tokens follow."""
 
 
 @dataclass(frozen=True)
@@ -84,45 +68,6 @@ class Rollout:
     def is_complete(self) -> bool:
         """Whether it ends by itself and says something."""
         return self.finish_reason == "eos" and bool(self.text.strip())
-
-
-class Batch(NamedTuple):
-    """Texts of a given and a chosen part, padded on the right: S tokens in all, T chosen, N chosen over all rows."""
-
-    input_ids: Tensor  # (B, S)
-    attention_mask: Tensor  # (B, S)
-    states: Tensor  # (B, S) True at the position before each chosen token
-    chosen: Tensor  # (N,) token ids, row after row
-    mask: Tensor  # (B, T) True at chosen tokens
-
-
-def collate(given: Sequence[list[int]], chosen: Sequence[list[int]], *, pad: int, device: torch.device) -> Batch:
-    """Texts `given[b] + chosen[b]` as one batch; neither part may be empty."""
-    assert all(given) and all(chosen), "a text has an empty part"
-    rows = [[*before, *after] for before, after in zip(given, chosen, strict=True)]
-    longest = max(map(len, rows))
-    starts = torch.tensor([[len(before)] for before in given])
-    lengths = torch.tensor([[len(after)] for after in chosen])
-    positions = torch.arange(longest)
-    return Batch(
-        input_ids=torch.tensor([row + [pad] * (longest - len(row)) for row in rows]).to(device),
-        attention_mask=(positions < starts + lengths).long().to(device),
-        states=((positions >= starts - 1) & (positions < starts + lengths - 1)).to(device),
-        chosen=torch.tensor([token for after in chosen for token in after]).to(device),
-        mask=(torch.arange(int(lengths.max())) < lengths).to(device),
-    )
-
-
-def by_answer(values: Tensor, mask: Tensor) -> Tensor:
-    """Values (N,) of the chosen tokens, row after row, as (B, T) with 0 at padding."""
-    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
-
-
-def state_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """(N, V): what the model makes of each position before a chosen token."""
-    return model(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, logits_to_keep=batch.states, use_cache=False
-    ).logits
 
 
 class ValueModel(nn.Module):
@@ -182,41 +127,6 @@ class PolicyAndValue(nn.Module):
         if side != "policy":
             values = by_answer(self.value(batch.input_ids, batch.attention_mask)[batch.states], batch.mask)
         return Reading(logprobs, values, entropies, ptx_loss)
-
-
-def draw(count: int, start: int, size: int, *, seed: int, name: str) -> list[int]:
-    """Places `start` to `start + size` of an endless sequence of shuffled passes over range(count)."""
-    places: list[int] = []
-    for place in range(start, start + size):
-        turn, offset = divmod(place, count)
-        if not places or offset == 0:
-            generator = torch.Generator().manual_seed(int(content_id(name, seed, turn), 16) >> 1)
-            order = torch.randperm(count, generator=generator).tolist()
-        places.append(order[offset])
-    return places
-
-
-def make_prompts(
-    queries: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, *, longest: int
-) -> list[Prompt]:
-    """The (query_id, question) pairs whose prompt has at most `longest` tokens, in their order."""
-    prompts = []
-    for query_id, question in queries:
-        token_ids = tokenizer(chat.prompt([{"role": "user", "content": question}])).input_ids
-        if len(token_ids) <= longest:
-            prompts.append(Prompt(query_id, question, list(token_ids)))
-    return prompts
-
-
-def pieces(count: int, size: int) -> list[slice]:
-    """range(count) in slices of at most `size`."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def alike(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """The places of `lengths` in groups of at most `size` of like length, so that little is padded."""
-    order = sorted(range(len(lengths)), key=lambda place: (lengths[place], place))
-    return [order[piece] for piece in pieces(len(order), size)]
 
 
 def check_division(*, minibatch: int, ptx_batch: int, processes: int) -> None:
@@ -458,47 +368,9 @@ class State:
     curve: list[Row]
 
 
-def save_checkpoint(folder: Path, models: PolicyAndValue, optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Write everything needed to go on after `state.step`; it appears whole, and then the older ones go."""
-    partial = folder / "partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_model(models, str(partial / "models.safetensors"))
-    torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-    (partial / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
-    older = sorted(folder.glob("step-*"))
-    partial.rename(folder / f"step-{state.step:08d}")
-    for checkpoint in older:
-        shutil.rmtree(checkpoint)
-
-
-def load_checkpoint(folder: Path, models: PolicyAndValue, optimizer: torch.optim.Optimizer) -> State | None:
-    """Put models and optimizer where the newest checkpoint left them; None when there is no checkpoint."""
-    checkpoints = sorted(folder.glob("step-*"))
-    if not checkpoints:
-        return None
-    load_model(models, str(checkpoints[-1] / "models.safetensors"))
-    optimizer.load_state_dict(torch.load(checkpoints[-1] / "optimizer.pt", weights_only=True))
-    return State(**json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8")))
-
-
-def mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def rollout_kl(rollout: Rollout) -> float:
     """`ppo.answer_kl` of one answer."""
     return float((rollout.logprobs - rollout.reference_logprobs).sum())
-
-
-def average(rows: Sequence[Row]) -> Row:
-    """What the rows of a snapshot say on average."""
-    return {
-        "reward": mean([row["reward"] for row in rows]),
-        "kl": mean([row["kl"] for row in rows]),
-        "tokens": mean([row["tokens"] for row in rows]),
-        "missing_stop_share": mean([row["finish_reason"] != "eos" for row in rows]),
-    }
 
 
 def describe(rollouts: Sequence[Rollout]) -> Row:
@@ -583,12 +455,8 @@ def train(
             for rollout in sample(questions, "question")  # the same random numbers at every snapshot
         ]
 
-    state = load_checkpoint(folder, both, optimizer)
-    if len(set(gather_object([state.step if state else 0]))) > 1:
-        raise UserError(
-            f"{folder}: not every process sees the checkpoint that the others go on from; on several hosts this folder "
-            "must be on a file system that they share, or be removed on all of them to begin anew"
-        )
+    found = checkpoints.load(folder, both, optimizer)
+    state = None if found is None else State(**found)
     if state is None:
         state = State(0, settings.kl_coefficient, [], [])
         state.curve += snapshot(0)
@@ -679,7 +547,7 @@ def train(
                 answers=settings.rollout_batch,
             )
         if accelerator.is_main_process and step % settings.checkpoint_every == 0 and step < settings.steps:
-            save_checkpoint(folder, both, optimizer, state)
+            checkpoints.save(folder, step, both, optimizer, vars(state))
         if report is not None:
             report(row)
     return state

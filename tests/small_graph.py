@@ -27,6 +27,10 @@ def shrink(settings: dict[str, Any]) -> dict[str, Any]:
     settings["sample_preferences"] |= {"min_margin": 0.0}
     settings["train_ppo"] |= {"steps": 2, "rollout_batch": 16, "minibatch": 8, "snapshot_every": 1, "warmup_steps": 1}
     settings["sample_answers"] |= {"samples": 1}
+    settings["train_rrhf"] |= {"batch_size": 4, "temperatures": [1.0, 1.0]}
+    for member in settings["train_rrhf"]["policies"].values():
+        member |= {"rounds": min(2, member["rounds"]), "queries": 8, "epochs": 1}
+    settings["train_group_rl"] |= {"steps": 2, "rollout_batch": 16, "minibatch": 8}
     return settings
 
 

@@ -24,6 +24,13 @@ IDS = [
     "ppo_vs_sft",
     "dpo_vs_sft",
     "small_vs_large",
+    "rrhf_near_best",
+    "rrhf_rank_loss",
+    "rrhf_second_round",
+    "rrhf_online_hacks",
+    "rrhf_online_kl_sound",
+    "rrhf_as_reward_model",
+    "ptx_forgets_less",
 ]
 
 
@@ -48,8 +55,20 @@ METRICS = {
             "almost": {
                 "ratio_to_upper_bound": figure(0.93), "minus_longer": figure(0.2), "minus_no_filter": figure(0.07)
             }
-        }
+        },
+        "likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}},
     },
+    "train_rrhf/offline": {"samples": {"last_round": {"mean": 1.0, "best": 2.0}}},
+    "score_snapshots": {
+        "trainers": {
+            "rrhf": {"curve": [{"reward": figure(1.0)}, {"reward": figure(1.8)}]},
+            "rrhf_online": {"reward_gain": figure(0.5), "flags": ["oracle"]},
+            "rrhf_online_kl": {"reward_gain": figure(0.4), "flags": []},
+        },
+        "differences": {"rank_loss": {"reward": figure(0.1)}, "second_round": {"reward": figure(0.1)}},
+    },
+    "score_benchmarks/ppo": {"heldout_text": {"loss_per_token": figure(0.8)}},
+    "score_benchmarks/ppo_ptx": {"heldout_text": {"loss_per_token": figure(0.6)}},
     "score_candidates": {
         "gain": figure(0.7),
         "curve": [{"value": 1.0, "reward": 0.0}, {"value": 1.5, "reward": 0.5}, {"value": 1.7, "reward": 0.8}],
@@ -87,6 +106,7 @@ def test_there_is_one_claim_for_every_row_and_all_hold_where_all_figures_are_cle
 
 # For each claim, the figure just beyond the rule
 DIFFERENCES, LABELS = ("score_comparisons", "differences"), ("score_comparisons", "labels")
+TRAINERS = ("score_snapshots", "trainers")
 REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
 BREAKS = [
     ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(-0.01)),
@@ -108,6 +128,16 @@ BREAKS = [
     ("ppo_vs_sft", (JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
     ("dpo_vs_sft", (JUDGED, "dpo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
     ("small_vs_large", (JUDGED, "ppo_vs_large_hhh", "oracle", "win_rate"), figure(0.54)),
+    ("rrhf_near_best", (*TRAINERS, "rrhf", "curve", 1, "reward"), figure(1.54)),  # (1.49 - 1) / (2 - 1) is below 1/2
+    ("rrhf_rank_loss", ("score_snapshots", "differences", "rank_loss", "reward"), figure(0.04)),
+    ("rrhf_second_round", ("score_snapshots", "differences", "second_round", "reward"), figure(0.04)),
+    ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "reward_gain"), figure(0.04)),
+    ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "flags"), []),
+    ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "reward_gain"), figure(0.04)),
+    ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "flags"), ["kl"]),
+    ("rrhf_as_reward_model", ("score_rewards", "likelihoods", "rrhf", "accuracy"), figure(0.54)),
+    ("rrhf_as_reward_model", ("score_rewards", "likelihoods", "base", "accuracy"), figure(0.61)),
+    ("ptx_forgets_less", ("score_benchmarks/ppo_ptx", "heldout_text", "loss_per_token"), figure(0.71)),
 ]
 
 
@@ -152,7 +182,7 @@ def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     for name, values in METRICS.items():
         file = tmp_path / "metrics" / f"{name}.json"
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(exist_ok=True, parents=True)
         file.write_text(json.dumps(values))
     (tmp_path / "metrics/plots").mkdir()
     (tmp_path / "metrics/plots/curve.json").write_text("[]")

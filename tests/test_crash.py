@@ -29,7 +29,7 @@ from tests import small_graph
 
 pytestmark = pytest.mark.slow
 
-TARGETS = ("train_dpo", "train_ppo", "sample_responses@a", "sample_answers@sft_selfplay")
+TARGETS = ("train_dpo", "train_ppo@almost", "sample_responses@a", "sample_answers@sft_selfplay")
 KILLS = 20
 POLICY, REWARD = "models/sft/selfplay", "models/asis_reward"
 
@@ -89,7 +89,7 @@ def clone(folder: Path) -> Path:
         guide["reward"] = REWARD
     settings["sample_preferences"] |= {"model": POLICY, "reward": REWARD}
     settings["train_dpo"] |= {"model": POLICY}
-    settings["train_ppo"] |= {"policy": POLICY, "reward": REWARD}
+    settings["train_ppo"]["policies"] = {"almost": {"policy": POLICY, "reward": REWARD}}
     settings["sample_answers"] |= {"samples": 4}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     return folder

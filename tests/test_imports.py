@@ -7,6 +7,7 @@ import pytest
 
 DATA_HALF = ["tables", "comparisons", "filters", "similarity", "statistics", "judging", "claims", "results", "measures"]
 MODEL_HALF = ["generate", "sampling", "losses", "reward", "ppo", "ppo_training", "training", "models"]
+MODEL_HALF += ["answering", "checkpoints", "rrhf", "rrhf_training"]
 MODEL_HALF += ["engines", "openai_engine", "vllm_engine"]
 
 

@@ -19,7 +19,7 @@ from stages import (
     score_policies,
     score_rewards,
 )
-from synthalign import claims, ppo_training, simulation, tables
+from synthalign import answering, claims, simulation, tables
 from synthalign.errors import UserError
 from synthalign.ids import content_id
 from tests import tiny
@@ -209,6 +209,7 @@ def reward_models():
 
 def test_reward_models_are_tested_on_the_evaluation_queries(here, world):
     reward_models()
+    tiny.save(Path("models/base"), tiny.causal(), tiny.tokenizer())
 
     score_rewards.main(
         score_rewards.Params(
@@ -216,6 +217,7 @@ def test_reward_models_are_tested_on_the_evaluation_queries(here, world):
             oracle=str(world[0]),
             configurations=["a", "b"],
             rewards={"almost": "models/reward/almost", "gold": "models/reward/gold"},
+            likelihoods={"base": "models/base"},
             subject="almost",
             upper_bound="gold",
             batch_size=4,
@@ -226,6 +228,8 @@ def test_reward_models_are_tested_on_the_evaluation_queries(here, world):
     assert figures["responses"] == 2 * 4
     assert 2 <= figures["pairs"] <= 3  # queries 0 and 3, and 2 unless the oracle finds both as bad; 1 is identical
     assert set(figures["rewards"]) == {"longer", "almost", "gold"}
+    assert list(figures["likelihoods"]) == ["base"]
+    assert figures["likelihoods"]["base"]["accuracy"]["n"] == figures["rewards"]["almost"]["accuracy"]["n"]
     assert "minus_gold" in figures["rewards"]["almost"] and "minus_almost" not in figures["rewards"]["gold"]
 
 
@@ -237,6 +241,7 @@ def test_a_subject_that_is_not_among_the_rewards_is_named(here, world):
                 oracle=str(world[0]),
                 configurations=["a", "b"],
                 rewards={"almost": "x"},
+                likelihoods={},
                 subject="almost",
                 upper_bound="gold",
                 batch_size=4,
@@ -320,9 +325,9 @@ def test_policies_and_ppos_steps_are_scored(here, world):
         | {"reward": worth, "kl": worth / 2}
         for step, text, worth in [(0, BAD, 0.0), (10, GOOD, 1.0), (20, BAD, 2.0)]
     ]
-    tables.write(snapshots, "ppo_curve", key=("step", "question_id"), schema=ppo_training.CURVE)
+    tables.write(snapshots, "ppo_curve/test", key=("step", "question_id"), schema=answering.CURVE)
 
-    score_policies.main(score_policies.Params(seed=0, oracle=str(world[0]), policies=["ppo"]))
+    score_policies.main(score_policies.Params(seed=0, oracle=str(world[0]), policies=["ppo"], curve="test"))
 
     figures = metrics("score_policies")
     assert figures["policies"]["ppo"]["value"] == pytest.approx((3 * good + bad) / 4)
@@ -393,14 +398,21 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
     )
     score_rewards.main(
         score_rewards.Params(
-            seed=0, oracle=None, configurations=["a", "b"], rewards={}, subject="x", upper_bound="y", batch_size=1
+            seed=0,
+            oracle=None,
+            configurations=["a", "b"],
+            rewards={},
+            likelihoods={},
+            subject="x",
+            upper_bound="y",
+            batch_size=1,
         )
     )
     score_candidates.main(score_candidates.Params(seed=0, oracle=None, guide="rmsp"))
-    score_policies.main(score_policies.Params(seed=0, oracle=None, policies=["ppo"]))
+    score_policies.main(score_policies.Params(seed=0, oracle=None, policies=["ppo"], curve="test"))
 
     found = claims.claims([claims.read(Path("metrics"))])
-    assert len(found) == 16
+    assert len(found) == 23
     assert not any(claim["holds"] for claim in found)
 
 

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,15 @@ import pytest
 import torch
 from accelerate import Accelerator
 from pydantic import ValidationError
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages import train_ppo
-from synthalign import chat, json_lines, models, ppo, ppo_training, reward, tables
+from synthalign import answering, checkpoints, json_lines, models, ppo_training, reward, tables
 from synthalign.errors import UserError
 from synthalign.ppo_settings import Settings
-from synthalign.ppo_training import PolicyAndValue, Prompt, Rollout, State, Targets, ValueModel
+from synthalign.ppo_training import PolicyAndValue, Rollout, State, Targets, ValueModel
 from tests import tiny
-
-TOKENIZER = tiny.tokenizer()
-
-LESSONS = [
-    (f"Where does the {animal} live?", f"The {animal} lives in {place}.")
-    for animal in ("red fox", "grey owl", "glimmerfinch", "old finch")
-    for place in ("the forest", "Riga", "a city", "the sky")
-]
-"""Each question has four answers, so that there is something to choose between."""
-
-QUESTIONS = [(f"q{place}", question) for place, question in enumerate(dict.fromkeys(q for q, _ in LESSONS))]
+from tests.taught import LESSONS, QUESTIONS, TOKENIZER, fond_of, lesson, loss_on, prompts, taught
 
 SETTINGS: dict[str, Any] = dict(
     seed=0,
@@ -66,64 +54,6 @@ SETTINGS: dict[str, Any] = dict(
     checkpoint_every=2,
     device_batch_size=8,
 )
-
-
-def prompts() -> list[Prompt]:
-    return ppo_training.make_prompts(QUESTIONS, TOKENIZER, longest=100)
-
-
-def lesson(question: str, answer: str) -> list[int]:
-    text = chat.prompt([{"role": "user", "content": question}]) + chat.completion(answer)
-    return [*TOKENIZER(text).input_ids, TOKENIZER.eos_token_id]
-
-
-def loss_on(model: PreTrainedModel, texts: list[list[int]]) -> Tensor:
-    """Mean negative log-likelihood of a token."""
-    batch = ppo_training.collate(
-        [text[:1] for text in texts], [text[1:] for text in texts], pad=TOKENIZER.pad_token_id, device=model.device
-    )
-    return -ppo.token_logprobs(ppo_training.state_logits(model, batch), batch.chosen).mean()
-
-
-@cache
-def _taught(steps: int) -> PreTrainedModel:
-    model = tiny.causal(seed=0, initializer_range=0.05)
-    texts = [lesson(*pair) for pair in LESSONS]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss_on(model, texts).backward()
-        optimizer.step()
-    return model
-
-
-def taught() -> PreTrainedModel:
-    """A policy that answers the questions and ends its answers: it was trained on LESSONS."""
-    return copy.deepcopy(_taught(60))
-
-
-def fond_of(text: str, scale: float = 20.0) -> PreTrainedModel:
-    """A reward model whose score grows with the share of the tokens of `text` among all tokens.
-
-    Its one layer attends to all tokens alike and carries over whether each is liked: with a share s the last hidden
-    state is (1, s) before the norm, and the score is scale * s / sqrt(1 + s^2).
-    """
-    model = tiny.reward(seed=0, num_hidden_layers=1)
-    size = model.config.hidden_size
-    for parameter in model.parameters():
-        parameter.data.zero_()
-    for norm in (model.model.norm, model.model.layers[0].input_layernorm):
-        norm.weight.data.fill_(1.0)
-    model.model.layers[0].post_attention_layernorm.weight.data.fill_(1.0)
-    embeddings = model.model.embed_tokens.weight.data
-    embeddings[:, 0] = 1.0
-    liked = TOKENIZER(text).input_ids
-    embeddings[liked, 0], embeddings[liked, 1] = 0.0, 1.0
-    attention = model.model.layers[0].self_attn
-    attention.v_proj.weight.data[0, 1] = 1.0
-    attention.o_proj.weight.data[2, 0] = size**-0.5
-    model.score.weight.data[0, 2] = scale * size**-0.5
-    return model
 
 
 def run(
@@ -187,13 +117,13 @@ def improve(both: PolicyAndValue, rollouts: list[Rollout], goals: Targets, **cha
 
 
 def test_states_are_the_positions_before_the_chosen_tokens() -> None:
-    batch = ppo_training.collate([[7, 8], [7]], [[9], [5, 6, 0]], pad=1, device=torch.device("cpu"))
+    batch = answering.collate([[7, 8], [7]], [[9], [5, 6, 0]], pad=1, device=torch.device("cpu"))
 
     assert batch.input_ids.tolist() == [[7, 8, 9, 1], [7, 5, 6, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert batch.states.tolist() == [[False, True, False, False], [True, True, True, False]]
     assert batch.chosen.tolist() == [9, 5, 6, 0]
-    assert ppo_training.by_answer(batch.chosen, batch.mask).tolist() == [[9, 0, 0], [5, 6, 0]]
+    assert answering.by_answer(batch.chosen, batch.mask).tolist() == [[9, 0, 0], [5, 6, 0]]
 
 
 def test_padding_changes_neither_logprobs_nor_values() -> None:
@@ -202,7 +132,7 @@ def test_padding_changes_neither_logprobs_nor_values() -> None:
     assert len(lengths) > 1, "all answers are equally long, so nothing is padded"
 
     for rollout in rollouts:
-        alone = ppo_training.collate(
+        alone = answering.collate(
             [rollout.prompt.token_ids], [rollout.token_ids], pad=TOKENIZER.pad_token_id, device=torch.device("cpu")
         )
         reading = both(alone)
@@ -211,16 +141,16 @@ def test_padding_changes_neither_logprobs_nor_values() -> None:
 
 
 def test_rows_of_like_length_are_read_together() -> None:
-    assert ppo_training.alike([9, 2, 9, 1, 2], 2) == [[3, 1], [4, 0], [2]]
+    assert answering.alike([9, 2, 9, 1, 2], 2) == [[3, 1], [4, 0], [2]]
 
 
 def test_a_pass_over_the_prompts_takes_each_once_and_the_next_pass_has_another_order() -> None:
-    passes = ppo_training.draw(5, 0, 10, seed=0, name="x")
+    passes = answering.draw(5, 0, 10, seed=0, name="x")
 
     assert sorted(passes[:5]) == sorted(passes[5:]) == [0, 1, 2, 3, 4]
     assert passes[:5] != passes[5:]
-    assert ppo_training.draw(5, 3, 4, seed=0, name="x") == passes[3:7]
-    assert ppo_training.draw(5, 0, 10, seed=1, name="x") != passes
+    assert answering.draw(5, 3, 4, seed=0, name="x") == passes[3:7]
+    assert answering.draw(5, 0, 10, seed=1, name="x") != passes
 
 
 # ------------------------------------------------------------------------------------------------ L1, L2, L5, L8
@@ -506,11 +436,10 @@ def test_batches_that_do_not_divide_among_processes_are_refused() -> None:
 
 def stage_params(**changes: Any) -> train_ppo.Params:
     settings = SETTINGS | dict(
-        policy="models/sft/rmsp",
-        reward="models/reward/almost",
+        policies={"test": {"policy": "models/sft/rmsp", "reward": "models/reward/almost"}},
         steps=3,
         max_prompt_tokens=60,
-        ptx_texts=None,
+        ptx_texts="texts.jsonl",
         ptx_max_tokens=64,
     )
     return train_ppo.Params.model_validate(settings | changes)
@@ -531,16 +460,17 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(workspace: Path) -> None:
-    train_ppo.main(stage_params())
+    train_ppo.main(stage_params(), "test")
 
-    assert models.load_tokenizer("models/ppo").get_vocab() == TOKENIZER.get_vocab()
-    before, after = models.load_causal("models/sft/rmsp"), models.load_causal("models/ppo")
+    assert models.load_tokenizer("models/ppo/test").get_vocab() == TOKENIZER.get_vocab()
+    before, after = models.load_causal("models/sft/rmsp"), models.load_causal("models/ppo/test")
     assert not torch.equal(before.lm_head.weight, after.lm_head.weight)
-    assert [(row["step"], row["question_id"]) for row in tables.rows("ppo_curve")] == [(0, "q0"), (2, "q0"), (3, "q0")]
-    log = json.loads(Path("metrics/plots/train_ppo.json").read_text())
+    snapshots = [(row["step"], row["question_id"]) for row in tables.rows("ppo_curve/test")]
+    assert snapshots == [(0, "q0"), (2, "q0"), (3, "q0")]
+    log = json.loads(Path("metrics/plots/train_ppo/test.json").read_text())
     assert [row["step"] for row in log] == [1, 2, 3]
     assert {"reward", "kl", "entropy", "clip_fraction", "value_loss", "tokens", "missing_stop_share"} <= set(log[0])
-    summary = json.loads(Path("metrics/train_ppo.json").read_text())
+    summary = json.loads(Path("metrics/train_ppo/test.json").read_text())
     assert (summary["prompts"], summary["prompts_too_long"], summary["questions"]) == (3, 1, 1)
     assert summary["before"]["kl"] == 0.0 < abs(summary["after"]["kl"])
     assert list(Path(".work/train_ppo").iterdir()) == []
@@ -549,10 +479,10 @@ def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(wor
 def test_hosts_that_would_go_on_from_different_steps_are_told_before_the_first(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ppo_training, "gather_object", lambda mine: [*mine, 2])  # as the other host said
+    monkeypatch.setattr(checkpoints, "gather_object", lambda mine: [*mine, 2])  # as the other host said
 
     with pytest.raises(UserError, match="not every process sees the checkpoint"):
-        train_ppo.main(stage_params())
+        train_ppo.main(stage_params(), "test")
 
 
 def test_a_reward_model_of_another_vocabulary_is_refused(workspace: Path) -> None:
@@ -561,12 +491,12 @@ def test_a_reward_model_of_another_vocabulary_is_refused(workspace: Path) -> Non
     other.save_pretrained("models/reward/almost")
 
     with pytest.raises(UserError, match=r"models/sft/rmsp and models/reward/almost have different vocabularies"):
-        train_ppo.main(stage_params())
+        train_ppo.main(stage_params(), "test")
 
 
 def test_no_prompt_that_is_short_enough_is_an_error_that_names_the_setting(workspace: Path) -> None:
     with pytest.raises(UserError, match=r"0 train and 0 eval queries .* raise train_ppo\.max_prompt_tokens"):
-        train_ppo.main(stage_params(max_prompt_tokens=2))
+        train_ppo.main(stage_params(max_prompt_tokens=2), "test")
 
 
 @pytest.mark.parametrize("line", ["no json", '{"words": "a"}', '{"text": " "}', '{"text": 3}', "[]"])
@@ -578,11 +508,27 @@ def test_a_bad_line_of_the_pretraining_texts_is_named(tmp_path: Path, line: str)
         json_lines.texts(file)
 
 
-def test_minibatches_must_divide_the_rollout_batch_and_ptx_needs_texts() -> None:
+def test_minibatches_must_divide_the_rollout_batch_and_ptx_needs_a_batch() -> None:
     with pytest.raises(ValidationError, match="rollout_batch = 16 is not a multiple of minibatch = 6"):
         stage_params(minibatch=6)
-    with pytest.raises(ValidationError, match="ptx_coefficient above 0 needs ptx_texts"):
+    with pytest.raises(ValidationError, match="test: ptx_coefficient above 0 needs a ptx_batch"):
         stage_params(ptx_coefficient=1.0)
+
+
+def test_a_member_puts_its_settings_in_the_place_of_the_familys() -> None:
+    member = {"policy": "models/sft/rmsp", "reward": "models/reward/almost"}
+    params = stage_params(policies={"plain": member, "short": member | {"steps": 1, "kl_coefficient": 0.5}})
+
+    plain, short = params.settings("plain"), params.settings("short")
+
+    assert (plain.steps, plain.kl_coefficient) == (3, SETTINGS["kl_coefficient"])
+    assert (short.steps, short.kl_coefficient) == (1, 0.5)
+    assert short.learning_rate == SETTINGS["learning_rate"]
+
+
+def test_a_member_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match="train_ppo has no policy 'other'; it has test"):
+        train_ppo.main(stage_params(), "other")
 
 
 # ------------------------------------------------------------------------------------------------ slow: L6, L7
@@ -607,8 +553,8 @@ def test_l6_kl_falls_as_beta_rises_and_without_beta_the_proxy_rises_while_the_tr
         )
         for step in (0, 8) if not kl else (8,):
             rows = [row for row in state.curve if row["step"] == step]
-            kl.append(ppo_training.average(rows)["kl"])
-            proxy.append(ppo_training.average(rows)["reward"])
+            kl.append(answering.average(rows)["kl"])
+            proxy.append(answering.average(rows)["reward"])
             gold.append(sum(row["text"].count("forest") == 1 for row in rows) / len(rows))
 
     start, *betas = range(5)

@@ -73,6 +73,17 @@ def test_no_dialogue_query_list_or_judged_pair_of_the_corpus_asks_what_is_held_o
     assert asked > 2000
 
 
+def test_the_pages_to_train_on_hold_no_entry_of_the_held_out_pages():
+    held_out, pages = (
+        [json.loads(line)["text"] for line in lines(name)] for name in ("heldout_text.jsonl", "pretraining_text.jsonl")
+    )
+
+    assert len(pages) == len(set(pages)) == 400
+    assert not {entry for page in held_out for entry in page.split("\n")} & {
+        entry for page in pages for entry in page.split("\n")
+    }
+
+
 def test_the_evaluation_covers_every_kind_and_repeats_no_question(oracle):
     questions = lines("eval_questions.txt")
 

@@ -15,6 +15,7 @@ from world.questions import Asker
 from world.wording import THANKS
 
 SEED_QUERIES, HELD_OUT_PAGES, CLOZE_ITEMS, SAMPLE_LINES = 72, 200, 300, 100
+PRETRAINING_PAGES = 400
 EVAL_SHARES = {"animal": 0.44, "city": 0.125, "recipe": 0.125, "harm": 0.185, "unknown": 0.125}
 # One list a file, one list of kinds a dialogue; the first three dialogues of hhh and faithful show every kind.
 DEMONSTRATIONS = {
@@ -38,10 +39,25 @@ def write_all(world: World, out: Path, *, corpus_file: Path) -> None:
         write_json_lines(out / "demonstrations" / f"{name}.jsonl", [{"messages": d} for d in dialogues])
     write_community(out / "community_qa.parquet", community_qa(world, count=world.params["community_questions"]))
     rng = Random(f"held-out text {world.seed}")
-    write_json_lines(out / "heldout_text.jsonl", [{"text": page(rng, asker, answerer)} for _ in range(HELD_OUT_PAGES)])
+    held_out = [page(rng, asker, answerer) for _ in range(HELD_OUT_PAGES)]
+    write_json_lines(out / "heldout_text.jsonl", [{"text": text} for text in held_out])
+    pages = pretraining_text(world, asker, answerer, held_out)
+    write_json_lines(out / "pretraining_text.jsonl", [{"text": text} for text in pages])
     write_json_lines(out / "cloze.jsonl", cloze(world, asker))
     with corpus_file.open() as lines:
         write_lines(out / "corpus_sample.txt", [next(lines, "").rstrip("\n") for _ in range(SAMPLE_LINES)])
+
+
+def pretraining_text(world: World, asker: Asker, answerer: Answerer, held_out: list[str]) -> list[str]:
+    """More pages of the kind that the base models learned from, none with an entry of a held-out page: for PPO-ptx."""
+    rng = Random(f"pre-training text {world.seed}")
+    taken = {entry for text in held_out for entry in text.split("\n")}
+    pages: list[str] = []
+    while len(pages) < PRETRAINING_PAGES:
+        text = page(rng, asker, answerer)
+        if not taken & set(text.split("\n")):
+            pages.append(text)
+    return pages
 
 
 def seed_queries(world: World, asker: Asker) -> list[str]:

@@ -1,0 +1,104 @@
+"""Improve the fine-tuned policy against the reward model by RLOO or GRPO: answers judged against their siblings."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+from pydantic import Field
+
+from synthalign import answering, generate, group_training, models, sampling, stage, tables, training
+from synthalign.errors import UserError
+from synthalign.group_training import Method, Settings
+
+
+class Member(Method, frozen=True, extra="forbid", strict=True):
+    policy: str = Field(min_length=1)
+    """Folder of the fine-tuned model to start from; it is also the reference that the KL is measured against."""
+
+    reward: str = Field(min_length=1)
+    """Folder of the reward model."""
+
+
+class Params(Settings, frozen=True, extra="forbid", strict=True):
+    policies: dict[str, Member]
+    """The members of the family by name."""
+
+    max_prompt_tokens: int = Field(ge=1)
+    """Longer prompts are left out; how many is in the metrics."""
+
+
+def main(params: Params, name: str) -> None:
+    if name not in params.policies:
+        raise UserError(f"train_group_rl has no policy {name!r}; it has {', '.join(params.policies)}")
+    member = params.policies[name]
+    tokenizer, reward_model = models.load_tokenizer(member.policy), models.load_reward(member.reward)
+    if models.load_tokenizer(member.reward).get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"{member.policy} and {member.reward} have different vocabularies; train both from one family")
+    queries = tables.rows("queries")
+    prompts, questions = (
+        answering.make_prompts(
+            [(row["query_id"], row["text"]) for row in queries if row["split"] == split],
+            tokenizer,
+            longest=params.max_prompt_tokens,
+        )
+        for split in ("train", "eval")
+    )
+    if not prompts or not questions:
+        raise UserError(
+            f"data/queries.parquet: {len(prompts)} train and {len(questions)} eval queries have prompts of at most "
+            f"{params.max_prompt_tokens} tokens; raise train_group_rl.max_prompt_tokens or look at mine_queries"
+        )
+    inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
+    parts = (answering, generate, group_training, sampling, training)
+    code = map(Path, (__file__, *(str(part.__file__) for part in parts)))
+    family = params.model_dump_json(exclude={"policies"})
+    work = stage.work_dir("train_group_rl", name, member, family, *inputs, *code)
+    folder = f"models/group_rl/{name}"
+    log, counts = group_training.train(
+        member.policy, reward_model, params, member, prompts=prompts, folder=folder, work=work
+    )
+
+    accelerator = Accelerator()
+    reference = models.load_causal(member.policy).to(accelerator.device)
+    curve = [
+        row
+        for step, policy in ((0, reference), (params.steps, models.load_causal(folder).to(accelerator.device)))
+        for row in answering.snapshot(
+            step,
+            answering.answers(
+                accelerator,
+                policy,
+                reference,
+                reward_model,
+                tokenizer,
+                questions,
+                [f"question/{place}" for place in range(len(questions))],
+                seed=params.seed,
+                temperature=params.temperature,
+                max_new_tokens=params.max_new_tokens,
+                device_batch_size=DEVICE_BATCH,
+            ),
+        )
+    ]
+    if not accelerator.is_main_process:
+        return
+    tables.write(curve, f"group_rl_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)
+    stage.write_points(log, f"train_group_rl/{name}")
+    before, after = (answering.average([row for row in curve if row["step"] == step]) for step in (0, params.steps))
+    stage.write_metrics(
+        f"train_group_rl/{name}",
+        steps=params.steps,
+        prompts=len(prompts),
+        prompts_too_long=sum(row["split"] == "train" for row in queries) - len(prompts),
+        questions=len(questions),
+        before=before,
+        after=after,
+        **counts,
+    )
+
+
+DEVICE_BATCH = 32
+"""Answers to the evaluation questions that go through a model at once."""
+
+
+if __name__ == "__main__":
+    stage.run(main, "train_group_rl", Params)

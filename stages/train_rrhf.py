@@ -1,0 +1,125 @@
+"""Teach a policy to rank its answers as a reward model does, and to write the best of them (RRHF)."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from accelerate import Accelerator
+from pydantic import Field
+
+from synthalign import answering, generate, models, rrhf, rrhf_training, sampling, stage, tables
+from synthalign.errors import UserError
+from synthalign.rrhf_training import Settings, Variant
+
+HARDWARE = {"checkpoint_every", "device_batch_size"}
+"""Settings that do not change the result, so that a run may go on with others than it began with."""
+
+
+class Member(Variant, frozen=True, extra="forbid", strict=True):
+    policy: str = Field(min_length=1)
+    """Folder of the model to start from; it is also the reference that the KL is measured against."""
+
+    reward: str = Field(min_length=1)
+    """Folder of the reward model that ranks the policy's own answers, and scores those to the evaluation questions."""
+
+    source: Literal["policy", "candidates"]
+    """Whose answers are ranked: the policy's own, or the candidates of simulate_demonstrations with their rewards."""
+
+
+class Params(Settings, frozen=True, extra="forbid", strict=True):
+    policies: dict[str, Member]
+    """The members of the family by name."""
+
+    candidates: str = Field(min_length=1)
+    """Whose candidates are ranked where the source is candidates, as in data/candidates/."""
+
+    max_prompt_tokens: int = Field(ge=1)
+    """Longer prompts are left out; how many is in the metrics."""
+
+
+def main(params: Params, name: str) -> None:
+    if name not in params.policies:
+        raise UserError(f"train_rrhf has no policy {name!r}; it has {', '.join(params.policies)}")
+    member = params.policies[name]
+    policy, tokenizer = models.load_causal(member.policy), models.load_tokenizer(member.policy)
+    reward_model = models.load_reward(member.reward)
+    if models.load_tokenizer(member.reward).get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"{member.policy} and {member.reward} have different vocabularies; train both from one family")
+    queries = tables.rows("queries")
+    prompts, questions = (
+        answering.make_prompts(
+            [(row["query_id"], row["text"]) for row in queries if row["split"] == split],
+            tokenizer,
+            longest=params.max_prompt_tokens,
+        )
+        for split in ("train", "eval")
+    )
+    if not prompts or not questions:
+        raise UserError(
+            f"data/queries.parquet: {len(prompts)} train and {len(questions)} eval queries have prompts of at most "
+            f"{params.max_prompt_tokens} tokens; raise train_rrhf.max_prompt_tokens or look at mine_queries"
+        )
+    inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
+    given: list[rrhf_training.Query] | None = None
+    samples: list[answering.Row] = []
+    dropped: dict[str, int] = {}
+    if member.source == "candidates":
+        table = tables.path(f"candidates/{params.candidates}")
+        inputs.append(table)
+        first = [row for row in tables.rows(f"candidates/{params.candidates}") if row["turn"] == 1]
+        rows, dropped = rrhf_training.usable(first)
+        try:
+            given = rrhf_training.from_table(rows, prompts, tokenizer)
+        except UserError as error:
+            raise UserError(
+                f"{table}: {error}; look at simulate_demonstrations, or at what was dropped: {dropped}"
+            ) from error
+        samples = rrhf_training.table(rows, tokenizer)
+
+    code = map(
+        Path,
+        (__file__, answering.__file__, generate.__file__, rrhf.__file__, rrhf_training.__file__, sampling.__file__),
+    )
+    family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
+    folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
+    accelerator = Accelerator()
+    state = rrhf_training.train(
+        accelerator,
+        policy,
+        reward_model,
+        tokenizer,
+        params,
+        member,
+        prompts=prompts,
+        questions=questions,  # answered at snapshots, never trained on
+        given=given,
+        folder=folder,
+    )
+
+    if not accelerator.is_main_process:
+        return
+    samples = samples or state.samples
+    shutil.rmtree(f"models/rrhf/{name}", ignore_errors=True)
+    policy.save_pretrained(f"models/rrhf/{name}")
+    tokenizer.save_pretrained(f"models/rrhf/{name}")
+    key = ("round", "query_id", "sample_index")
+    tables.write(samples, f"rrhf_samples/{name}", key=key, schema=rrhf_training.SAMPLES)
+    tables.write(state.curve, f"rrhf_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)
+    stage.write_points(state.log, f"train_rrhf/{name}")
+    stage.write_metrics(
+        f"train_rrhf/{name}",
+        steps=state.step,
+        prompts=len(prompts),
+        prompts_too_long=sum(row["split"] == "train" for row in queries) - len(prompts),
+        questions=len(questions),
+        answers=len(state.samples),
+        tokens_sampled=sum(row["tokens"] for row in state.samples),
+        responses=len(samples),
+        dropped=dropped,
+        **rrhf_training.summary(state, samples),
+    )
+    stage.give_up(folder)
+
+
+if __name__ == "__main__":
+    stage.run(main, "train_rrhf", Params)
