@@ -8,7 +8,19 @@ from typing import Any
 from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from synthalign import agreement, annotation, endpoint, judging, llm_judge, models, reward, stage, tables, win_rates
+from synthalign import (
+    agreement,
+    annotation,
+    endpoint,
+    judging,
+    llm_judge,
+    models,
+    openai_engine,
+    reward,
+    stage,
+    tables,
+    win_rates,
+)
 from synthalign.errors import UserError
 from synthalign.tables import Row
 from world.oracle import Oracle
@@ -98,7 +110,10 @@ def main(params: Params) -> None:
 
     judgements = annotation.recorded(duels)
     for name, judge in found.items():
-        judgements += judging.judgements(duels, name, judge)
+        judgements += (rows := judging.judgements(duels, name, judge))
+        if unread := [row["raw"] for row in rows if row["raw"] is not None and row["verdict"] == "unjudged"]:
+            example = openai_engine.shortened(unread[0])
+            print(f"{name}: {len(unread)} of {len(rows)} replies are unjudged, for instance {example!r}")
 
     metrics: dict[str, dict[str, Any]] = {}
     for policy_a, policy_b in params.pairs:

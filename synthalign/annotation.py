@@ -117,7 +117,11 @@ def export(out: str, *, count: int, seed: int, scale: Scale, policies: Sequence[
         raise UserError(f"--policies {' '.join(policies)}: nobody compared these two; allowed: {known}")
     items = sampled(duels, count=count, seed=seed)
     Path(out).write_text(page(items, scale), encoding="utf-8")
-    print(f"{out}: {len(items)} of {len(duels):,} pairs of answers; open it in a browser, or send it to an annotator")
+    equal = sum(duel.a.text == duel.b.text for duel in duels)
+    print(
+        f"{out}: {len(items)} of {len(duels):,} pairs of answers ({equal:,} are equal and never drawn); open it in a "
+        "browser, or send it to an annotator"
+    )
 
 
 # -- in ---------------------------------------------------------------------------------------------------------------
