@@ -70,13 +70,11 @@ def sampled(duels: Sequence[Duel], *, count: int, seed: int) -> list[Item]:
     """`count` of the duels in which the two answers differ, and which answer stands first, both drawn by the seed.
 
     The draw goes by a hash of the texts, so another pair of policies changes nothing in it.  Two equal answers are no
-    question for a person.  UserError when fewer are there.
+    question for a person.  UserError when fewer are there, or none are wanted.
     """
     differing = [duel for duel in duels if duel.a.text != duel.b.text]
-    if len(differing) < count:
-        raise UserError(
-            f"{len(differing)} pairs of answers differ, {count} are wanted; ask for at most {len(differing)}"
-        )
+    if not 0 < count <= len(differing):
+        raise UserError(f"{len(differing)} pairs of answers differ, {count} are wanted; ask for 1 to {len(differing)}")
     drawn = sorted(differing, key=lambda duel: content_id("draw", seed, Item(duel, "ab").id))[:count]
     return [Item(duel, ORDERS[int(content_id("order", seed, Item(duel, "ab").id), 16) % 2]) for duel in drawn]
 
@@ -116,7 +114,10 @@ def export(out: str, *, count: int, seed: int, scale: Scale, policies: Sequence[
         known = ", ".join(sorted({f"{duel.policy_a} {duel.policy_b}" for duel in every}))
         raise UserError(f"--policies {' '.join(policies)}: nobody compared these two; allowed: {known}")
     items = sampled(duels, count=count, seed=seed)
-    Path(out).write_text(page(items, scale), encoding="utf-8")
+    try:
+        Path(out).write_text(page(items, scale), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error}") from error
     equal = sum(duel.a.text == duel.b.text for duel in duels)
     print(
         f"{out}: {len(items)} of {len(duels):,} pairs of answers ({equal:,} are equal and never drawn); open it in a "
@@ -266,7 +267,8 @@ def recorded(duels: Sequence[Duel]) -> list[Row]:
         given = read_annotations(file)
         kept = [row for row in given if row.item in known]
         if len(kept) < len(given):
-            print(f"{file}: left out {len(given) - len(kept):,} of {len(given):,} verdicts, about answers that changed")
+            left = f"left out {len(given) - len(kept):,} of {len(given):,} verdicts"
+            print(f"{file}: {left}: their answers changed, or their policies are not compared any more")
         rows += [row.model_dump(exclude={"item"}) for row in kept]
     return rows
 

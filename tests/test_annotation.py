@@ -89,8 +89,12 @@ def test_items_and_orders_are_drawn_by_the_seed_and_equal_answers_never(here: Pa
     assert drawn(3, seed=0) == drawn(7, seed=0)[:3]
     assert {id for id, _ in drawn(7, seed=0)} == {f"q{number}" for number in range(7)}
     assert {order for seed in range(5) for _, order in drawn(7, seed)} == {"ab", "ba"}
-    with pytest.raises(UserError, match="7 pairs of answers differ, 8 are wanted; ask for at most 7"):
+    with pytest.raises(UserError, match="7 pairs of answers differ, 8 are wanted; ask for 1 to 7"):
         drawn(8, seed=0)
+    with pytest.raises(UserError, match="0 are wanted"):
+        drawn(0, seed=0)
+    with pytest.raises(UserError, match="--out no/where.html: cannot be written"):
+        annotation.export("no/where.html", count=7, seed=0, scale="verdict", policies=None)
 
 
 def test_the_order_of_two_hundred_items_is_fair() -> None:
@@ -223,7 +227,7 @@ def test_verdicts_on_answers_that_changed_are_left_out_and_counted(
     answer("base", {f"q{number}": f"base says q{number} {HOSTILE}" for number in range(1, QUESTIONS)} | {"q0": "other"})
 
     assert recorded() == {("q1", "ab"): "b"}
-    assert "kim.jsonl: left out 1 of 2 verdicts, about answers that changed" in capsys.readouterr().out
+    assert "kim.jsonl: left out 1 of 2 verdicts: their answers changed" in capsys.readouterr().out
     with pytest.raises(UserError, match="they have changed since the page was made"):
         annotation.import_file(file)
     annotation.import_file(results({"q0ab": "B"}))  # of the new answers, in the place of the old verdict
