@@ -7,10 +7,12 @@ figures are not chosen by a look at the test.
 """
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from synthalign import chat, generate, judging, measures, models, reward, stage, tables
+from synthalign import chat, generate, judging, measures, models, reward, stage, tables, win_rates
 from synthalign.judging import Answer
 from world.oracle import Oracle
 
@@ -46,7 +48,8 @@ def reward_models(questions: dict[str, str], oracle: Oracle) -> dict[str, Any]:
     """How often each reward model agrees with the oracle among four answers of SFT to each question."""
     answers = answers_of("models/sft/rmsp", questions, samples=4, top_p=1.0)
     ids, texts = [one.question_id for one in answers], [one.text for one in answers]
-    pairs = measures.held_out_pairs(ids, texts, [points(oracle, questions[one.question_id], one) for one in answers])
+    totals = points(oracle, [(questions[one.question_id], one.text) for one in answers])
+    pairs = measures.held_out_pairs(ids, texts, totals)
     dialogues = [
         [{"role": "user", "content": questions[one.question_id]}, {"role": "assistant", "content": one.text}]
         for one in answers
@@ -66,29 +69,15 @@ def policies(questions: dict[str, str], oracle: Oracle) -> dict[str, Any]:
     found = {}
     for name, folder in TUNED.items():
         after = answers_of(folder, questions, samples=2, top_p=0.9)
-        matched = judging.matched(after, before, policy_a=name, policy_b="sft_rmsp")
-        rows = [
-            row
-            for a, b in matched
-            for row in judging.both_orders(
-                question_id=a.question_id,
-                sample_index=a.sample_index,
-                policy_a=name,
-                policy_b="sft_rmsp",
-                judge="oracle",
-                score_a=points(oracle, questions[a.question_id], a),
-                score_b=points(oracle, questions[b.question_id], b),
-            )
-        ]
-        found[f"{name}_vs_sft_rmsp"] = judging.summary(rows, matched, seed=0)
+        duels = judging.duels({name: after, "sft_rmsp": before}, [(name, "sft_rmsp")], questions)
+        rows = judging.judgements(duels, "oracle", judging.by_score(partial(points, oracle)))
+        found[f"{name}_vs_sft_rmsp"] = win_rates.summary(rows, seed=0)
     return found
 
 
-def points(oracle: Oracle, question: str, answer: Answer) -> float:
-    """The oracle's total, for a question that it knows."""
-    scores = oracle.score(question, answer.text)
-    assert scores is not None, question
-    return scores.total
+def points(oracle: Oracle, answers: Sequence[tuple[str, str]]) -> list[float]:
+    """The oracle's total of each (question, answer), for questions that it knows."""
+    return [scores.total for question, text in answers if (scores := oracle.score(question, text)) is not None]
 
 
 def main() -> None:

@@ -62,6 +62,9 @@ def wrong_inputs(settings: dict[str, Any]) -> list[str]:
                     vllm_engine.check_installed()
             except UserError as error:
                 lines.append(f"{place}: {error}")
+            if given.get("endpoint") is not None:
+                asked = str(given["endpoint"])
+                lines += [f"{place}.endpoint: {line}" for line in wrong_endpoint(asked, writes=True)]
             model = str(given.get("model"))
             if endpoint.is_endpoint(model):
                 lines += [f"{place}.model: {line}" for line in wrong_endpoint(model, writes="engine" in values)]

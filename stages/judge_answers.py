@@ -1,18 +1,32 @@
-"""Let judges that trained nothing and the reward model say which of two policies answers each question better."""
+"""Let an oracle, the reward model, a language model and people say which of two policies answers better."""
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from synthalign import judging, models, reward, stage, tables
+from synthalign import (
+    agreement,
+    annotation,
+    endpoint,
+    judging,
+    llm_judge,
+    models,
+    openai_engine,
+    reward,
+    stage,
+    tables,
+    win_rates,
+)
 from synthalign.errors import UserError
-from synthalign.judging import Answer
 from synthalign.tables import Row
 from world.oracle import Oracle
 
-Scores = dict[tuple[str, str], float | None]
-"""The score of every (question_id, answer text)."""
+REPLIES = Path(".work/judge_answers/replies.jsonl")
+"""What a language model ever replied, whatever run asked; `make clean` forgets it."""
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -32,40 +46,52 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     batch_size: int = Field(gt=0)
     """Answers scored at a time; does not change the result but for rounding."""
 
+    endpoint: str | None = Field(pattern=r"^data/endpoints/[^/]+\.ya?ml$")
+    """The file of the endpoint whose language model judges; null for none."""
 
-def answers_of(policy: str, questions: dict[str, str]) -> list[Answer]:
-    """The policy's answers to the evaluation questions."""
-    return [
-        Answer(row["question_id"], row["sample_index"], row["text"], row["tokens"])
-        for row in tables.rows(f"answers/{policy}")
-        if row["question_id"] in questions
+    prompt: llm_judge.Prompt
+    """How the language model is asked: two scores from 1 to 10, or a letter for the better one or a tie."""
+
+    max_new_tokens: int = Field(gt=0)
+    """Of a language model's reply."""
+
+
+def oracle_scores(folder: str, answers: Sequence[tuple[str, str]]) -> list[float | None]:
+    """The oracle's total of each (question, answer); None for a question that it does not know."""
+    oracle = Oracle.load(folder)
+    found = [oracle.score(question, text) for question, text in answers]
+    return [None if scores is None else scores.total for scores in found]
+
+
+def rewards(folder: str, batch_size: int, answers: Sequence[tuple[str, str]]) -> list[float]:
+    """The reward of each (question, answer)."""
+    dialogues = [
+        [{"role": "user", "content": question}, {"role": "assistant", "content": text}] for question, text in answers
     ]
+    model, tokenizer = models.load_reward(folder).to(PartialState().device), models.load_tokenizer(folder)
+    return reward.score(model, tokenizer, dialogues, batch_size=batch_size)
 
 
-def scores_by_judge(params: Params, answers: dict[str, list[Answer]], questions: dict[str, str]) -> dict[str, Scores]:
-    """The scores that each judge gives; the same answer to the same question is scored once, whoever gave it."""
-    keys = sorted({(answer.question_id, answer.text) for given in answers.values() for answer in given})
-    judges: dict[str, Scores] = {}
+def judges(params: Params, work: Path) -> dict[str, judging.Judge]:
+    """Who judges, by name; UserError when nobody does, or an endpoint cannot be asked."""
+    found: dict[str, judging.Judge] = {}
     if params.oracle is not None:
-        oracle = Oracle.load(params.oracle)
-        found = [oracle.score(questions[question_id], text) for question_id, text in keys]
-        judges["oracle"] = {
-            key: None if scores is None else scores.total for key, scores in zip(keys, found, strict=True)
-        }
+        found["oracle"] = judging.by_score(partial(oracle_scores, params.oracle))
     if params.reward is not None:
-        dialogues = [
-            [{"role": "user", "content": questions[question_id]}, {"role": "assistant", "content": text}]
-            for question_id, text in keys
-        ]
-        model, tokenizer = (
-            models.load_reward(params.reward).to(PartialState().device),
-            models.load_tokenizer(params.reward),
+        found["reward"] = judging.by_score(partial(rewards, params.reward, params.batch_size))
+    if params.endpoint is not None:
+        asked = endpoint.read(params.endpoint)
+        asked.key(params.endpoint)
+        found[f"llm:{asked.model}"] = partial(
+            llm_judge.opinions, file=params.endpoint, prompt=params.prompt, max_new_tokens=params.max_new_tokens,
+            folder=work, replies=REPLIES,
+        )  # fmt: skip
+    if not found:
+        raise UserError(
+            "params.yaml: judge_answers.oracle, judge_answers.reward and judge_answers.endpoint are all null, "
+            "so nobody judges; name one of them"
         )
-        rewards = reward.score(model, tokenizer, dialogues, batch_size=params.batch_size)
-        judges["reward"] = dict(zip(keys, rewards, strict=True))
-    if not judges:
-        raise UserError("params.yaml: judge_answers.oracle and judge_answers.reward are both null, so nobody judges")
-    return judges
+    return found
 
 
 def main(params: Params) -> None:
@@ -74,34 +100,37 @@ def main(params: Params) -> None:
     for pair in params.pairs:
         if len(pair) != 2 or pair[0] == pair[1]:
             raise UserError(f"params.yaml: judge_answers.pairs has {pair}; a pair is two different policies")
-    questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
-    answers = {policy: answers_of(policy, questions) for policy in {name for pair in params.pairs for name in pair}}
-    judges = scores_by_judge(params, answers, questions)
+    work = stage.work_dir("judge_answers", str(params.endpoint))
+    found = judges(params, work)
+    questions = judging.eval_questions()
+    answers = {
+        policy: judging.answers_of(policy, questions) for policy in {name for pair in params.pairs for name in pair}
+    }
+    duels = judging.duels(answers, params.pairs, questions)
 
-    judgements: list[Row] = []
+    judgements = annotation.recorded(duels)
+    for name, judge in found.items():
+        judgements += (rows := judging.judgements(duels, name, judge))
+        if unread := [row["raw"] for row in rows if row["raw"] is not None and row["verdict"] == "unjudged"]:
+            example = openai_engine.shortened(unread[0])
+            print(f"{name}: {len(unread)} of {len(rows)} replies are unjudged, for instance {example!r}")
+
     metrics: dict[str, dict[str, Any]] = {}
     for policy_a, policy_b in params.pairs:
-        matched = judging.matched(answers[policy_a], answers[policy_b], policy_a=policy_a, policy_b=policy_b)
-        for judge, scores in judges.items():
-            rows = [
-                row
-                for a, b in matched
-                for row in judging.both_orders(
-                    question_id=a.question_id,
-                    sample_index=a.sample_index,
-                    policy_a=policy_a,
-                    policy_b=policy_b,
-                    judge=judge,
-                    score_a=scores[a.question_id, a.text],
-                    score_b=scores[b.question_id, b.text],
-                )
-            ]
-            judgements += rows
-            summary = judging.summary(rows, matched, seed=params.seed)
-            metrics.setdefault(f"{policy_a}_vs_{policy_b}", {})[judge] = summary
+        by_judge: dict[str, list[Row]] = {}
+        for row in judgements:
+            if (row["policy_a"], row["policy_b"]) == (policy_a, policy_b):
+                by_judge.setdefault(row["judge"], []).append(row)
+        agreed = agreement.shares(by_judge, seed=params.seed)
+        metrics[f"{policy_a}_vs_{policy_b}"] = {
+            judge: win_rates.summary(rows, seed=params.seed)
+            | {"agreement": {other: share.metrics() for other, share in agreed[judge].items()}}
+            for judge, rows in by_judge.items()
+        }
 
     tables.write(judgements, "judgements", key=judging.KEY, schema=judging.SCHEMA)
     stage.write_metrics("judge_answers", **metrics)
+    stage.give_up(work)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 python -m synthalign.cli plan            what `make repro` would run now, why, and what it would take
 python -m synthalign.cli plan --json     the same for programs
 python -m synthalign.cli recover         mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken
+python -m synthalign.cli annotate export         a page on which people judge pairs of answers (docs/judging.md)
+python -m synthalign.cli annotate import FILE    what an annotator downloaded from it
+python -m synthalign.cli annotate agreement      how far judges agree, people among them
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from synthalign import plan, recover
+from synthalign import agreement, annotation, plan, recover, results
 from synthalign.errors import UserError
 
 
@@ -19,15 +22,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning = commands.add_parser("plan", help="what `make repro` would run now, why, and what it would take")
     planning.add_argument("--json", action="store_true", help="for programs")
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
+    annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
+    add_annotate(annotating)
     given = parser.parse_args(arguments)
     try:
         if given.command == "plan":
             plan.show(json_wanted=given.json)
+        elif given.command == "annotate":
+            annotate(given)
         else:
             mend()
     except UserError as error:
         print(f"{given.command}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def add_annotate(parser: argparse.ArgumentParser) -> None:
+    """The sub-commands of `annotate`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    export = actions.add_parser("export", help="write a page on which a person judges pairs of answers")
+    export.add_argument("--out", default="annotate.html", help="the page (default: annotate.html)")
+    export.add_argument("--items", type=int, default=200, help="pairs of answers on it (default: 200)")
+    export.add_argument("--seed", type=int, default=0, help="draws the pairs and which answer is first (default: 0)")
+    export.add_argument("--scale", choices=list(annotation.CHOICES), default="verdict",
+                        help="A, B or a tie, or 1 to 8 without a middle (default: verdict)")  # fmt: skip
+    export.add_argument("--policies", nargs=2, metavar=("ONE", "OTHER"), help="these two alone (default: all pairs)")
+    importing = actions.add_parser("import", help="add what an annotator downloaded to data/annotations/")
+    importing.add_argument("file", help="the downloaded file")
+    actions.add_parser("agreement", help="how far every two judges agree, and people among themselves")
+
+
+def annotate(given: argparse.Namespace) -> None:
+    if given.action == "export":
+        annotation.export(given.out, count=given.items, seed=given.seed, scale=given.scale, policies=given.policies)
+    elif given.action == "import":
+        annotation.import_file(given.file)
+    else:
+        print(results.plain(agreement.table(annotation.everybody())))
 
 
 def mend() -> None:

@@ -1,21 +1,29 @@
-"""Which of two policies answered better: verdicts from scores, in both orders, and what they add up to.
+"""Which of two policies answered better: every judge reads every pair of answers in both orders.
 
-A judge that scores each answer by itself (an oracle, a reward model) has no favourite place, so its two orders agree;
-they are recorded all the same, so that every judge's rows are counted in one way.
+A judge is a function. It is shown pairs of answers and says of each which one it prefers:
+
+    judge([Shown("Where is Riga?", first="In Latvia.", second="No idea.")])  ->  [Opinion("first", 8.0, 2.0)]
+
+An oracle and a reward model score every answer by itself (`by_score`); a language model reads the two
+(`llm_judge.opinions`).  What they say becomes rows of the table `judgements`, which speak of policies, not of places.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
-from synthalign import statistics
+from synthalign import tables
 from synthalign.errors import UserError
 from synthalign.tables import Row
 
-Verdict = Literal["a", "b", "tie", "unjudged"]
+Order = Literal["ab", "ba"]
+ORDERS: tuple[Order, Order] = ("ab", "ba")
+"""Whose answer is shown first."""
+
+Preference = Literal["first", "second", "tie", "unjudged"]
+"""Unjudged: the judge said nothing that can be read, or does not know the question.  It is never a tie."""
 
 SCHEMA = pa.schema(
     [
@@ -29,15 +37,17 @@ SCHEMA = pa.schema(
         ("score_a", pa.float64()),
         ("score_b", pa.float64()),
         ("raw", pa.string()),
+        ("characters_a", pa.int64()),
+        ("characters_b", pa.int64()),
+        ("tokens_a", pa.int64()),
+        ("tokens_b", pa.int64()),
     ]
 )
-"""order says whose answer came first (ab, ba); verdict, score_a and score_b always speak of policy_a and policy_b.
-raw is what a judge that writes has written, NULL for one that scores."""
+"""order says whose answer came first (ab, ba); verdict (a, b, tie, unjudged), score_a and score_b always speak of
+policy_a and policy_b.  judge is oracle, reward, llm:<model> or human:<id>.  raw is what a judge that writes has
+written, or what a person chose as it was shown, NULL for one that scores."""
 
 KEY = ("question_id", "sample_index", "policy_a", "policy_b", "order", "judge")
-
-SIMILAR_LENGTH = 0.2
-"""Two answers are of similar length when the longer has at most this share more characters than the shorter."""
 
 
 @dataclass(frozen=True)
@@ -50,47 +60,95 @@ class Answer:
     tokens: int
 
 
-def verdict(score_a: float | None, score_b: float | None) -> Verdict:
-    """The better one by score; equal scores tie, and a missing score leaves the pair unjudged (never a tie)."""
-    if score_a is None or score_b is None:
-        return "unjudged"
-    return "tie" if score_a == score_b else "a" if score_a > score_b else "b"
+@dataclass(frozen=True)
+class Shown:
+    """A question and two answers in the order in which a judge reads them."""
+
+    question: str
+    first: str
+    second: str
 
 
-def both_orders(
-    *,
-    question_id: str,
-    sample_index: int,
-    policy_a: str,
-    policy_b: str,
-    judge: str,
-    score_a: float | None,
-    score_b: float | None,
-) -> list[Row]:
-    """The two rows of a scoring judge for one question: with a first and with b first."""
-    return [
-        {
-            "question_id": question_id,
-            "sample_index": sample_index,
-            "policy_a": policy_a,
-            "policy_b": policy_b,
+@dataclass(frozen=True)
+class Opinion:
+    """What a judge says of two answers as they were shown."""
+
+    preference: Preference
+    score_first: float | None = None
+    score_second: float | None = None
+    raw: str | None = None
+
+
+Judge = Callable[[Sequence[Shown]], Sequence[Opinion]]
+
+
+@dataclass(frozen=True)
+class Duel:
+    """The answers of two policies to one question."""
+
+    policy_a: str
+    policy_b: str
+    question: str
+    a: Answer
+    b: Answer
+
+    def shown(self, order: Order) -> Shown:
+        first, second = (self.a, self.b) if order == "ab" else (self.b, self.a)
+        return Shown(self.question, first.text, second.text)
+
+    def judgement(self, order: Order, judge: str, opinion: Opinion) -> Row:
+        """The row that says of the policies what the judge said of first and second."""
+        scores = opinion.score_first, opinion.score_second
+        score_a, score_b = scores if order == "ab" else scores[::-1]
+        place_a, place_b = ("first", "second") if order == "ab" else ("second", "first")
+        return {
+            "question_id": self.a.question_id,
+            "sample_index": self.a.sample_index,
+            "policy_a": self.policy_a,
+            "policy_b": self.policy_b,
             "order": order,
             "judge": judge,
-            "verdict": verdict(score_a, score_b),
+            "verdict": {place_a: "a", place_b: "b"}.get(opinion.preference, opinion.preference),
             "score_a": score_a,
             "score_b": score_b,
-            "raw": None,
+            "raw": opinion.raw,
+            "characters_a": len(self.a.text),
+            "characters_b": len(self.b.text),
+            "tokens_a": self.a.tokens,
+            "tokens_b": self.b.tokens,
         }
-        for order in ("ab", "ba")
+
+
+def eval_questions() -> dict[str, str]:
+    """The evaluation questions by id."""
+    return {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
+
+
+def answers_of(policy: str, questions: Mapping[str, str]) -> list[Answer]:
+    """The policy's answers to these questions."""
+    return [
+        Answer(row["question_id"], row["sample_index"], row["text"], row["tokens"])
+        for row in tables.rows(f"answers/{policy}")
+        if row["question_id"] in questions
     ]
 
 
-def matched(a: Sequence[Answer], b: Sequence[Answer], *, policy_a: str, policy_b: str) -> list[tuple[Answer, Answer]]:
-    """The two policies' answers to the same question with the same sample index.
+def duels(
+    answers: Mapping[str, Sequence[Answer]], pairs: Sequence[Sequence[str]], questions: Mapping[str, str]
+) -> list[Duel]:
+    """The two policies' answers to the same question with the same sample index, for all pairs [policy_a, policy_b].
 
     UserError when one of them lacks a question that the other has: a win rate over what both happen to share would
     hide it.
     """
+    return [
+        Duel(policy_a, policy_b, questions[a.question_id], a, b)
+        for policy_a, policy_b in pairs
+        for a, b in _matched(answers[policy_a], answers[policy_b], policy_a, policy_b)
+    ]
+
+
+def _matched(a: Sequence[Answer], b: Sequence[Answer], policy_a: str, policy_b: str) -> list[tuple[Answer, Answer]]:
     by_key = {(answer.question_id, answer.sample_index): answer for answer in b}
     keys = [(answer.question_id, answer.sample_index) for answer in a]
     if set(keys) != set(by_key):
@@ -104,49 +162,31 @@ def matched(a: Sequence[Answer], b: Sequence[Answer], *, policy_a: str, policy_b
     return [(answer, by_key[key]) for answer, key in zip(a, keys, strict=True)]
 
 
-def summary(judgements: Sequence[Row], pairs: Sequence[tuple[Answer, Answer]], *, seed: int) -> dict[str, Any]:
-    """What one judge's rows for one pair of policies add up to.
+def judgements(duels: Sequence[Duel], name: str, judge: Judge) -> list[Row]:
+    """What the judge of this name says of every duel, in both orders: two rows each."""
+    places: list[tuple[Duel, Order]] = [(duel, order) for duel in duels for order in ORDERS]
+    opinions = judge([duel.shown(order) for duel, order in places])
+    return [duel.judgement(order, name, opinion) for (duel, order), opinion in zip(places, opinions, strict=True)]
 
-    win, tie, loss       shares of the judged rows, from the side of a
-    win_rate             ties half, interval over questions
-    unjudged             number of rows without a verdict; they count nowhere else
-    similar_length       the win rate where the two lengths differ by at most SIMILAR_LENGTH, None if nowhere
-    longer_wins          among decided rows with different lengths, the share won by the longer, None if there are none
-    characters_a, …      mean lengths of all answers
+
+def preferred(score_first: float | None, score_second: float | None) -> Preference:
+    """The better one by score; equal scores tie, and a missing score leaves the pair unjudged."""
+    if score_first is None or score_second is None:
+        return "unjudged"
+    return "tie" if score_first == score_second else "first" if score_first > score_second else "second"
+
+
+def by_score(score: Callable[[Sequence[tuple[str, str]]], Sequence[float | None]]) -> Judge:
+    """The judge that scores every (question, answer) by itself; equal ones are scored once, whoever gave them.
+
+    Such a judge has no favourite place.  Its two orders are recorded all the same, so that every judge's rows are
+    counted in one way.
     """
-    judged = [row for row in judgements if row["verdict"] != "unjudged"]
-    lengths = {(a.question_id, a.sample_index): (len(a.text), len(b.text)) for a, b in pairs}
-    result: dict[str, Any] = {
-        "unjudged": len(judgements) - len(judged),
-        "characters_a": round(fmean(len(a.text) for a, _ in pairs), 3),
-        "characters_b": round(fmean(len(b.text) for _, b in pairs), 3),
-        "tokens_a": round(fmean(a.tokens for a, _ in pairs), 3),
-        "tokens_b": round(fmean(b.tokens for _, b in pairs), 3),
-    }
-    if not judged:
-        return result
-    for name, outcome in (("win", "a"), ("tie", "tie"), ("loss", "b")):
-        result[name] = round(fmean(row["verdict"] == outcome for row in judged), 6)
-    result["win_rate"] = _win_rate(judged, seed)
-    similar = [row for row in judged if _is_similar(*lengths[row["question_id"], row["sample_index"]])]
-    result["similar_length"] = _win_rate(similar, seed) if similar else None
-    result["longer_wins"] = _longer_wins(judged, lengths)
-    return result
 
+    def judge(shown: Sequence[Shown]) -> list[Opinion]:
+        keys = sorted({(pair.question, text) for pair in shown for text in (pair.first, pair.second)})
+        scores = dict(zip(keys, score(keys), strict=True))
+        found = [(scores[pair.question, pair.first], scores[pair.question, pair.second]) for pair in shown]
+        return [Opinion(preferred(first, second), first, second) for first, second in found]
 
-def _win_rate(rows: Sequence[Row], seed: int) -> dict[str, float | int]:
-    verdicts, questions = [row["verdict"] for row in rows], [row["question_id"] for row in rows]
-    return statistics.win_rate(verdicts, questions, seed=seed).metrics()
-
-
-def _is_similar(one: int, other: int) -> bool:
-    return max(one, other) <= (1 + SIMILAR_LENGTH) * min(one, other)
-
-
-def _longer_wins(rows: Sequence[Row], lengths: Mapping[tuple[str, int], tuple[int, int]]) -> float | None:
-    won = []
-    for row in rows:
-        of_a, of_b = lengths[row["question_id"], row["sample_index"]]
-        if row["verdict"] != "tie" and of_a != of_b:
-            won.append((row["verdict"] == "a") == (of_a > of_b))
-    return round(fmean(won), 6) if won else None
+    return judge

@@ -244,8 +244,8 @@ def estimate(stage: str, history: Mapping[str, Sequence[float]]) -> tuple[float 
 
 
 def endpoints(settings: Mapping[str, Any], member: str) -> list[str]:
-    """The files of endpoints that a section names as `model`, for one member of a family."""
-    found = [settings["model"]] if str(settings.get("model", "")).endswith(".yaml") else []
+    """The files of endpoints that a section names as `model` or `endpoint`, for one member of a family."""
+    found = [settings[key] for key in ("model", "endpoint") if str(settings.get(key, "")).endswith(".yaml")]
     for value in settings.values():
         if isinstance(value, Mapping):
             inner = value.get(member, value)

@@ -105,6 +105,17 @@ def test_an_endpoint_in_a_models_place_is_right(
     check_settings.main(str(tmp_path / "mine.yaml"))
 
 
+def test_an_endpoint_that_judges_is_checked_too(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["judge_answers"] |= {"endpoint": "data/endpoints/none.yaml", "prompt": "scores"}
+
+    assert "judge_answers.endpoint: data/endpoints/none.yaml: cannot be read" in complaint(tmp_path, settings)
+
+    settings["judge_answers"] |= {"endpoint": "elsewhere.yaml", "prompt": "numbers"}
+    told = complaint(tmp_path, settings)
+    assert "judge_answers.endpoint = 'elsewhere.yaml': String should match" in told
+    assert "judge_answers.prompt = 'numbers': Input should be 'scores' or 'letters'" in told
+
+
 def test_all_that_is_wrong_with_an_endpoint_is_told_at_once(tmp_path: Path, settings: dict[str, Any]) -> None:
     file = with_endpoint(
         tmp_path, settings, url="localhost:8000", concurrency=0, timeout="60", max_cots=3, completion_price=-1

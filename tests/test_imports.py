@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 DATA_HALF = ["tables", "comparisons", "filters", "similarity", "statistics", "judging", "claims", "results", "measures"]
+DATA_HALF += ["win_rates", "agreement", "annotation"]
 MODEL_HALF = ["generate", "sampling", "losses", "reward", "ppo", "ppo_training", "training", "models"]
 MODEL_HALF += ["answering", "checkpoints", "rrhf", "rrhf_training"]
 MODEL_HALF += ["engines", "openai_engine", "vllm_engine"]

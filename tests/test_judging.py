@@ -1,93 +1,90 @@
+"""Judges behind one call, and the rows that they leave."""
+
+from typing import Any
+
 import pytest
 
 from synthalign.errors import UserError
-from synthalign.judging import KEY, SCHEMA, Answer, both_orders, matched, summary, verdict
+from synthalign.judging import KEY, SCHEMA, Answer, Duel, Opinion, Shown, by_score, duels, judgements, preferred
 
 
-def judged(question, score_a, score_b, sample=0):
-    return both_orders(
-        question_id=question,
-        sample_index=sample,
-        policy_a="ppo",
-        policy_b="base",
-        judge="oracle",
-        score_a=score_a,
-        score_b=score_b,
-    )
+def duel(question: str = "q", a: str = "good", b: str = "bad", sample: int = 0) -> Duel:
+    return Duel("ppo", "base", f"{question}?", Answer(question, sample, a, 2), Answer(question, sample, b, 3))
 
 
-def pair(question, characters_a, characters_b):
-    return Answer(question, 0, "x" * characters_a, characters_a), Answer(question, 0, "y" * characters_b, characters_b)
+def test_the_higher_score_is_preferred_equal_ones_tie_and_a_missing_one_is_no_tie() -> None:
+    assert preferred(2.0, 1.0) == "first"
+    assert preferred(-1.0, 0.0) == "second"
+    assert preferred(0.5, 0.5) == "tie"
+    assert preferred(None, 1.0) == preferred(1.0, None) == preferred(None, None) == "unjudged"
 
 
-def test_the_higher_score_wins_equal_ones_tie_and_a_missing_one_is_no_tie():
-    assert verdict(2.0, 1.0) == "a"
-    assert verdict(-1.0, 0.0) == "b"
-    assert verdict(0.5, 0.5) == "tie"
-    assert verdict(None, 1.0) == verdict(1.0, None) == verdict(None, None) == "unjudged"
+def test_a_judge_reads_both_orders_and_its_rows_speak_of_the_same_policies() -> None:
+    seen: list[Shown] = []
 
+    def judge(shown: Any) -> list[Opinion]:
+        seen.extend(shown)
+        return [Opinion("first", 9.0, 4.0, "why"), Opinion("second", 3.0, 7.0, "why")]
 
-def test_both_orders_are_recorded_and_speak_of_the_same_policies():
-    rows = judged("q", 2.0, 1.0)
+    rows = judgements([duel()], "somebody", judge)
 
-    assert [(row["order"], row["verdict"], row["score_a"]) for row in rows] == [("ab", "a", 2.0), ("ba", "a", 2.0)]
+    assert seen == [Shown("q?", "good", "bad"), Shown("q?", "bad", "good")]
+    # first in the order ab and second in the order ba are both policy_a
+    assert [(row["order"], row["verdict"], row["score_a"], row["score_b"]) for row in rows] == [
+        ("ab", "a", 9.0, 4.0),
+        ("ba", "a", 7.0, 3.0),
+    ]
+    assert {(row["characters_a"], row["characters_b"], row["tokens_a"], row["tokens_b"]) for row in rows} == {
+        (len("good"), len("bad"), 2, 3)
+    }
     assert set(rows[0]) == set(SCHEMA.names) > set(KEY)
 
 
-def test_eighty_questions_in_both_orders_are_160_judgements_and_80_samples():
-    rows = [row for question in range(80) for row in judged(f"q{question}", 1.0, 0.0)]
-    pairs = [pair(f"q{question}", 5, 5) for question in range(80)]
+def test_a_judge_of_places_contradicts_itself() -> None:
+    rows = judgements([duel()], "somebody", lambda shown: [Opinion("first") for _ in shown])
 
-    assert len(rows) == 2 * 80
-    assert summary(rows, pairs, seed=0)["win_rate"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 80}
+    assert [row["verdict"] for row in rows] == ["a", "b"]
 
 
-def test_a_summary_by_hand():
-    rows = [
-        *judged("q1", 2.0, 1.0),  # a wins with 30 characters against 20
-        *judged("q2", 0.0, 1.0),  # b wins with 11 against 10: lengths are similar
-        *judged("q3", 1.0, 1.0),  # a tie
-        *judged("q4", None, 1.0),  # unjudged
-    ]
-    pairs = [pair("q1", 30, 20), pair("q2", 10, 11), pair("q3", 50, 20), pair("q4", 10, 9)]
-
-    result = summary(rows, pairs, seed=0)
-
-    assert result["unjudged"] == 2
-    assert (result["win"], result["tie"], result["loss"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3), abs=1e-6)
-    assert result["win_rate"]["value"] == (1 + 0 + 0.5) / 3
-    assert result["win_rate"]["n"] == 3
-    assert result["similar_length"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 1}  # q2 alone
-    assert result["longer_wins"] == 1.0  # in q1 and in q2
-    assert (result["characters_a"], result["characters_b"]) == ((30 + 10 + 50 + 10) / 4, (20 + 11 + 20 + 9) / 4)
+def test_ties_and_what_is_unjudged_have_no_order() -> None:
+    for preference in ("tie", "unjudged"):
+        rows = judgements([duel()], "somebody", lambda shown: [Opinion(preference) for _ in shown])  # noqa: B023
+        assert [row["verdict"] for row in rows] == [preference] * 2
 
 
-def test_lengths_are_similar_up_to_a_fifth():
-    rows = [*judged("q1", 1.0, 0.0), *judged("q2", 1.0, 0.0)]
+def test_a_scoring_judge_scores_every_answer_to_a_question_once() -> None:
+    asked: list[tuple[str, str]] = []
 
-    assert summary(rows, [pair("q1", 12, 10), pair("q2", 10, 13)], seed=0)["similar_length"]["n"] == 1
+    def score(answers: Any) -> list[float | None]:
+        asked.extend(answers)
+        return [None if text == "?" else float(len(text)) for _, text in answers]
 
+    rows = judgements(
+        [duel(a="long", b="no"), duel("r", a="no", b="?"), duel(a="no", b="no", sample=1)], "length", by_score(score)
+    )
 
-def test_where_nothing_could_be_judged_there_is_no_win_rate():
-    result = summary(judged("q1", None, None), [pair("q1", 5, 5)], seed=0)
-
-    assert result["unjudged"] == 2
-    assert "win_rate" not in result
-
-
-def test_answers_are_matched_by_question_and_sample():
-    a = [Answer("q1", 0, "a", 1), Answer("q1", 1, "b", 1)]
-    b = [Answer("q1", 1, "c", 1), Answer("q1", 0, "d", 1)]
-
-    both = matched(a, b, policy_a="a", policy_b="b")
-
-    assert [(one.text, other.text) for one, other in both] == [("a", "d"), ("b", "c")]
+    assert asked == [("q?", "long"), ("q?", "no"), ("r?", "?"), ("r?", "no")]
+    assert [row["verdict"] for row in rows] == ["a", "a", "unjudged", "unjudged", "tie", "tie"]
+    assert (rows[0]["score_a"], rows[1]["score_a"]) == (4.0, 4.0)
 
 
-def test_answers_to_different_questions_are_refused():
+def test_answers_are_matched_by_question_and_sample_for_every_pair() -> None:
+    answers = {
+        "x": [Answer("q1", 0, "a", 1), Answer("q1", 1, "b", 1)],
+        "y": [Answer("q1", 1, "c", 1), Answer("q1", 0, "d", 1)],
+    }
+
+    found = duels(answers, [["x", "y"], ["y", "x"]], {"q1": "Why?"})
+
+    assert [(one.policy_a, one.a.text, one.b.text) for one in found] == [
+        ("x", "a", "d"), ("x", "b", "c"), ("y", "c", "b"), ("y", "d", "a"),
+    ]  # fmt: skip
+    assert {one.question for one in found} == {"Why?"}
+
+
+def test_answers_to_different_questions_are_refused() -> None:
+    one, both = [Answer("q1", 0, "a", 1)], [Answer("q1", 0, "a", 1), Answer("q2", 0, "a", 1)]
     with pytest.raises(UserError, match=r"1 are in one of them only, the first \('q2', 0\)"):
-        matched(
-            [Answer("q1", 0, "a", 1)], [Answer("q1", 0, "a", 1), Answer("q2", 0, "a", 1)], policy_a="x", policy_b="y"
-        )
+        duels({"x": one, "y": both}, [["x", "y"]], {"q1": "", "q2": ""})
     with pytest.raises(UserError, match="has no rows"):
-        matched([], [], policy_a="x", policy_b="y")
+        duels({"x": [], "y": []}, [["x", "y"]], {})

@@ -286,6 +286,7 @@ def answers(policy, given):
 
 def judge(world, **changes):
     settings = {"seed": 0, "pairs": [["ppo", "base"]], "oracle": str(world[0]), "reward": None, "batch_size": 4}
+    settings |= {"endpoint": None, "prompt": "scores", "max_new_tokens": 9}
     judge_answers.main(judge_answers.Params(**(settings | changes)))
 
 
@@ -303,6 +304,8 @@ def test_both_judges_judge_every_pair_in_both_orders(here, world):
     assert (oracle["win_rate"]["value"], oracle["win_rate"]["n"]) == ((1 + 1 + 0.5 + 0) / 4, 4)
     reward = [row["verdict"] for row in rows if row["judge"] == "reward" and row["question_id"] == "eval2"]
     assert reward == ["tie", "tie"]  # the same answer has the same reward
+    assert oracle["agreement"]["reward"]["n"] == 4
+    assert (oracle["position_bias"]["value"], oracle["first_chosen"]["value"]) == (0.0, 0.5)
 
 
 def test_wrong_pairs_and_missing_judges_are_refused(here, world):
@@ -310,7 +313,7 @@ def test_wrong_pairs_and_missing_judges_are_refused(here, world):
         judge(world, pairs=[["ppo", "ppo"]])
     answers("ppo", [GOOD] * 4)
     answers("base", [GOOD] * 3)
-    with pytest.raises(UserError, match="both null"):
+    with pytest.raises(UserError, match="all null"):
         judge(world, oracle=None)
     with pytest.raises(UserError, match="do not answer the same questions"):
         judge(world)

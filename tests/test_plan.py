@@ -329,6 +329,8 @@ def test_a_model_that_is_an_endpoint_is_found_for_its_own_member_alone() -> None
     assert plan.endpoints(section, "a") == ["other.yaml"]
     assert plan.endpoints(section, "b") == ["endpoint.yaml", "other.yaml"]
     assert plan.endpoints({"model": "models/base/large"}, "") == []
+    assert plan.endpoints({"reward": "models/reward/almost", "endpoint": "judge.yaml"}, "") == ["judge.yaml"]
+    assert plan.endpoints({"endpoint": None}, "") == []
 
 
 def test_what_an_endpoint_may_cost_is_its_limit_or_the_last_runs_tokens_or_unknown() -> None:
