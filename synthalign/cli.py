@@ -3,13 +3,16 @@
 python -m synthalign.cli plan            what `make repro` would run now, why, and what it would take
 python -m synthalign.cli plan --json     the same for programs
 python -m synthalign.cli recover         mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken
+python -m synthalign.cli sql "..."       ask the tables a question in DuckDB, or one of queries/; alone, it asks on
+python -m synthalign.cli check-tables    ask every table for the rows that offend; exits with 1 when there are any
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from synthalign import plan, recover
+from synthalign import plan, recover, sql, table_checks
 from synthalign.errors import UserError
 
 
@@ -19,15 +22,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning = commands.add_parser("plan", help="what `make repro` would run now, why, and what it would take")
     planning.add_argument("--json", action="store_true", help="for programs")
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
+    add_sql(commands)
     given = parser.parse_args(arguments)
     try:
         if given.command == "plan":
             plan.show(json_wanted=given.json)
+        elif given.command == "sql":
+            ask(given)
+        elif given.command == "check-tables":
+            table_checks.run(given.published)
         else:
             mend()
     except UserError as error:
         print(f"{given.command}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def add_sql(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The commands that read the tables."""
+    asking = commands.add_parser("sql", help="ask the tables a question in DuckDB; alone, it asks on")
+    asking.add_argument("question", nargs="?", help="SQL, or a .sql file: queries/ has the questions that are asked often")
+    asking.add_argument("--format", choices=("table", "csv", "json", "parquet"), help="table, or by the suffix of --output")
+    asking.add_argument("--output", type=Path, metavar="FILE", help="where the answer is written")
+    asking.add_argument("--limit", type=int, metavar="N", help="at most so many rows")
+    asking.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="what a question reads with getvariable('name')"
+    )
+    checking = commands.add_parser("check-tables", help="ask every table for the rows that offend")
+    for one in (asking, checking):
+        one.add_argument("--published", metavar="NAME", help="the tables of published/NAME instead of these")
+
+
+def ask(given: argparse.Namespace) -> None:
+    """Answer the question that was given, or go on asking."""
+    variables = dict(one.partition("=")[::2] for one in given.set)
+    if given.question is None:
+        sql.interact(given.published)
+        return
+    sql.answer(
+        given.question,
+        form=given.format,
+        output=given.output,
+        published=given.published,
+        limit=given.limit,
+        variables=variables,
+    )
 
 
 def mend() -> None:
