@@ -5,8 +5,8 @@ WITH ranked AS (
         query_id,
         reward,
         length(text) AS characters,
-        row_number() OVER (PARTITION BY query_id ORDER BY reward, sample_index) AS place,
-        count(*) OVER (PARTITION BY query_id) AS candidates
+        (row_number() OVER (PARTITION BY query_id ORDER BY reward, sample_index))::INT AS place,
+        (count(*) OVER (PARTITION BY query_id))::INT AS candidates
     FROM candidates
     WHERE guide = 'rmsp' AND turn = 1 AND reward IS NOT NULL
 ),

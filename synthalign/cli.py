@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthalign import plan, recover, sql, table_checks
+from synthalign import sql, table_checks
 from synthalign.errors import UserError
 
 
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         if given.command == "plan":
+            from synthalign import plan  # with DVC, which takes longer to import than a question to answer
+
             plan.show(json_wanted=given.json)
         elif given.command == "sql":
             ask(given)
@@ -71,6 +73,8 @@ def ask(given: argparse.Namespace) -> None:
 
 def mend() -> None:
     """Say what was broken and is not any more."""
+    from synthalign import recover
+
     mended = recover.recover()
     for sentence in mended:
         print(f"recover: {sentence}", file=sys.stderr)

@@ -38,6 +38,12 @@ READABLE = ("data", "metrics", "published")
 KEPT_OUT = (*READABLE, "models", ".dvc")
 """The folders that an answer is not written to: they belong to DVC and to the flows."""
 
+QUESTIONS = {"SELECT", "SET_OPERATION", "RECURSIVE_CTE", "CTE"}
+"""The kinds of query in DuckDB's syntax tree that change nothing."""
+
+RUN_STRINGS = {"query", "json_execute_serialized_sql"}
+"""Functions that run the SQL that a string holds."""
+
 ROWS, WIDTH = 50, 60
 """Of a table on a terminal: rows, and characters in a cell."""
 
@@ -56,16 +62,25 @@ class Tables:
     """The folder whose data/ it is: that of the repository, or of a published run."""
 
 
-def opened(published: str | None = None, variables: Mapping[str, str] | None = None, *, ui: bool = False) -> Tables:
+def opened(
+    published: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    *,
+    config: Mapping[str, str] | None = None,
+    ui: bool = False,
+) -> Tables:
     """The views over the tables of this folder, or of published/<published>, in a connection that is locked.
 
     variables  what the questions read with getvariable(...)
+    config     settings of DuckDB, such as threads and memory_limit
     ui         start DuckDB's UI on the connection, where its extension is installed; raises duckdb.Error where not
     """
     if not VIEWS.is_file():
         raise UserError(f"{VIEWS} does not exist; go to the root of the repository")
     folder = Path(".") if published is None else published_folder(published)
-    connection = duckdb.connect(config={"python_enable_replacements": "false", "autoinstall_known_extensions": "false"})
+    fixed = {"temp_directory": ".work/duckdb", "python_enable_replacements": "false"}
+    fixed |= {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    connection = duckdb.connect(config=fixed | dict(config or {}))
     if ui:
         connection.execute("LOAD ui")
         connection.execute("CALL start_ui()")
@@ -123,20 +138,30 @@ def ask(tables: Tables, text: str) -> DuckDBPyConnection:
         if not statements:
             raise UserError("there is no question in the text; write for instance: FROM queries")
         for statement in statements:
-            if not _is_question(tables.connection, statement):
-                kind = statement.type.name.lower().replace("_", " ")
-                raise UserError(f"{kind} is refused: tables are read here and never changed; ask with SELECT or FROM")
+            if why := refused(tables.connection, statement):
+                raise UserError(f"{why} is refused: tables are read here and never changed; ask with SELECT or FROM")
             tables.connection.execute(statement)
         return tables.connection
     except duckdb.Error as error:
         raise UserError(explained(tables, error)) from error
 
 
-def _is_question(connection: DuckDBPyConnection, statement: duckdb.Statement) -> bool:
-    if statement.type == StatementType.EXPLAIN:
-        explained = re.sub(r"(?is)^\s*EXPLAIN\s+(ANALYZE\s+)?", "", statement.query)
-        return all(one.type == StatementType.SELECT for one in connection.extract_statements(explained))
-    return statement.type in (StatementType.SELECT, StatementType.SET)
+def refused(connection: DuckDBPyConnection, statement: duckdb.Statement) -> str | None:
+    """What makes a statement more than a question; None for a question.
+
+    DuckDB's settings keep it away from other files, but not from writing among the tables. A SELECT can hold a COPY in
+    its WITH clause, and two functions run SQL that stands in a string, so it is DuckDB's own syntax tree that is read.
+    """
+    if statement.type == StatementType.SET:
+        return None  # a variable: all else is locked, and DuckDB refuses a COPY below the top of a statement
+    text = re.sub(r"(?is)^\s*EXPLAIN\s+(ANALYZE\s+)?", "", statement.query)
+    [(tree,)] = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchall()
+    if '"error":true' in tree[:20]:
+        is_pivot = statement.type == StatementType.MULTI
+        return "PIVOT without its values, ON column IN (...)," if is_pivot else statement.type.name.replace("_", " ")
+    kinds = set(re.findall(r'"type":"(\w+)_NODE"', tree)) - QUESTIONS
+    functions = set(re.findall(r'"function_name":"(\w+)"', tree)) & RUN_STRINGS
+    return next(iter(sorted(kinds | functions)), None)
 
 
 def explained(tables: Tables, error: duckdb.Error) -> str:
