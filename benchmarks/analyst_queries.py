@@ -48,13 +48,19 @@ SHARES = {
 
 ASIS = pa.schema([*SCHEMA, ("asis_chosen", pa.float64()), ("asis_rejected", pa.float64())])
 
-TEXT = """
-CREATE OR REPLACE TEMP TABLE words AS
-    SELECT string_agg(chr(97 + (hash(place) % 26)::INT) || if(hash(place) % 5 = 0, ' ', ''), '') AS text
-    FROM range(2000) AS places(place);
-CREATE OR REPLACE MACRO id(given) AS format('{:016x}', hash(given));
-CREATE OR REPLACE MACRO response(query, config) AS
-    substr((SELECT text FROM words), 1 + (hash([query, config]) % 1800)::INT, 20 + (hash([config, query]) % 120)::INT);
+DIFFERENT = 100_000
+"""Texts to take beginnings of."""
+
+TEXT = f"""
+CREATE OR REPLACE TEMP TABLE texts AS
+    SELECT
+        place,
+        string_agg(chr(97 + (hash([place, letter]) % 26)::INT) || if(hash([letter, place]) % 5 = 0, ' ', ''), '') AS text
+    FROM range({DIFFERENT}) AS places(place), range(140) AS letters(letter)
+    GROUP BY place;
+CREATE OR REPLACE MACRO id(given) AS format('{{:016x}}', hash(given));
+CREATE OR REPLACE MACRO place(query, config) AS (hash([query, config]) % {DIFFERENT})::BIGINT;
+CREATE OR REPLACE MACRO characters(query, config) AS 20 + (hash([config, query]) % 120)::INT;
 """
 
 
@@ -74,22 +80,22 @@ def pairs(turned: str, columns: str, condition: str, number: int) -> str:
             FROM range({number}) AS pairs(pair)
             WHERE {condition}
         ),
+        sides AS (
+            SELECT *, if(turned, worse, better) AS one, if(turned, better, worse) AS other FROM numbered
+        ),
         ordered AS (
-            SELECT
-                id([pair, turned::INT]) AS comparison_id,
-                pair,
-                query,
-                if(turned, worse, better) AS one,
-                if(turned, better, worse) AS other
-            FROM numbered
+            SELECT id([pair, turned::INT]) AS comparison_id, sides.*, texts.text AS first, others.text AS second
+            FROM sides
+            JOIN texts ON texts.place = place(query, one)
+            JOIN texts AS others ON others.place = place(query, other)
             ORDER BY comparison_id
         )
         SELECT
             comparison_id,
             id(query) AS query_id,
             [{{'role': 'user', 'content': 'What is known about number ' || query || '?'}}] AS prompt,
-            [{{'role': 'assistant', 'content': response(query, one)}}] AS chosen,
-            [{{'role': 'assistant', 'content': response(query, other)}}] AS rejected,
+            [{{'role': 'assistant', 'content': first[:characters(query, one)]}}] AS chosen,
+            [{{'role': 'assistant', 'content': second[:characters(query, other)]}}] AS rejected,
             id([query, one]) AS chosen_id,
             id([query, other]) AS rejected_id,
             chr(97 + one::INT) AS chosen_config,
@@ -108,7 +114,7 @@ def write(query: str, name: str, schema: pa.Schema) -> int:
     with duckdb.connect(config={"temp_directory": "spilled", "memory_limit": "4GB"}) as connection:
         connection.execute(TEXT)
         rows = 0
-        reader = connection.execute(query).to_arrow_reader(ROW_GROUP)
+        reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
         with pq.ParquetWriter(file, schema, compression="zstd", store_schema=True) as writer:
             for batch in reader:
                 writer.write_table(pa.Table.from_batches([batch]).select(schema.names).cast(schema), ROW_GROUP)
@@ -144,7 +150,7 @@ def make(rows: int) -> int:
     )
     write(
         f"SELECT id([query, 9]) AS demonstration_id, id(query) AS query_id, 0.0::DOUBLE AS reward, "
-        f"[{{'role': 'user', 'content': 'What?'}}, {{'role': 'assistant', 'content': response(query, 0)}}] AS messages "
+        f"[{{'role': 'user', 'content': 'What?'}}, {{'role': 'assistant', 'content': 'This.'}}] AS messages "
         f"{queries} ORDER BY demonstration_id",
         "demonstrations/rmsp",
         simulation.DEMONSTRATIONS,
@@ -253,7 +259,7 @@ def same(ours: list[tuple], theirs: list[tuple]) -> bool:
 
     def alike(one: Any, other: Any) -> bool:
         if isinstance(one, float):
-            return abs(one - float(other)) < 0.0051 if one > 10 else abs(one - float(other)) < 0.000051
+            return abs(one - float(other)) < (0.0051 if round(one, 2) == one else 0.000051)
         return one == other
 
     return len(ours) == len(theirs) and all(all(map(alike, *rows)) for rows in zip(ours, theirs, strict=True))

@@ -35,6 +35,9 @@ VIEWS = Path("queries/views.sql")
 READABLE = ("data", "metrics", "published")
 """The folders that a question may read."""
 
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+"""How an answer is written where only the file says it."""
+
 KEPT_OUT = (*READABLE, "models", ".dvc")
 """The folders that an answer is not written to: they belong to DVC and to the flows."""
 
@@ -128,10 +131,10 @@ def text_of(question: str) -> str:
         raise UserError(f"{question}: cannot be read ({error.strerror}); queries/ has the questions there are") from error
 
 
-def ask(tables: Tables, text: str) -> DuckDBPyConnection:
-    """Run the statements of a text; the answer to the last waits in the connection that is returned.
+def ready(tables: Tables, text: str) -> duckdb.Statement:
+    """The last statement of a text, all others having been run.
 
-    UserError for what is no question, for a table that was not made yet, and for what DuckDB does not understand.
+    UserError for what is no question and for what DuckDB does not understand.
     """
     try:
         statements = tables.connection.extract_statements(text)
@@ -140,8 +143,18 @@ def ask(tables: Tables, text: str) -> DuckDBPyConnection:
         for statement in statements:
             if why := refused(tables.connection, statement):
                 raise UserError(f"{why} is refused: tables are read here and never changed; ask with SELECT or FROM")
+        for statement in statements[:-1]:
             tables.connection.execute(statement)
-        return tables.connection
+        return statements[-1]
+    except duckdb.Error as error:
+        raise UserError(explained(tables, error)) from error
+
+
+def ask(tables: Tables, text: str) -> DuckDBPyConnection:
+    """Ask a question; the answer waits in the connection that is returned."""
+    statement = ready(tables, text)
+    try:
+        return tables.connection.execute(statement)
     except duckdb.Error as error:
         raise UserError(explained(tables, error)) from error
 
@@ -293,28 +306,20 @@ def write_json(answer: DuckDBPyConnection, stream: IO[str], limit: int | None) -
     stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def write_parquet(answer: DuckDBPyConnection, file: Path, limit: int | None) -> None:
-    """A Parquet file."""
-    left = math.inf if limit is None else limit
-    with answer.to_arrow_reader(BATCH) as batches, pq.ParquetWriter(file, batches.schema, compression="zstd") as writer:
+def write_parquet(connection: DuckDBPyConnection, statement: duckdb.Statement, file: Path, limit: int | None) -> None:
+    """The answer to a statement as a Parquet file."""
+    asked = connection.sql(statement.query)
+    batches = (asked if limit is None else asked.limit(limit)).to_arrow_reader(BATCH)
+    with pq.ParquetWriter(file, batches.schema, compression="zstd") as writer:
         for batch in batches:
-            writer.write_batch(batch.slice(0, min(left, batch.num_rows)))
-            left -= batch.num_rows
-            if left <= 0:
-                break
+            writer.write_batch(batch)
 
 
 WRITERS = {"table": write_table, "csv": write_csv, "json": write_json}
 
 
-def write(answer: DuckDBPyConnection, form: Format | None, output: Path | None, limit: int | None) -> None:
-    """The answer to the terminal, or to a file, which appears whole or not at all; the suffix says how, if nothing does."""
-    if output is None:
-        if form == "parquet":
-            raise UserError("--format parquet is no text for a terminal; add --output FILE")
-        WRITERS[form or "table"](answer, sys.stdout, limit)
-        return
-    form = form or {".csv": "csv", ".json": "json", ".parquet": "parquet"}.get(output.suffix, "table")
+def write(tables: Tables, text: str, form: Format, output: Path, limit: int | None) -> None:
+    """The answer to a file, which appears whole or not at all."""
     resolved = output.resolve()
     if any(resolved.is_relative_to(Path(folder).resolve()) for folder in KEPT_OUT):
         raise UserError(f"--output {output}: {', '.join(KEPT_OUT)} are written by the graph alone; take another folder")
@@ -323,10 +328,10 @@ def write(answer: DuckDBPyConnection, form: Format | None, output: Path | None, 
     partial = output.with_name(f"{output.name}.partial")
     try:
         if form == "parquet":
-            write_parquet(answer, partial, limit)
+            write_parquet(tables.connection, ready(tables, text), partial, limit)
         else:
             with partial.open("w", encoding="utf-8", newline="") as stream:
-                WRITERS[form](answer, stream, limit)
+                WRITERS[form](ask(tables, text), stream, limit)
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
@@ -347,15 +352,20 @@ def answer(
     """Answer one question, on the terminal or in a file."""
     if limit is not None and limit < 0:
         raise UserError(f"--limit {limit}: a number of rows is 0 or more")
+    form = form or SUFFIXES.get("" if output is None else output.suffix, "table")
+    if form == "parquet" and output is None:
+        raise UserError("--format parquet is no text for a terminal; add --output FILE")
     text = text_of(question)
     tables = opened(published, variables)
-    found = ask(tables, text)
-    for sentence in incomplete(tables, text):
-        print(f"sql: {sentence}", file=sys.stderr)
     try:
-        write(found, form, output, limit)
+        if output is None:
+            WRITERS[form](ask(tables, text), sys.stdout, limit)
+        else:
+            write(tables, text, form, output, limit)
     except duckdb.Error as error:
         raise UserError(explained(tables, error)) from error
+    for sentence in incomplete(tables, text):
+        print(f"sql: {sentence}", file=sys.stderr)
 
 
 def interact(published: str | None = None) -> None:
