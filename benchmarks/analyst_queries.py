@@ -44,7 +44,7 @@ SHARES = {
     "size": 0.021,
     "sft": 0.021,
 }
-"""Of the members of comparisons, as `SELECT member, count(*) FROM comparisons GROUP BY ALL` says of the embedded run."""
+"""Of the members of comparisons, as queries/answers/lengths.csv has them."""
 
 ASIS = pa.schema([*SCHEMA, ("asis_chosen", pa.float64()), ("asis_rejected", pa.float64())])
 
@@ -55,7 +55,9 @@ TEXT = f"""
 CREATE OR REPLACE TEMP TABLE texts AS
     SELECT
         place,
-        string_agg(chr(97 + (hash([place, letter]) % 26)::INT) || if(hash([letter, place]) % 5 = 0, ' ', ''), '') AS text
+        string_agg(
+            chr(97 + (hash([place, letter]) % 26)::INT) || if(hash([letter, place]) % 5 = 0, ' ', ''), ''
+        ) AS text
     FROM range({DIFFERENT}) AS places(place), range(140) AS letters(letter)
     GROUP BY place;
 CREATE OR REPLACE MACRO id(given) AS format('{{:016x}}', hash(given));
@@ -68,7 +70,7 @@ CREATE OR REPLACE MACRO characters(query, config) AS 20 + (hash([config, query])
 
 
 def pairs(turned: str, columns: str, condition: str, number: int) -> str:
-    """The query for pairs 0 to `number`: ten of each query, of configurations 0 to 4, those that the condition keeps."""
+    """The query for pairs 0 to `number`, ten of each query and of five configurations, where the condition holds."""
     return f"""
         WITH numbered AS (
             SELECT
@@ -126,7 +128,8 @@ def make(rows: int) -> int:
     """Write every table that the questions read, in the folder we are in; the number of comparisons."""
     raw = int(SHARES["no_filter"] * rows)
     made = 0
-    asis = ", ".join(f"(hash([pair, {place}]) % 1000) / 100.0 AS asis_{side}" for place, side in ((7, "chosen"), (8, "rejected")))  # fmt: skip
+    sides = ((7, "chosen"), (8, "rejected"))
+    asis = ", ".join(f"(hash([pair, {place}]) % 1000) / 100.0 AS asis_{side}" for place, side in sides)
     for place, (member, share) in enumerate(SHARES.items()):
         condition = f"hash([pair, {place}]) % 1000000 < {1e6 * share / SHARES['no_filter']:.0f}"
         turned = "hash(pair) % 4 = 0" if member == "gold" else "false"
@@ -201,8 +204,10 @@ def lengths() -> list[tuple]:
         asis = ["asis_chosen", "asis_rejected"] if member == "almost" else []
         pairs = read(member, ["chosen", "rejected", *asis])
         chosen, rejected = (pairs[side].list[-1].struct.field("content").str.len() for side in ("chosen", "rejected"))
-        correlation = (chosen - rejected).astype(float).corr((pairs.asis_chosen - pairs.asis_rejected).astype(float)) if asis else None  # fmt: skip
-        rows.append((member, len(pairs), chosen.mean(), rejected.mean(), (chosen > rejected).mean(), correlation))
+        longer, figures = (chosen > rejected).mean(), [chosen.mean(), rejected.mean()]
+        better = (pairs.asis_chosen - pairs.asis_rejected).astype(float) if asis else None
+        correlation = None if better is None else (chosen - rejected).astype(float).corr(better)
+        rows.append((member, len(pairs), *figures, longer, correlation))
     return rows
 
 

@@ -43,13 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def add_sql(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The commands that read the tables."""
     asking = commands.add_parser("sql", help="ask the tables a question in DuckDB; alone, it asks on")
-    asking.add_argument("question", nargs="?", help="SQL, or a .sql file: queries/ has the questions that are asked often")
-    asking.add_argument("--format", choices=("table", "csv", "json", "parquet"), help="table, or by the suffix of --output")
+    asking.add_argument("question", nargs="?", help="SQL, or a .sql file such as those of queries/")
+    asking.add_argument("--format", choices=("table", "csv", "json", "parquet"), help="table, or as --output ends")
     asking.add_argument("--output", type=Path, metavar="FILE", help="where the answer is written")
     asking.add_argument("--limit", type=int, metavar="N", help="at most so many rows")
-    asking.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="what a question reads with getvariable('name')"
-    )
+    asking.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="read by getvariable('name')")
     checking = commands.add_parser("check-tables", help="ask every table for the rows that offend")
     for one in (asking, checking):
         one.add_argument("--published", metavar="NAME", help="the tables of published/NAME instead of these")

@@ -3,8 +3,8 @@
 python -m synthalign.cli sql "SELECT judge, count(*) FROM judgements GROUP BY ALL"
 python -m synthalign.cli sql queries/filter_funnel.sql --format csv
 
-What an analyst asks runs in a connection in memory that reads the folders of the tables and nothing else: no other file,
-no network, no extension, and no statement but a question.
+What an analyst asks runs in a connection in memory that reads the folders of the tables and nothing else: no other
+file, no network, no extension, and no statement but a question.
 """
 
 import csv
@@ -47,6 +47,14 @@ QUESTIONS = {"SELECT", "SET_OPERATION", "RECURSIVE_CTE", "CTE"}
 RUN_STRINGS = {"query", "json_execute_serialized_sql"}
 """Functions that run the SQL that a string holds."""
 
+FIXED: dict[str, str | bool | int | float | list[str]] = {
+    "temp_directory": ".work/duckdb",
+    "python_enable_replacements": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+"""Settings of every connection: no names of Python in a question, and nothing that is downloaded."""
+
 ROWS, WIDTH = 50, 60
 """Of a table on a terminal: rows, and characters in a cell."""
 
@@ -81,9 +89,7 @@ def opened(
     if not VIEWS.is_file():
         raise UserError(f"{VIEWS} does not exist; go to the root of the repository")
     folder = Path(".") if published is None else published_folder(published)
-    fixed = {"temp_directory": ".work/duckdb", "python_enable_replacements": "false"}
-    fixed |= {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    connection = duckdb.connect(config=fixed | dict(config or {}))
+    connection = duckdb.connect(config={**FIXED, **(config or {})})
     if ui:
         connection.execute("LOAD ui")
         connection.execute("CALL start_ui()")
@@ -128,7 +134,7 @@ def text_of(question: str) -> str:
     try:
         return Path(question.strip()).read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{question}: cannot be read ({error.strerror}); queries/ has the questions there are") from error
+        raise UserError(f"{question}: cannot be read ({error.strerror}); the questions are in queries/") from error
 
 
 def ready(tables: Tables, text: str) -> duckdb.Statement:

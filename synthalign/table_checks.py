@@ -1,7 +1,7 @@
 """Every table, asked for the rows that offend: `python -m synthalign.cli check-tables`.
 
-A check is a query that selects the offending rows, so an empty answer is the good one: the rules of one row are those of
-`synthalign.tables`, which every writer keeps as well; keys and what ties tables together are in queries/checks.sql.
+A check is a query that selects the offending rows, so an empty answer is the good one: the rules of one row are those
+of `synthalign.tables`, which every writer keeps as well; keys and what ties tables together are in queries/checks.sql.
 """
 
 import re

@@ -146,9 +146,10 @@ def _check_rules(name: str, key: Sequence[str], table: pa.Table) -> None:
     """UserError with the first rows that break one of `RULES`."""
     with duckdb.connect() as connection:
         connection.register("written", table)
-        shown = connection.execute(f"{offending('written', table.column_names)} LIMIT {SHOWN}").to_arrow_table()
-    if shown.num_rows:
-        lines = "\n".join(f"  {row}" for row in shown.to_pylist())
+        shown = connection.sql(f"{offending('written', table.column_names)} LIMIT {SHOWN}")
+        columns, rows = shown.columns, shown.fetchall()
+    if rows:
+        lines = "\n".join(f"  {dict(zip(columns, row, strict=True))}" for row in rows)
         raise UserError(f"{path(name)}: rows break a rule of synthalign.tables.RULES, by key {key}:\n{lines}")
 
 
