@@ -50,6 +50,17 @@ readme: .venv/ready  ## write README's tables from metrics/
 claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds and write metrics/claims.json
 	python -m flows.claims
 
+.PHONY: sql check-tables answers
+sql: .venv/ready  ## ask the tables: make sql Q="FROM queries", make sql Q=queries/filter_funnel.sql, or without Q a prompt
+	@python -m synthalign.cli sql $(if $(Q),"$$Q")
+
+check-tables: .venv/ready  ## ask every table for the rows that offend
+	@python -m synthalign.cli check-tables
+
+answers: .venv/ready  ## write the answers to the questions of queries/ anew
+	@for answer in queries/answers/*.csv; do \
+	    python -m synthalign.cli sql queries/$$(basename $$answer .csv).sql --output $$answer || exit 1; done
+
 chat: .venv/ready  ## talk to the aligned policy and its base side by side
 	@python -m synthalign.conversation --aligned models/ppo/almost --base models/base/medium
 

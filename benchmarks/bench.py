@@ -34,6 +34,7 @@ COMPARISONS = {
     "ppo_vs_trl": "benchmarks.ppo_vs_trl",
     "noop_repro": "benchmarks.noop_repro",
     "table_memory": "benchmarks.table_memory",
+    "analyst_queries": "benchmarks.analyst_queries",
 }
 
 

@@ -6,13 +6,16 @@ python -m synthalign.cli recover         mend what a kill -9 of DVC left behind;
 python -m synthalign.cli annotate export         a page on which people judge pairs of answers (docs/judging.md)
 python -m synthalign.cli annotate import FILE    what an annotator downloaded from it
 python -m synthalign.cli annotate agreement      how far judges agree, people among them
+python -m synthalign.cli sql "..."       ask the tables a question in DuckDB, or one of queries/; alone, it asks on
+python -m synthalign.cli check-tables    ask every table for the rows that offend; exits with 1 when there are any
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from synthalign import agreement, annotation, plan, recover, results
+from synthalign import agreement, annotation, results, sql, table_checks
 from synthalign.errors import UserError
 
 
@@ -24,12 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
     add_annotate(annotating)
+    add_sql(commands)
     given = parser.parse_args(arguments)
     try:
         if given.command == "plan":
+            from synthalign import plan  # with DVC, which takes longer to import than a question to answer
+
             plan.show(json_wanted=given.json)
         elif given.command == "annotate":
             annotate(given)
+        elif given.command == "sql":
+            ask(given)
+        elif given.command == "check-tables":
+            table_checks.run(given.published)
         else:
             mend()
     except UserError as error:
@@ -61,8 +71,39 @@ def annotate(given: argparse.Namespace) -> None:
         print(results.plain(agreement.table(annotation.everybody())))
 
 
+def add_sql(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The commands that read the tables."""
+    asking = commands.add_parser("sql", help="ask the tables a question in DuckDB; alone, it asks on")
+    asking.add_argument("question", nargs="?", help="SQL, or a .sql file such as those of queries/")
+    asking.add_argument("--format", choices=("table", "csv", "json", "parquet"), help="table, or as --output ends")
+    asking.add_argument("--output", type=Path, metavar="FILE", help="where the answer is written")
+    asking.add_argument("--limit", type=int, metavar="N", help="at most so many rows")
+    asking.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="read by getvariable('name')")
+    checking = commands.add_parser("check-tables", help="ask every table for the rows that offend")
+    for one in (asking, checking):
+        one.add_argument("--published", metavar="NAME", help="the tables of published/NAME instead of these")
+
+
+def ask(given: argparse.Namespace) -> None:
+    """Answer the question that was given, or go on asking."""
+    variables = dict(one.partition("=")[::2] for one in given.set)
+    if given.question is None:
+        sql.interact(given.published)
+        return
+    sql.answer(
+        given.question,
+        form=given.format,
+        output=given.output,
+        published=given.published,
+        limit=given.limit,
+        variables=variables,
+    )
+
+
 def mend() -> None:
     """Say what was broken and is not any more."""
+    from synthalign import recover
+
     mended = recover.recover()
     for sentence in mended:
         print(f"recover: {sentence}", file=sys.stderr)

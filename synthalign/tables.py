@@ -5,6 +5,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,6 +18,35 @@ MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])
 
 ROW_GROUP = 65_536
 """Rows that are held at once where a table is written or read row by row."""
+
+NEVER_NULL = (
+    *("query_id", "question_id", "response_id", "chosen_id", "rejected_id", "text", "config", "model", "policy"),
+    *("chosen_config", "rejected_config", "feedback", "policy_a", "policy_b", "judge", "is_best", "reject_reason"),
+)
+"""Columns that have a value in every row of every table."""
+
+RULES = {
+    **{column: f"{column} IS NOT NULL" for column in NEVER_NULL},
+    **{column: f"{column} >= 0" for column in ("tokens", "shots", "sample_index", "turn", "round", "step")},
+    **{column: f"len({column}) > 0" for column in ("prompt", "chosen", "rejected", "messages")},
+    **{column: f"{column} IS NULL OR isfinite({column})" for column in ("reward", "score_a", "score_b")},
+    **{column: f"{column} IS NULL OR isfinite({column})" for column in ("asis_chosen", "asis_rejected")},
+    "kl": "isfinite(kl)",
+    "p_chosen": "p_chosen BETWEEN 0 AND 1",
+    "nearest_rouge_l": "nearest_rouge_l IS NULL OR nearest_rouge_l BETWEEN 0 AND 1",
+    "origin": "origin IN ('seed', 'mined', 'eval')",
+    "split": "split IN ('train', 'eval')",
+    "order": "\"order\" IN ('ab', 'ba')",
+    "verdict": "verdict IN ('a', 'b', 'tie', 'unjudged')",
+    "finish_reason": "finish_reason IN ('eos', 'stop', 'length', 'error')",
+}
+"""What holds in every row of every table that has the column, as SQL: a name means the same wherever it stands.
+
+What one row cannot know (ids of other tables, keys) is in queries/checks.sql; `check-tables` asks for all of it.
+"""
+
+SHOWN = 3
+"""Offending rows in a message."""
 
 
 def path(name: str) -> Path:
@@ -61,8 +91,8 @@ def write(rows: Sequence[Row], name: str, *, key: str | tuple[str, ...], schema:
 def write_ordered(rows: Iterable[Row], name: str, *, key: str | tuple[str, ...], schema: pa.Schema) -> int:
     """Write rows that come in the order of their key, a row group in memory at a time, and return their number.
 
-    Raises UserError when a key repeats or is missing, or a value does not fit the schema; the file
-    appears whole or not at all.
+    Raises UserError when a key repeats or is missing, or a value does not fit the schema or breaks one of
+    `RULES`; the file appears whole or not at all.
     """
     columns = (key,) if isinstance(key, str) else key
     path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +103,9 @@ def write_ordered(rows: Iterable[Row], name: str, *, key: str | tuple[str, ...],
             while (group := list(islice(waiting, ROW_GROUP))) or not written:
                 keys = [_key(row, columns) for row in group]
                 _check(name, columns, keys if last is None else [last, *keys])
-                writer.write_table(_table(name, group, schema), row_group_size=ROW_GROUP)
+                table = _table(name, group, schema)
+                _check_rules(name, columns, table)
+                writer.write_table(table, row_group_size=ROW_GROUP)
                 if not group:
                     break
                 written, last = written + len(group), keys[-1]
@@ -96,6 +128,29 @@ def _check(name: str, columns: Sequence[str], keys: Sequence[tuple[Any, ...]]) -
         if one == other:
             raise UserError(f"{path(name)}: two rows have the key {dict(zip(columns, one, strict=True))}")
         assert one < other, f"{path(name)}: the key {other} comes after {one}"
+
+
+def offending(rows: str, columns: Iterable[str]) -> str:
+    """The query that selects the rows of the view `rows` that break a rule of their columns, the broken ones named."""
+    rules = {column: RULES[column] for column in columns if column in RULES} or {"nothing": "true"}
+    broken = ", ".join(f"if(({rule}) IS TRUE, NULL, '{_quoted(rule)}')" for rule in rules.values())
+    kept = " AND ".join(f"({rule})" for rule in rules.values())
+    return f"SELECT concat_ws('; ', {broken}) AS broken_rule, * FROM {rows} WHERE ({kept}) IS NOT TRUE"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _check_rules(name: str, key: Sequence[str], table: pa.Table) -> None:
+    """UserError with the first rows that break one of `RULES`."""
+    with duckdb.connect() as connection:
+        connection.register("written", table)
+        shown = connection.sql(f"{offending('written', table.column_names)} LIMIT {SHOWN}")
+        columns, rows = shown.columns, shown.fetchall()
+    if rows:
+        lines = "\n".join(f"  {dict(zip(columns, row, strict=True))}" for row in rows)
+        raise UserError(f"{path(name)}: rows break a rule of synthalign.tables.RULES, by key {key}:\n{lines}")
 
 
 def _table(name: str, rows: Sequence[Row], schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,35 @@
+-- What does the best of N candidates gain over one, in reward and in length?
+-- The mean over all choices of N among a query's candidates; what the oracle says is in metrics/score_candidates.json.
+WITH ranked AS (
+    SELECT
+        query_id,
+        reward,
+        length(text) AS characters,
+        (row_number() OVER (PARTITION BY query_id ORDER BY reward, sample_index))::INT AS place,
+        (count(*) OVER (PARTITION BY query_id))::INT AS candidates
+    FROM candidates
+    WHERE guide = 'rmsp' AND turn = 1 AND reward IS NOT NULL
+),
+weighted AS (
+    -- the chance that a candidate is the best of n: those worse than it fill the other n - 1 places
+    SELECT
+        *,
+        if(place < n, 0, factorial(place - 1) / factorial(n - 1) / factorial(place - n))
+            / (factorial(candidates) / factorial(n) / factorial(candidates - n)) AS chance
+    FROM ranked, (SELECT unnest(range(1, 1 + (SELECT min(candidates) FROM ranked)))::INT AS n)
+),
+queries_of AS (
+    SELECT n, query_id, sum(chance * reward) AS reward, sum(chance * characters) AS characters
+    FROM weighted
+    GROUP BY ALL
+)
+SELECT
+    best.n,
+    round(avg(best.reward), 4) AS reward,
+    round(avg(best.reward - one.reward), 4) AS gain,
+    round(margin_of_error(stddev_samp(best.reward - one.reward), count(*)), 4) AS plus_minus,
+    round(avg(best.characters), 2) AS characters,
+    count(*) AS queries
+FROM queries_of AS best JOIN queries_of AS one ON one.query_id = best.query_id AND one.n = 1
+GROUP BY best.n
+ORDER BY best.n;

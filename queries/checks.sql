@@ -1,0 +1,120 @@
+-- What must hold between rows and between tables: every query selects the rows that offend, so none is right.
+-- What must hold within a row is in synthalign.tables.RULES. `python -m synthalign.cli check-tables` asks for both.
+
+-- -- keys -------------------------------------------------------------------------------------------------------------
+
+-- queries: a query_id is there once
+SELECT query_id, count(*) AS times FROM queries GROUP BY ALL HAVING times > 1;
+
+-- queries_rejected: a candidate_id is there once
+SELECT candidate_id, count(*) AS times FROM queries_rejected GROUP BY ALL HAVING times > 1;
+
+-- responses: a response_id is there once, over all configurations
+SELECT response_id, count(*) AS times FROM responses GROUP BY ALL HAVING times > 1;
+
+-- comparisons_ranked: a comparison_id is there once
+SELECT comparison_id, count(*) AS times FROM comparisons_ranked GROUP BY ALL HAVING times > 1;
+
+-- comparisons: a comparison_id is there once in a member
+SELECT member, comparison_id, count(*) AS times FROM comparisons GROUP BY ALL HAVING times > 1;
+
+-- comparisons_dropped: a comparison_id is there once in a member
+SELECT member, comparison_id, count(*) AS times FROM comparisons_dropped GROUP BY ALL HAVING times > 1;
+
+-- candidates: guide, query, turn and sample are there once
+SELECT guide, query_id, turn, sample_index, count(*) AS times FROM candidates GROUP BY ALL HAVING times > 1;
+
+-- demonstrations: a demonstration_id is there once in a guide
+SELECT guide, demonstration_id, count(*) AS times FROM demonstrations GROUP BY ALL HAVING times > 1;
+
+-- answers: policy, question and sample are there once
+SELECT policy, question_id, sample_index, count(*) AS times FROM answers GROUP BY ALL HAVING times > 1;
+
+-- judgements: question, sample, policies, order and judge are there once
+SELECT question_id, sample_index, policy_a, policy_b, "order", judge, count(*) AS times
+FROM judgements GROUP BY ALL HAVING times > 1;
+
+-- ppo_curve: step and question are there once
+SELECT step, question_id, count(*) AS times FROM ppo_curve GROUP BY ALL HAVING times > 1;
+
+-- benchmark_scores: subject, benchmark, category and metric are there once
+SELECT subject, benchmark, category, metric, count(*) AS times FROM benchmark_scores GROUP BY ALL HAVING times > 1;
+
+-- -- ids of other tables ----------------------------------------------------------------------------------------------
+
+-- queries: nearest_id is a query
+SELECT * FROM queries WHERE nearest_id NOT IN (SELECT query_id FROM queries);
+
+-- responses: query_id is a query
+SELECT * FROM responses ANTI JOIN queries USING (query_id);
+
+-- comparisons_ranked: chosen_id and rejected_id are responses to the query
+SELECT ranked.*
+FROM comparisons_ranked AS ranked
+LEFT JOIN responses AS better ON better.response_id = chosen_id AND better.query_id = ranked.query_id
+LEFT JOIN responses AS worse ON worse.response_id = rejected_id AND worse.query_id = ranked.query_id
+WHERE better.response_id IS NULL OR worse.response_id IS NULL;
+
+-- comparisons: chosen_id and rejected_id are responses to the query, where a vanilla configuration wrote them
+SELECT pairs.*
+FROM comparisons AS pairs
+LEFT JOIN responses AS better ON better.response_id = chosen_id AND better.query_id = pairs.query_id
+LEFT JOIN responses AS worse ON worse.response_id = rejected_id AND worse.query_id = pairs.query_id
+WHERE (better.response_id IS NULL AND chosen_config IN (SELECT config FROM responses))
+    OR (worse.response_id IS NULL AND rejected_config IN (SELECT config FROM responses));
+
+-- candidates: query_id is a query
+SELECT * FROM candidates ANTI JOIN queries USING (query_id);
+
+-- demonstrations: query_id is a query of the same guide's candidates
+SELECT * FROM demonstrations ANTI JOIN candidates USING (guide, query_id);
+
+-- answers: question_id is an evaluation question
+SELECT * FROM answers WHERE question_id NOT IN (SELECT query_id FROM queries WHERE split = 'eval');
+
+-- judgements: both policies answered the question
+SELECT judgements.*
+FROM judgements
+LEFT JOIN answers AS a ON a.policy = policy_a AND (a.question_id, a.sample_index) = (judgements.question_id, judgements.sample_index)
+LEFT JOIN answers AS b ON b.policy = policy_b AND (b.question_id, b.sample_index) = (judgements.question_id, judgements.sample_index)
+WHERE a.policy IS NULL OR b.policy IS NULL;
+
+-- ppo_curve: question_id is an evaluation question
+SELECT * FROM ppo_curve WHERE question_id NOT IN (SELECT query_id FROM queries WHERE split = 'eval');
+
+-- -- what must not leak -----------------------------------------------------------------------------------------------
+
+-- comparisons: no evaluation question is learned from
+SELECT comparisons.* FROM comparisons JOIN queries USING (query_id) WHERE split = 'eval';
+
+-- demonstrations: no evaluation question is learned from
+SELECT demonstrations.* FROM demonstrations JOIN queries USING (query_id) WHERE split = 'eval';
+
+-- -- what must agree --------------------------------------------------------------------------------------------------
+
+-- comparisons: the chosen text is not the rejected text
+SELECT * FROM comparisons WHERE said(chosen) = said(rejected);
+
+-- comparisons_dropped: a reason is given
+SELECT * FROM comparisons_dropped WHERE drop_reason IS NULL;
+
+-- comparisons_dropped: what is dropped from a member is not in it
+SELECT comparisons_dropped.* FROM comparisons_dropped SEMI JOIN comparisons USING (member, comparison_id);
+
+-- comparisons_ranked: every pair was kept or dropped with a reason on the way to comparisons/almost
+SELECT *
+FROM comparisons_ranked
+WHERE comparison_id NOT IN (SELECT comparison_id FROM comparisons WHERE member = 'almost')
+    AND comparison_id NOT IN (SELECT comparison_id FROM comparisons_dropped WHERE member = 'almost');
+
+-- candidates: every turn has one best
+SELECT guide, query_id, turn, count(*) FILTER (is_best) AS best FROM candidates GROUP BY ALL HAVING best <> 1;
+
+-- judgements: a verdict follows from the scores of a judge that scores
+SELECT *
+FROM judgements
+WHERE raw IS NULL AND score_a IS NOT NULL AND score_b IS NOT NULL
+    AND verdict <> CASE WHEN score_a > score_b THEN 'a' WHEN score_a < score_b THEN 'b' ELSE 'tie' END;
+
+-- benchmark_scores: a figure lies within its interval
+SELECT * FROM benchmark_scores WHERE (low <= value AND value <= high AND n > 0) IS NOT TRUE;

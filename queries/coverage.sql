@@ -1,0 +1,18 @@
+-- How many queries does each training table cover, and with how many pairs or dialogues each?
+WITH used AS (
+    SELECT 'comparisons/' || member AS of_table, query_id, count(*) AS uses FROM comparisons GROUP BY ALL
+    UNION ALL
+    SELECT 'demonstrations/' || guide, query_id, count(*) FROM demonstrations GROUP BY ALL
+),
+trained AS (
+    SELECT count(*) AS queries FROM queries WHERE split = 'train'
+)
+SELECT
+    of_table,
+    count(*) AS queries,
+    round(count(*) / any_value(trained.queries), 4) AS share_of_training_queries,
+    round(avg(uses), 2) AS uses_of_a_query,
+    max(uses) AS most_uses
+FROM used, trained
+GROUP BY of_table
+ORDER BY of_table;

@@ -1,0 +1,63 @@
+-- Where does one answer come from: from its policy by the nearest thing it learned back to a seed query?
+-- --set policy=dpo --set question=<question_id> takes another answer than the first of ppo.
+-- "nearest" is our reconstruction: of all dialogues that the policy learned from, the one whose query shares most words
+-- with the question; and of every mined query, the older one that it resembles most.
+WITH RECURSIVE asked AS (
+    SELECT question_id, policy, text
+    FROM answers
+    WHERE sample_index = 0
+        AND policy = coalesce(getvariable('policy'), 'ppo')
+        AND question_id = coalesce(getvariable('question'), (SELECT min(question_id) FROM answers))
+),
+question AS (
+    SELECT query_id, text, string_split(lower(text), ' ') AS words
+    FROM queries WHERE query_id = (SELECT question_id FROM asked)
+),
+-- policies are named sft_<guide>; dpo, ppo and others go on from sft_rmsp; the vanilla models learned from nothing here
+guide AS (
+    SELECT CASE WHEN policy LIKE 'sft_%' THEN substr(policy, 5) ELSE 'rmsp' END AS guide
+    FROM asked WHERE policy NOT IN ('base', 'large_hhh')
+),
+learned AS (
+    SELECT
+        query_id,
+        demonstration_id,
+        messages,
+        demonstrations.reward,
+        guide,
+        len(list_intersect(string_split(lower(queries.text), ' '), question.words))
+            / len(list_distinct(list_concat(string_split(lower(queries.text), ' '), question.words))) AS overlap
+    FROM demonstrations JOIN guide USING (guide) JOIN queries USING (query_id), question
+    ORDER BY overlap DESC, query_id
+    LIMIT 1
+),
+ancestors AS (
+    SELECT 0 AS generation, queries.* FROM queries JOIN learned USING (query_id)
+    UNION ALL
+    SELECT generation + 1, queries.*
+    FROM ancestors JOIN queries ON queries.query_id = ancestors.nearest_id
+    WHERE ancestors.origin = 'mined'
+),
+steps AS (
+    SELECT 1 AS step, 'evaluation question' AS what, query_id AS id, text FROM question
+    UNION ALL
+    SELECT 2, 'answer of ' || policy, question_id, text FROM asked
+    UNION ALL
+    SELECT 3, format('nearest dialogue it learned from, {} of the words shared', round(overlap, 2)),
+        demonstration_id, said(messages)
+    FROM learned
+    UNION ALL
+    SELECT 4, format('chosen by {} among {} candidates, reward {}; the last of them, reward {}', any_value(guide), count(*),
+            round(max(candidates.reward), 2), round(min(candidates.reward), 2)),
+        query_id, arg_min(text, (candidates.reward, candidates.sample_index))
+    FROM candidates JOIN learned USING (guide, query_id)
+    WHERE turn = 1
+    GROUP BY query_id
+    UNION ALL
+    SELECT 5 + generation,
+        if(generation = 0, 'its query', 'nearest older query') || ', ' || origin
+            || if(nearest_rouge_l IS NULL, '', format(', ROUGE-L {} with the next', round(nearest_rouge_l, 2))),
+        query_id, text
+    FROM ancestors
+)
+FROM steps ORDER BY step;

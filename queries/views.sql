@@ -1,0 +1,190 @@
+-- One view for each table of the graph, every column with its meaning; a family (data/responses/*.parquet) is one view.
+--
+--     duckdb -init queries/views.sql          in DuckDB's own shell, from the root of the repository
+--     python -m synthalign.cli sql "..."      has them already
+--
+-- The tables are those of this folder, or of another one that has a data/ in it:
+--     SET VARIABLE root = 'published/2026-11-21-ca95026';
+
+SET VARIABLE root = coalesce(getvariable('root'), '.');
+
+-- The text of a message list: of its last message, as in prompt, chosen and rejected.
+CREATE OR REPLACE MACRO said(messages) AS messages[-1].content;
+
+-- 95% of a normal distribution lie within so many standard errors of its mean.
+CREATE OR REPLACE MACRO margin_of_error(deviation, n) AS 1.96 * deviation / sqrt(n);
+
+-- One table of published runs, with the run's name in front: FROM published('*', 'judgements').
+CREATE OR REPLACE MACRO published(run, name) AS TABLE
+    SELECT split_part(filename, '/', 2) AS run, * EXCLUDE (filename)
+    FROM read_parquet('published/' || run || '/data/' || name || '.parquet', filename = true, union_by_name = true);
+
+-- -- queries ----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE VIEW queries AS
+FROM read_parquet(getvariable('root') || '/data/queries.parquet');
+COMMENT ON VIEW queries IS 'What everything else is about: seeds, mined queries and evaluation questions';
+COMMENT ON COLUMN queries.query_id IS 'Hash of the text';
+COMMENT ON COLUMN queries.text IS 'The query';
+COMMENT ON COLUMN queries.origin IS 'seed, mined, or eval for an evaluation question';
+COMMENT ON COLUMN queries.split IS 'train, or eval: never trained on';
+COMMENT ON COLUMN queries.nearest_id IS 'Mined: the older query or evaluation question that it resembles most; NULL for none';
+COMMENT ON COLUMN queries.nearest_rouge_l IS 'Mined: ROUGE-L F1 with that one, 0 to 1';
+
+CREATE OR REPLACE VIEW queries_rejected AS
+FROM read_parquet(getvariable('root') || '/data/queries_rejected.parquet');
+COMMENT ON VIEW queries_rejected IS 'What the mining model wrote and was not used';
+COMMENT ON COLUMN queries_rejected.candidate_id IS 'Hash of its place in the run';
+COMMENT ON COLUMN queries_rejected.round IS 'Round of mining';
+COMMENT ON COLUMN queries_rejected.text IS 'What was written';
+COMMENT ON COLUMN queries_rejected.reject_reason IS 'The first filter that it did not pass';
+COMMENT ON COLUMN queries_rejected.nearest_text IS 'The query that it is too near to; NULL where another filter rejected it';
+COMMENT ON COLUMN queries_rejected.nearest_rouge_l IS 'ROUGE-L F1 with that one, 0 to 1';
+
+-- -- responses and comparisons ----------------------------------------------------------------------------------------
+
+CREATE OR REPLACE VIEW responses AS
+FROM read_parquet(getvariable('root') || '/data/responses/*.parquet', union_by_name = true);
+COMMENT ON VIEW responses IS 'Answers of the vanilla configurations, and of the probes, to the queries';
+COMMENT ON COLUMN responses.response_id IS 'Hash of configuration, query, sample and text';
+COMMENT ON COLUMN responses.query_id IS 'The query: queries.query_id';
+COMMENT ON COLUMN responses.config IS 'The configuration, a member of sample_responses.configurations';
+COMMENT ON COLUMN responses.model IS 'Its model: a folder, or the file of an endpoint';
+COMMENT ON COLUMN responses.demonstrations IS 'File of the dialogues that it was shown';
+COMMENT ON COLUMN responses.shots IS 'How many of them';
+COMMENT ON COLUMN responses.sample_index IS 'Number of the sample, from 0';
+COMMENT ON COLUMN responses.text IS 'The response';
+COMMENT ON COLUMN responses.tokens IS 'Tokens that the model wrote, the end included';
+COMMENT ON COLUMN responses.finish_reason IS 'eos, stop (it went on to the next turn), length (cut off), or error';
+
+CREATE OR REPLACE VIEW comparisons_ranked AS
+FROM read_parquet(getvariable('root') || '/data/comparisons_ranked.parquet');
+COMMENT ON VIEW comparisons_ranked IS 'Every pair of responses by the rule of thumb, with what the heuristic filter says';
+COMMENT ON COLUMN comparisons_ranked.comparison_id IS 'Hash of the two response ids in this order';
+COMMENT ON COLUMN comparisons_ranked.query_id IS 'The query: queries.query_id';
+COMMENT ON COLUMN comparisons_ranked.prompt IS 'The dialogue up to the response: messages of role and content';
+COMMENT ON COLUMN comparisons_ranked.chosen IS 'The response that should be better: a message; said(chosen) is its text';
+COMMENT ON COLUMN comparisons_ranked.rejected IS 'The other response';
+COMMENT ON COLUMN comparisons_ranked.chosen_id IS 'responses.response_id of the chosen one';
+COMMENT ON COLUMN comparisons_ranked.rejected_id IS 'responses.response_id of the other';
+COMMENT ON COLUMN comparisons_ranked.chosen_config IS 'Configuration of the chosen one';
+COMMENT ON COLUMN comparisons_ranked.rejected_config IS 'Configuration of the other';
+COMMENT ON COLUMN comparisons_ranked.feedback IS 'What labelled the pair';
+COMMENT ON COLUMN comparisons_ranked.p_chosen IS 'Probability that the chosen one is better; 1 for a hard label';
+COMMENT ON COLUMN comparisons_ranked.drop_reason IS 'Why the heuristic filter drops it; NULL keeps it';
+
+CREATE OR REPLACE VIEW comparisons AS
+SELECT parse_filename(filename, true) AS member, * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/comparisons/*.parquet', filename = true, union_by_name = true)
+UNION ALL BY NAME
+SELECT NULL::DOUBLE AS asis_chosen, NULL::DOUBLE AS asis_rejected WHERE false;
+COMMENT ON VIEW comparisons IS 'Pairs to learn from. A pair stands in several members: say which you mean';
+COMMENT ON COLUMN comparisons.member IS 'The table data/comparisons/<member>: what a reward model or DPO is trained on';
+COMMENT ON COLUMN comparisons.comparison_id IS 'Hash of the two response ids in this order; unique within a member';
+COMMENT ON COLUMN comparisons.query_id IS 'The query: queries.query_id';
+COMMENT ON COLUMN comparisons.prompt IS 'The dialogue up to the response: messages of role and content';
+COMMENT ON COLUMN comparisons.chosen IS 'The response that should be better: a message; said(chosen) is its text';
+COMMENT ON COLUMN comparisons.rejected IS 'The other response';
+COMMENT ON COLUMN comparisons.chosen_id IS 'Response id of the chosen one; in responses where vanilla configurations wrote it';
+COMMENT ON COLUMN comparisons.rejected_id IS 'Response id of the other';
+COMMENT ON COLUMN comparisons.chosen_config IS 'Configuration or policy of the chosen one';
+COMMENT ON COLUMN comparisons.rejected_config IS 'Configuration or policy of the other';
+COMMENT ON COLUMN comparisons.feedback IS 'What labelled the pair';
+COMMENT ON COLUMN comparisons.p_chosen IS 'Probability that the chosen one is better; 1 for a hard label';
+COMMENT ON COLUMN comparisons.asis_chosen IS 'As-is reward of the chosen one; NULL where that model was not asked';
+COMMENT ON COLUMN comparisons.asis_rejected IS 'As-is reward of the other';
+
+CREATE OR REPLACE VIEW comparisons_dropped AS
+SELECT parse_filename(filename, true) AS member, * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/comparisons_dropped/*.parquet', filename = true, union_by_name = true)
+UNION ALL BY NAME
+SELECT NULL::DOUBLE AS asis_chosen, NULL::DOUBLE AS asis_rejected WHERE false;
+COMMENT ON VIEW comparisons_dropped IS 'Pairs that are not learned from, and why';
+COMMENT ON COLUMN comparisons_dropped.member IS 'The table data/comparisons/<member> that it is not in';
+COMMENT ON COLUMN comparisons_dropped.comparison_id IS 'Hash of the two response ids in this order; unique within a member';
+COMMENT ON COLUMN comparisons_dropped.query_id IS 'The query: queries.query_id';
+COMMENT ON COLUMN comparisons_dropped.prompt IS 'The dialogue up to the response: messages of role and content';
+COMMENT ON COLUMN comparisons_dropped.chosen IS 'The response that should be better: a message; said(chosen) is its text';
+COMMENT ON COLUMN comparisons_dropped.rejected IS 'The other response';
+COMMENT ON COLUMN comparisons_dropped.chosen_id IS 'Response id of the chosen one';
+COMMENT ON COLUMN comparisons_dropped.rejected_id IS 'Response id of the other';
+COMMENT ON COLUMN comparisons_dropped.chosen_config IS 'Configuration of the chosen one';
+COMMENT ON COLUMN comparisons_dropped.rejected_config IS 'Configuration of the other';
+COMMENT ON COLUMN comparisons_dropped.feedback IS 'What labelled the pair';
+COMMENT ON COLUMN comparisons_dropped.p_chosen IS 'Probability that the chosen one is better; 1 for a hard label';
+COMMENT ON COLUMN comparisons_dropped.drop_reason IS 'Why: rejected_response:..., identical, length_rule, asis_disagrees, tie, unjudged';
+COMMENT ON COLUMN comparisons_dropped.asis_chosen IS 'As-is reward of the chosen one; NULL where that model was not asked';
+COMMENT ON COLUMN comparisons_dropped.asis_rejected IS 'As-is reward of the other';
+
+-- -- self-play --------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE VIEW candidates AS
+SELECT parse_filename(filename, true) AS guide, * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/candidates/*.parquet', filename = true, union_by_name = true);
+COMMENT ON VIEW candidates IS 'Everything that the assistant could have said in self-play';
+COMMENT ON COLUMN candidates.guide IS 'Member of simulate_demonstrations: rmsp chooses by reward, selfplay takes the first';
+COMMENT ON COLUMN candidates.query_id IS 'The query that the dialogue begins with: queries.query_id';
+COMMENT ON COLUMN candidates.turn IS 'Turn of the dialogue, the query being 0: 1, 3, ...';
+COMMENT ON COLUMN candidates.sample_index IS 'Number of the candidate, from 0';
+COMMENT ON COLUMN candidates.text IS 'What it said';
+COMMENT ON COLUMN candidates.reward IS 'By the guide''s reward model; NULL where none was asked';
+COMMENT ON COLUMN candidates.is_best IS 'Whether the dialogue goes on with it';
+
+CREATE OR REPLACE VIEW demonstrations AS
+SELECT parse_filename(filename, true) AS guide, * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/demonstrations/*.parquet', filename = true, union_by_name = true);
+COMMENT ON VIEW demonstrations IS 'The dialogues of self-play: what SFT learns from';
+COMMENT ON COLUMN demonstrations.guide IS 'Member of simulate_demonstrations, and of train_sft';
+COMMENT ON COLUMN demonstrations.demonstration_id IS 'Hash of guide, query and what was said';
+COMMENT ON COLUMN demonstrations.query_id IS 'The query that it begins with: queries.query_id';
+COMMENT ON COLUMN demonstrations.messages IS 'The dialogue: messages of role and content; said(messages) is the last answer';
+COMMENT ON COLUMN demonstrations.reward IS 'Of the last answer; NULL where no reward model was asked';
+
+-- -- policies ---------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE VIEW answers AS
+FROM read_parquet(getvariable('root') || '/data/answers/*.parquet', union_by_name = true);
+COMMENT ON VIEW answers IS 'Answers of the policies to the evaluation questions';
+COMMENT ON COLUMN answers.question_id IS 'The question: queries.query_id with split eval';
+COMMENT ON COLUMN answers.policy IS 'The policy, a member of sample_answers.policies';
+COMMENT ON COLUMN answers.sample_index IS 'Number of the sample, from 0';
+COMMENT ON COLUMN answers.text IS 'The answer';
+COMMENT ON COLUMN answers.tokens IS 'Tokens that the policy wrote, the end included';
+COMMENT ON COLUMN answers.finish_reason IS 'eos, stop (it went on to the next turn), length (cut off), or error';
+
+CREATE OR REPLACE VIEW judgements AS
+FROM read_parquet(getvariable('root') || '/data/judgements.parquet');
+COMMENT ON VIEW judgements IS 'What judges say of the answers of two policies to one question';
+COMMENT ON COLUMN judgements.question_id IS 'The question: queries.query_id with split eval';
+COMMENT ON COLUMN judgements.sample_index IS 'Sample of both answers';
+COMMENT ON COLUMN judgements.policy_a IS 'One policy: answers.policy';
+COMMENT ON COLUMN judgements.policy_b IS 'The other';
+COMMENT ON COLUMN judgements."order" IS 'Whose answer the judge saw first: ab or ba';
+COMMENT ON COLUMN judgements.judge IS 'Who judges';
+COMMENT ON COLUMN judgements.verdict IS 'a, b, tie or unjudged; always of policy_a and policy_b, whatever the order';
+COMMENT ON COLUMN judgements.score_a IS 'What the judge gave policy_a''s answer; NULL where it gave nothing';
+COMMENT ON COLUMN judgements.score_b IS 'What it gave policy_b''s';
+COMMENT ON COLUMN judgements.raw IS 'What a judge that writes has written; NULL for one that scores';
+
+CREATE OR REPLACE VIEW ppo_curve AS
+FROM read_parquet(getvariable('root') || '/data/ppo_curve.parquet');
+COMMENT ON VIEW ppo_curve IS 'Answers to the evaluation questions while PPO trained';
+COMMENT ON COLUMN ppo_curve.step IS 'Steps of training before';
+COMMENT ON COLUMN ppo_curve.question_id IS 'The question: queries.query_id with split eval';
+COMMENT ON COLUMN ppo_curve.text IS 'The answer';
+COMMENT ON COLUMN ppo_curve.tokens IS 'Tokens that the policy wrote, the end included';
+COMMENT ON COLUMN ppo_curve.finish_reason IS 'eos, stop, length (cut off), or error';
+COMMENT ON COLUMN ppo_curve.reward IS 'By the reward model that PPO pleases';
+COMMENT ON COLUMN ppo_curve.kl IS 'Distance from the policy that PPO began with, in nats, of this answer';
+
+CREATE OR REPLACE VIEW benchmark_scores AS
+FROM read_parquet(getvariable('root') || '/data/benchmark_scores/*.parquet', union_by_name = true);
+COMMENT ON VIEW benchmark_scores IS 'Alignment tax and public tests, with 95% intervals';
+COMMENT ON COLUMN benchmark_scores.subject IS 'The policy or reward model, a member of score_benchmarks.subjects';
+COMMENT ON COLUMN benchmark_scores.benchmark IS 'heldout_text, cloze, hhh or truthfulqa';
+COMMENT ON COLUMN benchmark_scores.category IS 'Part of the benchmark; all for the whole';
+COMMENT ON COLUMN benchmark_scores.metric IS 'What is measured, for instance accuracy';
+COMMENT ON COLUMN benchmark_scores.value IS 'The figure';
+COMMENT ON COLUMN benchmark_scores.low IS 'Lower end of its 95% interval';
+COMMENT ON COLUMN benchmark_scores.high IS 'Upper end';
+COMMENT ON COLUMN benchmark_scores.n IS 'Items or groups that it was drawn over';

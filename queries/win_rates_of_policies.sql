@@ -1,0 +1,25 @@
+-- Which policy answers better, and by whose judgement?
+-- A tie is half a win, unjudged rows are left out, and both orders and all samples of a question count as one.
+WITH questions AS (
+    SELECT
+        policy_a,
+        policy_b,
+        judge,
+        question_id,
+        avg(CASE verdict WHEN 'a' THEN 1 WHEN 'tie' THEN 0.5 WHEN 'b' THEN 0 END) AS win,
+        avg((verdict = 'tie')::INT) AS tie
+    FROM judgements
+    WHERE verdict <> 'unjudged'
+    GROUP BY ALL
+)
+SELECT
+    policy_a AS policy,
+    policy_b AS against,
+    judge,
+    round(avg(win), 4) AS win_rate,
+    round(margin_of_error(stddev_samp(win), count(*)), 4) AS plus_minus,
+    round(avg(tie), 4) AS ties,
+    count(*) AS questions
+FROM questions
+GROUP BY ALL
+ORDER BY ALL;
