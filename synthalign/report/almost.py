@@ -23,6 +23,7 @@ from synthalign.report.parts import (
     figure,
     interval,
     number,
+    ordered,
     share,
     word,
 )
@@ -41,7 +42,7 @@ NO_ORACLE = (
 class Effect:
     """One thing that the paper reports, and our figure for it.
 
-    paper      what the paper says, in words; its own figure where its text has one
+    paper      what the paper says, with its own figure where its text has one
     ours       this run's figure, None where it was not measured
     none_at    the figure that would mean no effect; the paper's direction is above it, or below where `falls`
     claim      the id in metrics/claims.json where several seeds measured it
@@ -49,7 +50,6 @@ class Effect:
 
     what: str
     paper: str
-    paper_figure: str
     ours: Interval | None
     none_at: float = 0.0
     falls: bool = False
@@ -78,17 +78,17 @@ def over_seeds(claims: Sequence[Mapping[str, Any]], name: str) -> tuple[Interval
 
 def effects(caption: str, rows: Sequence[Effect], claims: Sequence[Mapping[str, Any]]) -> Table:
     """The paper's effects beside ours; the verdict goes by several seeds where there are, else by this run."""
-    columns = ["effect", "the paper", "its figure", "this run", "95% interval", "n", "over seeds", "95% interval"]
+    columns = ["effect", "the paper", "this run", "95% interval", "n", "over seeds", "95% interval", "seeds"]
     lines = []
     for effect in rows:
         recorded, seeds, holds = over_seeds(claims, effect.claim)
         verdict = direction(effect, recorded or effect.ours)
         if recorded is not None and verdict.mark != "bad":
             verdict = Cell("as in the paper", mark="good") if holds else Cell("not shown", mark="open")
-        cells = [word(effect.what), word(effect.paper), word(effect.paper_figure or "not in the text")]
+        cells = [word(effect.what), word(effect.paper)]
         cells += [*counted(effect.ours), *figure(recorded), count(seeds) if seeds else NOTHING, verdict]
         lines.append(cells)
-    return Table(caption, [*columns, "seeds", "direction"], lines)
+    return Table(caption, [*columns, "direction"], lines)
 
 
 def tables(run: Run) -> list[Section]:
@@ -103,7 +103,9 @@ TRAITS = ("helpful", "harmless", "honest")
 
 def table_1(run: Run) -> Section:
     """Helpful, harmless, honest: static benchmarks in the paper, the oracle's parts here."""
-    policies = at(run.metrics, "score_policies", "policies") or {}
+    policies = ordered(
+        at(run.metrics, "score_policies", "policies") or {}, at(run.settings, "sample_answers", "policies")
+    )
     difference = at(run.metrics, "score_policies", "differences", "ppo_sft") or {}
     blocks: list[Block] = [
         "The paper scores policies on HHH alignment (221 items, helpful, harmless, honest, other) and TruthfulQA. The "
@@ -112,11 +114,11 @@ def table_1(run: Run) -> Section:
         "stand below."
     ]
     rows = [
-        Effect(f"PPO minus SFT: {trait}", "rises" if trait != "honest" else "falls", "", interval(difference, trait),
+        Effect(f"PPO minus SFT: {trait}", "rises" if trait != "honest" else "falls", interval(difference, trait),
                falls=trait == "honest")
         for trait in TRAITS
     ]  # fmt: skip
-    rows.append(Effect("PPO minus SFT: truthful (TruthfulQA)", "rises", "", None))
+    rows.append(Effect("PPO minus SFT: truthful (TruthfulQA)", "rises", None))
     caption = (
         "Table 1, effects. Oracle points, difference of the means over questions, paired by question; one seed; "
         "95% bootstrap interval over questions; n counts questions."
@@ -178,13 +180,15 @@ def public_tests(run: Run) -> Table:
 def table_2(run: Run) -> Section:
     """The rule of thumb: size, shots and demonstrations."""
     scored = at(run.metrics, "score_comparisons") or {}
-    configurations, differences = scored.get("configurations") or {}, scored.get("differences") or {}
+    names = at(run.settings, "score_comparisons", "configurations")
+    configurations = ordered(scored.get("configurations") or {}, names)
+    differences = scored.get("differences") or {}
     title = "Table 2: does the rule of thumb hold?"
     if not configurations:
         return Section(title, "table-2", [NO_ORACLE.format(section="score_comparisons")])
 
     def effect(what: str, paper: str, name: str, claim: str = "") -> Effect:
-        return Effect(what, paper, "", interval(differences, name), claim=claim)
+        return Effect(what, paper, interval(differences, name), claim=claim)
 
     rows = [
         effect("Size alone: the large model over the small one, 3 HHH shots", "rises with size", "size", "size_effect"),
@@ -255,7 +259,8 @@ def reward_rows(rewards: Mapping[str, Any]) -> list[list[Cell]]:
 
 def table_3(run: Run) -> Section:
     """The synthetic reward model beside one that learned from gold labels."""
-    rewards = at(run.metrics, "score_rewards", "rewards") or {}
+    names = at(run.settings, "score_rewards", "rewards")
+    rewards = ordered(at(run.metrics, "score_rewards", "rewards") or {}, names)
     title = "Table 3: synthetic against gold labels"
     if not rewards:
         return Section(title, "table-3", [NO_ORACLE.format(section="score_rewards")])
@@ -263,8 +268,7 @@ def table_3(run: Run) -> Section:
     rows = [
         Effect(
             f"Accuracy of {subject} as a share of that of the upper bound",
-            "about 90% of the reward model trained on all human labels",
-            "about 0.90",
+            "about 0.90, the share of a reward model trained on all human labels",
             interval(rewards, subject, "ratio_to_upper_bound"),
             none_at=0.9,
             claim="reward_accuracy_vs_gold",
@@ -307,17 +311,18 @@ def _subject(run: Run) -> str:
 def table_4(run: Run) -> Section:
     """What the filters are good for."""
     rewards = at(run.metrics, "score_rewards", "rewards") or {}
-    labels = at(run.metrics, "score_comparisons", "labels") or {}
+    filters = at(run.settings, "score_comparisons", "filters")
+    labels = ordered(at(run.metrics, "score_comparisons", "labels") or {}, filters)
     title = "Table 4: what the filters are good for"
     if not rewards or not labels:
         return Section(title, "table-4", [NO_ORACLE.format(section="score_rewards")])
     subject = _subject(run)
     rows = [
-        Effect("Accuracy with both filters minus without any", "without the heuristic filter about 10 points lower",
-               "about 0.10", interval(rewards, subject, "minus_no_filter"), claim="filter_ablation"),
-        Effect("Accuracy with both filters minus the heuristic filter alone", "the As-is filter adds more", "",
+        Effect("Accuracy with both filters minus without any", "about 0.10 lost without the heuristic one",
+               interval(rewards, subject, "minus_no_filter"), claim="filter_ablation"),
+        Effect("Accuracy with both filters minus the heuristic filter alone", "the As-is filter adds more",
                interval(rewards, subject, "minus_heuristic")),
-        Effect("Accuracy minus that of always the longer", "above the length baseline", "",
+        Effect("Accuracy minus that of always the longer", "above the length baseline",
                interval(rewards, subject, "minus_longer"), claim="reward_vs_longer"),
     ]  # fmt: skip
     others = at(run.metrics, "score_comparisons", "other_labels") or {}
@@ -364,14 +369,19 @@ def win_rate(run: Run, a: str, b: str, judge: str = "oracle") -> Interval | None
     return interval(run.metrics, "judge_answers", f"{a}_vs_{b}", judge, "win_rate")
 
 
+def pairs_asked(run: Run) -> list[str]:
+    """The judged pairs by their names in the metrics, in the order of params.yaml."""
+    return [f"{a}_vs_{b}" for a, b in at(run.settings, "judge_answers", "pairs") or []]
+
+
 def table_5(run: Run) -> Section:
     """Guided against unguided self-play."""
     rows = [
-        Effect("SFT on guided self-play against SFT on plain self-play", "better on all benchmarks", "",
+        Effect("SFT on guided self-play against SFT on plain self-play", "better on all benchmarks",
                win_rate(run, "sft_rmsp", "sft_selfplay"), none_at=EVEN, claim="rmsp_vs_selfplay"),
-        Effect("SFT on guided self-play against a weak reference", "above 50% against Alpaca-7B (here: the base model)",
-               "", win_rate(run, "sft_rmsp", "base"), none_at=EVEN, claim="sft_vs_base"),
-        Effect("HHH instead of Faithful demonstrations for the assistant", "hurts a lot", "", None),
+        Effect("SFT on guided self-play against a weak reference", "above 0.5 against Alpaca-7B (here: the base model)",
+               win_rate(run, "sft_rmsp", "base"), none_at=EVEN, claim="sft_vs_base"),
+        Effect("HHH instead of Faithful demonstrations for the assistant", "hurts a lot", None),
     ]  # fmt: skip
     blocks: list[Block] = [
         "Reward-model-guided self-play (RMSP) lets the reward model pick each answer among several; plain self-play "
@@ -394,16 +404,16 @@ def figure_3(run: Run) -> Section:
     judged = at(run.metrics, "judge_answers") or {}
     judge = "oracle" if any("oracle" in judges for judges in judged.values()) else "reward"
     rows = [
-        Effect("PPO against its SFT policy", "wins 37.5%, ties 36.3% (people)", "0.556",
+        Effect("PPO against its SFT policy", "0.556: wins 37.5%, ties 36.3% (people, n 80)",
                win_rate(run, "ppo", "sft_rmsp", judge), none_at=EVEN, claim="ppo_vs_sft"),
-        Effect("PPO against the large model with HHH demonstrations", "7B beats tuned 12–13B models (GPT-4)", "",
+        Effect("PPO against the large model with HHH demonstrations", "about 0.75 against tuned 12–13B models (GPT-4)",
                win_rate(run, "ppo", "large_hhh", judge), none_at=EVEN, claim="small_vs_large"),
-        Effect("PPO against Alpaca-7B", "wins (people)", "0.550 won", None, none_at=EVEN),
-        Effect("PPO against Dolly-v2-7B", "wins (people)", "0.588 won", None, none_at=EVEN),
-        Effect("PPO against Vicuna-7B", "loses: wins 25%, ties 25% (people)", "0.375", None, none_at=EVEN, falls=True),
+        Effect("PPO against Alpaca-7B", "wins 55.0% (people, n 80)", None, none_at=EVEN),
+        Effect("PPO against Dolly-v2-7B", "wins 58.8% (people, n 80)", None, none_at=EVEN),
+        Effect("PPO against Vicuna-7B", "0.375: wins 25%, ties 25% (people, n 80)", None, none_at=EVEN, falls=True),
     ]  # fmt: skip
     bars = []
-    for pair, judges in judged.items():
+    for pair, judges in ordered(judged, pairs_asked(run)).items():
         found = judges.get(judge) or {}
         if "_vs_" in pair and found.get("win_rate"):
             bars.append((pair.replace("_vs_", "–"), (found["win"], found["tie"], found["loss"])))

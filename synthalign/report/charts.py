@@ -5,7 +5,6 @@ chart can be read in grey and by the colour-blind.  Equal numbers are equal byte
 Colours are drawn as fixed values and replaced by CSS variables, which the page sets for light, dark and print.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +53,9 @@ VARIABLES = {INK: "currentColor", LINE: "var(--line)", PAPER: "var(--paper)", TI
     style.colour: f"var({style.variable})" for style in STYLES
 }
 
+IDS = "chart-ids-"
+"""The beginning of every id in a chart, for which the page puts one of its own for each chart."""
+
 COLOUR = re.compile("#[0-9a-f]{6}")
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -83,7 +85,7 @@ SETTINGS: Any = {
     "hatch.linewidth": 0.8,
 }
 
-NARROW, WIDE = 4.3, 5.6
+NARROW, WIDE = 4.4, 5.8
 """Widths in inches: two narrow charts stand beside each other, and a wide one still fits a telephone."""
 
 
@@ -103,18 +105,23 @@ def lines(series: Sequence[Series], *, title: str, x: str, y: str, whole_x: bool
     """Lines over x, each with its marks; whole_x says that x counts something."""
     with pyplot.rc_context(SETTINGS):
         drawing, axes = pyplot.subplots(figsize=(NARROW, 2.9))
+        width = 1.5 if len(series) < 5 else 1.1
         for one in series:
             style = STYLES[one.style % len(STYLES)]
             axes.plot(
-                one.x, one.y, color=style.colour, linestyle=style.dashes, linewidth=1.5, marker=style.mark,
+                one.x, one.y, color=style.colour, linestyle=style.dashes, linewidth=width, marker=style.mark,
                 markersize=5, markevery=max(1, len(one.x) // 8),
             )  # fmt: skip
             if one.low is not None and one.high is not None:
                 ends = [_gaps(one.y, one.low), _gaps(one.high, one.y)]
                 axes.errorbar(one.x, one.y, yerr=ends, fmt="none", ecolor=style.colour, elinewidth=1.2, capsize=3)
-            for word, across, up in zip(one.words or (), one.x, one.y, strict=False):
-                axes.annotate(word, (across, up), xytext=(5, 5), textcoords="offset points", fontsize=8)
-        axes.set(title=title, xlabel=x, ylabel=y)
+            for place, word in enumerate(one.words or (), start=1):
+                last = place == len(one.x)  # ends often lie close to the point before
+                axes.annotate(
+                    word, (one.x[place - 1], one.y[place - 1]), xytext=(-5, -12) if last else (5, 5),
+                    textcoords="offset points", ha="right" if last else "left", fontsize=8,
+                )  # fmt: skip
+        axes.set(title=drawable(title), xlabel=x, ylabel=drawable(y))
         if whole_x:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         return _svg(drawing, title)
@@ -144,11 +151,11 @@ def dots(
                     figure.value, up, xerr=ends, fmt=look.mark, color=look.colour, markersize=5.5, elinewidth=1.5,
                     capsize=3,
                 )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [drawable(name) for name, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-        axes.set(title=title, xlabel=x)
+        axes.set(title=drawable(title), xlabel=x)
         return _svg(drawing, title)
 
 
@@ -165,13 +172,13 @@ def bars(rows: Sequence[tuple[str, float]], *, title: str, x: str, kept: Sequenc
                 hatch=None if stays else "////", linewidth=1,
             )  # fmt: skip
             axes.text(value + 0.015 * most, place, f"{value:,.0f}", va="center", fontsize=8.5)
-        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [drawable(name) for name, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 1.18 * most)
         axes.set_xticks([])
         axes.grid(visible=False)
         axes.tick_params(axis="y", length=0)
-        axes.set(title=title, xlabel=x)
+        axes.set(title=drawable(title), xlabel=x)
         return _svg(drawing, title)
 
 
@@ -192,7 +199,7 @@ def verdicts(rows: Sequence[tuple[str, Sequence[float]]], *, title: str) -> str:
                     )  # fmt: skip
                 left += value
         axes.axvline(0.5, color=INK, linewidth=1, linestyle="--")
-        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [drawable(name) for name, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
@@ -202,17 +209,22 @@ def verdicts(rows: Sequence[tuple[str, Sequence[float]]], *, title: str) -> str:
         return _svg(drawing, title)
 
 
+def drawable(name: str) -> str:
+    """The name without the characters that no SVG may hold, or that turn a line of text around."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in name)
+
+
 def _gaps(upper: Sequence[float], lower: Sequence[float]) -> list[float]:
     return [max(0.0, one - other) for one, other in zip(upper, lower, strict=True)]
 
 
 def _svg(drawing: Any, title: str) -> str:
-    """The drawing as an <svg> element: colours are the page's variables, ids its own on any page.
+    """The drawing as an <svg> element whose colours are the page's variables, and whose ids begin with IDS.
 
-    Only attributes are rewritten, so a name that reads like a colour or an id stays what it is.
+    Only attributes are rewritten, so a name that reads like a colour stays what it is.
     """
     stream = StringIO()
-    with pyplot.rc_context({"svg.hashsalt": title}):
+    with pyplot.rc_context({"svg.hashsalt": "report"}):
         drawing.savefig(
             stream, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.05, metadata={"Date": None}
         )
@@ -223,16 +235,15 @@ def _svg(drawing: Any, title: str) -> str:
         for child in list(parent):
             if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):  # a style would reach the whole page
                 parent.remove(child)
-    own = "c" + hashlib.sha256(text.encode()).hexdigest()[:8]
     for element in root.iter():
         for name, value in element.attrib.items():
             if name == "id":
-                value = f"{own}-{value}"
+                value = f"{IDS}{value}"
             elif name == "style":
                 value = COLOUR.sub(lambda found: VARIABLES.get(found[0], found[0]), value)
                 value = value.replace("'DejaVu Sans'", "var(--font)")
-            value = value.replace("url(#", f"url(#{own}-")
-            element.set(name, f"#{own}-{value[1:]}" if name == f"{{{XLINK}}}href" else value)
+            value = value.replace("url(#", f"url(#{IDS}")
+            element.set(name, f"#{IDS}{value[1:]}" if name == f"{{{XLINK}}}href" else value)
     root.set("role", "img")
-    root.set("aria-label", title)
+    root.set("aria-label", drawable(title))
     return ElementTree.tostring(root, encoding="unicode")

@@ -4,7 +4,7 @@ Every cell is text and, in a column of numbers, the number to sort by.  What is 
 to an empty chart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -93,9 +93,21 @@ def number(value: float | None, digits: int = 3) -> Cell:
     return NOTHING if value is None else Cell(f"{value:,.{digits}f}".replace("-", "−"), float(value))
 
 
+def signed(value: float) -> str:
+    """A change, with its sign, within a sentence."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
 def count(value: int | None) -> Cell:
     """A whole number."""
     return number(value, 0)
+
+
+def both(one: float | None, other: float | None, digits: int = 0) -> Cell:
+    """A figure of two sides; sorted by the first."""
+    if one is None or other is None:
+        return NOTHING
+    return Cell(f"{one:,.{digits}f} / {other:,.{digits}f}", float(one))
 
 
 def share(part: float, whole: float) -> Cell:
@@ -107,9 +119,12 @@ def figure(found: Interval | None, digits: int = 3) -> tuple[Cell, Cell]:
     """A figure and its 95% interval, as two cells."""
     if found is None:
         return NOTHING, NOTHING
-    return number(found.value, digits), Cell(
-        f"{found.low:.{digits}f} to {found.high:.{digits}f}".replace("-", "−"), found.low
-    )
+    return number(found.value, digits), Cell(ends(found, digits), found.low)
+
+
+def ends(found: Interval, digits: int = 3) -> str:
+    """The ends of an interval in words."""
+    return f"{found.low:.{digits}f} to {found.high:.{digits}f}".replace("-", "−")
 
 
 def counted(found: Interval | None) -> tuple[Cell, Cell, Cell]:
@@ -127,6 +142,12 @@ def at(values: Any, *path: str) -> Any:
             return None
         values = values.get(key)
     return values
+
+
+def ordered(found: Mapping[str, Any], names: Iterable[str] | None) -> dict[str, Any]:
+    """The same in the order of the names, the others after them: metrics files have their keys sorted."""
+    first = [name for name in names or () if name in found]
+    return {name: found[name] for name in dict.fromkeys([*first, *found])}
 
 
 def interval(values: Any, *path: str) -> Interval | None:

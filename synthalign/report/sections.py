@@ -19,12 +19,16 @@ from synthalign.report.parts import (
     Section,
     Table,
     at,
+    both,
     count,
     counted,
+    ends,
     figure,
     interval,
     number,
+    ordered,
     share,
+    signed,
     word,
 )
 from synthalign.report.run import Run
@@ -118,7 +122,8 @@ def win_chart(run: Run) -> Figure | None:
 def pairs_of(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
     """The judged pairs by a readable name, with the figures of each judge."""
     judged = at(run.metrics, "judge_answers") or {}
-    return [(pair.replace("_vs_", "–"), found) for pair, found in sorted(judged.items()) if "_vs_" in pair]
+    pairs = ordered(judged, almost.pairs_asked(run)).items()
+    return [(pair.replace("_vs_", "–"), found) for pair, found in pairs if "_vs_" in pair]
 
 
 # -- settings and inputs ----------------------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ def setup(run: Run) -> Section:
     ]
     said = "The settings that matter most; all of params.yaml is folded below them."
     whole = yaml.safe_dump(dict(run.settings), sort_keys=False, allow_unicode=True)
-    blocks = [said, *(table for table in tables if table.rows), Folded("All settings", whole)]
+    blocks: list[Block] = [said, *(table for table in tables if table.rows), Folded("All settings", whole)]
     return Section("What was aligned, and with what", "setup", blocks)
 
 
@@ -379,11 +384,11 @@ def curves(
         return Section(title, anchor, [f"{title} was not run."])
     keys = panels or [(key, key.replace("_", " ")) for key in points[0] if key not in ("step", "learning_rate")]
     drawn = []
-    for place, (key, name) in enumerate(keys):
-        series = line(points, key, place)
+    for key, name in keys:
+        series = line(points, key, 0)
         if series.x:
             drawn.append(charts.lines([series], title=name, x="step", y=UNITS.get(key, key.replace("_", " "))))
-    caption = f"{title} step by step: {', '.join(name.lower() for _, name in keys)}."
+    caption = f"{title} step by step: {', '.join(name for _, name in keys)}."
     return Section(title, anchor, [Figure(caption, drawn), *([table] if table else [])])
 
 
@@ -471,8 +476,8 @@ def frontier(run: Run) -> Section:
         blocks.insert(
             0,
             f"The oracle's mean is highest at step {over['peak_step']} ({over['peak_oracle']:.3f}). From there to the "
-            f"last snapshot, step {over['last_step']}, reward changes by {over['reward_after_peak']:+.3f} and oracle "
-            f"by {over['oracle_after_peak']:+.3f}. Reward that rises while the oracle falls is over-optimisation.",
+            f"last snapshot, step {over['last_step']}, reward changes by {signed(over['reward_after_peak'])} and "
+            f"oracle by {signed(over['oracle_after_peak'])}. Reward up and oracle down is over-optimisation.",
         )
     else:
         blocks.insert(0, "There is no oracle in this run, so the reward model's view is the only one.")
@@ -503,9 +508,8 @@ def best_of_n(run: Run) -> Section:
     gain, over = interval(found, "gain"), interval(found, "minus_longest")
     said = "Each answer of guided self-play is the best of several candidates by reward."
     if gain and over:
-        most = f"The best of {found.get('candidates')} gains {gain.value:.3f} oracle points ({gain.low:.3f} to "
-        most += f"{gain.high:.3f}) over one candidate, and {over.value:.3f} ({over.low:.3f} to {over.high:.3f}) over "
-        said = f"{said} {most}always taking the longest."
+        said += f" The best of {found.get('candidates')} gains {gain.value:.3f} oracle points ({ends(gain)}) over one "
+        said += f"candidate, and {over.value:.3f} ({ends(over)}) over always taking the longest."
     rows = [
         [count(point["candidates"]), number(point["reward"]), *figure(interval(point)), number(point["longest"]),
          number(point["oracle_pick"]), number(point["characters"], 0), count(point["n"])]
@@ -572,8 +576,8 @@ def wins(run: Run) -> Section:
         for judge, found in sorted(judges.items()):
             if not isinstance(found, Mapping):
                 continue
-            lengths = [number(found.get(key), digits) for key, digits in
-                       (("characters_a", 0), ("characters_b", 0), ("tokens_a", 1), ("tokens_b", 1))]  # fmt: skip
+            lengths = [both(found.get("characters_a"), found.get("characters_b"))]
+            lengths.append(both(found.get("tokens_a"), found.get("tokens_b"), 1))
             similar = interval(found, "similar_length")
             cells = [word(name), word(judge), *counted(interval(found, "win_rate")), number(found.get("tie"))]
             cells += [*lengths, number(found.get("longer_wins")), *counted(similar), count(found.get("unjudged"))]
@@ -592,8 +596,8 @@ def wins(run: Run) -> Section:
         Table(
             "Win rates of the first policy. Ties half, both orders of a question as one sample; one seed; 95% "
             "bootstrap interval over questions; n counts questions. Unjudged answers count nowhere else.",
-            ["policies", "judge", "win rate", "95% interval", "n", "ties", "characters", "of the other", "tokens",
-             "of the other", "longer wins", "similar length", "95% interval", "n", "unjudged"],
+            ["policies", "judge", "win rate", "95% interval", "n", "ties", "characters", "tokens",
+             "longer wins", "similar length", "95% interval", "n", "unjudged"],
             rows,
         ),
     ]  # fmt: skip
