@@ -33,7 +33,6 @@ EVIL = [
     "<style>*{background:url(http://localhost:9/x)}</style><link rel=stylesheet href=http://localhost:9/y>",
     "$\\frac{1}{2$ `code` &lt;b&gt; \u2028\u202e\x0b javascript:alert(1)",
 ]
-ALL_EVIL = " ".join(EVIL)
 
 
 def figure(value: float, n: int = 40) -> dict:
@@ -130,13 +129,13 @@ SNAPSHOTS = [
 ]
 
 
-def a_run(name: str = "ppo", questions: int = 30, **more: object) -> Run:
+def a_run(name: str = "ppo", **more: object) -> Run:
     asked = [
         Question(f"q{place}", f"Question {place} about {name}?", {
             name: [Answer(f"Answer {place} of {name}", 9, "eos", {"oracle": float(place), name: 0.5})],
             "base": [Answer("a plain answer", 4, "length", {"oracle": 0.0})],
         })
-        for place in range(questions)
+        for place in range(30)
     ]  # fmt: skip
     given = {"claims": [claim(claim=name, source=name)], "questions": asked, "questions_in_all": 485} | more
     return Run(settings(name), metrics(name), points(name), snapshots=SNAPSHOTS, **given)
@@ -163,25 +162,25 @@ def table(part: Section, caption: str) -> list[dict[str, str]]:
 
 def test_an_effect_is_as_in_the_paper_against_it_or_not_shown_by_its_interval():
     def verdict(low, high, **more):
-        return almost.direction(almost.Effect("", "", "", None, **more), Interval((low + high) / 2, low, high, 9)).text
+        return almost.direction(almost.Effect("", "", None, **more), Interval((low + high) / 2, low, high, 9)).text
 
     assert verdict(0.01, 0.2) == "as in the paper"
     assert verdict(-0.01, 0.2) == "not shown"
     assert verdict(-0.2, -0.01) == "against the paper"
     assert verdict(-0.2, -0.01, falls=True) == "as in the paper"
     assert verdict(0.45, 0.49, none_at=0.5) == "against the paper"
-    assert almost.direction(almost.Effect("", "", "", None), None).text == "not measured"
+    assert almost.direction(almost.Effect("", "", None), None).text == "not measured"
 
 
 def test_several_seeds_decide_about_an_effect_where_one_seed_would_say_otherwise():
-    effect = almost.Effect("PPO", "wins", "", Interval(0.6, 0.55, 0.65, 40), none_at=0.5, claim="ppo_vs_sft")
+    effect = almost.Effect("PPO", "wins", Interval(0.6, 0.55, 0.65, 40), none_at=0.5, claim="ppo_vs_sft")
 
     [alone] = almost.effects("", [effect], []).rows
     [together] = almost.effects("", [effect], [claim(holds=False, value=0.51, low=0.43, high=0.59)]).rows
 
     assert alone[-1].text == "as in the paper"
     assert together[-1].text == "not shown"
-    assert [cell.text for cell in together[6:9]] == ["0.510", "0.430 to 0.590", "3"]
+    assert [cell.text for cell in together[5:8]] == ["0.510", "0.430 to 0.590", "3"]
 
 
 def test_the_papers_tables_stand_beside_ours():
@@ -197,8 +196,8 @@ def test_the_papers_tables_stand_beside_ours():
     assert falls["PPO minus SFT: honest"] == "as in the paper"  # the paper: it falls; -0.2 here
     assert falls["PPO minus SFT: helpful"] == "against the paper"
     [first, *_] = table(almost.figure_3(run), "Figure 3, effects")
-    assert first["its figure"] == f"{0.375 + 0.363 / 2:.3f}"[:4] + "6"  # ties half: 0.5565
-    assert first["the paper"] == "wins 37.5%, ties 36.3% (people)"
+    assert first["the paper"].startswith(f"{0.375 + 0.363 / 2:.4f}"[:5])  # ties half
+    assert first["direction"] == "as in the paper"
 
 
 def test_every_reason_of_the_funnel_has_its_count_and_share():
@@ -218,7 +217,7 @@ def test_lengths_stand_beside_every_win_rate_and_new_measures_are_shown():
         ("ppo–base", "oracle"), ("ppo–sft_rmsp", "oracle"), ("ppo–sft_rmsp", "ppo"),
     }  # fmt: skip
     assert all(
-        (row["characters"], row["longer wins"], row["similar length"]) == ("94", "0.700", "0.500") for row in rows
+        (row["characters"], row["longer wins"], row["similar length"]) == ("94 / 90", "0.700", "0.500") for row in rows
     )
     others = {(row["policies"], row["measure"]): row["figure"] for row in table(part, "What else")}
     assert others["ppo–sft_rmsp", "length controlled"] == "0.400"
@@ -272,7 +271,7 @@ def test_equal_inputs_are_equal_bytes_and_no_date_is_in_them():
 
     assert text == text_of(a_run())
     assert not re.search(r"\b20[2-9]\d-\d\d-\d\d", text)
-    assert charts.bars([("a", 1.0)], title="x", x="y") == charts.bars([("a", 1.0)], title="x", x="y")
+    assert charts.bars([("a", 1.0)], title="x") == charts.bars([("a", 1.0)], title="x")
 
 
 def test_a_name_with_dollars_or_markup_is_drawn_as_it_is():
@@ -282,13 +281,13 @@ def test_a_name_with_dollars_or_markup_is_drawn_as_it_is():
     assert "var(--blue)" in svg
 
 
-def test_two_charts_share_no_id():
-    one, other = (charts.bars([("a", value)], title="Loss", x="y") for value in (1.0, 2.0))
+def test_no_id_is_twice_on_the_page_and_every_reference_has_its_id():
+    text = text_of(a_run())
 
-    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, other)]
-    assert ids[0] and not ids[0] & ids[1]
-    for svg, own in zip((one, other), ids, strict=True):
-        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= own
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    references = re.findall(r'(?:href="|url\()#([^")]+)', text)
+    assert len(ids) == len(set(ids)) > 100
+    assert set(references) <= set(ids) and len(references) > 100
 
 
 # -- the stage --------------------------------------------------------------------------------------------------------
@@ -354,12 +353,12 @@ def test_running_the_stage_twice_gives_the_same_bytes(here):
     assert Path("report/index.html").read_bytes() == first
 
 
-def test_the_hashes_are_those_of_dvc_lock():
-    locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]["judge_answers"]["outs"]
-    [metric] = [out for out in locked if out["path"] == "metrics/judge_answers.json"]
+def test_the_hash_of_an_input_is_that_of_dvc_lock(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    deps = yaml.safe_load(Path("dvc.lock").read_text())["stages"]["judge_answers"]["deps"]
+    [locked] = [dep for dep in deps if dep["path"] == "data/embedded/world.json"]
 
-    assert re.fullmatch("[0-9a-f]{32}", metric["md5"])
-    assert metric["hash"] == "md5"
+    assert report.hashed(Path(locked["path"])) == (locked["path"], locked["md5"], locked["size"])
 
 
 def test_a_page_with_little_room_holds_the_first_questions_by_hash_and_says_so(here):
@@ -468,22 +467,26 @@ def opened(chromium, tmp_path):
     assert noise == []
 
 
-@pytest.mark.parametrize("words", [*EVIL, ALL_EVIL], ids=range(len(EVIL) + 1))
+@pytest.mark.parametrize("words", [*EVIL[:2], " ".join(EVIL)], ids=["img", "script", "all"])
 def test_markup_in_any_field_is_shown_as_text(opened, words):
-    tab = opened(a_run(words, questions=2))
+    asked = [Question(f"q{n}", f"Question {n}: {evil}", {words: [Answer(f"Answer {n}: {evil}", 9, evil, {words: 1.0})]})
+             for n, evil in enumerate(EVIL)]  # fmt: skip
+    tab = opened(a_run(words, claims=[claim(claim=words, source=words)], questions=asked))
 
     tab.mouse.move(300, 300)
     tab.fill("#search", "answer")
     tab.wait_for_timeout(100)
 
     assert tab.locator("main img, main script, main link, main style, main [onerror], main [onmouseover]").count() == 0
-    said = tab.locator("#cards").inner_text()
-    assert said.count("Answer 0 of") == 1
-    assert tab.locator("#cards blockquote").first.evaluate("node => node.textContent") == f"Answer 0 of {words}"
-    heading = tab.locator("#cards h3").first.evaluate("node => node.textContent")
-    assert heading in [f"Question {place} about {words}?" for place in (0, 1)]
-    assert words in tab.locator("#claims ~ .scroll td").first.evaluate("node => node.textContent")
-    assert tab.evaluate("document.querySelectorAll('h2').length") == 14 - 1
+    texts = "nodes => nodes.map(node => node.textContent)"
+    assert tab.locator("#cards blockquote").evaluate_all(texts) == [
+        f"Answer {n}: {evil}" for n, evil in enumerate(EVIL)
+    ]
+    assert tab.locator("#cards h3").evaluate_all(texts) == [f"Question {n}: {evil}" for n, evil in enumerate(EVIL)]
+    assert set(tab.locator("#cards h4").evaluate_all(texts)) == {words}
+    assert tab.locator("#claims ~ .scroll td").first.evaluate("node => node.textContent") == words
+    shown = tab.locator("pre").first.evaluate("node => node.textContent")
+    assert yaml.safe_load(shown) == settings(words)
 
 
 def test_markup_that_slips_through_can_neither_run_nor_fetch(chromium, tmp_path):
@@ -529,10 +532,12 @@ def test_search_finds_an_answer_and_policies_can_be_left_out(opened):
     tab.fill("#search", "ANSWER 17")
     assert tab.locator("#cards article").count() == 1
     assert tab.locator("#found").inner_text() == "1 of 30 questions have these words"
-    assert tab.locator("#cards mark").all_inner_texts() == ["Answer", "17", "answer"]  # and base's "a plain answer"
+    assert tab.locator("#cards mark").all_inner_texts() == ["17", "Answer", "17", "answer"]  # question, ppo, base
     assert tab.locator("#cards h4").all_inner_texts() == ["ppo", "base"]
+    tab.fill("#search", "17 of")
+    assert tab.locator("#cards article").count() == 1
     tab.uncheck("label:has-text('ppo') input")
-    assert tab.locator("#cards article").count() == 0  # only ppo said 17 and answer; base has no 17
+    assert tab.locator("#cards article").count() == 0  # only ppo said "of"
     tab.fill("#search", "plain")
     assert tab.locator("#cards h4").first.inner_text() == "base"
     assert tab.locator("#cards small").first.inner_text() == "4 tokens · cut off · oracle 0.00"

@@ -394,7 +394,7 @@ def table_5(run: Run) -> Section:
     return Section("Table 5: guided self-play", "table-5", blocks)
 
 
-PAPER_BARS = (("PPO–SFT in the paper (people, n 80)", (0.375, 0.363, 0.262)),)
+PAPER_BARS = (("the paper: PPO–SFT", (0.375, 0.363, 0.262)),)
 """Wins and ties of figure 3 as the text states them, losses as what is left; against its other rivals it has no ties
 and no counterpart here."""
 
@@ -404,13 +404,14 @@ def figure_3(run: Run) -> Section:
     judged = at(run.metrics, "judge_answers") or {}
     judge = "oracle" if any("oracle" in judges for judges in judged.values()) else "reward"
     rows = [
-        Effect("PPO against its SFT policy", "0.556: wins 37.5%, ties 36.3% (people, n 80)",
+        Effect("PPO against its SFT policy", "0.556: wins 37.5%, ties 36.3% (people, n\u00a080)",
                win_rate(run, "ppo", "sft_rmsp", judge), none_at=EVEN, claim="ppo_vs_sft"),
         Effect("PPO against the large model with HHH demonstrations", "about 0.75 against tuned 12–13B models (GPT-4)",
                win_rate(run, "ppo", "large_hhh", judge), none_at=EVEN, claim="small_vs_large"),
-        Effect("PPO against Alpaca-7B", "wins 55.0% (people, n 80)", None, none_at=EVEN),
-        Effect("PPO against Dolly-v2-7B", "wins 58.8% (people, n 80)", None, none_at=EVEN),
-        Effect("PPO against Vicuna-7B", "0.375: wins 25%, ties 25% (people, n 80)", None, none_at=EVEN, falls=True),
+        Effect("PPO against Alpaca-7B", "wins 55.0% (people, n\u00a080)", None, none_at=EVEN),
+        Effect("PPO against Dolly-v2-7B", "wins 58.8% (people, n\u00a080)", None, none_at=EVEN),
+        Effect("PPO against Vicuna-7B", "0.375: wins 25%, ties 25% (people, n\u00a080)", None, none_at=EVEN,
+               falls=True),
     ]  # fmt: skip
     bars = []
     for pair, judges in ordered(judged, pairs_asked(run)).items():

@@ -85,7 +85,7 @@ SETTINGS: Any = {
     "hatch.linewidth": 0.8,
 }
 
-NARROW, WIDE = 4.4, 5.8
+NARROW, WIDE = 4.7, 5.2
 """Widths in inches: two narrow charts stand beside each other, and a wide one still fits a telephone."""
 
 
@@ -118,7 +118,7 @@ def lines(series: Sequence[Series], *, title: str, x: str, y: str, whole_x: bool
             for place, word in enumerate(one.words or (), start=1):
                 last = place == len(one.x)  # ends often lie close to the point before
                 axes.annotate(
-                    word, (one.x[place - 1], one.y[place - 1]), xytext=(-5, -12) if last else (5, 5),
+                    word, (one.x[place - 1], one.y[place - 1]), xytext=(-5, 5) if last else (5, 5),
                     textcoords="offset points", ha="right" if last else "left", fontsize=8,
                 )  # fmt: skip
         axes.set(title=drawable(title), xlabel=x, ylabel=drawable(y))
@@ -159,9 +159,9 @@ def dots(
         return _svg(drawing, title)
 
 
-def bars(rows: Sequence[tuple[str, float]], *, title: str, x: str, kept: Sequence[str] = ()) -> str:
+def bars(rows: Sequence[tuple[str, float]], *, title: str, kept: Sequence[str] = ()) -> str:
     """A bar for every name with its number; bars of `kept` are full, the others hatched."""
-    with pyplot.rc_context(SETTINGS | {"axes.spines.bottom": False}):
+    with pyplot.rc_context(SETTINGS | {"axes.spines.bottom": False, "axes.titlepad": 4}):
         drawing, axes = pyplot.subplots(figsize=(NARROW, 0.6 + 0.3 * len(rows)))
         most = max((value for _, value in rows), default=1) or 1
         for place, (name, value) in enumerate(rows):
@@ -178,7 +178,7 @@ def bars(rows: Sequence[tuple[str, float]], *, title: str, x: str, kept: Sequenc
         axes.set_xticks([])
         axes.grid(visible=False)
         axes.tick_params(axis="y", length=0)
-        axes.set(title=drawable(title), xlabel=x)
+        axes.set(title=drawable(title))
         return _svg(drawing, title)
 
 
@@ -205,7 +205,7 @@ def verdicts(rows: Sequence[tuple[str, Sequence[float]]], *, title: str) -> str:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
         axes.grid(visible=False)
         axes.tick_params(axis="y", length=0)
-        axes.set(title=title, xlabel="% of judged answers: wins, ties (dotted), losses (hatched)")
+        axes.set(title=drawable(title), xlabel="% of judged answers: wins, ties (dotted), losses (hatched)")
         return _svg(drawing, title)
 
 

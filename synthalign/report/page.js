@@ -52,8 +52,10 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
-// -- paper has no folds ------------------------------------------------------------------------------------------------
-addEventListener("beforeprint", () => { for (const fold of document.querySelectorAll("details")) fold.open = true; });
+// -- paper has no folds; the settings, which are long, stay away from it -----------------------------------------------
+addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll("details:has(table)")) fold.open = true;
+});
 
 // -- answers side by side; texts of models are only ever written as text -----------------------------------------------
 {
@@ -84,6 +86,11 @@ addEventListener("beforeprint", () => { for (const fold of document.querySelecto
     });
     order.append(new Option("as drawn", ""));
     data.judges.forEach((judge, place) => order.append(new Option("widest gap in " + judge, place)));
+
+    // Short answers all fit beside each other; long ones need room.
+    const texts = data.questions.slice(0, 50).flatMap((question) => question.answers.flat().map((answer) => answer[0]));
+    const mean = texts.reduce((sum, text) => sum + text.length, 0) / (texts.length || 1);
+    cards.style.setProperty("--column", mean < 200 ? "9.4rem" : "20rem");
 
     const chosen = () => data.policies.map((_, place) => place).filter((place) => boxes[place].checked);
     const gap = (question, judge) => {

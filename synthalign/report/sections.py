@@ -92,7 +92,7 @@ def aligned(run: Run) -> str:
     size = base.rsplit("/", 1)[-1]
     source = at(settings, "base_models", size, "source") or base
     mined, pairs = at(run.metrics, "mine_queries", "accepted"), at(run.metrics, "validate_comparisons", "kept")
-    said = f"Aligned was the {size or 'base'} vanilla model ({source}), without a human label: "
+    said = f"The {size or 'base'} vanilla model ({source}) was aligned without a human label: "
     if mined:
         said += f"{mined:,} queries were mined from {at(run.metrics, 'mine_queries', 'seeds') or 0:,} seeds, "
     if pairs:
@@ -262,8 +262,13 @@ def filters(run: Run) -> Section:
             good = "good" if reason == kept else ""
             rows.append([word(title), Cell(reason, mark=good), count(found), share(found, whole)])
         shown = [(kept, n), *((reason.replace("rejected_response:", "response "), found) for reason, found in reasons)]
-        drawn.append(charts.bars([(name.replace("_", " "), float(found)) for name, found in shown], title=title,
-                                 x=f"of {whole:,}", kept=[kept]))  # fmt: skip
+        drawn.append(
+            charts.bars(
+                [(name.replace("_", " "), float(found)) for name, found in shown],
+                title=f"{title}: {whole:,}",
+                kept=[kept],
+            )
+        )
     return Section(
         "What the filters drop",
         "filters",
@@ -412,7 +417,7 @@ def ppo_table(run: Run) -> Table | None:
     ]
     questions = found.get("questions") or 0
     caption = f"PPO, answers to {questions:,} evaluation questions before and after; one seed, one answer each."
-    return Table(caption, ["", "reward", "KL, nats", "tokens", "without an end"], rows) if rows else None
+    return Table(caption, ["when", "reward", "KL, nats", "tokens", "without an end"], rows) if rows else None
 
 
 # -- reward, distance, best of n --------------------------------------------------------------------------------------
@@ -563,7 +568,7 @@ def best_of_n_by_reward(run: Run, title: str, anchor: str) -> Section:
 # -- who wins ---------------------------------------------------------------------------------------------------------
 
 KNOWN = {
-    "win", "tie", "loss", "win_rate", "unjudged", "similar_length", "longer_wins",
+    "win", "tie", "loss", "win_rate", "similar_length", "longer_wins",
     "characters_a", "characters_b", "tokens_a", "tokens_b",
 }  # fmt: skip
 
@@ -580,9 +585,9 @@ def wins(run: Run) -> Section:
             lengths.append(both(found.get("tokens_a"), found.get("tokens_b"), 1))
             similar = interval(found, "similar_length")
             cells = [word(name), word(judge), *counted(interval(found, "win_rate")), number(found.get("tie"))]
-            cells += [*lengths, number(found.get("longer_wins")), *counted(similar), count(found.get("unjudged"))]
+            cells += [*lengths, number(found.get("longer_wins")), *counted(similar)]
             rows.append(cells)
-            for key in sorted(set(found) - KNOWN):
+            for key in sorted(key for key in set(found) - KNOWN if key != "unjudged" or found[key]):
                 others += [
                     [word(name), word(judge), word(part.replace("_", " ")), *cells]
                     for part, cells in measured(key, found[key])
@@ -595,9 +600,9 @@ def wins(run: Run) -> Section:
         "most a fifth longer).",
         Table(
             "Win rates of the first policy. Ties half, both orders of a question as one sample; one seed; 95% "
-            "bootstrap interval over questions; n counts questions. Unjudged answers count nowhere else.",
+            "bootstrap interval over questions; n counts questions. Answers without a verdict count nowhere here.",
             ["policies", "judge", "win rate", "95% interval", "n", "ties", "characters", "tokens",
-             "longer wins", "similar length", "95% interval", "n", "unjudged"],
+             "longer wins", "similar length", "95% interval", "n"],
             rows,
         ),
     ]  # fmt: skip
