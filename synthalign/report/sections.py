@@ -178,7 +178,8 @@ def trained(run: Run) -> list[list[Cell]]:
             continue
         start = found.get("model") or found.get("policy")
         source = found.get("comparisons") or found.get("reward") or found.get("community_qa")
-        source = source or (", ".join(found["feedback"]) if isinstance(found.get("feedback"), Mapping) else None)
+        members = [name.split("/")[1] for name in run.metrics if name.startswith(f"{stage}/")]
+        source = source or ", ".join(members) or None
         rate, batch = found.get("learning_rate"), found.get("batch_size") or found.get("rollout_batch")
         cells = [word(stage), word(start), word(source)]
         cells += [NOTHING if rate is None else Cell(f"{rate:g}", rate), count(found.get("epochs"))]
@@ -299,7 +300,7 @@ def learning(run: Run) -> Section:
     own = ("train_reward/", "train_asis_reward/", "train_sft/", "train_dpo/dpo", "train_ppo")
     for name in [name for name in run.points if not name.startswith(own)]:
         within.append(curves(name, f"curves-{name.replace('/', '-')}", run.points[name], None, None))
-    text = "Losses are means over the steps since the point before. One seed each."
+    text = "Points of SFT, DPO and the reward models are means over the steps since the point before. One seed each."
     return Section("Learning curves", "learning", [text], within)
 
 
