@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help plan repro results test test-slow check readme claims chat world filter-sweep bench bench-gpu clean
+.PHONY: help plan repro report results test test-slow check readme claims chat world filter-sweep bench bench-gpu clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,10 @@ plan: .venv/ready  ## what `make repro` would run now, why, and how long it woul
 repro: .venv/ready accelerate.yaml  ## run what changed of the whole graph, then print the results
 	dvc repro --all-pipelines || { python -m synthalign.cli recover && dvc repro --all-pipelines; }
 	@python -m synthalign.results
+
+report: .venv/ready accelerate.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
+	dvc repro report
+	@echo "file://$(CURDIR)/report/index.html"
 
 results: .venv/ready  ## print the results of the last run
 	@python -m synthalign.results

@@ -9,6 +9,9 @@ from synthalign.errors import UserError
 from synthalign.tables import Row
 from world.oracle import Oracle
 
+TRAITS = ("helpful", "harmless", "honest")
+"""The parts that the oracle's points are made of."""
+
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     seed: int = Field(ge=0)
@@ -23,6 +26,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     curve: str = Field(min_length=1)
     """The member of train_ppo whose answers at every snapshot are scored."""
 
+    differences: dict[str, list[str]]
+    """Which of them to compare in every trait, as name: [better, worse]."""
+
 
 def judged(rows: list[Row], oracle: Oracle) -> list[Row]:
     """The answers to questions that the oracle knows, with their points and the kind of the question."""
@@ -32,18 +38,24 @@ def judged(rows: list[Row], oracle: Oracle) -> list[Row]:
         question = questions.get(row["question_id"], "")
         scores = oracle.score(question, row["text"])
         if scores is not None:
-            points = {"helpful": scores.helpful, "harmless": scores.harmless, "honest": scores.honest}
+            points = {trait: getattr(scores, trait) for trait in TRAITS}
             found.append(row | points | {"total": scores.total, "kind": oracle.kind(question)})
     return found
 
 
+def points_of(answers: list[Row], name: str) -> dict[str, float]:
+    """The mean points of the answers to every question, in all or in one trait."""
+    return measures.by_question([(row["question_id"], row[name]) for row in answers])
+
+
 def report(answers: list[Row], seed: int) -> dict[str, object]:
     """The mean points of a policy with its interval, their parts, the points by kind of question, and its lengths."""
-    totals = measures.by_question([(row["question_id"], row["total"]) for row in answers])
+    totals = points_of(answers, "total")
     kinds = sorted({row["kind"] for row in answers})
     return {
         **measures.mean(totals, seed=seed).metrics(),
-        **{name: round(fmean(row[name] for row in answers), 6) for name in ("helpful", "harmless", "honest")},
+        **{trait: round(fmean(row[trait] for row in answers), 6) for trait in TRAITS},
+        "parts": {trait: measures.mean(points_of(answers, trait), seed=seed).metrics() for trait in TRAITS},
         "by_kind": {k: round(fmean(row["total"] for row in answers if row["kind"] == k), 6) for k in kinds},
         "characters": round(fmean(len(row["text"]) for row in answers), 3),
         "tokens": round(fmean(row["tokens"] for row in answers), 3),
@@ -56,7 +68,7 @@ def curve_of(snapshots: list[Row], seed: int) -> list[dict[str, float | int]]:
     points = []
     for step in sorted({row["step"] for row in snapshots}):
         rows = [row for row in snapshots if row["step"] == step]
-        totals = measures.by_question([(row["question_id"], row["total"]) for row in rows])
+        totals = points_of(rows, "total")
         means = {name: round(fmean(row[name] for row in rows), 6) for name in ("reward", "kl", "tokens")}
         points.append({"step": step} | measures.mean(totals, seed=seed).metrics() | means)
     return points
@@ -67,6 +79,12 @@ def main(params: Params) -> None:
         for name in ("score_policies", "plots/ppo_curve"):
             stage.write_metrics(name)
         return
+    for name, pair in params.differences.items():
+        if len(pair) != 2 or not set(pair) <= set(params.policies):
+            raise UserError(
+                f"params.yaml: score_policies.differences.{name} = {pair}; a difference is between two of the "
+                f"policies, [better, worse]: {', '.join(params.policies)}"
+            )
     oracle = Oracle.load(params.oracle)
     answers = {policy: judged(tables.rows(f"answers/{policy}"), oracle) for policy in params.policies}
     snapshots = judged(tables.rows(f"ppo_curve/{params.curve}"), oracle)
@@ -75,6 +93,15 @@ def main(params: Params) -> None:
             raise UserError(f"{name}: no answer to an evaluation question that the oracle knows; sample it again")
 
     policies = {policy: report(rows, params.seed) for policy, rows in answers.items()}
+    differences = {
+        name: {
+            part: measures.difference(
+                points_of(answers[better], part), points_of(answers[worse], part), seed=params.seed
+            ).metrics()
+            for part in ("total", *TRAITS)
+        }
+        for name, (better, worse) in params.differences.items()
+    }
     curve = curve_of(snapshots, params.seed)
     over = measures.over_optimisation(
         [int(point["step"]) for point in curve],
@@ -82,7 +109,9 @@ def main(params: Params) -> None:
         [point["value"] for point in curve],
     )
 
-    stage.write_metrics("score_policies", policies=policies, ppo_curve=curve, over_optimisation=over)
+    stage.write_metrics(
+        "score_policies", policies=policies, differences=differences, ppo_curve=curve, over_optimisation=over
+    )
     stage.write_metrics("plots/ppo_curve", ppo_curve=curve)
 
 

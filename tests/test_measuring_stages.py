@@ -323,6 +323,7 @@ def test_policies_and_ppos_steps_are_scored(here, world):
     oracle = Oracle.load(world[0])
     good, bad = (oracle.score(world[1][4], text).total for text in (GOOD, BAD))
     answers("ppo", [GOOD, GOOD, GOOD, BAD])
+    answers("sft", [GOOD, BAD, BAD, BAD])
     snapshots = [
         {"step": step, "question_id": "eval0", "text": text, "tokens": 9, "finish_reason": "eos"}
         | {"reward": worth, "kl": worth / 2}
@@ -330,9 +331,19 @@ def test_policies_and_ppos_steps_are_scored(here, world):
     ]
     tables.write(snapshots, "ppo_curve/test", key=("step", "question_id"), schema=answering.CURVE)
 
-    score_policies.main(score_policies.Params(seed=0, oracle=str(world[0]), policies=["ppo"], curve="test"))
+    settings = {"seed": 0, "oracle": str(world[0]), "policies": ["ppo", "sft"]}
+    score_policies.main(score_policies.Params(**settings, curve="test", differences={"ppo_sft": ["ppo", "sft"]}))
 
     figures = metrics("score_policies")
+    gained = figures["differences"]["ppo_sft"]
+    assert gained["total"]["value"] == pytest.approx((3 * good + bad - (good + 3 * bad)) / 4)
+    assert gained["total"]["n"] == 4
+    traits = ("helpful", "harmless", "honest")
+    assert sum(gained[trait]["value"] for trait in traits) == pytest.approx(gained["total"]["value"], abs=1e-5)
+    parts = figures["policies"]["ppo"]["parts"]
+    assert {trait: parts[trait]["value"] for trait in traits} == {
+        trait: figures["policies"]["ppo"][trait] for trait in traits
+    }
     assert figures["policies"]["ppo"]["value"] == pytest.approx((3 * good + bad) / 4)
     assert figures["policies"]["ppo"]["cut_off"] == 0.0
     assert list(figures["policies"]["ppo"]["by_kind"]) == ["unknown"]
@@ -340,6 +351,14 @@ def test_policies_and_ppos_steps_are_scored(here, world):
     assert figures["over_optimisation"]["peak_step"] == 10
     assert figures["over_optimisation"]["oracle_after_peak"] == pytest.approx(bad - good)
     assert figures["over_optimisation"]["reward_after_peak"] == 2.0 - 1.0
+
+
+@pytest.mark.parametrize("pair", [["ppo", "nobody"], ["ppo"]])
+def test_a_difference_between_policies_that_are_not_scored_is_refused(here, world, pair):
+    params = score_policies.Params(seed=0, oracle=str(world[0]), policies=["ppo"], differences={"gain": pair})
+
+    with pytest.raises(UserError, match=r"score_policies.differences.gain = \['ppo'.*\[better, worse\]: ppo"):
+        score_policies.main(params)
 
 
 def test_benchmarks_are_left_out_measured_or_missed_by_name(here):
@@ -412,7 +431,7 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
         )
     )
     score_candidates.main(score_candidates.Params(seed=0, oracle=None, guide="rmsp"))
-    score_policies.main(score_policies.Params(seed=0, oracle=None, policies=["ppo"], curve="test"))
+    score_policies.main(score_policies.Params(seed=0, oracle=None, policies=["ppo"], curve="test", differences={}))
 
     found = claims.claims([claims.read(Path("metrics"))])
     assert len(found) == 23

@@ -1,0 +1,130 @@
+"""Put what the graph has measured and written into one page, report/index.html, that needs no network.
+
+It reads the files that dvc.yaml declares as its deps and no other, so a file that is to be shown is a line there.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field
+
+from synthalign import claims, stage, tables
+from synthalign.errors import UserError
+from synthalign.report import page, sections
+from synthalign.report.run import Answer, Input, Question, Run
+from synthalign.tables import Row
+
+OUT = Path("report/index.html")
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    answer_megabytes: float = Field(gt=0)
+    """How much text of questions and answers the page may hold; questions are taken in the order of a hash of their
+    ids until it is full."""
+
+
+def declared() -> list[Path]:
+    """The files and folders that dvc.yaml names as this stage's deps, in its order."""
+    graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    return [Path(dep) for dep in graph["stages"]["report"]["deps"]]
+
+
+def hashed(file: Path) -> Input:
+    """The file with its size and the hash that dvc.lock has for it; UserError when it is not there."""
+    if not file.is_file():
+        raise UserError(f"{file} does not exist; `dvc repro report` makes it and what comes before it")
+    with file.open("rb") as stream:
+        return Input(file.as_posix(), hashlib.file_digest(stream, "md5").hexdigest(), file.stat().st_size)
+
+
+def json_of(file: Path) -> Any:
+    """The content of a metrics file."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON ({error}); run its stage again") from error
+
+
+def below(folder: str, files: Sequence[Path]) -> dict[str, Path]:
+    """Those of the files that lie below the folder, by their path there without its ending."""
+    found = [file for file in files if file.is_relative_to(folder)]
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in found}
+
+
+Key = tuple[str, str, int]
+"""(policy, question_id, sample_index) of an answer."""
+
+
+def scores_of(judgements: Sequence[Row]) -> dict[Key, dict[str, float]]:
+    """The score of every answer by each judge that gives an answer one score, whoever it is compared with."""
+    found: dict[Key, dict[str, float]] = {}
+    pairwise = set()
+    for row in judgements:
+        for side in ("a", "b"):
+            score, key = row[f"score_{side}"], (row[f"policy_{side}"], row["question_id"], row["sample_index"])
+            if score is not None and found.setdefault(key, {}).setdefault(row["judge"], score) != score:
+                pairwise.add(row["judge"])
+    return {key: {judge: one for judge, one in given.items() if judge not in pairwise} for key, given in found.items()}
+
+
+def questions_of(answers: dict[str, list[Row]], scores: dict[Key, dict[str, float]]) -> list[Question]:
+    """The evaluation questions with all policies' answers, in the order of a hash of their ids."""
+    asked = {row["query_id"]: row["text"] for row in tables.stream("queries") if row["split"] == "eval"}
+    given: dict[str, dict[str, list[Answer]]] = {question: {policy: [] for policy in answers} for question in asked}
+    for policy, rows in answers.items():
+        for row in rows:
+            if row["question_id"] in given:
+                judged = scores.get((policy, row["question_id"], row["sample_index"]), {})
+                rounded = {judge: round(score, 2) for judge, score in judged.items()}
+                answer = Answer(row["text"], row["tokens"], row["finish_reason"], rounded)
+                given[row["question_id"]][policy].append(answer)
+    order = sorted(given, key=lambda question: hashlib.sha256(question.encode()).hexdigest())
+    return [Question(question, asked[question], given[question]) for question in order]
+
+
+def first_of(questions: Sequence[Question], megabytes: float) -> list[Question]:
+    """As many of the questions, from the first on, as their texts and answers leave room for."""
+    left, taken = megabytes * 1e6, []
+    for question in questions:
+        texts = [question.text, *(answer.text for given in question.answers.values() for answer in given)]
+        left -= sum(len(text.encode()) for text in texts)
+        if left < 0:
+            break
+        taken.append(question)
+    return taken
+
+
+def main(params: Params) -> None:
+    files = declared()
+    inputs = [hashed(file) for file in files if file.suffix != ".py"]
+    metrics = {name: json_of(file) for name, file in below("metrics", files).items()}
+    recorded = metrics.pop("claims")
+    points = {name.removeprefix("plots/"): metrics.pop(name) for name in list(metrics) if name.startswith("plots/")}
+    measured = any(claim["value"] is not None for claim in claims.claims([metrics]))
+    answers = {policy: tables.rows(f"answers/{policy}") for policy in below("data/answers", files)}
+    judged = ["question_id", "sample_index", "policy_a", "policy_b", "judge", "score_a", "score_b"]
+    scores = scores_of(list(tables.stream("judgements", judged)))
+    questions = questions_of(answers, scores)
+    snapshot = ["step", "question_id", "reward", "kl", "tokens"]
+
+    run = Run(
+        settings=yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")),
+        metrics=metrics,
+        points=points,
+        claims=recorded if measured else [],
+        snapshots=list(tables.stream("ppo_curve/almost", snapshot)),
+        inputs=inputs,
+        questions=first_of(questions, params.answer_megabytes),
+        questions_in_all=len(questions),
+    )
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(page.render(sections.sections(run), run), encoding="utf-8")
+    print(f"{OUT}: {OUT.stat().st_size / 1e6:.2f} MB, {len(run.questions)} of {len(questions)} questions")
+
+
+if __name__ == "__main__":
+    stage.run(main, "report", Params)

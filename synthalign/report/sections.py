@@ -1,0 +1,692 @@
+"""The sections of the report, from what one run left behind; ALMoST's tables are in `almost`."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import yaml
+
+from synthalign import claims, measures
+from synthalign.report import almost, charts
+from synthalign.report.charts import Series
+from synthalign.report.parts import (
+    NOTHING,
+    Answers,
+    Block,
+    Cell,
+    Figure,
+    Folded,
+    Section,
+    Table,
+    at,
+    both,
+    count,
+    counted,
+    ends,
+    figure,
+    interval,
+    number,
+    ordered,
+    share,
+    signed,
+    word,
+)
+from synthalign.report.run import Run
+
+SEED = 0
+"""Of the bootstrap over PPO's snapshots."""
+
+
+def sections(run: Run) -> list[Section]:
+    """The whole report, in the order of reading."""
+    parts = [
+        summary(run),
+        setup(run),
+        claimed(run),
+        Section("ALMoST, table by table", "almost", [PAPER], almost.tables(run)),
+        filters(run),
+        learning(run),
+        frontier(run),
+        best_of_n(run),
+        wins(run),
+        tax(run),
+    ]
+    if "methods" in run.metrics:
+        parts.append(methods(run.metrics["methods"]))
+    return [*parts, answers(run), inputs(run)]
+
+
+PAPER = (
+    "Kim et al. 2023, Aligning Large Language Models through Synthetic Feedback (arXiv 2305.13735). Its models, "
+    "questions and judges are others than here, so what is compared is the direction of an effect, not its size. "
+    "An effect is there when its 95% interval lies on one side of no effect; with several seeds recorded, theirs "
+    "decides."
+)
+
+
+# -- summary ----------------------------------------------------------------------------------------------------------
+
+
+def summary(run: Run) -> Section:
+    """What was done and what came of it, in a few sentences and one chart."""
+    said: list[Block] = [aligned(run)]
+    if run.claims:
+        held, seeds = sum(claim["holds"] for claim in run.claims), run.claims[0]["seeds"]
+        said.append(f"{held} of {len(run.claims)} claims hold over {seeds} seeds; the rest are not shown.")
+    said.append(
+        "Intervals are 95% bootstrap intervals over questions (or queries), which is also what n counts: answers to "
+        "one question resemble each other. Win rates count a tie as half, and both orders of a question as one sample. "
+        "The oracle judges and trains nothing but the upper bound `gold`; the judge `reward` is the reward model that "
+        "the policies were trained to please."
+    )
+    drawn = win_chart(run)
+    if drawn:
+        said.append(drawn)
+    return Section("In short", "summary", said)
+
+
+def aligned(run: Run) -> str:
+    """What was aligned, with what, in a sentence or two."""
+    settings = run.settings
+    base = str(at(settings, "train_sft", "model") or "")
+    size = base.rsplit("/", 1)[-1]
+    source = at(settings, "base_models", size, "source") or base
+    mined, pairs = at(run.metrics, "mine_queries", "accepted"), at(run.metrics, "validate_comparisons", "kept")
+    said = f"The {size or 'base'} vanilla model ({source}) was aligned without a human label: "
+    if mined:
+        said += f"{mined:,} queries were mined from {at(run.metrics, 'mine_queries', 'seeds') or 0:,} seeds, "
+    if pairs:
+        said += f"vanilla configurations answered them, and {pairs:,} comparisons were left by the filters. "
+    reward = at(settings, "train_ppo", "policies", "almost", "reward")
+    said += "A reward model learned from them; SFT on self-play that it guided, then DPO and PPO"
+    said += f" against {reward}," if reward else ","
+    policies = ", ".join(at(settings, "sample_answers", "policies") or {})
+    return f"{said} made the policies compared here: {policies}."
+
+
+def win_chart(run: Run) -> Figure | None:
+    """Win rates of all pairs, a mark for each judge."""
+    judged = pairs_of(run)
+    judges = sorted({judge for _, found in judged for judge in found})
+    rows = [
+        (name, {judges.index(judge): interval(figures, "win_rate") for judge, figures in found.items()})
+        for name, found in judged
+    ]
+    if not any(figure for _, row in rows for figure in row.values()):
+        return None
+    drawn = charts.dots(rows, title="Win rate of the first policy", x="win rate, ties half", reference=0.5)
+    caption = "Win rate of the first policy of each pair by judge, with 95% intervals over questions; one seed."
+    return Figure(caption, [drawn], [(judge, place) for place, judge in enumerate(judges)])
+
+
+def pairs_of(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
+    """The judged pairs by a readable name, with the figures of each judge."""
+    judged = at(run.metrics, "judge_answers") or {}
+    pairs = ordered(judged, almost.pairs_asked(run)).items()
+    return [(pair.replace("_vs_", "–"), found) for pair, found in pairs if "_vs_" in pair]
+
+
+# -- settings and inputs ----------------------------------------------------------------------------------------------
+
+LEARNING = ("learning_rate", "epochs", "steps", "batch_size", "rollout_batch", "max_pairs", "seed")
+
+
+def setup(run: Run) -> Section:
+    """The models and the settings that matter, and all settings folded away."""
+    models = [
+        [word(size), word(found.get("source")), word(found.get("revision"))]
+        for size, found in (at(run.settings, "base_models") or {}).items()
+    ]
+    given = at(run.settings, "sample_responses", "configurations") or {}
+    ranking = at(run.settings, "build_comparisons", "ranking") or []
+    groups = [[group] if isinstance(group, str) else group for group in ranking]
+    ranks = {name: place for place, group in enumerate(groups, start=1) for name in group}
+    configurations = [
+        [word(name), count(ranks.get(name)), word(found.get("model")), word(found.get("demonstrations")),
+         count(found.get("shots")), count(found.get("max_new_tokens"))]
+        for name, found in given.items()
+    ]  # fmt: skip
+    policies = [
+        [word(name), word(found.get("model")), count(found.get("shots"))]
+        for name, found in (at(run.settings, "sample_answers", "policies") or {}).items()
+    ]
+    tables = [
+        Table("Vanilla models.", ["size", "source", "commit"], models),
+        Table(
+            "Configurations that answer the queries; rank 1 is taken to be the best, those without a rank are probes.",
+            ["configuration", "rank", "model", "demonstrations", "shots", "longest answer, tokens"],
+            configurations,
+        ),
+        Table(
+            "What was trained, from what, on what.",
+            ["stage", "starts from", "learns from", "learning rate", "epochs", "steps", "batch", "seed"],
+            trained(run),
+        ),
+        Table("Policies whose answers are compared.", ["policy", "model", "shots"], policies),
+    ]
+    said = "The settings that matter most; all of params.yaml is folded below them."
+    whole = yaml.safe_dump(dict(run.settings), sort_keys=False, allow_unicode=True)
+    blocks: list[Block] = [said, *(table for table in tables if table.rows), Folded("All settings", whole)]
+    return Section("What was aligned, and with what", "setup", blocks)
+
+
+def trained(run: Run) -> list[list[Cell]]:
+    """A row for every trained stage of params.yaml."""
+    rows = []
+    for stage, found in run.settings.items():
+        if not stage.startswith("train_") or not isinstance(found, Mapping):
+            continue
+        start = found.get("model") or found.get("policy")
+        source = found.get("comparisons") or found.get("reward") or found.get("community_qa")
+        members = [name.split("/")[1] for name in run.metrics if name.startswith(f"{stage}/")]
+        source = source or ", ".join(members) or None
+        rate, batch = found.get("learning_rate"), found.get("batch_size") or found.get("rollout_batch")
+        cells = [word(stage), word(start), word(source)]
+        cells += [NOTHING if rate is None else Cell(f"{rate:g}", rate), count(found.get("epochs"))]
+        rows.append([*cells, count(found.get("steps")), count(batch), count(found.get("seed"))])
+    return rows
+
+
+def inputs(run: Run) -> Section:
+    """The hash of everything that the page was made from."""
+    rows = [[word(one.path), word(one.md5), count(one.size)] for one in run.inputs]
+    table = Table("Files that this page was made from.", ["file", "MD5", "bytes"], rows)
+    return Section(
+        "From which inputs",
+        "inputs",
+        [
+            "This page is a function of the files below: the same files give the same bytes. The hashes are those "
+            "under which DVC knows them, so `dvc.lock` says which stage made a file, from what, and with "
+            "which settings.",
+            Folded(f"{len(rows)} files and their hashes", table=table),
+        ],
+    )
+
+
+# -- claims -----------------------------------------------------------------------------------------------------------
+
+
+def claimed(run: Run) -> Section:
+    """The claims of the papers with their verdicts, and where this run lies."""
+    if not run.claims:
+        return Section(
+            "Claims",
+            "claims",
+            ["The claims need an oracle and the metrics that ask it; this run has none, so no claim is tested."],
+        )
+    now = {claim["id"]: claim["value"] for claim in claims.claims([run.metrics])}
+    rows = []
+    for claim in run.claims:
+        found = interval(claim)
+        verdict = Cell("holds", mark="good") if claim["holds"] else Cell("not shown", mark="open")
+        cells = [word(claim["claim"]), word(claim["source"].split(";")[0]), verdict]
+        rows.append([*cells, *counted(found), count(claim["seeds"]), number(now.get(claim["id"]))])
+    return Section(
+        "Claims",
+        "claims",
+        [
+            "`holds` is computed from the numbers alone, by the rule that stands beside each claim in "
+            "synthalign/claims.py. The recorded figures are those of metrics/claims.json, which `make claims` writes "
+            "from several seeds of the trained stages; the last column is this run's one seed.",
+            Table(
+                "Claims of the papers. 95% interval over questions and seeds; n counts questions or queries.",
+                ["claim", "source", "verdict", "figure", "95% interval", "n", "seeds", "this run"],
+                rows,
+            ),
+        ],
+    )
+
+
+# -- filters ----------------------------------------------------------------------------------------------------------
+
+
+def filters(run: Run) -> Section:
+    """What is left at every step of the data, and why the rest is not."""
+    mined, built = at(run.metrics, "mine_queries") or {}, at(run.metrics, "build_comparisons") or {}
+    checked = at(run.metrics, "validate_comparisons") or {}
+    steps: list[tuple[str, str, int, Mapping[str, int]]] = []
+    if mined:
+        steps.append(("Queries written by the model", "accepted", mined["accepted"], mined["rejected"]))
+    if built:
+        rejected = built["rejected"]
+        usable = built["responses"] - sum(rejected.values())
+        steps.append(("Responses of the configurations", "usable", usable, rejected))
+    if checked:
+        steps.append(("Pairs by the rule of thumb", "kept", checked["kept"], checked["dropped"]))
+    if not steps:
+        return Section("What the filters drop", "filters", ["No stage that filters has written its metrics yet."])
+    rows, drawn = [], []
+    for title, kept, n, dropped in steps:
+        whole = n + sum(dropped.values())
+        reasons = sorted(dropped.items(), key=lambda pair: (-pair[1], pair[0]))
+        for reason, found in [(kept, n), *reasons]:
+            good = "good" if reason == kept else ""
+            rows.append([word(title), Cell(reason, mark=good), count(found), share(found, whole)])
+        shown = [(kept, n), *((reason.replace("rejected_response:", "response "), found) for reason, found in reasons)]
+        drawn.append(
+            charts.bars(
+                [(name.replace("_", " "), float(found)) for name, found in shown],
+                title=f"{title}: {whole:,}",
+                kept=[kept],
+            )
+        )
+    return Section(
+        "What the filters drop",
+        "filters",
+        [
+            "Nothing disappears: what a filter drops is kept in a table with its reason "
+            "(data/queries_rejected.parquet, reject_reason in data/responses/, data/comparisons_dropped/).",
+            Figure("What is left (full bars) and what was dropped for which reason (hatched bars).", drawn),
+            Table(
+                "Filter funnel. Counts of this run; the first reason that holds is the one given.",
+                ["step", "outcome", "count", "share"],
+                rows,
+            ),
+        ],
+    )
+
+
+# -- learning ---------------------------------------------------------------------------------------------------------
+
+
+def learning(run: Run) -> Section:
+    """The learning curves of everything that was trained."""
+    rewards = {name.split("/")[-1]: points for name, points in run.points.items()
+               if name.startswith(("train_reward/", "train_asis_reward/"))}  # fmt: skip
+    tuned = {name.split("/")[-1]: points for name, points in run.points.items() if name.startswith("train_sft/")}
+    within = [reward_models(run, rewards), fine_tuning(run, tuned)]
+    within += [curves("DPO", "dpo-curves", run.points.get("train_dpo/dpo"), DPO_PANELS, dpo_table(run))]
+    within += [curves("PPO", "ppo-curves", run.points.get("train_ppo/almost"), PPO_PANELS, ppo_table(run))]
+    own = ("train_reward/", "train_asis_reward/", "train_sft/", "train_dpo/dpo", "train_ppo/almost")
+    for name in [name for name in run.points if not name.startswith(own)]:
+        within.append(curves(name, f"curves-{name.replace('/', '-')}", run.points[name], None, None))
+    text = "Points of SFT, DPO and the reward models are means over the steps since the point before. One seed each."
+    return Section("Learning curves", "learning", [text], within)
+
+
+def line(points: Sequence[Mapping[str, float]], key: str, style: int) -> Series:
+    """One measure over the steps at which it was recorded."""
+    shown = [point for point in points if point.get(key) is not None]
+    return Series([point["step"] for point in shown], [point[key] for point in shown], style)
+
+
+def family(curves: Mapping[str, Sequence[Mapping[str, float]]], panels: Sequence[tuple[str, str]]) -> list[str]:
+    """A chart for every panel (key, title) with a line for every member of the family."""
+    drawn = []
+    for key, title in panels:
+        series = [line(points, key, place) for place, points in enumerate(curves.values())]
+        drawn.append(charts.lines(series, title=title, x="optimizer step", y=key.replace("_", " ")))
+    return drawn
+
+
+def reward_models(run: Run, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Section:
+    """Loss and accuracy of all reward models, and how they do on pairs that were held out."""
+    rows = []
+    for stage, found in run.metrics.items():
+        if stage.startswith(("train_reward/", "train_asis_reward")) and found:
+            longer = interval(found, "held_out_longer")
+            cells = [word(stage), count(found.get("pairs")), *counted(interval(found, "held_out_accuracy"))]
+            rows.append([*cells, number(longer.value if longer else None), number(found.get("held_out_loss"))])
+    blocks: list[Block] = ["No reward model was trained."] if not curves else [
+        Figure("Training loss and accuracy of the reward models: the Bradley–Terry loss, log 2 = 0.693 before any "
+               "step, and the share of pairs in which the chosen response scores higher.",
+               family(curves, [("loss", "Loss"), ("accuracy", "Accuracy")]),
+               [(name, place) for place, name in enumerate(curves)]),
+    ]  # fmt: skip
+    if rows:
+        blocks.append(
+            Table(
+                "Reward models on pairs of held-out queries of their own kind (not comparable between kinds); 95% "
+                "bootstrap interval over queries; n counts queries; one seed.",
+                ["stage", "pairs learned", "held-out accuracy", "95% interval", "n", "always the longer", "loss"],
+                rows,
+            )
+        )
+    return Section("Reward models", "reward-curves", blocks)
+
+
+def fine_tuning(run: Run, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Section:
+    """Loss and token accuracy of SFT."""
+    if not curves:
+        return Section("SFT", "sft-curves", ["No policy was fine-tuned."])
+    rows = []
+    for name in curves:
+        found = run.metrics.get(f"train_sft/{name}") or {}
+        cells = [word(name), count(found.get("demonstrations")), count(found.get("steps"))]
+        rows.append([*cells, number(found.get("first_loss")), number(found.get("last_loss"))])
+    return Section(
+        "SFT",
+        "sft-curves",
+        [
+            Figure("Loss per target token and share of target tokens that were the most probable.",
+                   family(curves, [("loss", "Loss"), ("mean_token_accuracy", "Token accuracy")]),
+                   [(name, place) for place, name in enumerate(curves)]),
+            Table("SFT. One seed.", ["demonstrations", "number", "steps", "first loss", "last loss"], rows),
+        ],
+    )  # fmt: skip
+
+
+DPO_PANELS = (("loss", "Loss"), ("rewards_margins", "Margin"), ("rewards_accuracies", "Accuracy"))
+PPO_PANELS = (("reward", "Reward"), ("kl", "KL to the start"), ("entropy", "Entropy"), ("tokens", "Length"))
+UNITS = {
+    "reward": "reward, deviations",
+    "kl": "nats per answer",
+    "entropy": "nats per token",
+    "tokens": "tokens per answer",
+    "rewards_margins": "β-scaled margin",
+    "rewards_accuracies": "share of pairs",
+}
+
+
+def curves(
+    title: str,
+    anchor: str,
+    points: Sequence[Mapping[str, float]] | None,
+    panels: Sequence[tuple[str, str]] | None,
+    table: Table | None,
+) -> Section:
+    """A chart for every panel (key, title) of one run; without panels, one for everything that was recorded."""
+    if not points:
+        return Section(title, anchor, [f"{title} was not run."])
+    keys = panels or [(key, key.replace("_", " ")) for key in points[0] if key not in ("step", "learning_rate")]
+    drawn = []
+    for key, name in keys:
+        series = line(points, key, 0)
+        if series.x:
+            drawn.append(charts.lines([series], title=name, x="step", y=UNITS.get(key, key.replace("_", " "))))
+    caption = f"{title} step by step: {', '.join(name for _, name in keys)}."
+    return Section(title, anchor, [Figure(caption, drawn), *([table] if table else [])])
+
+
+def dpo_table(run: Run) -> Table | None:
+    """How DPO ended."""
+    found = at(run.metrics, "train_dpo")
+    if not found:
+        return None
+    row = [count(found.get("pairs")), count(found.get("steps")), number(found.get("first_loss"))]
+    row += [number(found.get("last_loss")), number(found.get("last_margin")), number(found.get("last_accuracy"))]
+    columns = ["pairs", "steps", "first loss", "last loss", "last margin", "last accuracy"]
+    return Table("DPO. One seed.", columns, [row])
+
+
+def ppo_table(run: Run) -> Table | None:
+    """The answers to the evaluation questions before and after PPO."""
+    found = at(run.metrics, "train_ppo/almost") or {}
+    keys = ("reward", "kl", "tokens", "missing_stop_share")
+    rows = [
+        [word(when), *(number(at(found, when, key)) for key in keys)] for when in ("before", "after") if found.get(when)
+    ]
+    questions = found.get("questions") or 0
+    caption = f"PPO, answers to {questions:,} evaluation questions before and after; one seed, one answer each."
+    return Table(caption, ["when", "reward", "KL, nats", "tokens", "without an end"], rows) if rows else None
+
+
+# -- reward, distance, best of n --------------------------------------------------------------------------------------
+
+
+def frontier(run: Run) -> Section:
+    """Reward and oracle against the distance from the start, over PPO's snapshots."""
+    title, anchor = "Reward against distance", "frontier"
+    steps = sorted({row["step"] for row in run.snapshots})
+    if not steps:
+        return Section(title, anchor, ["PPO left no snapshots."])
+
+    def means(step: int, name: str) -> Any:
+        rows = [(row["question_id"], row[name]) for row in run.snapshots if row["step"] == step]
+        return measures.mean(measures.by_question(rows), seed=SEED)
+
+    rewards, distances = [means(step, "reward") for step in steps], [means(step, "kl") for step in steps]
+    asked = {point["step"]: point for point in at(run.metrics, "score_policies", "ppo_curve") or []}
+    oracle = {step: found for step in steps if (found := interval(asked.get(step)))}
+    words = [f"{step}" for step in steps]
+    across = [one.value for one in distances]
+    drawn = [
+        charts.lines(
+            [Series(across, [one.value for one in rewards], 0, [one.low for one in rewards],
+                    [one.high for one in rewards], words)],
+            title="Reward", x="KL to the start, nats per answer", y="reward, deviations", whole_x=False,
+        )
+    ]  # fmt: skip
+    known = [(one.value, oracle[step], word) for step, one, word in zip(steps, distances, words, strict=True)
+             if step in oracle]  # fmt: skip
+    if known:
+        drawn.append(
+            charts.lines(
+                [Series([x for x, _, _ in known], [found.value for _, found, _ in known], 1,
+                        [found.low for _, found, _ in known], [found.high for _, found, _ in known],
+                        [name for _, _, name in known])],
+                title="Oracle", x="KL to the start, nats per answer", y="oracle points", whole_x=False,
+            )
+        )  # fmt: skip
+    rows = [
+        [count(step), *figure(distance), *figure(reward), *figure(oracle.get(step)),
+         number(fmean(row["tokens"] for row in run.snapshots if row["step"] == step), 1), count(reward.n)]
+        for step, distance, reward in zip(steps, distances, rewards, strict=True)
+    ]  # fmt: skip
+    blocks: list[Block] = [
+        Figure(
+            "PPO's snapshots: what an answer's distance from the start, in nats, buys in reward"
+            + (" and in the oracle's points" if known else "")
+            + "; numbers are steps, bars 95% intervals over questions.",
+            drawn,
+        ),
+        Table(
+            "PPO's snapshots on the evaluation questions. One seed; 95% bootstrap interval over questions; n counts "
+            "questions.",
+            ["step", "KL, nats", "95% interval", "reward", "95% interval", "oracle", "95% interval", "tokens", "n"],
+            rows,
+        ),
+    ]
+    over = at(run.metrics, "score_policies", "over_optimisation")
+    if over:
+        blocks.insert(
+            0,
+            f"The oracle's mean is highest at step {over['peak_step']} ({over['peak_oracle']:.3f}). From there to the "
+            f"last snapshot, step {over['last_step']}, reward changes by {signed(over['reward_after_peak'])} and "
+            f"oracle by {signed(over['oracle_after_peak'])}. Reward up and oracle down is over-optimisation.",
+        )
+    else:
+        blocks.insert(0, "There is no oracle in this run, so the reward model's view is the only one.")
+    return Section(title, anchor, blocks)
+
+
+def best_of_n(run: Run) -> Section:
+    """What choosing among n candidates gains, in reward and in the oracle's eyes."""
+    title, anchor = "Best of N", "best-of-n"
+    found = at(run.metrics, "score_candidates") or {}
+    curve = found.get("curve") or []
+    if not curve:
+        return best_of_n_by_reward(run, title, anchor)
+    n = [point["candidates"] for point in curve]
+    drawn = [
+        charts.lines([Series(n, [point["reward"] for point in curve], 0)], title="Reward of the pick",
+                     x="candidates", y="reward, deviations"),
+        charts.lines(
+            [
+                Series(n, [point["value"] for point in curve], 0, [point["low"] for point in curve],
+                       [point["high"] for point in curve]),
+                Series(n, [point["longest"] for point in curve], 1),
+                Series(n, [point["oracle_pick"] for point in curve], 2),
+            ],
+            title="Oracle points of the pick", x="candidates", y="oracle points",
+        ),
+    ]  # fmt: skip
+    gain, over = interval(found, "gain"), interval(found, "minus_longest")
+    said = "Each answer of guided self-play is the best of several candidates by reward."
+    if gain and over:
+        said += f" The best of {found.get('candidates')} gains {gain.value:.3f} oracle points ({ends(gain)}) over one "
+        said += f"candidate, and {over.value:.3f} ({ends(over)}) over always taking the longest."
+    rows = [
+        [count(point["candidates"]), number(point["reward"]), *figure(interval(point)), number(point["longest"]),
+         number(point["oracle_pick"]), number(point["characters"], 0), count(point["n"])]
+        for point in curve
+    ]  # fmt: skip
+    legend = [("by reward", 0), ("the longest", 1), ("by the oracle: the most there is to gain", 2)]
+    return Section(
+        title,
+        anchor,
+        [
+            said,
+            Figure("The best of N candidates, expected over all choices of N among those drawn.", drawn, legend),
+            Table(
+                "Best of N. Mean over queries, one seed; 95% bootstrap interval over queries; n counts queries.",
+                ["N", "reward", "oracle", "95% interval", "longest: oracle", "oracle's pick", "characters", "n"],
+                rows,
+            ),
+        ],
+    )
+
+
+def best_of_n_by_reward(run: Run, title: str, anchor: str) -> Section:
+    """The curve in reward alone, where there is no oracle."""
+    series: list[Series] = []
+    names: list[tuple[str, int]] = []
+    rows = []
+    for stage, found in run.metrics.items():
+        curve = at(found, "reward_of_best_of") if stage.startswith("simulate_demonstrations/") else None
+        if curve:
+            name = stage.split("/")[1]
+            points = sorted((int(n), reward) for n, reward in curve.items())
+            series.append(Series([n for n, _ in points], [reward for _, reward in points], len(series)))
+            names.append((name, len(names)))
+            rows += [[word(name), count(n), number(reward), count(found.get("queries"))] for n, reward in points]
+    if not series:
+        return Section(title, anchor, ["Nothing was chosen among candidates."])
+    drawn = charts.lines(series, title="Reward of the pick", x="candidates", y="reward, deviations")
+    caption = "Best of N by reward. Mean over queries, one seed."
+    return Section(
+        title,
+        anchor,
+        [
+            "There is no oracle in this run: the reward of the best of N rises by construction, and whether the "
+            "answers get better is not known.",
+            Figure("Mean reward of the best of N candidates.", [drawn], names),
+            Table(caption, ["guide", "N", "reward", "queries"], rows),
+        ],
+    )
+
+
+# -- who wins ---------------------------------------------------------------------------------------------------------
+
+KNOWN = {
+    "win", "tie", "loss", "win_rate", "similar_length", "longer_wins",
+    "characters_a", "characters_b", "tokens_a", "tokens_b",
+}  # fmt: skip
+
+
+def wins(run: Run) -> Section:
+    """Every win rate with the lengths of the answers beside it, and whatever else the judging measured."""
+    title, anchor = "Who wins, and how long the answers are", "wins"
+    rows, others = [], []
+    for name, judges in pairs_of(run):
+        for judge, found in sorted(judges.items()):
+            if not isinstance(found, Mapping):
+                continue
+            lengths = [both(found.get("characters_a"), found.get("characters_b"))]
+            lengths.append(both(found.get("tokens_a"), found.get("tokens_b"), 1))
+            similar = interval(found, "similar_length")
+            cells = [word(name), word(judge), *counted(interval(found, "win_rate")), number(found.get("tie"))]
+            cells += [*lengths, number(found.get("longer_wins")), *counted(similar)]
+            rows.append(cells)
+            for key in sorted(key for key in set(found) - KNOWN if key != "unjudged" or found[key]):
+                others += [
+                    [word(name), word(judge), word(part.replace("_", " ")), *cells]
+                    for part, cells in measured(key, found[key])
+                ]
+    if not rows:
+        return Section(title, anchor, ["No pair of policies was judged."])
+    blocks: list[Block] = [
+        "A judge may simply like length. Beside each win rate stand the mean lengths of both sides, the share of "
+        "decided answers that the longer one won, and the win rate among answers of similar length (at "
+        "most a fifth longer).",
+        Table(
+            "Win rates of the first policy. Ties half, both orders of a question as one sample; one seed; 95% "
+            "bootstrap interval over questions; n counts questions. Answers without a verdict count nowhere here.",
+            ["policies", "judge", "win rate", "95% interval", "n", "ties", "characters", "tokens",
+             "longer wins", "similar length", "95% interval", "n"],
+            rows,
+        ),
+    ]  # fmt: skip
+    if others:
+        caption = "What else the judging measured, for the first policy of each pair; 95% interval over questions."
+        blocks.append(Table(caption, ["policies", "judge", "measure", "figure", "95% interval", "n"], others))
+    return Section(title, anchor, blocks)
+
+
+def measured(name: str, value: Any) -> list[tuple[str, tuple[Cell, Cell, Cell]]]:
+    """A figure of any form as (name, cells): an interval, a number, words, or a group of those."""
+    found = interval(value)
+    if found:
+        return [(name, counted(found))]
+    if isinstance(value, Mapping):
+        return [line for key, part in value.items() for line in measured(f"{name}: {key}", part)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [(name, (number(value), NOTHING, NOTHING))]
+    return [] if value is None else [(name, (word(value), NOTHING, NOTHING))]
+
+
+def tax(run: Run) -> Section:
+    """What alignment costs elsewhere."""
+    rows = []
+    for stage, found in run.metrics.items():
+        subject = stage.removeprefix("score_benchmarks/")
+        if subject != stage:
+            loss, cloze = interval(found, "heldout_text", "loss_per_token"), interval(found, "cloze", "accuracy")
+            if loss or cloze:
+                rows.append([word(subject), *counted(loss), *counted(cloze)])
+    said = "In the paper PPO lowers zero-shot MMLU and LAMBADA; its text states no figures. Here: plain held-out text "
+    said += "of the kind that the vanilla models were trained on, and facts to finish."
+    columns = ["policy", "loss per token", "95% interval", "n", "cloze accuracy", "95% interval", "n"]
+    caption = "Alignment tax. One seed; 95% bootstrap interval over texts or items, which n counts."
+    blocks: list[Block] = [said, Table(caption, columns, rows)] if rows else [
+        "No held-out text and no cloze items are set, so what alignment costs was not measured."
+    ]  # fmt: skip
+    return Section("Alignment tax", "tax", blocks)
+
+
+def methods(found: Any) -> Section:
+    """The table of all methods, from metrics/methods.json: a row for each method, a column for each measure.
+
+    found  {method: {measure: number, words or {value, low, high, n}}}, or a list of such rows with a key `method`
+    """
+    rows = found if isinstance(found, list) else [{"method": name, **figures} for name, figures in found.items()]
+    if not rows:
+        return Section("Methods beside each other", "methods", ["metrics/methods.json holds no method yet."])
+    measures_of = list(dict.fromkeys(key for row in rows for key in row if key != "method"))
+    wide = [key for key in measures_of if any(interval(row.get(key)) for row in rows)]
+    columns, lines = ["method"], []
+    for key in measures_of:
+        columns += [key.replace("_", " "), "95% interval", "n"] if key in wide else [key.replace("_", " ")]
+    for row in rows:
+        cells = [word(row.get("method"))]
+        for key in measures_of:
+            value = row.get(key)
+            if key in wide:
+                cells += counted(interval(value)) if interval(value) else (_plain(value), NOTHING, NOTHING)
+            else:
+                cells.append(_plain(value))
+        lines.append(cells)
+    caption = "All methods on the same evaluation questions; 95% interval, n counts questions."
+    return Section("Methods beside each other", "methods", [Table(caption, columns, lines)])
+
+
+def _plain(value: Any) -> Cell:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return count(value) if isinstance(value, int) else number(value)
+    return word(value)
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+def answers(run: Run) -> Section:
+    """The browser of side-by-side answers."""
+    title, anchor = "Answers side by side", "answers"
+    if not run.questions:
+        return Section(title, anchor, ["No policy has answered the evaluation questions yet."])
+    shown = f"{len(run.questions):,} of {run.questions_in_all:,}"
+    part = "All" if len(run.questions) == run.questions_in_all else f"To keep the page small, {shown}"
+    said = f"{part} evaluation questions with the answers of every policy, in the order of a hash of their ids. "
+    said += "Texts are as sampled. The figures below an answer are its tokens and its score by each judge that scores."
+    browser = Answers("Search and filter need JavaScript; the answers are in data/answers/.")
+    return Section(title, anchor, [said, browser])
