@@ -124,6 +124,8 @@ def main(params: Params, name: str) -> None:
         prompts=len(prompts),
         prompts_too_long=sum(row["split"] == "train" for row in queries) - len(prompts),
         kl_coefficient=state.kl_coefficient,
+        answers=settings.steps * settings.rollout_batch,
+        tokens_sampled=round(sum(row["tokens"] * settings.rollout_batch for row in state.log)),
         questions=len(questions),
         before=first,
         after=last,

@@ -472,6 +472,8 @@ def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(wor
     assert {"reward", "kl", "entropy", "clip_fraction", "value_loss", "tokens", "missing_stop_share"} <= set(log[0])
     summary = json.loads(Path("metrics/train_ppo/test.json").read_text())
     assert (summary["prompts"], summary["prompts_too_long"], summary["questions"]) == (3, 1, 1)
+    assert summary["answers"] == 3 * 16
+    assert summary["tokens_sampled"] == sum(row["tokens"] * 16 for row in log)
     assert summary["before"]["kl"] == 0.0 < abs(summary["after"]["kl"])
     assert list(Path(".work/train_ppo").iterdir()) == []
 
