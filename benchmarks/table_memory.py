@@ -30,7 +30,8 @@ SETTINGS = {"ranking": list(CONFIGURATIONS), "mode": "all_pairs", "size_pairs": 
 
 def query_rows() -> Iterator[Row]:
     for place in range(QUERIES):
-        yield {"query_id": f"{place:016x}", "text": f"What is known about number {place}?", "split": "train"}
+        said = {"query_id": f"{place:016x}", "text": f"What is known about number {place}?"}
+        yield said | {"origin": "mined", "split": "train"}
 
 
 def response_rows(config: str) -> Iterator[Row]:
@@ -41,7 +42,8 @@ def response_rows(config: str) -> Iterator[Row]:
         start, length = draw.randrange(len(text) - 600), draw.randrange(40, 560)
         said = text[start : start + length] + ("" if draw.random() < 0.2 else ".")
         given = {"config": config, "model": f"models/{config}", "shots": 3, "sample_index": 0, "tokens": length // 4}
-        yield {"response_id": f"{config}{place:015x}", "query_id": f"{place:016x}", "text": said} | given
+        ids = {"response_id": f"{config}{place:015x}", "query_id": f"{place:016x}"}
+        yield ids | {"text": said, "finish_reason": "eos"} | given
 
 
 def compare() -> Comparison:

@@ -55,7 +55,7 @@ LEFT JOIN responses AS better ON better.response_id = chosen_id AND better.query
 LEFT JOIN responses AS worse ON worse.response_id = rejected_id AND worse.query_id = ranked.query_id
 WHERE better.response_id IS NULL OR worse.response_id IS NULL;
 
--- comparisons: chosen_id and rejected_id are responses to the query, where a vanilla configuration wrote them
+-- comparisons: chosen_id and rejected_id are responses to the query, if vanilla configurations wrote them
 SELECT pairs.*
 FROM comparisons AS pairs
 LEFT JOIN responses AS better ON better.response_id = chosen_id AND better.query_id = pairs.query_id

@@ -105,8 +105,15 @@ def opened(
             patterns[view[1]] = view[2]
             if not next(folder.glob(view[2]), None):
                 absent.add(view[1])
-        if not absent & {found[1] for found in (view, commented) if found}:
+        if absent & {found[1] for found in (view, commented) if found}:
+            continue
+        try:
             connection.execute(statement)
+        except duckdb.IOException:  # a stage took the file away just now, to write it anew
+            absent.add(view[1] if view else "")
+        except duckdb.BinderException:  # a comment on a column that an older table has not got
+            if not commented:
+                raise
     folders = ", ".join(f"'{folder}/'" for folder in READABLE)
     connection.execute(f"SET allowed_directories = [{folders}]")
     connection.execute("SET enable_external_access = false")
@@ -117,7 +124,7 @@ def opened(
 def published_folder(name: str) -> Path:
     """The folder of a published run; UserError with the names that there are."""
     folder = Path("published") / name
-    if Path(name).name != name or not (folder / "data").is_dir():
+    if folder.resolve().parent != Path("published").resolve() or not (folder / "data").is_dir():
         runs = sorted(found.parent.name for found in Path("published").glob("*/data"))
         known = f"there are {', '.join(runs)}" if runs else "none was published yet; the nightly flow does"
         raise UserError(f"published/{name}/data is no folder of a published run; {known}")

@@ -63,7 +63,8 @@ def rows() -> Rows:
     return {
         "queries": [
             query | {"query_id": "yak", "origin": "seed", "split": "train"},
-            query | {"query_id": "emu", "origin": "mined", "split": "train", "nearest_id": "yak", "nearest_rouge_l": 0.5},
+            query
+            | {"query_id": "emu", "origin": "mined", "split": "train", "nearest_id": "yak", "nearest_rouge_l": 0.5},
             query | {"query_id": "eel", "origin": "eval", "split": "eval"},
         ],
         "queries_rejected": [

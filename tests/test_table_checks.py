@@ -49,7 +49,7 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
     "comparisons_ranked: chosen_id and rejected_id are responses to the query": change(
         "comparisons_ranked", rejected_id="b yak"
     ),
-    "comparisons: chosen_id and rejected_id are responses to the query, where a vanilla configuration wrote them": change(
+    "comparisons: chosen_id and rejected_id are responses to the query, if vanilla configurations wrote them": change(
         "comparisons/no_filter", chosen_id="a yak"
     ),
     "candidates: query_id is a query": lambda rows: [row.update(query_id="gnu") for row in rows["candidates/rmsp"]],
