@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from stages import report, sample_answers
-from synthalign import judging, ppo_training, tables
+from synthalign import answering, judging, tables
 from synthalign.errors import UserError
 from synthalign.report import almost, charts, page, sections
 from synthalign.report.parts import Section, Table
@@ -62,7 +62,7 @@ def metrics(name: str = "ppo") -> dict:
         f"simulate_demonstrations/{name}": {"queries": 9, "reward_of_best_of": {"1": 0.5, "2": 1.0}},
         f"train_sft/{name}": {"demonstrations": 9, "steps": 2, "first_loss": 1.0, "last_loss": 0.5},
         "train_dpo": {"pairs": 9, "steps": 2, "first_loss": 0.7, "last_loss": 0.5},
-        "train_ppo": {"questions": 9, "before": {"reward": 1.0, "kl": 0.0}, "after": {"reward": 1.5, "kl": 0.8}},
+        "train_ppo/almost": {"questions": 9, "before": {"reward": 1.0, "kl": 0.0}, "after": {"reward": 1.5, "kl": 0.8}},
         "judge_answers": {
             "ppo_vs_sft_rmsp": {"oracle": judged(0.6), name: judged(0.5, length_controlled=figure(0.4))},
             f"{name}_vs_base": {"oracle": judged(0.9, position_bias={"consistent": 0.8, name: name})},
@@ -104,7 +104,7 @@ def metrics(name: str = "ppo") -> dict:
 def points(name: str = "almost") -> dict:
     steps = [{"step": step, "loss": 1 / step, "accuracy": 0.5, "mean_token_accuracy": 0.8} for step in (1, 2, 3)]
     rl = [{"step": step, "reward": 1.0, "kl": 0.1, "entropy": 0.2, "tokens": 20.0} for step in (1, 2, 3)]
-    return {f"train_reward/{name}": steps, f"train_sft/{name}": steps, "train_dpo/dpo": steps, "train_ppo": rl}
+    return {f"train_reward/{name}": steps, f"train_sft/{name}": steps, "train_dpo/dpo": steps, "train_ppo/almost": rl}
 
 
 def settings(name: str = "ppo") -> dict:
@@ -299,7 +299,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = metrics() | {"claims": [claim()]} | {f"plots/{name}": curve for name, curve in points().items()}
     deps = ["params.yaml", "stages/report.py", "data/queries.parquet", "data/judgements.parquet"]
-    deps += ["data/ppo_curve.parquet", "data/answers/base.parquet", "data/answers/ppo.parquet"]
+    deps += ["data/ppo_curve/almost.parquet", "data/answers/base.parquet", "data/answers/ppo.parquet"]
     for name, values in given.items():
         file = Path(f"metrics/{name}.json")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -318,11 +318,13 @@ def here(tmp_path, monkeypatch):
             for n in range(4)
         ]  # fmt: skip
         tables.write(rows, f"answers/{policy}", key=("question_id", "sample_index"), schema=sample_answers.ANSWERS)
-    rows = judging.both_orders(question_id="q0", sample_index=0, policy_a="ppo", policy_b="base", judge="oracle",
-                               score_a=2.25, score_b=1.0)  # fmt: skip
+    a, b = judging.Answer("q0", 0, "ppo says 0", 5), judging.Answer("q0", 0, "base says 0", 5)
+    duels = judging.duels({"ppo": [a], "base": [b]}, [("ppo", "base")], {"q0": "Where is 0?"})
+    worth = {"ppo says 0": 2.25, "base says 0": 1.0}
+    rows = judging.judgements(duels, "oracle", judging.by_score(lambda given: [worth[text] for _, text in given]))
     tables.write(rows, "judgements", key=judging.KEY, schema=judging.SCHEMA)
     snapshots = [{**row, "text": "a snapshot's words", "finish_reason": "eos"} for row in SNAPSHOTS]
-    tables.write(snapshots, "ppo_curve", key=("step", "question_id"), schema=ppo_training.CURVE)
+    tables.write(snapshots, "ppo_curve/almost", key=("step", "question_id"), schema=answering.CURVE)
     return tmp_path
 
 
