@@ -1,0 +1,159 @@
+"""make nightly: a Prefect server, a worker, the deployment and one watched run of it, in one command.
+
+All of it ends with the run, or with Ctrl-C; the server's database stays in .work/prefect, so that artifacts of several
+runs can be compared. A server that stays: docs/nightly.md.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from flows.process import MARK, end_all
+
+HOME = Path(".work/prefect")
+POOL = "local"
+START = 300.0
+"""Seconds until a server has to answer; with a new database it takes a minute where the disk is slow."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(home: Path, port: int) -> dict[str, str]:
+    """What Prefect's commands need to talk to the server of this folder and port, and to nothing else."""
+    return os.environ | {
+        "PREFECT_HOME": str(home.resolve()),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        # This server comes and goes: what it had planned for the hours between would start beside the watched run.
+        "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "",
+    }
+
+
+@contextmanager
+def background(command: list[str], given: Mapping[str, str], log: Path | None, grace: float = 60.0) -> Iterator[None]:
+    """A command that runs beside this one, in a session of its own, and ends with all of its processes."""
+    mark = uuid.uuid4().hex
+    log_file = log.open("wb") if log else None
+    try:
+        process = subprocess.Popen(
+            command,
+            env={**given, MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=subprocess.STDOUT if log else None,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            with uninterrupted():
+                end_all(mark, grace, process)
+    finally:
+        if log_file:
+            log_file.close()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C, or one of an impatient `make`, must not leave half of it running."""
+    before = {kind: signal.signal(kind, signal.SIG_IGN) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+@contextmanager
+def server(given: Mapping[str, str], log: Path) -> Iterator[None]:
+    """A Prefect server at PREFECT_API_URL; SystemExit with its last words where it does not come up."""
+    url = given["PREFECT_API_URL"]
+    port = url.split(":")[2].split("/")[0]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    Path(given["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    with background(command, given, log):
+        end_at = time.monotonic() + START
+        while not answers(f"{url}/health"):
+            if time.monotonic() > end_at:
+                raise SystemExit(f"nightly: no server after {START:.0f} s; the end of {log}:\n{log.read_text()[-2000:]}")
+            time.sleep(0.3)
+        yield
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def prefect(given: Mapping[str, str], *arguments: str) -> int:
+    """Run a command of Prefect in the foreground; returns its exit code."""
+    return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], env=dict(given)).returncode
+
+
+def must(code: int, what: str) -> None:
+    if code:
+        raise SystemExit(f"nightly: {what} failed, exit code {code}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--param", action="append", default=[], help="a parameter of the flow, name=value in JSON")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))  # as Ctrl-C
+    settings = environment(HOME, free_port())
+    code = 1
+    try:
+        with server(settings, Path("logs/prefect-server.log")):
+            must(prefect(settings, "work-pool", "create", POOL, "--type", "process", "--overwrite"), "work-pool create")
+            must(prefect(settings, "deploy", "--all"), "deploy")
+            forget_runs(settings)
+            worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+            with background(worker, settings, None):
+                parameters = [word for pair in given.param for word in ("--param", pair)]
+                code = prefect(settings, "deployment", "run", "align/nightly", "--watch", *parameters)
+    except KeyboardInterrupt:
+        print("\nnightly: stopped; the next run goes on from here", file=sys.stderr)
+        code = 130
+    home = shlex.quote(str(HOME))
+    print(f"Its artifacts: PREFECT_HOME={home} prefect server start, then http://127.0.0.1:4200 in a browser")
+    raise SystemExit(code)
+
+
+def forget_runs(settings: Mapping[str, str]) -> None:
+    """End the runs of a `make nightly` that was killed: they hold the deployment's only place."""
+    code = """
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.states import Crashed
+with get_client(sync_client=True) as client:
+    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED", "CANCELLING", "PAUSED"]}}}
+    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished)):
+        client.set_flow_run_state(run.id, Crashed(message="its server was killed"), force=True)
+"""
+    with suppress(subprocess.CalledProcessError):
+        subprocess.run([sys.executable, "-c", code], env=dict(settings), check=True)
+
+
+if __name__ == "__main__":
+    main()
