@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help plan repro results test test-slow check readme claims chat world filter-sweep bench bench-gpu clean
+.PHONY: help plan repro results test test-slow check readme claims chat world filter-sweep bench bench-gpu clean nightly
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ readme: .venv/ready  ## write README's tables from metrics/
 
 claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds and write metrics/claims.json
 	python -m flows.claims
+
+nightly: .venv/ready accelerate.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again
+	@python -m flows.nightly
 
 chat: .venv/ready  ## talk to the aligned policy and its base side by side
 	@python -m synthalign.conversation --aligned models/ppo --base models/base/medium

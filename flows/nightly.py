@@ -6,7 +6,6 @@ runs can be compared. A server that stays: docs/nightly.md.
 
 import argparse
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from flows.process import MARK, end_all
@@ -34,15 +33,14 @@ def free_port() -> int:
 
 
 def environment(home: Path, port: int) -> dict[str, str]:
-    """What Prefect's commands need to talk to the server of this folder and port, and to nothing else."""
-    return os.environ | {
+    """The settings by which Prefect uses this folder, and the server at this port, and nothing else."""
+    return {
         "PREFECT_HOME": str(home.resolve()),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         # This server comes and goes: what it had planned for the hours between would start beside the watched run.
         "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "",
     }
 
 
@@ -106,9 +104,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def prefect(given: Mapping[str, str], *arguments: str) -> int:
+def prefect(*arguments: str) -> int:
     """Run a command of Prefect in the foreground; returns its exit code."""
-    return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], env=dict(given)).returncode
+    return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments]).returncode
+
+
+def worker() -> list[str]:
+    """The command of a worker; what the flows say goes to its output."""
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
 
 
 def must(code: int, what: str) -> None:
@@ -116,43 +119,41 @@ def must(code: int, what: str) -> None:
         raise SystemExit(f"nightly: {what} failed, exit code {code}")
 
 
+def forget_runs() -> None:
+    """End the runs of a `make nightly` that was killed: they hold the deployment's only place."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.states import Crashed
+
+    unfinished = {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished)):
+            client.set_flow_run_state(run.id, Crashed(message="the server of this run was killed"), force=True)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--param", action="append", default=[], help="a parameter of the flow, name=value in JSON")
+    parser.add_argument("--param", action="append", default=[], help="a parameter of the flow, name=value")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))  # as Ctrl-C
-    settings = environment(HOME, free_port())
-    code = 1
+    signal.signal(signal.SIGTERM, interrupt)  # as Ctrl-C
+    os.environ.update(environment(HOME, free_port()))
     try:
-        with server(settings, Path("logs/prefect-server.log")):
-            must(prefect(settings, "work-pool", "create", POOL, "--type", "process", "--overwrite"), "work-pool create")
-            must(prefect(settings, "deploy", "--all"), "deploy")
-            forget_runs(settings)
-            worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-            with background(worker, settings, None):
+        with server(os.environ, Path("logs/prefect-server.log")):
+            must(prefect("work-pool", "create", POOL, "--type", "process", "--overwrite"), "work-pool create")
+            must(prefect("deploy", "--all"), "deploy")
+            forget_runs()
+            with background(worker(), os.environ, None):
                 parameters = [word for pair in given.param for word in ("--param", pair)]
-                code = prefect(settings, "deployment", "run", "align/nightly", "--watch", *parameters)
+                code = prefect("deployment", "run", "align/nightly", "--watch", *parameters)
     except KeyboardInterrupt:
         print("\nnightly: stopped; the next run goes on from here", file=sys.stderr)
         code = 130
-    home = shlex.quote(str(HOME))
-    print(f"Its artifacts: PREFECT_HOME={home} prefect server start, then http://127.0.0.1:4200 in a browser")
+    print(f"To look at its artifacts: PREFECT_HOME={HOME.resolve()} prefect server start")
     raise SystemExit(code)
-
-
-def forget_runs(settings: Mapping[str, str]) -> None:
-    """End the runs of a `make nightly` that was killed: they hold the deployment's only place."""
-    code = """
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.states import Crashed
-with get_client(sync_client=True) as client:
-    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED", "CANCELLING", "PAUSED"]}}}
-    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished)):
-        client.set_flow_run_state(run.id, Crashed(message="its server was killed"), force=True)
-"""
-    with suppress(subprocess.CalledProcessError):
-        subprocess.run([sys.executable, "-c", code], env=dict(settings), check=True)
 
 
 if __name__ == "__main__":
