@@ -101,7 +101,9 @@ def reproduce(stage: graph.Stage, host: Host) -> State[None]:
         break
     how = f"after {host.seconds:,.0f} s, `stage_hours`" if done.cut else f"with exit code {done.returncode}"
     known = None if done.cut else hint(tail)
-    raise StageFailed(f"{stage.name} ended {how}; its output is in {log}" + (f"; {known}" if known else "") + f"\n{tail}")
+    raise StageFailed(
+        f"{stage.name} ended {how}; its output is in {log}" + (f"; {known}" if known else "") + f"\n{tail}"
+    )
 
 
 def command(stage: graph.Stage) -> list[str]:
@@ -156,7 +158,9 @@ def bring_up_to_date(
     if failures:
         create_markdown_artifact(artifacts.summary(ended, failures, [], "Nothing is published."), "align-summary")
         waiting = sum(how == "not started" for how in ended.values())
-        raise RunFailed(f"failed: {', '.join(failures)}" + (f"; {waiting} that follow were not started" * bool(waiting)))
+        raise RunFailed(
+            f"failed: {', '.join(failures)}" + (f"; {waiting} that follow were not started" * bool(waiting))
+        )
     if targets != [graph.ALL]:
         create_markdown_artifact(artifacts.summary(ended, {}, [], "A part of the graph: no gates."), "align-summary")
         return f"{len(stages)} stages are up to date"

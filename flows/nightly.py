@@ -45,7 +45,9 @@ def environment(home: Path, port: int) -> dict[str, str]:
 
 
 @contextmanager
-def background(command: list[str], given: Mapping[str, str], log: Path | None, grace: float = 60.0) -> Iterator[None]:
+def background(
+    command: list[str], given: Mapping[str, str], log: Path | None, grace: float = 60.0
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A command that runs beside this one, in a session of its own, and ends with all of its processes."""
     mark = uuid.uuid4().hex
     log_file = log.open("wb") if log else None
@@ -59,7 +61,7 @@ def background(command: list[str], given: Mapping[str, str], log: Path | None, g
             start_new_session=True,
         )
         try:
-            yield
+            yield process
         finally:
             with uninterrupted():
                 end_all(mark, grace, process)
@@ -87,11 +89,11 @@ def server(given: Mapping[str, str], log: Path) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     Path(given["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    with background(command, given, log):
+    with background(command, given, log) as process:
         end_at = time.monotonic() + START
         while not answers(f"{url}/health"):
-            if time.monotonic() > end_at:
-                raise SystemExit(f"nightly: no server after {START:.0f} s; the end of {log}:\n{log.read_text()[-2000:]}")
+            if process.poll() is not None or time.monotonic() > end_at:
+                raise SystemExit(f"nightly: the server does not start; the end of {log}:\n{log.read_text()[-2000:]}")
             time.sleep(0.3)
         yield
 

@@ -34,7 +34,9 @@ class Server:
     def ask(self, path: str, **body: Any) -> Any:
         """The answer of its API to a POST."""
         request = urllib.request.Request(
-            f"{self.settings['PREFECT_API_URL']}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+            f"{self.settings['PREFECT_API_URL']}/{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
@@ -72,7 +74,7 @@ class Server:
         [found] = self.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": [key]}})
         return found["data"]
 
-    def worker(self, folder: Path) -> AbstractContextManager[None]:
+    def worker(self, folder: Path) -> AbstractContextManager["subprocess.Popen[bytes]"]:
         """A worker that runs beside the test."""
         return nightly.background(nightly.worker(), self.environment, folder / "worker.log")
 

@@ -220,5 +220,3 @@ def test_a_wrong_parameter_is_named(server: Server, diamond: Path, parameters: d
     assert refused.returncode != 0
     assert words in refused.stderr + refused.stdout
     assert not (diamond / "dvc.lock").exists()
-
-

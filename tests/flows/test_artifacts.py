@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from flows.artifacts import block, cell, change, number, rows, summary
 from flows.gates import Verdict
 
-HOSTILE = '<img src=x onerror=alert(1)> | **bold** [link](http://x) `code`\n\n</pre><script>alert(2)</script>\n# title'
+HOSTILE = "<img src=x onerror=alert(1)> | **bold** [link](http://x) `code`\n\n</pre><script>alert(2)</script>\n# title"
 
 
 class Tags(HTMLParser):

@@ -30,6 +30,8 @@ def test_unknown_failures_have_none(tail: str) -> None:
 
 
 def test_dvc_is_busy_in_both_of_its_ways() -> None:
-    assert is_busy("ERROR: Unable to acquire lock. Most likely another DVC process is running or was terminated abruptly.")
+    assert is_busy(
+        "ERROR: Unable to acquire lock. Most likely another DVC process is running or was terminated abruptly."
+    )
     assert is_busy("ERROR: '/x/top.out' is busy, it is being blocked by:\n  (PID 12): dvc repro")
     assert not is_busy("ERROR: failed to reproduce 'x'")

@@ -44,7 +44,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "metrics/family").mkdir(parents=True)
     (tmp_path / "flows").mkdir()
-    (tmp_path / "metrics/score.json").write_text('{"a": {"b": {"value": 1.5, "low": 1.0, "high": 2.0, "n": 7}}, "c": 3}')
+    (tmp_path / "metrics/score.json").write_text(
+        '{"a": {"b": {"value": 1.5, "low": 1.0, "high": 2.0, "n": 7}}, "c": 3}'
+    )
     (tmp_path / "metrics/family/member.json").write_text('{"loss": {"value": NaN}, "text": "no number"}')
     return tmp_path
 
