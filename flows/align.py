@@ -3,8 +3,8 @@
     prefect deployment run align/nightly                                      docs/nightly.md has the rest
     python -c 'from flows.align import align; align()'                        without a deployment
 
-What depends on what, and what has changed, is DVC's to say: a task is `dvc repro` of its one stage. So a run of the flow
-and a plain `dvc repro` leave the same dvc.lock.
+What depends on what, and what has changed, is DVC's to say: a task is `dvc repro` of its one stage. So a run of the
+flow and a plain `dvc repro` leave the same dvc.lock.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,7 +111,7 @@ def command(stage: graph.Stage) -> list[str]:
     return ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
 
 
-@flow(name="align", task_runner=ThreadPoolTaskRunner(), persist_result=False, validate_parameters=True)
+@flow(name="align", task_runner=ThreadPoolTaskRunner(), persist_result=False)  # type: ignore[arg-type]
 def align(
     targets: list[str] | None = None,
     parallel: Annotated[int, Field(ge=1)] = 2,
@@ -197,7 +197,7 @@ def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State
         if 100 * done // len(futures) >= shown + 5:  # each is a call to the server
             shown = 100 * done // len(futures)
             with suppress(Exception):
-                update_progress_artifact(progress, float(shown))  # type: ignore[unused-coroutine]
+                update_progress_artifact(progress, float(shown))  # type: ignore[arg-type, unused-coroutine]
     return {name: future.state for name, future in futures.items()}
 
 
@@ -233,6 +233,6 @@ def tell(notify: str | None, subject: str, body: str) -> None:
     if notify is None:
         return
     try:
-        Block.load(notify).notify(body=body, subject=subject)  # type: ignore[attr-defined]
+        Block.load(notify).notify(body=body, subject=subject)  # type: ignore[union-attr]
     except Exception as error:
         get_run_logger().warning(f"notify: {notify} took no message: {error!r}")

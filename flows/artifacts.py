@@ -1,4 +1,4 @@
-"""What a run shows in Prefect's UI and sends to people, as text.  Stages' last lines may quote models: they are escaped."""
+"""What a run shows in Prefect's UI, as text.  The last lines of stages may quote models, so they are escaped."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Whether a run made anything worse: the figures of flows/gates.yaml against the accepted ones, with their intervals."""
+"""Whether a run made anything worse: the figures of flows/gates.yaml against the accepted ones, with intervals."""
 
 import json
 import math

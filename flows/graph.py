@@ -65,7 +65,7 @@ def select(stages: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Sta
                 + (f"did you mean {', '.join(near)}?" if near else "`dvc stage list --name-only` names them")
             )
         wanted |= named
-    for name in reversed(stages):  # each before those that it needs
+    for name in reversed(list(stages)):  # each before those that it needs
         if name in wanted:
             wanted |= set(stages[name].needs)
     return {name: stage for name, stage in stages.items() if name in wanted}

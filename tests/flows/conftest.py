@@ -1,4 +1,4 @@
-"""A real Prefect server for the tests that need one, and small DVC repositories of shell commands with the flow in them."""
+"""A real Prefect server for the tests that need one, and DVC repositories of shell commands with the flow in them."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("prefect")
     settings = nightly.environment(folder / "home", nightly.free_port())
     with nightly.server(os.environ | settings, folder / "server.log"):
-        yield Server(settings)
+        yield Server(settings | {"TMPDIR": str(folder)})  # with places for GPU tasks of its own
 
 
 Make = Callable[..., Path]

@@ -193,7 +193,8 @@ server.serve_forever()
         port = int(process.stdout.readline())
         block = f"""
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
-CustomWebhookNotificationBlock(name="x", url="http://127.0.0.1:{port}/", json_data={{"text": "{{{{subject}}}} / {{{{body}}}}"}}).save("nightly")
+text = {{"text": "{{{{subject}}}} / {{{{body}}}}"}}
+CustomWebhookNotificationBlock(name="x", url="http://127.0.0.1:{port}/", json_data=text).save("nightly")
 """
         subprocess.run([sys.executable, "-c", block], env=server.environment, check=True, capture_output=True)
         assert server.align(diamond, notify="custom-webhook/nightly").returncode == 0

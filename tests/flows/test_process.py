@@ -110,7 +110,8 @@ def test_a_stopped_command_takes_its_children_along_that_ignore_sigterm_or_have_
 ) -> None:
     code = f"""
 import signal, subprocess, sys, time
-stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+stubborn += "print('ready', flush=True); time.sleep(600)"
 subprocess.Popen([sys.executable, "-c", stubborn, "{word}"])
 subprocess.Popen([sys.executable, "-c", stubborn, "{word}"], start_new_session=True)
 time.sleep(600)
@@ -167,7 +168,8 @@ def test_a_command_that_closes_its_output_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="setpriv is Linux's")
 def test_a_command_ends_when_the_flow_is_killed(tmp_path: Path, word: str) -> None:
     command = [sys.executable, "-c", f"import time; time.sleep(600)  # {word}"]
-    code = f"from pathlib import Path; from flows.process import run; run({command!r}, Path({str(tmp_path / 'x')!r}), print)"
+    code = "from pathlib import Path; from flows.process import run; "
+    code += f"run({command!r}, Path({str(tmp_path / 'x')!r}), print)"
     with subprocess.Popen([sys.executable, "-c", code]) as flow:
         for _ in range(300):
             if set(living(word)) - {flow.pid}:
