@@ -118,6 +118,15 @@ def call(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """What it returns once that is true of anything."""
+    end_at = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end_at
+        time.sleep(0.3)
+    return found
+
+
 def locked(folder: Path) -> Any:
     return yaml.safe_load((folder / "dvc.lock").read_text())
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.flows.conftest import ROOT, Make, Server, locked
+from tests.flows.conftest import ROOT, Make, Server, locked, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +72,6 @@ def deploy(server: Server, folder: Path) -> dict[str, Any]:
     [found] = server.ask("deployments/filter")
     deployed: dict[str, Any] = found
     return deployed
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """What it returns once that is true of anything."""
-    end_at = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end_at
-        time.sleep(0.3)
-    return found
 
 
 @pytest.mark.slow
