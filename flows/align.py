@@ -7,6 +7,7 @@ What depends on what, and what has changed, is DVC's to say: a task is `dvc repr
 flow and a plain `dvc repro` leave the same dvc.lock.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -192,12 +193,12 @@ def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State
     for name, stage in stages.items():
         needs = [futures[needed] for needed in stage.needs if needed in futures]
         futures[name] = reproduce.submit(stage, host, wait_for=needs)  # type: ignore[call-overload]
-    shown = 0
+    shown = time.monotonic()
     for done, _ in enumerate(as_completed(list(futures.values())), start=1):
-        if 100 * done // len(futures) >= shown + 5:  # each is a call to the server
-            shown = 100 * done // len(futures)
+        if time.monotonic() - shown > 5 or done == len(futures):  # each is a call to the server
+            shown = time.monotonic()
             with suppress(Exception):
-                update_progress_artifact(progress, float(shown))  # type: ignore[arg-type, unused-coroutine]
+                update_progress_artifact(progress, 100 * done / len(futures))  # type: ignore[arg-type, unused-coroutine]
     return {name: future.state for name, future in futures.items()}
 
 

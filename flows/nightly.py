@@ -5,6 +5,7 @@ runs can be compared. A server that stays: docs/nightly.md.
 """
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -14,13 +15,17 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from flows.process import MARK, end_all
 
 HOME = Path(".work/prefect")
 POOL = "local"
+WATCH = Path("logs/prefect-watch.log")
+"""Every event of the run; the worker beside it shows the log."""
+
 START = 300.0
 """Seconds until a server has to answer; with a new database it takes a minute where the disk is slow."""
 
@@ -106,9 +111,11 @@ def answers(url: str) -> bool:
         return False
 
 
-def prefect(*arguments: str) -> int:
-    """Run a command of Prefect in the foreground; returns its exit code."""
-    return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments]).returncode
+def prefect(*arguments: str, log: Path | None = None) -> int:
+    """Run a command of Prefect in the foreground, its output in a file if one is given; returns its exit code."""
+    with log.open("wb") if log else nullcontext() as output:
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+        return subprocess.run(command, stdout=output, stderr=output).returncode
 
 
 def worker() -> list[str]:
@@ -121,16 +128,19 @@ def must(code: int, what: str) -> None:
         raise SystemExit(f"nightly: {what} failed, exit code {code}")
 
 
-def forget_runs() -> None:
+def forget_runs(url: str) -> None:
     """End the runs of a `make nightly` that was killed: they hold the deployment's only place."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.states import Crashed
-
     unfinished = {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}
-    with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished)):
-            client.set_flow_run_state(run.id, Crashed(message="the server of this run was killed"), force=True)
+    crashed = {"type": "CRASHED", "message": "the server of this run was killed"}
+    for run in post(f"{url}/flow_runs/filter", {"flow_runs": unfinished}):
+        post(f"{url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+
+
+def post(url: str, body: Mapping[str, Any]) -> Any:
+    """The answer of the server's API.  Its client would load all of Prefect, and wait for the server at exit."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
 
 
 def interrupt(*_: object) -> None:
@@ -147,10 +157,11 @@ def main() -> None:
         with server(os.environ, Path("logs/prefect-server.log")):
             must(prefect("work-pool", "create", POOL, "--type", "process", "--overwrite"), "work-pool create")
             must(prefect("deploy", "--all"), "deploy")
-            forget_runs()
+            forget_runs(os.environ["PREFECT_API_URL"])
             with background(worker(), os.environ, None):
                 parameters = [word for pair in given.param for word in ("--param", pair)]
-                code = prefect("deployment", "run", "align/nightly", "--watch", *parameters)
+                code = prefect("deployment", "run", "align/nightly", "--watch", *parameters, log=WATCH)
+                print(WATCH.read_text(errors="replace").splitlines()[-1])
     except KeyboardInterrupt:
         print("\nnightly: stopped; the next run goes on from here", file=sys.stderr)
         code = 130
