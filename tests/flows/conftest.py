@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -124,6 +125,18 @@ def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
     while not (found := what()):
         assert time.monotonic() < end_at
         time.sleep(0.3)
+    return found
+
+
+def within(folder: Path) -> list[psutil.Process]:
+    """The living processes whose working directory is in this folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
     return found
 
 

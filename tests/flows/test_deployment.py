@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psutil
 import pytest
 import yaml
 
-from tests.flows.conftest import ROOT, Make, Server, locked, wait_for
+from tests.flows.conftest import ROOT, Make, Server, locked, wait_for, within
 
 
 @pytest.fixture(scope="module")
@@ -153,18 +152,6 @@ def two_processes(repository: Make, monkeypatch: pytest.MonkeyPatch) -> Iterator
     )
     (folder / "flows/gates.yaml").write_text("")
     yield folder
-
-
-def within(folder: Path) -> list[psutil.Process]:
-    """The living processes whose working directory is in this folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 @pytest.mark.slow
