@@ -62,9 +62,11 @@ def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) 
     settings = os.environ | nightly.environment(tmp_path / "home", nightly.free_port())
     settings["PREFECT_API_DATABASE_CONNECTION_URL"] = "nonsense"
 
-    with pytest.raises(SystemExit, match="the server does not start") as stopped:
-        with nightly.server(settings, tmp_path / "server.log"):
-            pass
+    with (
+        pytest.raises(SystemExit, match="the server does not start") as stopped,
+        nightly.server(settings, tmp_path / "server.log"),
+    ):
+        pass
 
     assert "nonsense" in str(stopped.value) or "rfc1738" in str(stopped.value)
 
