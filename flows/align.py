@@ -155,13 +155,11 @@ def bring_up_to_date(
         host.stop.set()
 
     ended = {name: how_it_ended(state) for name, state in states.items()}
-    failures = {name: message(state) for name, state in states.items() if state.is_failed()}
-    if failures:
+    if not all(state.is_completed() for state in states.values()):
+        failures = {name: message(states[name]) for name, how in ended.items() if how == "failed"}
         create_markdown_artifact(artifacts.summary(ended, failures, [], "Nothing is published."), "align-summary")
         waiting = sum(how == "not started" for how in ended.values())
-        raise RunFailed(
-            f"failed: {', '.join(failures)}" + (f"; {waiting} that follow were not started" * bool(waiting))
-        )
+        raise RunFailed(f"failed: {', '.join(failures)}" + f"; {waiting} that follow were not started" * bool(waiting))
     if targets != [graph.ALL]:
         create_markdown_artifact(artifacts.summary(ended, {}, [], "A part of the graph: no gates."), "align-summary")
         return f"{len(stages)} stages are up to date"
@@ -207,7 +205,7 @@ def how_it_ended(state: State[Any]) -> str:
         return "unchanged" if state.message == "unchanged" else "ran"
     if state.is_cancelled():
         return "cancelled"
-    return "failed" if state.is_failed() else "not started"
+    return "failed" if state.is_final() else "not started"
 
 
 def message(state: State[Any]) -> str:

@@ -28,7 +28,7 @@ HINTS = (
 )
 """A pattern of the words of PyTorch, Python, the kernel and the stages, and what to do. The first that fits counts."""
 
-BUSY = re.compile(r"Unable to acquire lock|another DVC process|is busy, it is being blocked by|have the lock")
+BUSY = re.compile(r"Unable to acquire lock|another DVC process|is busy, it is being blocked by")
 """DVC's words for a lock that another DVC holds."""
 
 

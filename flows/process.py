@@ -147,7 +147,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1"},
+            env=os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1", "PATH": path_with_ours()},
         )
         assert process.stdout is not None
         pipe = process.stdout.fileno()
@@ -182,6 +182,11 @@ def run(
             sayer.flush()
             process.stdout.close()
     return Finished(process.returncode, list(tail), cut)
+
+
+def path_with_ours() -> str:
+    """The path of commands, with those beside this Python first: a worker may be started without them."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def _dies_with_us() -> list[str]:
