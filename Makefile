@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help plan repro report results test test-slow check readme claims chat world filter-sweep bench bench-gpu clean
+.PHONY: help plan repro report results test test-slow check readme claims chat world filter-sweep bench bench-gpu clean nightly
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,6 +64,8 @@ check-tables: .venv/ready  ## ask every table for the rows that offend
 answers: .venv/ready  ## write the answers to the questions of queries/ anew
 	@for answer in queries/answers/*.csv; do \
 	    python -m synthalign.cli sql queries/$$(basename $$answer .csv).sql --output $$answer || exit 1; done
+nightly: .venv/ready accelerate.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again
+	@python -m flows.nightly
 
 chat: .venv/ready  ## talk to the aligned policy and its base side by side
 	@python -m synthalign.conversation --aligned models/ppo/almost --base models/base/medium

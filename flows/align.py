@@ -1,0 +1,237 @@
+"""The graph of dvc.yaml as a Prefect flow: one task run a stage, then gates, published tables and report, a message.
+
+    prefect deployment run align/nightly                                      docs/nightly.md has the rest
+    python -c 'from flows.align import align; align()'                        without a deployment
+
+What depends on what, and what has changed, is DVC's to say: a task is `dvc repro` of its one stage. So a run of the
+flow and a plain `dvc repro` leave the same dvc.lock.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from threading import BoundedSemaphore, Event
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.blocks.core import Block
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Cancelled, Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from flows import artifacts, gates, graph, publish
+from flows.failures import hint, is_busy
+from flows.process import run
+from flows.slots import Stopped, slot
+
+LAST = Path(".work/align/last.json")
+"""The figures of the last run on this machine."""
+
+BUSY_DELAYS = [2.0, 5.0, 10.0, 20.0, 30.0] + [60.0] * 25
+"""Seconds before a stage that another DVC holds is tried again: almost half an hour in all."""
+
+
+class StageFailed(Exception):
+    """A stage ended badly: how, what to do about it, and its last lines."""
+
+
+class RunFailed(Exception):
+    """Stages failed, or a gate is red."""
+
+
+@dataclass(eq=False)
+class Host:
+    """What the tasks of a run share: how many may work at once, and whether the run is being ended."""
+
+    stages: BoundedSemaphore
+    gpu_tasks: int
+    seconds: float | None
+    to_run: set[str] | None
+    """None where it is not known: DVC is asked about each stage."""
+
+    stop: Event = field(default_factory=Event)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Be one of the stages that work; Stopped when the run is ended before there is a place."""
+        while not self.stages.acquire(timeout=0.5):
+            if self.stop.is_set():
+                raise Stopped
+        try:
+            yield
+        finally:
+            self.stages.release()
+
+
+@task(task_run_name="{stage.name}", cache_policy=NO_CACHE, persist_result=False)
+def reproduce(stage: graph.Stage, host: Host) -> State[None]:
+    """`dvc repro` of one stage; StageFailed with its last lines and what to do."""
+    if host.to_run is not None and stage.name not in host.to_run:
+        return Completed(message="unchanged")
+    logger = get_run_logger()
+    log = Path("logs") / f"{stage.name.replace('/', '_')}.log"
+    for delay in (*BUSY_DELAYS, None):
+        try:
+            with slot("gpu", host.gpu_tasks, host.stop) if stage.gpu else nullcontext(), host.place():
+                done = run(command(stage), log, logger.info, stop=host.stop, seconds=host.seconds)
+        except Stopped:
+            return Cancelled(message="the run was ended before this stage began")
+        if done.cut == "stopped":
+            return Cancelled(message="the run was ended; the next one goes on from here")
+        tail = "\n".join(done.tail)
+        if done.cut is None and done.returncode == 0:
+            ran = "Running stage" in log.read_text(encoding="utf-8")
+            return Completed(message="ran" if ran else "restored or unchanged")
+        if done.cut is None and is_busy(tail) and delay is not None:
+            logger.warning(f"another DVC holds what {stage.name} needs; tried again in {delay:.0f} s\n{tail}")
+            host.stop.wait(delay)
+            continue
+        break
+    how = f"after {host.seconds:,.0f} s, `stage_hours`" if done.cut else f"with exit code {done.returncode}"
+    known = None if done.cut else hint(tail)
+    raise StageFailed(
+        f"{stage.name} ended {how}; its output is in {log}" + (f"; {known}" if known else "") + f"\n{tail}"
+    )
+
+
+def command(stage: graph.Stage) -> list[str]:
+    """It looks at this stage alone, so that it takes no lock on what others read or write."""
+    return ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
+
+
+@flow(name="align", task_runner=ThreadPoolTaskRunner(), persist_result=False)  # type: ignore[arg-type]
+def align(
+    targets: list[str] | None = None,
+    parallel: Annotated[int, Field(ge=1)] = 2,
+    gpu_tasks: Annotated[int, Field(ge=1)] = 1,
+    stage_hours: Annotated[float, Field(gt=0)] | None = None,
+    notify: str | None = None,
+    report_url: str | None = None,
+) -> State[None]:
+    """Bring the graph up to date, compare what was measured with the baseline, and publish.
+
+    targets: stages or families to bring up to date with what they need; without, the whole graph, and only then there
+    are gates and something is published. parallel: stages at once. gpu_tasks: of these, how many that `accelerate
+    launch` starts, over all flows of this host. stage_hours: the longest that a stage may take. notify: a notification
+    block, type/name. report_url: where published/ can be seen by browsers.
+    """
+    logger = get_run_logger()
+    try:
+        said = bring_up_to_date(targets or [graph.ALL], parallel, gpu_tasks, stage_hours, report_url)
+    except Exception as error:
+        tell(notify, "align: failed", str(error).split("\n")[0])
+        raise
+    logger.info(said)
+    tell(notify, "align: done", said)
+    return Completed(message=said)
+
+
+def bring_up_to_date(
+    targets: Sequence[str], parallel: int, gpu_tasks: int, stage_hours: float | None, report_url: str | None
+) -> str:
+    """The run; returns what there is to say of it. RunFailed where a stage failed or a gate is red."""
+    wanted = gates.read_gates()
+    last, accepted = gates.read_figures(LAST), gates.read_figures(gates.BASELINE)
+    if mended := graph.mend():
+        get_run_logger().warning(mended)
+    stages = graph.select(graph.read(), targets)
+    host = Host(BoundedSemaphore(parallel), gpu_tasks, stage_hours and stage_hours * 3600, to_run=ask_for_plan())
+    try:
+        states = run_stages(stages, host)
+    finally:  # a run that is being cancelled comes by here, with tasks at work
+        host.stop.set()
+
+    ended = {name: how_it_ended(state) for name, state in states.items()}
+    if not all(state.is_completed() for state in states.values()):
+        failures = {name: message(states[name]) for name, how in ended.items() if how == "failed"}
+        create_markdown_artifact(artifacts.summary(ended, failures, [], "Nothing is published."), "align-summary")
+        waiting = sum(how == "not started" for how in ended.values())
+        raise RunFailed(f"failed: {', '.join(failures)}" + f"; {waiting} that follow were not started" * bool(waiting))
+    if targets != [graph.ALL]:
+        create_markdown_artifact(artifacts.summary(ended, {}, [], "A part of the graph: no gates."), "align-summary")
+        return f"{len(stages)} stages are up to date"
+
+    verdicts = gates.judge(wanted, last, accepted)
+    create_table_artifact(artifacts.rows(verdicts), "align-metrics", "The gates' figures, and how they have moved")
+    gates.write_figures(gates.figures(list(wanted)), LAST)
+    red = [verdict.name for verdict in verdicts if verdict.colour == "red"]
+    said = f"red gates, nothing is published: {', '.join(red)}" if red else published(stages, report_url)
+    create_markdown_artifact(artifacts.summary(ended, {}, verdicts, said), "align-summary")
+    if red:
+        raise RunFailed(said)
+    return said
+
+
+def ask_for_plan() -> set[str] | None:
+    """The stages that have to run; None where that cannot be told, for then DVC is asked about each."""
+    try:
+        return graph.to_run()
+    except RuntimeError as error:
+        get_run_logger().warning(f"what has changed cannot be told, so DVC is asked about every stage: {error}")
+        return None
+
+
+def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State[Any]]:
+    """Run every stage after those that it needs; returns how each ended."""
+    progress = create_progress_artifact(0.0, "align-progress", "Stages that have ended")
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for name, stage in stages.items():
+        needs = [futures[needed] for needed in stage.needs if needed in futures]
+        futures[name] = reproduce.submit(stage, host, wait_for=needs)  # type: ignore[call-overload]
+    shown = time.monotonic()
+    for done, _ in enumerate(as_completed(list(futures.values())), start=1):
+        if time.monotonic() - shown > 5 or done == len(futures):  # each is a call to the server
+            shown = time.monotonic()
+            with suppress(Exception):
+                update_progress_artifact(progress, 100 * done / len(futures))  # type: ignore[arg-type, unused-coroutine]
+    return {name: future.state for name, future in futures.items()}
+
+
+def how_it_ended(state: State[Any]) -> str:
+    if state.is_completed():
+        return "unchanged" if state.message == "unchanged" else "ran"
+    if state.is_cancelled():
+        return "cancelled"
+    return "failed" if state.is_final() else "not started"
+
+
+def message(state: State[Any]) -> str:
+    """What a failed task says, without Prefect's words around it."""
+    try:
+        state.result()
+    except Exception as error:
+        return str(error)
+    return state.message or ""
+
+
+def published(stages: Mapping[str, graph.Stage], report_url: str | None) -> str:
+    """Publish; returns what there is to say of it."""
+    folder, is_new = publish.publish(stages, date.today())
+    report = folder / "report" / "index.html"
+    if report.exists():
+        link = f"{report_url.rstrip('/')}/{folder.name}/report/index.html" if report_url else report.resolve().as_uri()
+        create_link_artifact(link, f"Report of {folder.name}", "align-report", "The report of the last published run")
+    return f"published {folder}" if is_new else f"nothing new since {folder}"
+
+
+def tell(notify: str | None, subject: str, body: str) -> None:
+    """Send a message with a notification block, type/name; that it cannot be sent fails no run."""
+    if notify is None:
+        return
+    try:
+        Block.load(notify).notify(body=body, subject=subject)  # type: ignore[union-attr]
+    except Exception as error:
+        get_run_logger().warning(f"notify: {notify} took no message: {error!r}")

@@ -1,0 +1,42 @@
+"""What to do about the failures that everybody has: a hint from a stage's last lines."""
+
+import re
+
+HINTS = (
+    (
+        r"out of memory|OutOfMemoryError|allocate memory|MemoryError|SIGKILL|exited with (137|-9)\b",
+        "out of memory: lower the batch size of this stage in params.yaml, or run fewer stages at once "
+        "(`parallel` and `gpu_tasks` of the flow); what was finished is kept",
+    ),
+    (
+        r"No space left on device|disk is full|Disk quota exceeded",
+        "the disk is full: free some space (`dvc gc --workspace`, old folders of published/) and run it again; "
+        "what was finished is kept",
+    ),
+    (
+        r"\b(loss|norm|scores?|grad\w*)\b.*\b(nan|inf)\b",
+        "a number became NaN: lower the learning rate of this stage in params.yaml, and look at the rows it names",
+    ),
+    (
+        r"No module named|is not installed",
+        "something is not installed: `pip install -r requirements.lock`, and the extra that the message names",
+    ),
+    (
+        r"params\.yaml: |check_settings: ",
+        "a setting is wrong: `python -m stages.check_settings` tells all of them",
+    ),
+)
+"""A pattern of the words of PyTorch, Python, the kernel and the stages, and what to do. The first that fits counts."""
+
+BUSY = re.compile(r"Unable to acquire lock|another DVC process|is busy, it is being blocked by")
+"""DVC's words for a lock that another DVC holds."""
+
+
+def hint(tail: str) -> str | None:
+    """What to do about a failure with these last lines; None where nothing is known."""
+    return next((words for pattern, words in HINTS if re.search(pattern, tail, re.IGNORECASE)), None)
+
+
+def is_busy(tail: str) -> bool:
+    """Whether a command failed only because another DVC is at work."""
+    return BUSY.search(tail) is not None

@@ -1,0 +1,89 @@
+"""The stages of dvc.yaml and what each needs, as DVC sees them, and which of them `dvc repro` would pass over.
+
+DVC is imported when it is needed: a flow must be quick to import.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from graphlib import TopologicalSorter
+
+GPU = "accelerate-launch"
+"""A command that starts with this is a GPU task."""
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as the flow needs it."""
+
+    name: str
+    """As DVC writes it: family@member, and folder/dvc.yaml:name in another file."""
+
+    needs: tuple[str, ...]
+    """The stages whose outputs it reads."""
+
+    gpu: bool
+    outs: tuple[str, ...]
+    """The files and folders that it writes, seen from the root of the repository."""
+
+
+def read() -> dict[str, Stage]:
+    """Every stage with a command of the repository in the current folder, each after those that it needs."""
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import get_active_graph
+
+    with Repo() as repo:
+        graph = get_active_graph(repo.index.graph)  # without the edges into frozen stages
+        commanded = sorted((stage for stage in graph if stage.cmd), key=lambda stage: stage.addressing)
+        found = {
+            stage.addressing: Stage(
+                stage.addressing,
+                tuple(sorted(needed.addressing for needed in graph.successors(stage) if needed.cmd)),
+                (stage.cmd if isinstance(stage.cmd, str) else stage.cmd[0]).startswith(GPU),
+                tuple(str(out.fs.relpath(out.fs_path, repo.root_dir)) for out in stage.outs),
+            )
+            for stage in commanded
+        }
+    order = TopologicalSorter({stage.name: stage.needs for stage in found.values()}).static_order()
+    return {name: found[name] for name in order}
+
+
+def select(stages: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Stage]:
+    """These stages, families or `all`, and what they need; ValueError for a name that no stage has."""
+    wanted: set[str] = set()
+    for target in targets:
+        named = {name for name in stages if target in (ALL, name, name.split("@")[0])}
+        if not named:
+            near = get_close_matches(target, stages, n=3)
+            raise ValueError(
+                f"targets: {target!r} is no stage of dvc.yaml; "
+                + (f"did you mean {', '.join(near)}?" if near else "`dvc stage list --name-only` names them")
+            )
+        wanted |= named
+    for name in reversed(list(stages)):  # each before those that it needs
+        if name in wanted:
+            wanted |= set(stages[name].needs)
+    return {name: stage for name, stage in stages.items() if name in wanted}
+
+
+def mend() -> str:
+    """Mend what a killed DVC left behind, a dvc.lock that was cut above all; returns what was broken."""
+    command = [sys.executable, "-m", "synthalign.cli", "recover"]
+    return subprocess.run(command, capture_output=True, text=True).stderr.strip()
+
+
+def to_run() -> set[str]:
+    """The stages that `dvc repro` would not pass over; RuntimeError with the reason where that cannot be told.
+
+    One call for all: to ask DVC for each takes seconds a stage.
+    """
+    command = [sys.executable, "-m", "synthalign.cli", "plan", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no plan")
+    return {step["stage"] for step in json.loads(done.stdout)["stages"] if step["action"] != "frozen"}

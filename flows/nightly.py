@@ -1,0 +1,173 @@
+"""make nightly: a Prefect server, a worker, the deployment and one watched run of it, in one command.
+
+All of it ends with the run, or with Ctrl-C; the server's database stays in .work/prefect, so that artifacts of several
+runs can be compared. A server that stays: docs/nightly.md.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from flows.process import MARK, end_all
+
+HOME = Path(".work/prefect")
+POOL = "local"
+WATCH = Path("logs/prefect-watch.log")
+"""Every event of the run; the worker beside it shows the log."""
+
+START = 300.0
+"""Seconds until a server has to answer; with a new database it takes a minute where the disk is slow."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(home: Path, port: int) -> dict[str, str]:
+    """The settings by which Prefect uses this folder, and the server at this port, and nothing else."""
+    return {
+        "PREFECT_HOME": str(home.resolve()),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        # This server comes and goes: what it had planned for the hours between would start beside the watched run.
+        "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    }
+
+
+@contextmanager
+def background(
+    command: list[str], given: Mapping[str, str], log: Path | None, grace: float = 60.0
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command that runs beside this one, in a session of its own, and ends with all of its processes."""
+    mark = uuid.uuid4().hex
+    log_file = log.open("wb") if log else None
+    try:
+        process = subprocess.Popen(
+            command,
+            env={**given, MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=subprocess.STDOUT if log else None,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with uninterrupted():
+                end_all(mark, grace, process)
+    finally:
+        if log_file:
+            log_file.close()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C, or one of an impatient `make`, must not leave half of it running."""
+    before = {kind: signal.signal(kind, signal.SIG_IGN) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+@contextmanager
+def server(given: Mapping[str, str], log: Path) -> Iterator[None]:
+    """A Prefect server at PREFECT_API_URL; SystemExit with its last words where it does not come up."""
+    url = given["PREFECT_API_URL"]
+    port = url.split(":")[2].split("/")[0]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    Path(given["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    with background(command, given, log) as process:
+        end_at = time.monotonic() + START
+        while not answers(f"{url}/health"):
+            if process.poll() is not None or time.monotonic() > end_at:
+                raise SystemExit(f"nightly: the server does not start; the end of {log}:\n{log.read_text()[-2000:]}")
+            time.sleep(0.3)
+        yield
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def prefect(*arguments: str, log: Path | None = None) -> int:
+    """Run a command of Prefect in the foreground, its output in a file if one is given; returns its exit code."""
+    with log.open("wb") if log else nullcontext() as output:
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+        return subprocess.run(command, stdout=output, stderr=output).returncode
+
+
+def worker() -> list[str]:
+    """The command of a worker; what the flows say goes to its output."""
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+
+
+def must(code: int, what: str) -> None:
+    if code:
+        raise SystemExit(f"nightly: {what} failed, exit code {code}")
+
+
+def forget_runs(url: str) -> None:
+    """End the runs of a `make nightly` that was killed: they hold the deployment's only place."""
+    unfinished = {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}
+    crashed = {"type": "CRASHED", "message": "the server of this run was killed"}
+    for run in post(f"{url}/flow_runs/filter", {"flow_runs": unfinished}):
+        post(f"{url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+
+
+def post(url: str, body: Mapping[str, Any]) -> Any:
+    """The answer of the server's API.  Its client would load all of Prefect, and wait for the server at exit."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--param", action="append", default=[], help="a parameter of the flow, name=value")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, interrupt)  # as Ctrl-C
+    os.environ.update(environment(HOME, free_port()))
+    try:
+        with server(os.environ, Path("logs/prefect-server.log")):
+            must(prefect("work-pool", "create", POOL, "--type", "process", "--overwrite"), "work-pool create")
+            must(prefect("deploy", "--all"), "deploy")
+            forget_runs(os.environ["PREFECT_API_URL"])
+            with background(worker(), os.environ, None):
+                parameters = [word for pair in given.param for word in ("--param", pair)]
+                code = prefect("deployment", "run", "align/nightly", "--watch", *parameters, log=WATCH)
+                print(WATCH.read_text(errors="replace").splitlines()[-1])
+    except KeyboardInterrupt:
+        print("\nnightly: stopped; the next run goes on from here", file=sys.stderr)
+        code = 130
+    print(f"To look at its artifacts: PREFECT_HOME={HOME.resolve()} prefect server start")
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

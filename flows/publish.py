@@ -1,0 +1,78 @@
+"""Published runs: published/<date>-<short hash>/ has the tables, the metrics and the report of one dvc.lock.
+
+A folder is made under another name, checked against dvc.lock, and then renamed; published/latest is a link that is
+replaced in one step. A published folder is never written again, so nobody who reads it is disturbed:
+
+    published/2026-11-21-1f2e3d4c/data/comparisons/almost.parquet
+                                  metrics/score_policies.json
+                                  report/index.html
+                                  dvc.lock  params.yaml
+    published/latest -> 2026-11-21-1f2e3d4c
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Collection
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path("published")
+
+
+def publish(stages: Collection[str], today: date, folder: Path = FOLDER) -> tuple[Path, bool]:
+    """Publish what dvc.lock says of these stages; returns the folder, and whether it is new.
+
+    ValueError where a file is not what dvc.lock says: another DVC is at work, or somebody has changed it.
+    """
+    lock = Path("dvc.lock").read_bytes()
+    short = hashlib.sha256(lock).hexdigest()[:8]
+    latest = folder / "latest"
+    if latest.exists() and latest.resolve().name.endswith(f"-{short}"):
+        return folder / latest.resolve().name, False
+
+    folder.mkdir(exist_ok=True)
+    for left in folder.glob(".making-*"):  # by a run that was killed
+        shutil.rmtree(left)
+    final = folder / f"{today.isoformat()}-{short}"
+    if not final.exists():
+        making = folder / f".making-{os.getpid()}"
+        making.mkdir()
+        for path, digest in published_files(lock, stages).items():
+            copy(Path(path), making / path, digest)
+        (making / "dvc.lock").write_bytes(lock)
+        shutil.copyfile("params.yaml", making / "params.yaml")
+        making.rename(final)
+    link = folder / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(final.name)
+    link.replace(latest)
+    return final, True
+
+
+def published_files(lock: bytes, stages: Collection[str]) -> dict[str, str]:
+    """The tables, metrics and report of these stages, with their hashes.  Models stay in DVC's cache."""
+    entries: dict[str, Any] = yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("stages", {})
+    outs = [out for name, entry in entries.items() if name in stages for out in entry.get("outs", [])]
+    return {out["path"]: out["md5"] for out in outs if is_published(out["path"])}
+
+
+def is_published(path: str) -> bool:
+    top = path.split("/")[0]
+    return top in ("metrics", "report") or (top == "data" and path.endswith(".parquet"))
+
+
+def copy(source: Path, target: Path, digest: str) -> None:
+    """Copy a file, or a folder, and check that the copy is what dvc.lock has."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=shutil.copyfile)
+        return
+    shutil.copyfile(source, target)
+    with target.open("rb") as stream:
+        found = hashlib.file_digest(stream, "md5").hexdigest()
+    if found != digest:
+        raise ValueError(f"publish: {source} is not what dvc.lock says; run `dvc status` and then the flow again")

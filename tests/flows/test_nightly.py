@@ -1,0 +1,94 @@
+"""`make nightly` as a user has it, and the flow on the real stages with toy numbers."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import nightly
+from tests import small_graph
+from tests.flows.conftest import Make, Server, locked, wait_for, within
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    """`python -m flows.nightly`, what `make nightly` calls; as in a terminal, it has a process group of its own."""
+    with (folder / "said").open("wb") as said:
+        command = [sys.executable, "-m", "flows.nightly"]
+        return subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, process_group=0)
+
+
+@pytest.mark.slow
+def test_one_command_runs_it_and_leaves_no_process(diamond: Path) -> None:
+    process = start(diamond)
+
+    assert process.wait() == 0, (diamond / "said").read_text()
+    assert (diamond / "published/latest/report/index.html").exists()
+    assert within(diamond) == []
+    # the database stays, for the next time
+    assert (diamond / ".work/prefect/prefect.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopped_in_the_middle_it_takes_everything_along_and_the_next_run_completes(
+    repository: Make, ending: signal.Signals
+) -> None:
+    wait = "touch begun; while ! test -e go; do sleep 0.1; done; mkdir -p metrics; "
+    score = """echo '{"score": 1.0}' > metrics/score.json"""
+    folder = repository({"score": {"cmd": wait + score, "metrics": [{"metrics/score.json": {"cache": False}}]}})
+    process = start(folder)
+    try:
+        wait_for((folder / "begun").exists, 400.0)
+        os.killpg(process.pid, ending)
+        assert process.wait() == (-9 if ending == signal.SIGKILL else 130)
+        if ending != signal.SIGKILL:  # that reaches the command alone, and nobody can take anything along
+            assert within(folder) == []
+    finally:
+        for left in within(folder):
+            left.kill()
+
+    (folder / "go").touch()
+    again = start(folder)
+    assert again.wait() == 0, (folder / "said").read_text()
+    assert sorted(locked(folder)["stages"]) == ["score"]
+
+
+def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+    settings = os.environ | nightly.environment(tmp_path / "home", nightly.free_port())
+    settings["PREFECT_API_DATABASE_CONNECTION_URL"] = "nonsense"
+
+    with (
+        pytest.raises(SystemExit, match="the server does not start") as stopped,
+        nightly.server(settings, tmp_path / "server.log"),
+    ):
+        pass
+
+    assert "nonsense" in str(stopped.value) or "rfc1738" in str(stopped.value)
+
+
+TARGETS = ["sample_answers@sft_selfplay", "train_reward@no_filter"]
+
+
+def outs(folder: Path, stages: list[str]) -> dict[str, Any]:
+    found = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {name: found[name] for name in stages}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_real_stages_with_toy_numbers_leave_the_lock_of_dvc(server: Server, tmp_path: Path) -> None:
+    one, other = small_graph.clone(tmp_path / "one"), small_graph.clone(tmp_path / "other")
+    environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+    flow = Server(server.settings | environment).align(one, targets=TARGETS, parallel=2, gpu_tasks=2)
+    assert flow.returncode == 0, flow.stdout[-2000:] + flow.stderr[-4000:]
+    small_graph.finish(small_graph.start(other, *TARGETS), other)
+
+    ran = sorted(server.tasks(server.newest_run()))
+    assert set(TARGETS) < set(ran)
+    assert outs(one, ran) == outs(other, ran)

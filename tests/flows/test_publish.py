@@ -1,0 +1,112 @@
+"""Published folders, and a reader that looks at them while they are made."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+import yaml
+
+from flows import publish
+
+TODAY = date(2026, 11, 21)
+TABLES = [f"data/t{number}.parquet" for number in range(20)]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("{}\n")
+    write("one")
+    yield tmp_path
+
+
+def write(text: str) -> None:
+    """All files of a run whose every file says the same, and its dvc.lock."""
+    paths = [*TABLES, "data/notes.txt", "metrics/score.json", "report/index.html", "models/m/weights"]
+    outs = []
+    for path in paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text)
+        outs.append({"path": path, "hash": "md5", "md5": hashlib.md5(text.encode()).hexdigest()})
+    old = {"path": "data/old.parquet", "md5": "of a stage that is no more"}
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"all": {"outs": outs}, "former": {"outs": [old]}}}))
+
+
+def test_tables_metrics_report_and_lock_are_published_and_nothing_else() -> None:
+    found, is_new = publish.publish(["all"], TODAY)
+
+    short = hashlib.sha256(Path("dvc.lock").read_bytes()).hexdigest()[:8]
+    assert (found, is_new) == (Path(f"published/2026-11-21-{short}"), True)
+    assert sorted(str(file.relative_to(found)) for file in found.rglob("*") if file.is_file()) == sorted(
+        [*TABLES, "metrics/score.json", "report/index.html", "dvc.lock", "params.yaml"]
+    )
+    assert os.readlink("published/latest") == found.name
+
+
+def test_the_same_lock_is_published_once_whatever_the_day() -> None:
+    first, _ = publish.publish(["all"], TODAY)
+
+    assert publish.publish(["all"], date(2026, 11, 22)) == (first, False)
+    assert sorted(os.listdir("published")) == [first.name, "latest"]
+
+
+def test_a_lock_that_comes_back_is_linked_again() -> None:
+    first, _ = publish.publish(["all"], TODAY)
+    write("two")
+    publish.publish(["all"], TODAY)
+    write("one")
+
+    assert publish.publish(["all"], TODAY) == (first, True)
+    assert os.readlink("published/latest") == first.name
+
+
+def test_a_file_that_is_not_what_the_lock_says_publishes_nothing() -> None:
+    first, _ = publish.publish(["all"], TODAY)
+    write("two")
+    Path(TABLES[-1]).write_text("meanwhile")
+
+    with pytest.raises(ValueError, match=f"publish: {TABLES[-1]} is not what dvc.lock says; run `dvc status`"):
+        publish.publish(["all"], TODAY)
+
+    assert os.readlink("published/latest") == first.name
+    # what was begun is removed by the next one
+    write("two")
+    second, _ = publish.publish(["all"], TODAY)
+    assert sorted(os.listdir("published")) == sorted([first.name, second.name, "latest"])
+
+
+def test_a_reader_always_sees_a_whole_run() -> None:
+    publish.publish(["all"], TODAY)
+    stop, seen, wrong = Event(), set[str](), list[str]()
+
+    def read() -> None:
+        while not stop.is_set():
+            for name in os.listdir("published"):
+                if name.startswith("."):
+                    continue
+                folder = Path("published", os.readlink(f"published/{name}") if name == "latest" else name)
+                texts = {(folder / path).read_text() for path in [*TABLES, "report/index.html"]}
+                seen.add(min(texts))
+                if len(texts) != 1:
+                    wrong.append(f"{folder}: {texts}")
+
+    def guarded() -> None:
+        try:
+            read()
+        except Exception as error:
+            wrong.append(repr(error))
+
+    reader = Thread(target=guarded)
+    reader.start()
+    for number in range(60):
+        write(f"run {number}" * 1000)
+        publish.publish(["all"], TODAY)
+    stop.set()
+    reader.join()
+
+    assert wrong == []
+    assert len(seen) > 1
