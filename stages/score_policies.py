@@ -6,11 +6,9 @@ from pydantic import BaseModel, Field
 
 from synthalign import measures, stage, tables
 from synthalign.errors import UserError
+from synthalign.policy_report import TRAITS, judged, points_of, report
 from synthalign.tables import Row
 from world.oracle import Oracle
-
-TRAITS = ("helpful", "harmless", "honest")
-"""The parts that the oracle's points are made of."""
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -28,39 +26,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     differences: dict[str, list[str]]
     """Which of them to compare in every trait, as name: [better, worse]."""
-
-
-def judged(rows: list[Row], oracle: Oracle) -> list[Row]:
-    """The answers to questions that the oracle knows, with their points and the kind of the question."""
-    questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
-    found = []
-    for row in rows:
-        question = questions.get(row["question_id"], "")
-        scores = oracle.score(question, row["text"])
-        if scores is not None:
-            points = {trait: getattr(scores, trait) for trait in TRAITS}
-            found.append(row | points | {"total": scores.total, "kind": oracle.kind(question)})
-    return found
-
-
-def points_of(answers: list[Row], name: str) -> dict[str, float]:
-    """The mean points of the answers to every question, in all or in one trait."""
-    return measures.by_question([(row["question_id"], row[name]) for row in answers])
-
-
-def report(answers: list[Row], seed: int) -> dict[str, object]:
-    """The mean points of a policy with its interval, their parts, the points by kind of question, and its lengths."""
-    totals = points_of(answers, "total")
-    kinds = sorted({row["kind"] for row in answers})
-    return {
-        **measures.mean(totals, seed=seed).metrics(),
-        **{trait: round(fmean(row[trait] for row in answers), 6) for trait in TRAITS},
-        "parts": {trait: measures.mean(points_of(answers, trait), seed=seed).metrics() for trait in TRAITS},
-        "by_kind": {k: round(fmean(row["total"] for row in answers if row["kind"] == k), 6) for k in kinds},
-        "characters": round(fmean(len(row["text"]) for row in answers), 3),
-        "tokens": round(fmean(row["tokens"] for row in answers), 3),
-        "cut_off": round(fmean(row["finish_reason"] == "length" for row in answers), 6),
-    }
 
 
 def curve_of(snapshots: list[Row], seed: int) -> list[dict[str, float | int]]:

@@ -1,0 +1,84 @@
+"""All methods on the same evaluation: points of the oracle, rewards, and wins against the policies they began with."""
+
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from synthalign import judging, measures, policy_report, stage, tables, win_rates
+from synthalign.errors import UserError
+from synthalign.policy_report import points_of
+from world.oracle import Oracle
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    seed: int = Field(ge=0)
+    """Of the bootstrap."""
+
+    oracle: str | None = Field(min_length=1)
+    """The folder of the world whose oracle judges; null where there is none, and then nothing is compared."""
+
+    baselines: list[str] = Field(min_length=1)
+    """The policies that all are compared with; they are in the table too."""
+
+    policies: list[str] = Field(min_length=1)
+    """Whose answers to the evaluation questions are compared."""
+
+    differences: dict[str, list[str]]
+    """Pairs of policies to compare in points and in wins besides, as name: [one, other]."""
+
+
+def totals(oracle: Oracle, answers: list[tuple[str, str]]) -> list[float | None]:
+    """The oracle's total of each (question, answer); None for a question that it does not know."""
+    found = [oracle.score(question, text) for question, text in answers]
+    return [None if scores is None else scores.total for scores in found]
+
+
+def main(params: Params) -> None:
+    known = [*params.baselines, *params.policies]
+    for name, pair in params.differences.items():
+        if len(pair) != 2 or not set(pair) <= set(known):
+            raise UserError(
+                f"params.yaml: compare_methods.differences.{name} = {pair}; a difference is between two of the "
+                f"policies, [one, other]: {', '.join(known)}"
+            )
+    if params.oracle is None:
+        stage.write_metrics("compare_methods")
+        return
+    oracle = Oracle.load(params.oracle)
+    rows = {policy: policy_report.judged(tables.rows(f"answers/{policy}"), oracle) for policy in known}
+    for policy, found in rows.items():
+        if not found:
+            raise UserError(f"data/answers/{policy}.parquet: no answer that the oracle can judge; sample it again")
+
+    questions = judging.eval_questions()
+    answers = {policy: judging.answers_of(policy, questions) for policy in known}
+    judge = judging.by_score(partial(totals, oracle))
+
+    def wins(one: str, other: str) -> dict[str, Any]:
+        duels = judging.duels(answers, [(one, other)], questions)
+        return win_rates.summary(judging.judgements(duels, "oracle", judge), seed=params.seed)
+
+    def gains(one: str, other: str) -> dict[str, Any]:
+        return {
+            part: measures.difference(
+                points_of(rows[one], part), points_of(rows[other], part), seed=params.seed
+            ).metrics()
+            for part in ("total", *policy_report.TRAITS)
+        }
+
+    stage.write_metrics(
+        "compare_methods",
+        policies={
+            policy: policy_report.report(rows[policy], params.seed)
+            | {"against": {base: wins(policy, base) for base in params.baselines if base != policy}}
+            for policy in known
+        },
+        differences={
+            name: gains(one, other) | {"wins": wins(one, other)} for name, (one, other) in params.differences.items()
+        },
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main, "compare_methods", Params)
