@@ -8,6 +8,8 @@ import pytest
 DATA_HALF = ["tables", "comparisons", "filters", "similarity", "statistics", "judging", "claims", "results", "measures"]
 MODEL_HALF = ["generate", "sampling", "losses", "reward", "ppo", "ppo_training", "training", "models"]
 MODEL_HALF += ["engines", "openai_engine", "vllm_engine"]
+DATA_HALF += ["contrast", "label_measures", "label_noise", "labelling", "principles", "prompts", "revision", "yaml_file"]
+MODEL_HALF += ["option_tokens"]
 
 
 def imported(file: Path) -> set[str]:
