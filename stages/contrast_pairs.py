@@ -1,4 +1,4 @@
-"""RLCD: answer every prompt twice, once with a phrase for an attribute and once with its opposite: that is the label."""
+"""RLCD: answer every prompt twice, with a phrase for an attribute and with its opposite; that is the label."""
 
 from collections import Counter
 from pathlib import Path
@@ -138,7 +138,7 @@ def main(params: Params, name: str) -> None:
         else:
             dropped.append(row | affixes | {"drop_reason": reason})
     if not kept:
-        raise UserError(f"none of {len(dialogues)} prompts gave a pair ({dict(failures)}); look at what the model writes")
+        raise UserError(f"none of {len(dialogues)} prompts gave a pair ({dict(failures)}); see what the model writes")
 
     if stage.is_main_process():
         columns = [*comparisons.SCHEMA, *(pa.field(*column) for column in ORIGIN)]

@@ -53,7 +53,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
         return self
 
 
-def verdicts(questions: Sequence[tuple[str, str]], options: Sequence[str], params: Params, labeller: str) -> list[float]:
+def first_options(
+    questions: Sequence[tuple[str, str]], options: Sequence[str], params: Params, labeller: str
+) -> list[float]:
     """The probability of the first option for every (id, question), computed by all processes together."""
     tokenizer = models.load_tokenizer(labeller)
     model = models.load_causal(labeller).to(parallel.device())
@@ -97,7 +99,7 @@ def main(params: Params, name: str) -> None:
         for a, b in [(first, second), (second, first)][: 2 if params.orders == "both" else 1]:
             text = asked.prompt(principles.at(choices, index, chosen.principles), pair["prompt"], a, b)
             questions.append((f"{pair['comparison_id']}:{len(questions)}", text))
-    p_a = verdicts(questions, asked.options, params, chosen.labeller)
+    p_a = first_options(questions, asked.options, params, chosen.labeller)
 
     rows, judged = [], []
     for place, pair in enumerate(pairs):

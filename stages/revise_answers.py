@@ -1,6 +1,6 @@
-"""Constitutional AI's first phase: a model answers, criticises its answer by a principle, and writes it anew, step by step.
+"""Constitutional AI's first phase: a model answers, criticises its answer by a principle, and writes it anew.
 
-The revisions of all steps become demonstrations for `train_sft` (SL-CAI)."""
+The revisions of all its steps become demonstrations for `train_sft` (SL-CAI)."""
 
 from collections import Counter
 from pathlib import Path
@@ -107,9 +107,7 @@ def main(params: Params) -> None:
 
     if stage.is_main_process():
         tables.write(rows, "revisions", key=("query_id", "step"), schema=revision.REVISIONS)
-        tables.write(
-            demonstrations, f"demonstrations/{NAME}", key="demonstration_id", schema=simulation.DEMONSTRATIONS
-        )
+        tables.write(demonstrations, f"demonstrations/{NAME}", key="demonstration_id", schema=simulation.DEMONSTRATIONS)
         last = [row for row in rows if row["step"] == params.steps]
         stage.write_metrics(
             "revise_answers",

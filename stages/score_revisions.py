@@ -32,7 +32,7 @@ def main(params: Params) -> None:
     known = {query: [one for one in scores if one is not None] for query, scores in found.items()}
     known = {query: scores for query, scores in known.items() if len(scores) == steps + 1}
     if not known:
-        raise UserError(f"{tables.path('revisions')}: the oracle knows none of the {len(found)} queries that were answered")
+        raise UserError(f"{tables.path('revisions')}: the oracle knows none of the {len(found)} answered queries")
 
     totals = [{query: scores[step].total for query, scores in known.items()} for step in range(steps + 1)]
     stage.write_metrics(

@@ -1,7 +1,7 @@
 """Tables of labelled pairs against each other: how often labels are right, how far pairs are apart, and differences.
 
-Tables that answer the same queries share what is hard about a query, so a difference draws queries, each with all of its
-pairs in all of the tables.  A pair that the oracle finds equally good on both sides is neither right nor wrong.
+Tables that answer the same queries share what is hard about a query, so a difference draws queries, each with all of
+its pairs in all of the tables.  A pair that the oracle finds equally good on both sides is neither right nor wrong.
 """
 
 from collections.abc import Mapping, Sequence

@@ -33,9 +33,7 @@ def contrast_near_tie(difference: float, gap: float, spread: float) -> float:
     return 1 / (1 + exp(-gap * difference / spread**2))
 
 
-def simulate(
-    draws: int, *, gap: float, spread: float, noise: float, near: float, seed: int
-) -> dict[str, float]:
+def simulate(draws: int, *, gap: float, spread: float, noise: float, near: float, seed: int) -> dict[str, float]:
     """The four figures counted over random pairs; a near tie has attributes at most `near` apart."""
     rng = np.random.default_rng(seed)
     one, other = rng.normal(0, spread, (2, draws))

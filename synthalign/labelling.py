@@ -1,7 +1,7 @@
 """From a labeller's option probabilities to soft labels: both orders, clamping, and how much the order matters.
 
-Bai et al. 2022 (Constitutional AI, section 4) use the normalised probability of the two options as the label; Lee et al.
-2023 (RLAIF, section 2.1) show every pair in both orders and take the mean; RLCD's own baseline shows one order.
+Bai et al. 2022 (Constitutional AI, section 4) use the normalised probability of the two options as the label; Lee et
+al. 2023 (RLAIF, section 2.1) show every pair in both orders and take the mean; RLCD's own baseline shows one order.
 """
 
 from collections.abc import Sequence
@@ -45,9 +45,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | int]:
     p_first_position  the mean probability of option A over both orders; 1/2 for a labeller that does not mind the order
     confidence        the mean distance of the label from 1/2
     """
-    both = [
-        (one.first_shown_first, one.first_shown_second) for one in verdicts if one.first_shown_second is not None
-    ]
+    both = [(one.first_shown_first, one.first_shown_second) for one in verdicts if one.first_shown_second is not None]
     values: dict[str, float | int] = {
         "pairs": len(verdicts),
         "confidence": round(fmean(abs(one.p_first - 0.5) for one in verdicts), 6),

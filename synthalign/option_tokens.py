@@ -1,8 +1,8 @@
 """How probable a language model finds each of a few next tokens, such as the letters of two options.
 
-The token of an option is found in context, by tokenizing prompt and option as one text.  A tokenizer has often one token
-for "A" at the beginning of a word and another after a bracket; RLCD's released code encodes the letter by itself, which
-with LLaMA's tokenizer gives the one that does not come next.
+The token of an option is found in context, by tokenizing prompt and option as one text.  A tokenizer has often one
+token for "A" at the beginning of a word and another after a bracket; RLCD's released code encodes the letter by itself,
+which with LLaMA's tokenizer gives, as far as we know, the one that does not come next.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,7 @@ BLOCK = 16
 """Batches are whole blocks in rows and in tokens, so that a row is rounded alike whatever its neighbours are."""
 
 
-def resolve(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, options: Sequence[str]
-) -> tuple[list[int], list[int]]:
+def resolve(tokenizer: PreTrainedTokenizerBase, prompt: str, options: Sequence[str]) -> tuple[list[int], list[int]]:
     """The tokens of a prompt, and the token that each option adds to it.
 
     UserError when an option is not one token there, changes the prompt's own tokens, or is the token of another option.
@@ -33,9 +31,9 @@ def resolve(
         added = whole[len(before) :]
         if whole[: len(before)] != before or len(added) != 1:
             raise UserError(
-                f"the option {option!r} after {prompt[-20:]!r} is {tokenizer.convert_ids_to_tokens(added)} behind "
-                f"{len(before)} tokens of the prompt, and has to be one token that leaves them as they are; choose other "
-                "`options`, or another end of the `template`"
+                f"the option {option!r} after {prompt[-20:]!r} is {len(added)} tokens, "
+                f"{tokenizer.convert_ids_to_tokens(added)}; it has to be one, and to leave those of the prompt as they "
+                "are: choose other `options`, or another end of the `template`"
             )
         found += added
     if len(set(found)) < len(options):

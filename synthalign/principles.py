@@ -43,7 +43,7 @@ class Principles(BaseModel, frozen=True, extra="forbid", strict=True):
     @classmethod
     def _has_its_places(cls, template: str) -> str:
         places = set(_PLACE.findall(template))
-        if not _NEEDED <= places or not places & _SUBJECT or places - _NEEDED - _SUBJECT:
+        if not places >= _NEEDED or not places & _SUBJECT or places - _NEEDED - _SUBJECT:
             raise ValueError("allowed and needed: {principle}, {a}, {b}, and one of {question} and {dialogue}")
         return template
 

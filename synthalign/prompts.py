@@ -41,13 +41,11 @@ def _checked(messages: Any, place: str) -> list[Message]:
         if not isinstance(content, str) or not content.strip() or message.get("role") != role:
             raise UserError(f"{place}, message {turn + 1}: {str(message)[:60]!r}; the {role} must say something here")
     if len(messages) % 2 == 0:
-        raise UserError(f"{place}: the dialogue ends with the assistant, so there is nothing to answer; end with the user")
+        raise UserError(f"{place}: the dialogue ends with the assistant, so nothing is left to answer")
     return messages
 
 
-def chosen(
-    dialogues: Mapping[str, list[Message]], *, matching: str | None, most: int
-) -> dict[str, list[Message]]:
+def chosen(dialogues: Mapping[str, list[Message]], *, matching: str | None, most: int) -> dict[str, list[Message]]:
     """At most `most` of the dialogues whose last message holds the regular expression, in the order of their ids.
 
     Ids are hashes of the content, so their order is a draw that does not change when others come or go. UserError when

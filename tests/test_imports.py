@@ -8,7 +8,7 @@ import pytest
 DATA_HALF = ["tables", "comparisons", "filters", "similarity", "statistics", "judging", "claims", "results", "measures"]
 MODEL_HALF = ["generate", "sampling", "losses", "reward", "ppo", "ppo_training", "training", "models"]
 MODEL_HALF += ["engines", "openai_engine", "vllm_engine"]
-DATA_HALF += ["contrast", "label_measures", "label_noise", "labelling", "principles", "prompts", "revision", "yaml_file"]
+DATA_HALF += ["contrast", "label_measures", "label_noise", "labelling", "principles", "prompts", "revision"]
 MODEL_HALF += ["option_tokens"]
 
 

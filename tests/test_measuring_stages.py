@@ -390,7 +390,14 @@ def test_benchmarks_are_left_out_measured_or_missed_by_name(here):
 def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
     score_comparisons.main(
         score_comparisons.Params(
-            seed=0, oracle=None, configurations=["a"], differences={}, filters=["no_filter"], others=[], label_differences={}, gap_differences={}
+            seed=0,
+            oracle=None,
+            configurations=["a"],
+            differences={},
+            filters=["no_filter"],
+            others=[],
+            label_differences={},
+            gap_differences={},
         )
     )
     score_rewards.main(
