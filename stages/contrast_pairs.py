@@ -113,8 +113,8 @@ def main(params: Params, name: str) -> None:
             )
             for query, side in todo:
                 [one] = texts[f"{query}:{side}:{attempt}"]
-                own = phrases[query][SIDES.index(side)] if phrases[query] else ""
-                made[query, side] = contrast.clean(one.text, one.finish_reason, own)
+                own = dict(zip(SIDES, phrases[query] or ("", ""), strict=True))
+                made[query, side] = contrast.clean(one.text, one.finish_reason, own[side])
                 attempts[query] += 1
                 failures[f"{made[query, side].reason}"] += 1
 
@@ -129,7 +129,11 @@ def main(params: Params, name: str) -> None:
         reason = reason or ("identical" if sides[0].text == sides[1].text else None)
         label = 0.5 if chosen.contrast == "none" else 1.0
         row = comparisons.row(
-            Pair(*sides), query_id=query, question=messages[-1]["content"], feedback=name, p_chosen=label
+            Pair(sides[0], sides[1]),
+            query_id=query,
+            question=messages[-1]["content"],
+            feedback=name,
+            p_chosen=label,
         )
         affixes = dict(zip(("chosen_affix", "rejected_affix"), phrases[query] or (None, None), strict=True))
         row |= {"prompt": messages, "affix": index[query] if phrases[query] else None, "attempts": attempts[query]}

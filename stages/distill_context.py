@@ -50,7 +50,7 @@ def main(params: Params, name: str) -> None:
     else:
         raise UserError(f"distill_context.sources.{name}: table = {table!r}; allowed: comparisons/… and responses/…")
 
-    rows = [
+    rows: list[Row] = [
         {
             "demonstration_id": content_id("demonstration", name, query, *(message["content"] for message in messages)),
             "query_id": query,

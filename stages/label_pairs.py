@@ -58,7 +58,8 @@ def first_options(
 ) -> list[float]:
     """The probability of the first option for every (id, question), computed by all processes together."""
     tokenizer = models.load_tokenizer(labeller)
-    model = models.load_causal(labeller).to(parallel.device())
+    model = models.load_causal(labeller)
+    model.to(parallel.device())  # type: ignore[arg-type]
     places = parallel.mine([row for row, _ in questions])
     found = option_tokens.probabilities(
         model, tokenizer, [questions[place][1] for place in places], options, batch_size=params.batch_size
@@ -88,7 +89,9 @@ def main(params: Params, name: str) -> None:
     models.check_folder(chosen.labeller)
     pairs = tables.rows(f"comparisons/{chosen.pairs}")
 
-    questions, turned, drawn = [], [], []
+    questions: list[tuple[str, str]] = []
+    turned: list[bool] = []
+    drawn: list[int] = []
     for pair in pairs:
         affix = pair.get("affix")
         index = affix if affix is not None else contrast.draw(len(choices), seed=params.seed, row=pair["query_id"])

@@ -49,7 +49,8 @@ def combination(terms: Sequence[tuple[int, Parts]], *, seed: int, resamples: int
     for _, parts in terms:
         at = np.array([index[question] for question, _, _ in parts], dtype=int)
         for place in (1, 2):
-            columns.append(np.bincount(at, weights=[part[place] for part in parts], minlength=len(index)))
+            weights = np.array([part[place] for part in parts], dtype=float)
+            columns.append(np.bincount(at, weights=weights, minlength=len(index)).astype(float))
     sums, signs = np.stack(columns), [sign for sign, _ in terms]
     if (sums[1::2].sum(axis=1) == 0).any():
         raise ValueError("there is nothing to measure")

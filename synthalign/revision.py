@@ -143,7 +143,7 @@ def answers_by_step(rows: list[Row], steps: int) -> dict[str, list[str]]:
             continue
         answers = [written[0]["text"]]
         for step in range(1, steps + 1):
-            row = written.get(step)
-            answers.append(row["text"] if row and row["reject_reason"] is None else answers[-1])
+            later = written.get(step)
+            answers.append(later["text"] if later and later["reject_reason"] is None else answers[-1])
         found[query] = answers
     return found
