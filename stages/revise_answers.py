@@ -72,7 +72,7 @@ def main(params: Params) -> None:
                 prefix=shown,
                 suffixes=list(texts.values()),
                 row_ids=[f"{query}:{what}" for query in texts],
-                stops=revision.STOPS,
+                stops=constitution.stops,
                 **settings,
             )
             return {query: made[f"{query}:{what}"][0] for query in texts}
@@ -87,12 +87,13 @@ def main(params: Params) -> None:
             place = {q: contrast.draw(len(principles), seed=params.seed, row=f"{q}:{step}") for q in open_drafts}
             requests = {query: principles[place[query]] for query in open_drafts}
             texts = {
-                q: revision.critique_prompt(one.question, one.answer, requests[q].critique)
+                q: constitution.critique_prompt(one.question, one.answer, requests[q].critique)
                 for q, one in open_drafts.items()
             }
-            critiques = {q: made.text.strip() for q, made in say(f"critique {step}", texts).items()}
+            written = say(f"critique {step}", texts).items()
+            critiques = {q: contrast.clean(made.text, made.finish_reason).text for q, made in written}
             texts = {
-                q: revision.revision_prompt(
+                q: constitution.revision_prompt(
                     one.question, one.answer, requests[q].critique, critiques[q], requests[q].revision
                 )
                 for q, one in open_drafts.items()

@@ -76,8 +76,9 @@ def labels_of_others(names: list[str], oracle: Oracle) -> dict[str, list[Label]]
             found[name] = labels
             table = tables.read(f"comparisons/{name}")
             if "p_ba" in table.column_names and not table["p_ba"].null_count:
-                single = dict(zip(table["comparison_id"].to_pylist(), table["p_ab"].to_pylist(), strict=True))
-                found[f"{name}_single_order"] = label_measures.single_order(labels, single)
+                orders = zip(table["p_ab"].to_pylist(), table["p_ba"].to_pylist(), strict=True)
+                by_id = dict(zip(table["comparison_id"].to_pylist(), orders, strict=True))
+                found[f"{name}_single_order"] = label_measures.single_order(labels, by_id)
     return found
 
 

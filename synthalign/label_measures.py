@@ -62,14 +62,15 @@ def combination(terms: Sequence[tuple[int, Parts]], *, seed: int, resamples: int
     return Interval(float((totals[::2] / totals[1::2]) @ signs), float(low), float(high), n)
 
 
-def single_order(labels: Sequence[Label], p_chosen: Mapping[str, float]) -> list[Label]:
-    """The labels as one order of the options gives them: turned where it prefers the other response.
+def single_order(labels: Sequence[Label], p_chosen: Mapping[str, Sequence[float]]) -> list[Label]:
+    """The labels as one order of the options gives them, once for each order: turned where it prefers the other one.
 
-    p_chosen  by comparison id, that order's probability that the chosen response is the better one
+    p_chosen  by comparison id, each order's probability that the chosen response is the better one
+
+    Both orders count, so that the figure is that of a single order whichever it is.
     """
     return [
-        label
-        if p_chosen[label.comparison_id] > 0.5
-        else Label(label.question, label.comparison_id, -label.gap, -label.longer)
+        label if p > 0.5 else Label(label.question, label.comparison_id, -label.gap, -label.longer)
         for label in labels
+        for p in p_chosen[label.comparison_id]
     ]

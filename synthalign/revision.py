@@ -40,8 +40,14 @@ REVISIONS = pa.schema(
 )
 """What was written at each step; step 0 is the answer, without a critique. A rejected revision was not gone on from."""
 
-HEADINGS = ("Critique Request:", "Critique:", "Revision Request:", "Revision:")
-STOPS = (*contrast.STOPS, *(f"{chat.TURN}{heading}" for heading in HEADINGS))
+
+class Headings(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What stands before each part; a model that has never read such words does better with the dialogue's markers."""
+
+    critique_request: str = Field(min_length=1)
+    critique: str = Field(min_length=1)
+    revision_request: str = Field(min_length=1)
+    revision: str = Field(min_length=1)
 
 
 class Principle(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -49,7 +55,7 @@ class Principle(BaseModel, frozen=True, extra="forbid", strict=True):
     """Asks what is wrong with an answer."""
 
     revision: str = Field(min_length=1)
-    """Asks for a better one."""
+    """Asks for a better one; {question} stands for the question that was answered."""
 
 
 class Example(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -62,6 +68,8 @@ class Example(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Constitution(BaseModel, frozen=True, extra="forbid", strict=True):
+    headings: Headings
+
     principles: list[Principle] = Field(min_length=1)
     """One is drawn at every step."""
 
@@ -73,27 +81,33 @@ class Constitution(BaseModel, frozen=True, extra="forbid", strict=True):
         if shots > len(self.examples):
             raise UserError(f"{file}: shots = {shots}, but it has {len(self.examples)} examples; lower `shots`")
         return "".join(
-            revision_prompt(one.question, one.answer, one.critique_request, one.critique, one.revision_request)
+            self.revision_prompt(one.question, one.answer, one.critique_request, one.critique, one.revision_request)
             + f" {one.revision.strip()}{chat.SEPARATOR}"
             for one in self.examples[:shots]
         )
+
+    def critique_prompt(self, question: str, answer: str, request: str) -> str:
+        """What the model continues with a critique."""
+        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        asked = f"{self.headings.critique_request} {request.strip()}"
+        return chat.TURN.join([chat.dialogue(messages), asked, self.headings.critique])
+
+    def revision_prompt(self, question: str, answer: str, critique_request: str, critique: str, request: str) -> str:
+        """What the model continues with a revision."""
+        before = self.critique_prompt(question, answer, critique_request)
+        asked = f"{self.headings.revision_request} {request.replace('{question}', question).strip()}"
+        return chat.TURN.join([f"{before} {critique.strip()}", asked, self.headings.revision])
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Where a critique or a revision has gone too far."""
+        headings = self.headings.model_dump().values()
+        return tuple(dict.fromkeys([*contrast.STOPS, *(f"{chat.TURN}{heading}" for heading in headings)]))
 
 
 def load(file: str | Path) -> Constitution:
     """A file of principles and examples; UserError with every wrong or missing key."""
     return yaml_file.read(file, Constitution, example="data/general/constitution.yaml")
-
-
-def critique_prompt(question: str, answer: str, request: str) -> str:
-    """What the model continues with a critique."""
-    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return chat.TURN.join([chat.dialogue(messages), f"{HEADINGS[0]} {request.strip()}", HEADINGS[1]])
-
-
-def revision_prompt(question: str, answer: str, critique_request: str, critique: str, request: str) -> str:
-    """What the model continues with a revision."""
-    before = critique_prompt(question, answer, critique_request)
-    return chat.TURN.join([f"{before} {critique.strip()}", f"{HEADINGS[2]} {request.strip()}", HEADINGS[3]])
 
 
 @dataclass

@@ -33,8 +33,8 @@ template: "{principle} {question} (A): {a} (B): {b} The better is ("
 options: [A, B]
 tasks: {t: [Be good., Be fair.], one: [Be good.]}
 """
-CONSTITUTION = """
-principles: [{critique: "What is wrong?", revision: "Do better."}]
+HEADINGS = "headings: {critique_request: 'Ask:', critique: 'Say:', revision_request: 'Then:', revision: 'Now:'}\n"
+CONSTITUTION = f"""{HEADINGS}principles: [{{critique: "What is wrong?", revision: "Do better."}}]
 examples: []
 """
 
@@ -202,7 +202,6 @@ def test_a_labeller_turns_pairs_as_it_prefers_and_its_probability_is_the_label(s
 def test_turned_texts_get_the_complement_of_the_label(stopping: None) -> None:
     simulate("iid", contrast="none", attempts=40)
     label(pairs="iid")
-    columns = [*comparisons.SCHEMA]
     names = comparisons.SCHEMA.names
     swapped = [comparisons.swapped({name: row[name] for name in names}) for row in tables.rows("comparisons/iid")]
     tables.write(swapped, "comparisons/turned", key="comparison_id", schema=comparisons.SCHEMA)
@@ -211,7 +210,7 @@ def test_turned_texts_get_the_complement_of_the_label(stopping: None) -> None:
     def preferred(name: str) -> dict[str, tuple[str, float]]:
         return {row["query_id"]: (row["chosen_id"], row["p_chosen"]) for row in tables.rows(f"comparisons/{name}")}
 
-    assert columns and preferred("again") == preferred("rlaif")  # of the texts, whichever stood first in the table
+    assert preferred("again") == preferred("rlaif")  # of the texts, whichever stood first in the table
 
 
 def test_one_order_and_a_clamp_are_settings(stopping: None) -> None:
@@ -274,7 +273,7 @@ def test_revisions_are_kept_for_every_step_and_the_usable_ones_are_demonstration
 
 def test_a_constitution_without_a_revision_request_is_told_before_a_model_loads() -> None:
     shutil.rmtree("base")
-    Path("constitution.yaml").write_text('principles: [{critique: "What?"}]\nexamples: []\n')
+    Path("constitution.yaml").write_text(HEADINGS + 'principles: [{critique: "What?"}]\nexamples: []\n')
     with pytest.raises(UserError, match="constitution.yaml: principles.0.revision: Field required"):
         revise()
 

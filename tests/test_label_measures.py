@@ -57,7 +57,7 @@ def test_a_table_of_ties_alone_has_no_accuracy():
 
 
 def test_one_order_turns_the_labels_that_it_sees_otherwise():
-    found = label_measures.single_order(labels(2, -1, 3), {"c0": 0.7, "c1": 0.4, "c2": 0.5})
+    found = label_measures.single_order(labels(2, -1, 3), {"c0": (0.7, 0.8), "c1": (0.4, 0.9), "c2": (0.5, 0.2)})
 
-    assert [label.gap for label in found] == [2, 1, -3]
-    assert [label.longer for label in found] == [1, -1, -1]
+    assert [label.gap for label in found] == [2, 2, 1, -1, -3, -3]
+    assert [label.longer for label in found] == [1, 1, -1, 1, -1, -1]

@@ -9,18 +9,22 @@ from synthalign import chat, revision
 from synthalign.errors import UserError
 from synthalign.revision import Draft
 
+HEADINGS = "headings: {critique_request: 'a', critique: 'b', revision_request: 'c', revision: 'd'}\n"
 FILES = ["data/general/constitution.yaml", "data/embedded/constitution.yaml"]
 
 
 def test_a_revision_is_asked_for_behind_the_critique():
-    assert revision.revision_prompt("Q?", "A.", "What is wrong?", " All of it. ", "Do better.") == (
+    given = revision.load(FILES[0])
+
+    asked = given.revision_prompt("Q?", "A.", "What is wrong?", " All of it. ", "Do better: {question}")
+
+    assert asked == (
         "Human: Q?\n\nAssistant: A.\n\n"
         "Critique Request: What is wrong?\n\nCritique: All of it.\n\n"
-        "Revision Request: Do better.\n\nRevision:"
+        "Revision Request: Do better: Q?\n\nRevision:"
     )
-    assert revision.revision_prompt("Q?", "A.", "What?", "c", "r").startswith(
-        revision.critique_prompt("Q?", "A.", "What?")
-    )
+    assert asked.startswith(given.critique_prompt("Q?", "A.", "What is wrong?"))
+    assert {"\n\nHuman:", "\n\nCritique:", "\n\nRevision Request:"} <= set(given.stops)
 
 
 def draft(*texts):
@@ -55,7 +59,7 @@ def test_examples_show_each_request_and_end_as_demonstrations_do(file):
     given = revision.load(file)
 
     shown = given.prefix(2, file)
-    assert shown.count("Critique Request:") == shown.count("Revision:") == 2
+    assert [one.critique in shown for one in given.examples] == [True, True, False]
     assert shown.endswith(f"{given.examples[1].revision}{chat.SEPARATOR}")
     assert given.prefix(0, file) == ""
     pairs = {(one.critique, one.revision) for one in given.principles}
@@ -83,7 +87,7 @@ def test_an_example_with_a_missing_output_is_told_with_its_place(tmp_path, missi
 
 def test_a_principle_without_a_revision_request_and_an_unknown_key_are_told(tmp_path):
     file = tmp_path / "constitution.yaml"
-    file.write_text("principles: [{critique: a}]\nexamples: []\nshots: 3\n")
+    file.write_text(f"{HEADINGS}principles: [{{critique: a}}]\nexamples: []\nshots: 3\n")
 
     with pytest.raises(UserError) as caught:
         revision.load(file)
