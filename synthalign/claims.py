@@ -237,6 +237,13 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
                     "both_orders",
                 ),
                 (
+                    "order_averaging_large",
+                    "A large labeller that sees both orders is right more often than one that sees one",
+                    "RLAIF section 2.1",
+                    "label_differences",
+                    "both_orders_large",
+                ),
+                (
                     "rlcd_gap",
                     "Contrasting answers lie further apart than two samples of one prompt",
                     "RLCD section 3.2",

@@ -28,6 +28,7 @@ IDS = [
     "rlcd_gain_by_size",
     "rlcd_labels_vs_rescore",
     "order_averaging",
+    "order_averaging_large",
     "rlcd_gap",
     "rlcd_equal_affixes",
 ]
@@ -50,7 +51,7 @@ METRICS = {
         },
         "label_differences": {
             "rlcd_over_rlaif": figure(0.2), "small_over_large": figure(0.1), "rlcd_over_rescore": figure(0.2),
-            "both_orders": figure(0.1),
+            "both_orders": figure(0.1), "both_orders_large": figure(0.1),
         },
         "gap_differences": {"rlcd_over_iid": figure(1.0)},
         "other_labels": {"rlcd_equal": {"agreement": figure(0.52)}},
@@ -125,6 +126,7 @@ BREAKS = [
     ("rlcd_gain_by_size", (*PAIRS, "small_over_large"), figure(0.05)),
     ("rlcd_labels_vs_rescore", (*PAIRS, "rlcd_over_rescore"), figure(0.05)),
     ("order_averaging", (*PAIRS, "both_orders"), figure(0.05)),
+    ("order_averaging_large", (*PAIRS, "both_orders_large"), figure(0.05)),
     ("rlcd_gap", ("score_comparisons", "gap_differences", "rlcd_over_iid"), figure(0.05)),
     ("rlcd_equal_affixes", ("score_comparisons", "other_labels", "rlcd_equal", "agreement"), figure(0.56)),
 ]
