@@ -409,7 +409,7 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
     score_policies.main(score_policies.Params(seed=0, oracle=None, policies=["ppo"]))
 
     found = claims.claims([claims.read(Path("metrics"))])
-    assert len(found) == 16
+    assert [claim["id"] for claim in found] == [claim["id"] for claim in claims.claims([{}])]
     assert not any(claim["holds"] for claim in found)
 
 
