@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from synthalign import demonstrations, endpoint, stage, vllm_engine
+from synthalign import contrast, demonstrations, endpoint, principles, revision, stage, vllm_engine
 from synthalign.errors import UserError
 
 
@@ -51,13 +51,20 @@ def sections(settings: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def wrong_inputs(settings: dict[str, Any]) -> list[str]:
-    """What is wrong with the demonstration files and the endpoints that the settings name, and with the engines."""
+    """What is wrong with the files of demonstrations and phrases and the endpoints that the settings name, and with the
+    engines."""
     lines = []
     for stage_name, values in settings.items():
         for place, given in sections(values, stage_name):
             try:
                 if isinstance(given.get("demonstrations"), str) and isinstance(given.get("shots"), int):
                     demonstrations.load(given["demonstrations"]).take(given["shots"])
+                if "affixes" in given:
+                    contrast.load(given["affixes"], given["task"])
+                if "principles" in given:
+                    principles.load(given["principles"]).of(given["task"], given["principles"])
+                if "constitution" in given:
+                    revision.load(given["constitution"]).prefix(given["shots"], given["constitution"])
                 if given.get("engine") == "vllm":
                     vllm_engine.check_installed()
             except UserError as error:

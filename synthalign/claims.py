@@ -206,6 +206,63 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             above(EVEN),
         ),
         *trainer_claims(seeds, claim, above),
+        # RLCD and RLAIF: labels of pairs
+        *(
+            claim(name, text, source, seeds.interval("score_comparisons", kind, figure), f"{pairs}: {kind}", above(0))
+            for pairs in ["metrics/score_comparisons.json"]
+            for name, text, source, kind, figure in [
+                (
+                    "rlcd_labels_vs_rlaif",
+                    "Labels by contrast are right more often than a small labeller's",
+                    "RLCD Table 36",
+                    "label_differences",
+                    "rlcd_over_rlaif",
+                ),
+                (
+                    "rlcd_gain_by_size",
+                    "The gain of contrast over a labeller is greater for the small simulating model than for the large",
+                    "RLCD Table 36",
+                    "label_differences",
+                    "small_over_large",
+                ),
+                (
+                    "rlcd_labels_vs_rescore",
+                    "On the same contrasting answers too, the contrast labels better than the small labeller",
+                    "RLCD section 5.2",
+                    "label_differences",
+                    "rlcd_over_rescore",
+                ),
+                (
+                    "order_averaging",
+                    "A small labeller that sees both orders is right more often than one that sees one",
+                    "RLAIF section 2.1",
+                    "label_differences",
+                    "both_orders",
+                ),
+                (
+                    "order_averaging_large",
+                    "A large labeller that sees both orders is right more often than one that sees one",
+                    "RLAIF section 2.1",
+                    "label_differences",
+                    "both_orders_large",
+                ),
+                (
+                    "rlcd_gap",
+                    "Contrasting answers lie further apart than two samples of one prompt",
+                    "RLCD section 3.2",
+                    "gap_differences",
+                    "rlcd_over_iid",
+                ),
+            ]
+        ),
+        claim(
+            "rlcd_equal_affixes",
+            "Without a difference between the two prompts the label means nothing",
+            "RLCD section 3.2",
+            seeds.interval("score_comparisons", "other_labels", "rlcd_equal", "agreement"),
+            "metrics/score_comparisons.json: other_labels",
+            lambda right: right.low <= EVEN <= right.high,
+        ),
     ]
 
 

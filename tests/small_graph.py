@@ -22,6 +22,8 @@ def shrink(settings: dict[str, Any]) -> dict[str, Any]:
     settings["mine_queries"] |= {"target": 48, "round_size": 8, "max_rounds": 4, "eval_questions": "questions.txt"}
     settings["train_asis_reward"] |= {"max_pairs": 160}
     settings["train_reward"]["feedback"] = {name: {"max_pairs": 160} for name in settings["train_reward"]["feedback"]}
+    settings["contrast_pairs"] |= {"max_prompts": 64}
+    settings["revise_answers"] |= {"max_queries": 16, "steps": 2}
     settings["train_sft"] |= {"epochs": 1}
     settings["train_dpo"] |= {"max_pairs": 32}
     settings["sample_preferences"] |= {"min_margin": 0.0}

@@ -31,6 +31,13 @@ IDS = [
     "rrhf_online_kl_sound",
     "rrhf_as_reward_model",
     "ptx_forgets_less",
+    "rlcd_labels_vs_rlaif",
+    "rlcd_gain_by_size",
+    "rlcd_labels_vs_rescore",
+    "order_averaging",
+    "order_averaging_large",
+    "rlcd_gap",
+    "rlcd_equal_affixes",
 ]
 
 
@@ -49,6 +56,12 @@ METRICS = {
             "heuristic": {"agreement": figure(0.75), "over_first": figure(0.07)},
             "almost": {"agreement": figure(0.85), "over_previous": figure(0.1)},
         },
+        "label_differences": {
+            "rlcd_over_rlaif": figure(0.2), "small_over_large": figure(0.1), "rlcd_over_rescore": figure(0.2),
+            "both_orders": figure(0.1), "both_orders_large": figure(0.1),
+        },
+        "gap_differences": {"rlcd_over_iid": figure(1.0)},
+        "other_labels": {"rlcd_equal": {"agreement": figure(0.52)}},
     },
     "score_rewards": {
         "rewards": {
@@ -107,6 +120,7 @@ def test_there_is_one_claim_for_every_row_and_all_hold_where_all_figures_are_cle
 # For each claim, the figure just beyond the rule
 DIFFERENCES, LABELS = ("score_comparisons", "differences"), ("score_comparisons", "labels")
 TRAINERS = ("score_snapshots", "trainers")
+PAIRS = ("score_comparisons", "label_differences")
 REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
 BREAKS = [
     ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(-0.01)),
@@ -138,6 +152,13 @@ BREAKS = [
     ("rrhf_as_reward_model", ("score_rewards", "likelihoods", "rrhf", "accuracy"), figure(0.54)),
     ("rrhf_as_reward_model", ("score_rewards", "likelihoods", "base", "accuracy"), figure(0.61)),
     ("ptx_forgets_less", ("score_benchmarks/ppo_ptx", "heldout_text", "loss_per_token"), figure(0.71)),
+    ("rlcd_labels_vs_rlaif", (*PAIRS, "rlcd_over_rlaif"), figure(0.05)),
+    ("rlcd_gain_by_size", (*PAIRS, "small_over_large"), figure(0.05)),
+    ("rlcd_labels_vs_rescore", (*PAIRS, "rlcd_over_rescore"), figure(0.05)),
+    ("order_averaging", (*PAIRS, "both_orders"), figure(0.05)),
+    ("order_averaging_large", (*PAIRS, "both_orders_large"), figure(0.05)),
+    ("rlcd_gap", ("score_comparisons", "gap_differences", "rlcd_over_iid"), figure(0.05)),
+    ("rlcd_equal_affixes", ("score_comparisons", "other_labels", "rlcd_equal", "agreement"), figure(0.56)),
 ]
 
 

@@ -10,6 +10,8 @@ DATA_HALF += ["win_rates", "agreement", "annotation"]
 MODEL_HALF = ["generate", "sampling", "losses", "reward", "ppo", "ppo_training", "training", "models"]
 MODEL_HALF += ["answering", "checkpoints", "rrhf", "rrhf_training"]
 MODEL_HALF += ["engines", "openai_engine", "vllm_engine"]
+DATA_HALF += ["contrast", "label_measures", "label_noise", "labelling", "principles", "prompts", "revision"]
+MODEL_HALF += ["option_tokens"]
 
 
 def imported(file: Path) -> set[str]:

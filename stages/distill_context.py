@@ -1,0 +1,79 @@
+"""Context distillation: answers written with a prompt become demonstrations without it.
+
+What a phrase or a few-shot prompt brought out, a model fine-tuned on them (`train_sft`) does by itself."""
+
+from collections import Counter
+
+from pydantic import BaseModel, Field
+
+from synthalign import comparisons, contrast, simulation, stage, tables
+from synthalign.chat import Message
+from synthalign.errors import UserError
+from synthalign.ids import content_id
+from synthalign.tables import Row
+
+
+class Source(BaseModel, frozen=True, extra="forbid", strict=True):
+    table: str = Field(min_length=1)
+    """comparisons/<name>, whose chosen answers are taken (RLCD's o+), or responses/<configuration>."""
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    sources: dict[str, Source]
+    """The members of the family by name."""
+
+    max_demonstrations: int = Field(gt=0)
+    """At most so many, drawn by a hash of their content."""
+
+
+def of_comparison(row: Row) -> tuple[str, list[Message], str | None]:
+    """The query, the bare prompt with the chosen answer, and no reason against it: the table is clean."""
+    return row["query_id"], [*row["prompt"], *row["chosen"]], None
+
+
+def of_response(row: Row, questions: dict[str, str]) -> tuple[str, list[Message], str | None]:
+    """The query, the question with the response, and why not to use it: the rules of RLCD's own answers."""
+    cleaned = contrast.clean(row["text"], row["finish_reason"])
+    messages = [{"role": "user", "content": questions[row["query_id"]]}, {"role": "assistant", "content": cleaned.text}]
+    return row["query_id"], messages, cleaned.reason
+
+
+def main(params: Params, name: str) -> None:
+    if name not in params.sources:
+        raise UserError(f"distill_context has no source {name!r}; it has {', '.join(params.sources)}")
+    table = params.sources[name].table
+    if table.startswith("comparisons/"):
+        found = [of_comparison(row) for row in tables.rows(table)]
+    elif table.startswith("responses/"):
+        questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
+        found = [of_response(row, questions) for row in tables.rows(table) if row["query_id"] in questions]
+    else:
+        raise UserError(f"distill_context.sources.{name}: table = {table!r}; allowed: comparisons/… and responses/…")
+
+    rows: list[Row] = [
+        {
+            "demonstration_id": content_id("demonstration", name, query, *(message["content"] for message in messages)),
+            "query_id": query,
+            "messages": messages,
+            "reward": None,
+        }
+        for query, messages, reason in found
+        if reason is None
+    ]
+    rows = sorted({row["demonstration_id"]: row for row in rows}.values(), key=lambda row: row["demonstration_id"])
+    rows = rows[: params.max_demonstrations]
+    if not rows:
+        raise UserError(f"{tables.path(table)}: none of {len(found)} answers to training queries may be used")
+
+    tables.write(rows, f"demonstrations/{name}", key="demonstration_id", schema=simulation.DEMONSTRATIONS)
+    lengths = [len(comparisons.text_of(row["messages"])) for row in rows]
+    stage.write_metrics(
+        f"distill_context/{name}",
+        demonstrations=len(rows),
+        characters=round(sum(lengths) / len(lengths), 3),
+        rejected=dict(Counter(reason for _, _, reason in found if reason is not None)),
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main, "distill_context", Params)

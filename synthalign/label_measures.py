@@ -1,0 +1,76 @@
+"""Tables of labelled pairs against each other: how often labels are right, how far pairs are apart, and differences.
+
+Tables that answer the same queries share what is hard about a query, so a difference draws queries, each with all of
+its pairs in all of the tables.  A pair that the oracle finds equally good on both sides is neither right nor wrong.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthalign import statistics
+from synthalign.measures import Label
+from synthalign.statistics import RESAMPLES, Interval
+
+Parts = list[tuple[str, float, float]]
+"""(question, value, counted) of every pair of a table: its figure is the sum of the values by that of the counted."""
+
+
+def mean_gap(labels: Sequence[Label], *, seed: int) -> Interval:
+    """The mean distance of the oracle's scores within a pair, ties included."""
+    gaps = [abs(label.gap) for label in labels]
+    return statistics.mean_interval(gaps, [label.question for label in labels], seed=seed)
+
+
+def accuracy_parts(labels: Sequence[Label]) -> Parts:
+    """The parts of how often labels are right, among the pairs on which the oracle has a preference."""
+    return [(label.question, float(label.gap > 0), float(label.gap != 0)) for label in labels]
+
+
+def gap_parts(labels: Sequence[Label]) -> Parts:
+    """The parts of the mean distance of the oracle's scores within a pair, ties included."""
+    return [(label.question, abs(label.gap), 1.0) for label in labels]
+
+
+def combination(terms: Sequence[tuple[int, Parts]], *, seed: int, resamples: int = RESAMPLES) -> Interval:
+    """The sum of sign x figure over the terms, with a bootstrap over questions.
+
+    terms  (1, a), (-1, b) is the difference a - b, and (1, a), (-1, b), (-1, c), (1, d) how much greater that is than
+           c - d
+
+    n is the number of questions with a pair in any of the tables. ValueError when a term has nothing to count.
+    """
+    index: dict[str, int] = {}
+    for _, parts in terms:
+        for question, _, _ in parts:
+            index.setdefault(question, len(index))
+    columns: list[NDArray[np.float64]] = []
+    for _, parts in terms:
+        at = np.array([index[question] for question, _, _ in parts], dtype=int)
+        for place in (1, 2):
+            weights = np.array([part[place] for part in parts], dtype=float)
+            columns.append(np.bincount(at, weights=weights, minlength=len(index)).astype(float))
+    sums, signs = np.stack(columns), [sign for sign, _ in terms]
+    if (sums[1::2].sum(axis=1) == 0).any():
+        raise ValueError("there is nothing to measure")
+    rng, n = np.random.default_rng(seed), len(index)
+    draws = np.stack([sums @ np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples)])
+    draws = draws[(draws[:, 1::2] != 0).all(axis=1)]
+    low, high = np.quantile((draws[:, ::2] / draws[:, 1::2]) @ signs, [0.025, 0.975])
+    totals = sums.sum(axis=1)
+    return Interval(float((totals[::2] / totals[1::2]) @ signs), float(low), float(high), n)
+
+
+def single_order(labels: Sequence[Label], p_chosen: Mapping[str, Sequence[float]]) -> list[Label]:
+    """The labels as one order of the options gives them, once for each order: turned where it prefers the other one.
+
+    p_chosen  by comparison id, each order's probability that the chosen response is the better one
+
+    Both orders count, so that the figure is that of a single order whichever it is.
+    """
+    return [
+        label if p > 0.5 else Label(label.question, label.comparison_id, -label.gap, -label.longer)
+        for label in labels
+        for p in p_chosen[label.comparison_id]
+    ]
