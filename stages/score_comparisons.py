@@ -1,15 +1,11 @@
 """Ask the oracle how good the vanilla configurations are, and how often each filter's labels are right."""
 
-from collections.abc import Callable
 from statistics import fmean
-from typing import Any
 
 from pydantic import BaseModel, Field
 
-from synthalign import comparisons, label_measures, measures, stage, tables
+from synthalign import label_measures, measures, stage, tables
 from synthalign.errors import UserError
-from synthalign.label_measures import Parts
-from synthalign.measures import Label
 from synthalign.tables import Row
 from world.oracle import Oracle
 
@@ -32,14 +28,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """The tables comparisons/<filter> whose labels are checked: the raw pairs first, then what each filter leaves."""
 
     others: list[str]
-    """Tables of comparisons that are no part of the raw pairs, each checked by itself; <table>_single_order stands for
-    the labels that one order of a labeller's options gives."""
-
-    label_differences: dict[str, list[str]]
-    """Agreements of `others` to compare, as name: [a, b] for a - b, or [a, b, c, d] for (a - b) - (c - d)."""
-
-    gap_differences: dict[str, list[str]]
-    """The same for the mean distance of the oracle's scores within a pair."""
+    """Tables of comparisons that are no part of the raw pairs, each checked by itself."""
 
 
 def scored_responses(config: str, questions: dict[str, str], oracle: Oracle) -> list[Row]:
@@ -55,48 +44,6 @@ def scored_responses(config: str, questions: dict[str, str], oracle: Oracle) -> 
     return rows
 
 
-def labels_of(feedback: str, oracle: Oracle) -> list[Label]:
-    """Every pair of a comparisons table that the oracle can judge."""
-    labels = []
-    for row in tables.rows(f"comparisons/{feedback}"):
-        chosen, rejected = comparisons.text_of(row["chosen"]), comparisons.text_of(row["rejected"])
-        question = comparisons.text_of(row["prompt"])
-        one, other = oracle.score(question, chosen), oracle.score(question, rejected)
-        if one is not None and other is not None:
-            gap, longer = one.total - other.total, len(chosen) - len(rejected)
-            labels.append(Label(row["query_id"], row["comparison_id"], gap, longer))
-    return labels
-
-
-def labels_of_others(names: list[str], oracle: Oracle) -> dict[str, list[Label]]:
-    """The labels of each table, and those of a single order where a labeller was asked in both."""
-    found: dict[str, list[Label]] = {}
-    for name in names:
-        if labels := labels_of(name, oracle):
-            found[name] = labels
-            table = tables.read(f"comparisons/{name}")
-            if "p_ba" in table.column_names and not table["p_ba"].null_count:
-                orders = zip(table["p_ab"].to_pylist(), table["p_ba"].to_pylist(), strict=True)
-                by_id = dict(zip(table["comparison_id"].to_pylist(), orders, strict=True))
-                found[f"{name}_single_order"] = label_measures.single_order(labels, by_id)
-    return found
-
-
-def differences_of(
-    asked: dict[str, list[str]], labels: dict[str, list[Label]], parts: Callable[[list[Label]], Parts], seed: int
-) -> dict[str, Any]:
-    """a - b, or (a - b) - (c - d), for each name; UserError when a table is not among the others."""
-    found = {}
-    for name, compared in asked.items():
-        if len(compared) not in (2, 4) or not set(compared) <= set(labels):
-            raise UserError(
-                f"score_comparisons: {name} = {compared}; allowed: two or four of {', '.join(labels)} (of `others`)"
-            )
-        terms = [(sign, parts(labels[table])) for sign, table in zip((1, -1, -1, 1), compared, strict=False)]
-        found[name] = label_measures.combination(terms, seed=seed).metrics()
-    return found
-
-
 def main(params: Params) -> None:
     if params.oracle is None:
         for name in ("score_comparisons", "plots/configurations", "plots/labels"):
@@ -105,7 +52,7 @@ def main(params: Params) -> None:
     oracle = Oracle.load(params.oracle)
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
     responses = {config: scored_responses(config, questions, oracle) for config in params.configurations}
-    labels = labels_of(params.filters[0], oracle)
+    labels = label_measures.labels_of(params.filters[0], oracle)
     kept = {name: frozenset(tables.read(f"comparisons/{name}")["comparison_id"].to_pylist()) for name in params.filters}
 
     totals = {
@@ -124,15 +71,12 @@ def main(params: Params) -> None:
     agreement = {
         name: part.metrics() for name, part in measures.label_agreement(labels, kept, seed=params.seed).items()
     }
-    others, own_labels = {}, labels_of_others(params.others, oracle)
-    for name, own in own_labels.items():
+    others = {}
+    for name in params.others:
+        own = label_measures.labels_of(name, oracle)
         whole = {name: frozenset(label.comparison_id for label in own)}
         figures = measures.label_agreement(own, whole, seed=params.seed)[name].metrics()
         others[name] = {key: figures[key] for key in ("agreement", "ties", "chosen_longer", "pairs")}
-        others[name]["gap"] = label_measures.mean_gap(own, seed=params.seed).metrics()
-    seed = params.seed
-    by_label = differences_of(params.label_differences, own_labels, label_measures.accuracy_parts, seed)
-    by_gap = differences_of(params.gap_differences, own_labels, label_measures.gap_parts, seed)
 
     stage.write_metrics(
         "score_comparisons",
@@ -140,8 +84,6 @@ def main(params: Params) -> None:
         differences=differences,
         labels=agreement,
         other_labels=others,
-        label_differences=by_label,
-        gap_differences=by_gap,
     )
     points = [{"configuration": config} | values for config, values in configurations.items()]
     stage.write_metrics("plots/configurations", configurations=points)

@@ -8,77 +8,29 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from synthalign import method_claims
 from synthalign.errors import UserError
-from synthalign.statistics import Interval, combine_seeds
-
-Metrics = Mapping[str, Any]
-"""The metrics of one run, by stage: {"score_rewards": {…}, "train_sft/rmsp": {…}, …}."""
-
-Claim = dict[str, Any]
+from synthalign.seeds import EVEN, Claim, Metrics, Seeds, above
 
 STEPS = ("a_b", "b_c", "c_d", "d_e")
 """The steps of the ranking A > B > C > D > E in score_comparisons.differences."""
 
-LIKELIHOODS, FORGOTTEN = ("score_rewards", "likelihoods"), ("heldout_text", "loss_per_token")
-
-EVEN = 0.5
 UPPER_BOUND_SHARE = 0.9
 """The share of the gold reward model's accuracy that the synthetic one reaches in Table 3."""
 
 
-@dataclass(frozen=True)
-class Seeds:
-    """The metrics of every seed, read by path."""
-
-    metrics: Sequence[Metrics]
-
-    def get(self, *path: str | int) -> list[Any] | None:
-        """What stands at the path in every seed's metrics; None when a seed has nothing there."""
-        found = []
-        for values in self.metrics:
-            at: Any = values
-            for key in path:
-                try:
-                    at = at[key]
-                except (KeyError, IndexError, TypeError):
-                    return None
-            if at is None:
-                return None
-            found.append(at)
-        return found
-
-    def interval(self, *path: str | int) -> Interval | None:
-        """The figure at the path, all seeds together."""
-        found = self.get(*path)
-        if found is None:
-            return None
-        return combine_seeds([Interval(f["value"], f["low"], f["high"], f["n"]) for f in found])
-
-    def win_rate(self, a: str, b: str) -> Interval | None:
-        """How often policy a beats policy b in the oracle's eyes."""
-        return self.interval("judge_answers", f"{a}_vs_{b}", "oracle", "win_rate")
-
-    def difference(self, name: str) -> Interval | None:
-        """A difference between two vanilla configurations."""
-        return self.interval("score_comparisons", "differences", name)
-
-    def label(self, part: str, figure: str) -> Interval | None:
-        """A figure about the labels that a filter leaves."""
-        return self.interval("score_comparisons", "labels", part, figure)
-
-    def reward(self, name: str, figure: str) -> Interval | None:
-        """A figure about a reward model."""
-        return self.interval("score_rewards", "rewards", name, figure)
-
-
 def claims(metrics: Sequence[Metrics]) -> list[Claim]:
-    """The claim objects, from the metrics of one run per seed."""
-    seeds = Seeds(metrics)
+    """The claim objects, from the metrics of one run per seed; those of other methods, of the seeds that ran them."""
+    ran = [run for run in metrics if run.get("compare_methods")]
+    return [*almost(Seeds(metrics)), *method_claims.claims(Seeds(ran or metrics))]
+
+
+def almost(seeds: Seeds) -> list[Claim]:
+    """What ALMoST claims."""
     steps = [seeds.difference(step) for step in STEPS]
     smallest = min((step for step in steps if step), key=lambda step: step.value) if all(steps) else None
     whole, size, shots = seeds.difference("a_e"), seeds.difference("size"), seeds.difference("shots")
@@ -86,28 +38,10 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
     asis_over_hf = seeds.label("almost", "over_previous")
     curve = best_of_n(seeds)
 
-    def claim(
-        name: str, text: str, paper: str, figure: Interval | None, file: str, rule: Callable[[Interval], bool]
-    ) -> Claim:
-        return {
-            "id": name,
-            "claim": text,
-            "source": f"{paper}; {file}",
-            "value": None if figure is None else round(figure.value, 6),
-            "low": None if figure is None else round(figure.low, 6),
-            "high": None if figure is None else round(figure.high, 6),
-            "n": 0 if figure is None else figure.n,
-            "seeds": len(metrics),
-            "holds": figure is not None and bool(rule(figure)),
-        }
-
-    def above(bound: float) -> Callable[[Interval], bool]:
-        return lambda figure: figure.low > bound
-
     configurations, labels = "metrics/score_comparisons.json: differences", "metrics/score_comparisons.json: labels"
     rewards, judged = "metrics/score_rewards.json", "metrics/judge_answers.json"
     return [
-        claim(
+        seeds.claim(
             "rule_of_thumb_order",
             "Oracle score falls from A over B, C and D to E: the smallest step is above 0, and A - E clearly",
             "ALMoST Table 2",
@@ -115,9 +49,9 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             configurations,
             lambda step: step.value > 0 and whole is not None and whole.low > 0,
         ),
-        claim("size_effect", "A larger model answers better", "ALMoST Table 2", size, configurations, above(0)),
-        claim("shots_effect", "More shots answer better", "ALMoST Table 2", shots, configurations, above(0)),
-        claim(
+        seeds.claim("size_effect", "A larger model answers better", "ALMoST Table 2", size, configurations, above(0)),
+        seeds.claim("shots_effect", "More shots answer better", "ALMoST Table 2", shots, configurations, above(0)),
+        seeds.claim(
             "demonstration_effect",
             "Better demonstrations answer better, and matter more than size and shots",
             "ALMoST Table 2",
@@ -125,7 +59,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             configurations,
             lambda better: better.low > 0 and all(other and better.value > other.value for other in (size, shots)),
         ),
-        claim(
+        seeds.claim(
             "label_accuracy_raw",
             "Labels by the rule of thumb alone are right more often than not",
             "ALMoST section 3.1",
@@ -133,7 +67,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             labels,
             above(EVEN),
         ),
-        claim(
+        seeds.claim(
             "label_accuracy_hf",
             "The heuristic filter leaves labels that are right more often than the raw ones",
             "ALMoST section 3.1",
@@ -141,7 +75,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             labels,
             lambda _: hf_over_raw is not None and hf_over_raw.low > 0,
         ),
-        claim(
+        seeds.claim(
             "label_accuracy_hf_asis",
             "The As-is reward model leaves labels that are right more often than those of the heuristic filter alone",
             "ALMoST section 3.1",
@@ -149,7 +83,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             labels,
             lambda _: asis_over_hf is not None and asis_over_hf.low > 0,
         ),
-        claim(
+        seeds.claim(
             "reward_accuracy_vs_gold",
             "The synthetic reward model reaches 90% of the accuracy of one trained on the oracle's labels",
             "ALMoST Table 3",
@@ -157,7 +91,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             rewards,
             lambda share: share.value >= UPPER_BOUND_SHARE,
         ),
-        claim(
+        seeds.claim(
             "reward_vs_longer",
             "The synthetic reward model is right more often than always taking the longer response",
             "ALMoST Table 4",
@@ -165,7 +99,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             rewards,
             above(0),
         ),
-        claim(
+        seeds.claim(
             "filter_ablation",
             "The reward model is right more often with the filters than without them",
             "ALMoST Table 4",
@@ -173,7 +107,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             rewards,
             above(0),
         ),
-        claim(
+        seeds.claim(
             "rmsp_vs_selfplay",
             "SFT on demonstrations picked by the reward model beats SFT on unpicked ones",
             "ALMoST Table 5",
@@ -181,7 +115,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             judged,
             above(EVEN),
         ),
-        claim(
+        seeds.claim(
             "best_of_n_oracle",
             "The best of N by reward is better than one sample, and reward and oracle rise with every N",
             "ALMoST section 2.2",
@@ -190,14 +124,14 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             lambda gain: gain.low > 0 and bool(curve) and all(rises(values) for values in zip(*curve, strict=True)),
         ),
         *(
-            claim(name, text, "ALMoST Figure 3", seeds.win_rate(a, b), judged, above(EVEN))
+            seeds.claim(name, text, "ALMoST Figure 3", seeds.win_rate(a, b), judged, above(EVEN))
             for name, text, a, b in [
                 ("sft_vs_base", "SFT beats the base model without demonstrations", "sft_rmsp", "base"),
                 ("ppo_vs_sft", "PPO against the synthetic reward beats the SFT policy", "ppo", "sft_rmsp"),
                 ("dpo_vs_sft", "DPO on the synthetic comparisons beats the SFT policy", "dpo", "sft_rmsp"),
             ]
         ),
-        claim(
+        seeds.claim(
             "small_vs_large",
             "The aligned small model beats the large one with the plain HHH prompt",
             "ALMoST section 1",
@@ -205,146 +139,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
             judged,
             above(EVEN),
         ),
-        *trainer_claims(seeds, claim, above),
-        # RLCD and RLAIF: labels of pairs
-        *(
-            claim(name, text, source, seeds.interval("score_comparisons", kind, figure), f"{pairs}: {kind}", above(0))
-            for pairs in ["metrics/score_comparisons.json"]
-            for name, text, source, kind, figure in [
-                (
-                    "rlcd_labels_vs_rlaif",
-                    "Labels by contrast are right more often than a small labeller's",
-                    "RLCD Table 36",
-                    "label_differences",
-                    "rlcd_over_rlaif",
-                ),
-                (
-                    "rlcd_gain_by_size",
-                    "The gain of contrast over a labeller is greater for the small simulating model than for the large",
-                    "RLCD Table 36",
-                    "label_differences",
-                    "small_over_large",
-                ),
-                (
-                    "rlcd_labels_vs_rescore",
-                    "On the same contrasting answers too, the contrast labels better than the small labeller",
-                    "RLCD section 5.2",
-                    "label_differences",
-                    "rlcd_over_rescore",
-                ),
-                (
-                    "order_averaging",
-                    "A small labeller that sees both orders is right more often than one that sees one",
-                    "RLAIF section 2.1",
-                    "label_differences",
-                    "both_orders",
-                ),
-                (
-                    "order_averaging_large",
-                    "A large labeller that sees both orders is right more often than one that sees one",
-                    "RLAIF section 2.1",
-                    "label_differences",
-                    "both_orders_large",
-                ),
-                (
-                    "rlcd_gap",
-                    "Contrasting answers lie further apart than two samples of one prompt",
-                    "RLCD section 3.2",
-                    "gap_differences",
-                    "rlcd_over_iid",
-                ),
-            ]
-        ),
-        claim(
-            "rlcd_equal_affixes",
-            "Without a difference between the two prompts the label means nothing",
-            "RLCD section 3.2",
-            seeds.interval("score_comparisons", "other_labels", "rlcd_equal", "agreement"),
-            "metrics/score_comparisons.json: other_labels",
-            lambda right: right.low <= EVEN <= right.high,
-        ),
     ]
-
-
-def trainer_claims(seeds: Seeds, claim: Callable[..., Claim], above: Callable[..., Any]) -> list[Claim]:
-    """What is claimed of RRHF and of PPO-ptx."""
-    snapshots, rewards = "metrics/score_snapshots.json", "metrics/score_rewards.json: likelihoods"
-    base, ppo = seeds.interval(*LIKELIHOODS, "base", "accuracy"), seeds.interval("score_benchmarks/ppo", *FORGOTTEN)
-    free, priced = (
-        seeds.get("score_snapshots", "trainers", name, "flags") or [] for name in ("rrhf_online", "rrhf_online_kl")
-    )
-    return [
-        claim(
-            "rrhf_near_best",
-            "RRHF's reward is nearer to the best than to the mean (0 to 1) of the answers it learned from",
-            "RRHF Table 4",
-            way_to_best(seeds),
-            "metrics/train_rrhf/offline.json",
-            above(EVEN),
-        ),
-        claim(
-            "rrhf_rank_loss",
-            "RRHF with the rank loss reaches a higher reward than without it",
-            "RRHF section 4.3",
-            seeds.interval("score_snapshots", "differences", "rank_loss", "reward"),
-            snapshots,
-            above(0),
-        ),
-        claim(
-            "rrhf_second_round",
-            "A second round of RRHF raises the reward",
-            "RRHF Table 4",
-            seeds.interval("score_snapshots", "differences", "second_round", "reward"),
-            snapshots,
-            above(0),
-        ),
-        claim(
-            "rrhf_online_hacks",
-            "Online RRHF without a price on distance raises the reward and is flagged as reward hacking",
-            "RRHF section 4.3",
-            seeds.interval("score_snapshots", "trainers", "rrhf_online", "reward_gain"),
-            snapshots,
-            lambda gain: gain.low > 0 and all(free),
-        ),
-        claim(
-            "rrhf_online_kl_sound",
-            "Online RRHF with a price on distance raises the reward and is not flagged",
-            "RRHF section 4.3",
-            seeds.interval("score_snapshots", "trainers", "rrhf_online_kl", "reward_gain"),
-            snapshots,
-            lambda gain: gain.low > 0 and not any(priced),
-        ),
-        claim(
-            "rrhf_as_reward_model",
-            "How likely RRHF's policy finds an answer ranks pairs better than chance and than the base model",
-            "RRHF Table 6",
-            seeds.interval(*LIKELIHOODS, "rrhf", "accuracy"),
-            rewards,
-            lambda right: right.low > EVEN and base is not None and right.low > base.high,
-        ),
-        claim(
-            "ptx_forgets_less",
-            "PPO-ptx loses less on held-out text than PPO (loss per token)",
-            "InstructGPT section 4.2",
-            seeds.interval("score_benchmarks/ppo_ptx", *FORGOTTEN),
-            "metrics/score_benchmarks/ppo_ptx.json",
-            lambda loss: ppo is not None and loss.high < ppo.low,
-        ),
-    ]
-
-
-def way_to_best(seeds: Seeds) -> Interval | None:
-    """Where the reward of RRHF's answers lies between the mean, 0, and the best, 1, of the answers it learned from."""
-    samples = seeds.get("train_rrhf/offline", "samples", "last_round")
-    curves = seeds.get("score_snapshots", "trainers", "rrhf", "curve")
-    if samples is None or curves is None:
-        return None
-    found = []
-    for sample, curve in zip(samples, curves, strict=True):
-        reward, mean, span = curve[-1]["reward"], sample["mean"], sample["best"] - sample["mean"]
-        value, low, high = ((reward[end] - mean) / span for end in ("value", "low", "high"))
-        found.append(Interval(value, low, high, reward["n"]))
-    return combine_seeds(found)
 
 
 def best_of_n(seeds: Seeds) -> list[tuple[float, float]]:

@@ -9,12 +9,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from synthalign import statistics
+from synthalign import comparisons, statistics, tables
 from synthalign.measures import Label
+from synthalign.policy_report import Oracle
 from synthalign.statistics import RESAMPLES, Interval
 
 Parts = list[tuple[str, float, float]]
 """(question, value, counted) of every pair of a table: its figure is the sum of the values by that of the counted."""
+
+
+def labels_of(feedback: str, oracle: Oracle) -> list[Label]:
+    """Every pair of a comparisons table that the oracle can judge."""
+    labels = []
+    for row in tables.rows(f"comparisons/{feedback}"):
+        chosen, rejected = comparisons.text_of(row["chosen"]), comparisons.text_of(row["rejected"])
+        question = comparisons.text_of(row["prompt"])
+        one, other = oracle.score(question, chosen), oracle.score(question, rejected)
+        if one is not None and other is not None:
+            gap, longer = one.total - other.total, len(chosen) - len(rejected)
+            labels.append(Label(row["query_id"], row["comparison_id"], gap, longer))
+    return labels
 
 
 def mean_gap(labels: Sequence[Label], *, seed: int) -> Interval:

@@ -38,6 +38,11 @@ IDS = [
     "order_averaging_large",
     "rlcd_gap",
     "rlcd_equal_affixes",
+    "rlcd_vs_base",
+    "rlcd_vs_distillation",
+    "rlcd_vs_rlaif",
+    "rlcd_vs_rlaif_harmless",
+    "rlcd_vs_rlaif_helpful",
 ]
 
 
@@ -56,12 +61,14 @@ METRICS = {
             "heuristic": {"agreement": figure(0.75), "over_first": figure(0.07)},
             "almost": {"agreement": figure(0.85), "over_previous": figure(0.1)},
         },
+    },
+    "score_pairs": {
         "label_differences": {
             "rlcd_over_rlaif": figure(0.2), "small_over_large": figure(0.1), "rlcd_over_rescore": figure(0.2),
             "both_orders": figure(0.1), "both_orders_large": figure(0.1),
         },
         "gap_differences": {"rlcd_over_iid": figure(1.0)},
-        "other_labels": {"rlcd_equal": {"agreement": figure(0.52)}},
+        "labels": {"rlcd_equal": {"agreement": figure(0.52)}},
     },
     "score_rewards": {
         "rewards": {
@@ -69,7 +76,14 @@ METRICS = {
                 "ratio_to_upper_bound": figure(0.93), "minus_longer": figure(0.2), "minus_no_filter": figure(0.07)
             }
         },
-        "likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}},
+    },
+    "score_scorers": {"likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}}},
+    "compare_methods": {
+        "policies": {"ppo_rlcd": {"against": {"base": {"win_rate": figure(0.8)}}}},
+        "differences": {
+            "rlcd_distillation": {"wins": {"win_rate": figure(0.6)}},
+            "rlcd_rlaif": {"wins": {"win_rate": figure(0.6)}, "harmless": figure(0.2), "helpful": figure(0.2)},
+        },
     },
     "train_rrhf/offline": {"samples": {"last_round": {"mean": 1.0, "best": 2.0}}},
     "score_snapshots": {
@@ -120,7 +134,7 @@ def test_there_is_one_claim_for_every_row_and_all_hold_where_all_figures_are_cle
 # For each claim, the figure just beyond the rule
 DIFFERENCES, LABELS = ("score_comparisons", "differences"), ("score_comparisons", "labels")
 TRAINERS = ("score_snapshots", "trainers")
-PAIRS = ("score_comparisons", "label_differences")
+PAIRS, METHODS = ("score_pairs", "label_differences"), ("compare_methods", "differences")
 REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
 BREAKS = [
     ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(-0.01)),
@@ -149,16 +163,21 @@ BREAKS = [
     ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "flags"), []),
     ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "reward_gain"), figure(0.04)),
     ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "flags"), ["kl"]),
-    ("rrhf_as_reward_model", ("score_rewards", "likelihoods", "rrhf", "accuracy"), figure(0.54)),
-    ("rrhf_as_reward_model", ("score_rewards", "likelihoods", "base", "accuracy"), figure(0.61)),
+    ("rrhf_as_reward_model", ("score_scorers", "likelihoods", "rrhf", "accuracy"), figure(0.54)),
+    ("rrhf_as_reward_model", ("score_scorers", "likelihoods", "base", "accuracy"), figure(0.61)),
     ("ptx_forgets_less", ("score_benchmarks/ppo_ptx", "heldout_text", "loss_per_token"), figure(0.71)),
     ("rlcd_labels_vs_rlaif", (*PAIRS, "rlcd_over_rlaif"), figure(0.05)),
     ("rlcd_gain_by_size", (*PAIRS, "small_over_large"), figure(0.05)),
     ("rlcd_labels_vs_rescore", (*PAIRS, "rlcd_over_rescore"), figure(0.05)),
     ("order_averaging", (*PAIRS, "both_orders"), figure(0.05)),
     ("order_averaging_large", (*PAIRS, "both_orders_large"), figure(0.05)),
-    ("rlcd_gap", ("score_comparisons", "gap_differences", "rlcd_over_iid"), figure(0.05)),
-    ("rlcd_equal_affixes", ("score_comparisons", "other_labels", "rlcd_equal", "agreement"), figure(0.56)),
+    ("rlcd_gap", ("score_pairs", "gap_differences", "rlcd_over_iid"), figure(0.05)),
+    ("rlcd_equal_affixes", ("score_pairs", "labels", "rlcd_equal", "agreement"), figure(0.56)),
+    ("rlcd_vs_base", ("compare_methods", "policies", "ppo_rlcd", "against", "base", "win_rate"), figure(0.54)),
+    ("rlcd_vs_distillation", (*METHODS, "rlcd_distillation", "wins", "win_rate"), figure(0.54)),
+    ("rlcd_vs_rlaif", (*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(0.54)),
+    ("rlcd_vs_rlaif_harmless", (*METHODS, "rlcd_rlaif", "harmless"), figure(0.05)),
+    ("rlcd_vs_rlaif_helpful", (*METHODS, "rlcd_rlaif", "helpful"), figure(0.05)),
 ]
 
 
