@@ -191,7 +191,8 @@ def test_feedback_that_is_not_in_the_settings_is_named():
     ],
 )
 def test_comparisons_that_cannot_be_learned_from_are_refused(workspace, pairs, message):
-    write_pairs("test", pairs)
+    write_pairs("test", [])
+    pq.write_table(pa.Table.from_pylist(pairs, schema=comparisons.SCHEMA), "data/comparisons/test.parquet")  # not ours
 
     with pytest.raises(UserError, match=message):
         train_reward.main(train_reward.Params(**REWARD), "test")
