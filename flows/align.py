@@ -192,7 +192,8 @@ def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State
         needs = [futures[needed] for needed in stage.needs if needed in futures]
         futures[name] = reproduce.submit(stage, host, wait_for=needs)  # type: ignore[call-overload]
     shown = time.monotonic()
-    for done, _ in enumerate(as_completed(list(futures.values())), start=1):
+    for done, future in enumerate(as_completed(list(futures.values())), start=1):
+        future.wait()  # else its state is what the server knows, which lags behind
         if time.monotonic() - shown > 5 or done == len(futures):  # each is a call to the server
             shown = time.monotonic()
             with suppress(Exception):

@@ -26,8 +26,8 @@ def with_interval(value: float, half: float) -> dict[str, float]:
         (HIGHER, {"value": 0.85}, {"value": 1.0}, False),
         (LOWER, {"value": 1.15}, {"value": 1.0}, False),
         (LOWER, {"value": 0.5}, {"value": 1.0}, True),
-        # worse by 0.5, and chance explains √(0.3² + 0.4²) = 0.5 of it
-        (HIGHER, with_interval(1.5, 0.3), with_interval(2.0, 0.4), True),
+        # worse by 0.49 and 0.51, and chance explains √(0.3² + 0.4²) = 0.5 of it
+        (HIGHER, with_interval(1.51, 0.3), with_interval(2.0, 0.4), True),
         (HIGHER, with_interval(1.49, 0.3), with_interval(2.0, 0.4), False),
         # beyond chance, but tolerated
         (HIGHER, with_interval(0.95, 0.01), with_interval(1.0, 0.01), True),
