@@ -102,7 +102,7 @@ def main(params: Params) -> None:
     files = declared()
     inputs = [hashed(file) for file in files if file.suffix != ".py"]
     metrics = {name: json_of(file) for name, file in below("metrics", files).items()}
-    recorded = metrics.pop("claims")
+    recorded = metrics.pop("claims", [])
     points = {name.removeprefix("plots/"): metrics.pop(name) for name in list(metrics) if name.startswith("plots/")}
     measured = any(claim["value"] is not None for claim in claims.claims([metrics]))
     answers = {policy: tables.rows(f"answers/{policy}") for policy in below("data/answers", files)}

@@ -13,7 +13,7 @@ import yaml
 from stages import report, sample_answers
 from synthalign import answering, judging, tables
 from synthalign.errors import UserError
-from synthalign.report import almost, charts, page, sections
+from synthalign.report import almost, charts, curves, page, sections
 from synthalign.report.parts import Section, Table
 from synthalign.report.run import Answer, Question, Run
 from synthalign.statistics import Interval
@@ -225,7 +225,7 @@ def test_lengths_stand_beside_every_win_rate_and_new_measures_are_shown():
 
 
 def test_the_frontier_has_the_mean_of_every_snapshot():
-    [first, second] = table(sections.frontier(a_run()), "PPO's snapshots")
+    [first, second] = table(curves.frontier(a_run()), "PPO's snapshots")
 
     assert (first["KL, nats"], first["reward"], first["n"]) == ("0.000", f"{(1 + 2) / 2:.3f}", "2")
     assert (second["KL, nats"], second["reward"]) == ("0.500", f"{(2 + 3) / 2:.3f}")
