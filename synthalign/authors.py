@@ -1,6 +1,6 @@
 """Demonstrations of one author: a JSON-lines file of fewer than ten prompts with what the author wrote, checked.
 
-    {"prompt": "Write to the team that the release is late.", "output": "Hello all, the release is late by a day …"}
+{"prompt": "Write to the team that the release is late.", "output": "Hello all, the release is late by a day …"}
 """
 
 import json
@@ -46,7 +46,9 @@ def load(file: str | Path) -> list[Demonstration]:
                 raise UserError(f"{file}, row {number}: the same demonstration again; remove it")
             found.append(one)
     if not found:
-        raise UserError(f'{file}: no demonstrations; write a line {{"prompt": …, "output": …}} for each, 4 to 7 are good')
+        raise UserError(
+            f'{file}: no demonstrations; write a line {{"prompt": …, "output": …}} for each, 4 to 7 are good'
+        )
     if len(found) > AT_MOST:
         raise UserError(
             f"{file}: {len(found)} demonstrations, the first too many in row {AT_MOST + 1}; DITTO is for at most "
@@ -56,15 +58,20 @@ def load(file: str | Path) -> list[Demonstration]:
 
 
 def prompts(file: str | Path) -> list[str]:
-    """Prompts to answer, one a line; UserError when there are none or one is a demonstration's own."""
+    """Prompts to answer, one a line, each once; UserError when there are none or they are no UTF-8."""
     try:
         content = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read as UTF-8 text ({error}); write one prompt a line into it") from error
-    found = [line.strip() for line in content.splitlines() if line.strip()]
+    found = list(dict.fromkeys(line.strip() for line in content.splitlines() if line.strip()))
     if not found:
         raise UserError(f"{file}: no prompts; write one a line")
     return found
+
+
+def prompt_id(prompt: str) -> str:
+    """The id of a prompt."""
+    return content_id("prompt", prompt)
 
 
 def check_held_out(prompts: Sequence[str], demonstrations: Sequence[Demonstration], file: str | Path) -> None:

@@ -116,9 +116,7 @@ def sizes(pairs: int, fractions: Fractions) -> dict[Kind, int]:
     return {kind: round(getattr(fractions, kind) * pairs) for kind in KINDS}
 
 
-def draw(
-    found: Mapping[Kind, Sequence[Pair]], pairs: int, fractions: Fractions, *, seed: int, step: int
-) -> list[Pair]:
+def draw(found: Mapping[Kind, Sequence[Pair]], pairs: int, fractions: Fractions, *, seed: int, step: int) -> list[Pair]:
     """The pairs of one step: from each pool its share, without replacement, by a hash of (seed, step, pair).
 
     A pool that is smaller than its share is taken whole, and no other pool makes up for it: in the first iteration,

@@ -65,9 +65,7 @@ def test_the_pools_have_as_many_pairs_as_the_order_allows():
     ],
 )
 def test_D4_a_batch_has_the_compositions_of_the_papers_code(count, first, later):
-    one, two = (
-        ditto.draw(made(count, sets, 10), 3 * count, PAPER, seed=0, step=1) for sets in (1, 2)
-    )
+    one, two = (ditto.draw(made(count, sets, 10), 3 * count, PAPER, seed=0, step=1) for sets in (1, 2))
 
     assert list(ditto.composition(one).values()) == first
     assert list(ditto.composition(two).values()) == later
@@ -135,6 +133,9 @@ def test_a_sample_that_says_what_the_demonstration_says_and_two_equal_samples_ma
 
     found = ditto.pools([best], [early, late])
 
-    assert [(p.chosen.text, p.rejected.text) for p in found["online"]] == [("Output 0", "Same."), ("Output 0", "Other.")]
+    assert [(p.chosen.text, p.rejected.text) for p in found["online"]] == [
+        ("Output 0", "Same."),
+        ("Output 0", "Other."),
+    ]
     assert [(p.chosen.text, p.rejected.text) for p in found["replay"]] == [("Output 0", "Same.")]
     assert [(p.chosen.text, p.rejected.text) for p in found["inter"]] == [("Other.", "Same.")]
