@@ -1,4 +1,4 @@
-"""Align a model with one author: fine-tune on a few demonstrations, then prefer them to the model's own samples (DITTO).
+"""Align a model with one author (DITTO): fine-tune on a few demonstrations, then prefer them to the model's samples.
 
 The author is a member of the family or, by name, the file data/authors/<name>.jsonl that a user has brought.
 """
@@ -93,8 +93,8 @@ def main(params: Params, name: str) -> None:
     brought = f"data/authors/{name}.jsonl"
     if name not in params.authors and not Path(brought).exists():
         raise UserError(
-            f"train_ditto has no author {name!r} (it has {', '.join(params.authors)}), and there is no {brought}; write "
-            'up to nine lines {"prompt": …, "output": …} into it'
+            f"train_ditto has no author {name!r} (it has {', '.join(params.authors)}), and there is no {brought}; "
+            'write up to nine lines {"prompt": …, "output": …} into it'
         )
     file = params.authors[name].demonstrations if name in params.authors else brought
     demonstrations = authors.load(file)

@@ -1,4 +1,4 @@
-"""SPIN, a baseline of DITTO's: the same demonstrations and samples, but the reference is the policy of the last iteration.
+"""SPIN, a baseline of DITTO's: demonstrations over samples alone, and the reference is the last iteration's policy.
 
 Chen et al. 2024, Algorithm 1: a demonstration beats every sample, no sample beats another, and the implicit reward is
 measured against the policy that wrote the newest samples.  It starts from the model that DITTO starts from.

@@ -13,7 +13,7 @@ from synthalign.errors import UserError
 from synthalign.ids import content_id
 
 AT_MOST = 9
-"""DITTO is for fewer than ten demonstrations (Shaikh et al. 2024, section 3); with more, plain fine-tuning is enough."""
+"""DITTO is for fewer than ten demonstrations (Shaikh et al. 2024, section 3); with more, fine-tuning is enough."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
 
     online  the demonstration over each sample of the latest set
     replay  the demonstration over each sample of the earlier sets
-    inter   each sample of set a over each of set b, for all a > b; with M samples each that is M^2 pairs for every (a, b)
+    inter   each sample of set a over each of set b, for all a > b: M^2 pairs for every (a, b) with M samples each
 
     A sample that says what its demonstration says is left out, and so is a pair of equal texts: there is nothing to
     tell apart.  (The paper's code keeps them.)

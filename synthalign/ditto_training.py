@@ -430,10 +430,10 @@ def align(
             state.policies.append(fingerprint(policy))
         sample(iteration)  # before the first step, so that it learns from the new samples
         found = ditto.pools(best, sets)
-        if not is_done:
-            if reference == "previous":
-                frozen.load_state_dict(policy.state_dict())
-                values.clear()
+        if reference == "previous" and not is_done:
+            frozen.load_state_dict(policy.state_dict())
+            values.clear()
+        if reference == "first" or not is_done:  # set by set, so that a resumed run rounds as one that was not killed
             new = {name: row for name, row in rows.items() if name not in values}
             values |= read(accelerator, frozen, new, **settings)
         for step in range(iteration * steps_per_iteration + 1, (iteration + 1) * steps_per_iteration + 1):
@@ -481,7 +481,7 @@ def summary(learned: Learned) -> dict[str, Any]:
     kinds = Counter(row["kind"] for row in learned.pairs)
     return {
         "samples": len(learned.samples),
-        "cut_off": sum(row["finish_reason"] != "eos" for row in learned.samples),
+        "samples_cut_off": sum(row["finish_reason"] != "eos" for row in learned.samples),
         "steps": len(learned.log),
         "pairs": {kind: kinds[kind] for kind in ditto.KINDS},
         "first_loss": steps[0]["loss"] if steps else None,
