@@ -25,7 +25,6 @@ import yaml
 from accelerate import Accelerator
 
 from synthalign import authors, chat, ditto, ditto_training, encoding, generate, judging, models, stage, statistics
-from synthalign.authors import Demonstration
 from synthalign.ditto import Fractions
 from synthalign.journal import Journal
 from synthalign.measures import difference, mean
@@ -88,6 +87,10 @@ VARIANTS: dict[str, Callable[[Settings], Settings]] = {
 }
 """What each variant does to the settings of `ditto`."""
 
+LOOP = ["iterations", "steps_per_iteration", "negatives", "pairs_per_demonstration", "reference", "beta"]
+LOOP += ["learning_rate", "warmup", "temperature", "top_p"]
+"""The settings of the preference steps that SFT has not."""
+
 METHODS = ("zero_shot", "few_shot", "sft", "spin", "ditto")
 
 
@@ -147,34 +150,21 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
     folder = work / f"run-{name}-{variant}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    learned = dpo(accelerator, policy, tokenizer, demonstrations, folder, settings, seed, score)
-    shutil.rmtree(folder)
-    return result | ditto_training.summary(learned)
-
-
-def dpo(
-    accelerator: Accelerator,
-    policy: Any,
-    tokenizer: Any,
-    demonstrations: Sequence[Demonstration],
-    folder: Path,
-    settings: Settings,
-    seed: int,
-    score: Callable[[Any, Any], None],
-) -> ditto_training.Learned:
-    """The preference steps of a run, scored after every iteration."""
-    left_out = ("authors", "model", "sft", "fractions", "seed")
-    return ditto_training.align(
+    learned = ditto_training.align(
         accelerator,
         policy,
         tokenizer,
         demonstrations,
         folder=folder,
         fractions=Fractions(**settings["fractions"]),
-        seed=seed,
-        on_iteration=lambda _, model: score(model, tokenizer),
-        **{key: value for key, value in settings.items() if key not in left_out},
+        on_iteration=lambda t, _: (
+            score(policy, tokenizer) if variant == "ditto" or t == settings["iterations"] else None
+        ),
+        **{key: settings[key] for key in LOOP},
+        **shared,
     )
+    shutil.rmtree(folder)
+    return result | ditto_training.summary(learned)
 
 
 def digest(*parts: Any) -> str:

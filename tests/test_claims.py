@@ -24,6 +24,12 @@ IDS = [
     "ppo_vs_sft",
     "dpo_vs_sft",
     "small_vs_large",
+    "ditto_sft_vs_zero_shot",
+    "ditto_vs_sft",
+    "ditto_iterations",
+    "ditto_frozen_reference",
+    "ditto_online_samples",
+    "ditto_negatives",
 ]
 
 
@@ -58,6 +64,15 @@ METRICS = {
         pair: {"oracle": {"win_rate": figure(0.6)}}
         for pair in ("sft_rmsp_vs_sft_selfplay", "sft_rmsp_vs_base", "ppo_vs_sft_rmsp", "dpo_vs_sft_rmsp",
                      "ppo_vs_large_hhh")
+    },
+    "ditto": {
+        "seeds": 3,
+        "differences": {
+            name: figure(0.1)
+            for name in ("sft_minus_zero_shot", "ditto_minus_sft", "last_minus_first_iteration",
+                         "ditto_minus_update_reference", "ditto_minus_up_front")
+        },
+        "variance_ratio_1_to_all_negatives": figure(3.0, half=1.5),
     },
 }  # fmt: skip
 
