@@ -123,6 +123,12 @@ BREAKS = [
     ("ppo_vs_sft", (JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
     ("dpo_vs_sft", (JUDGED, "dpo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
     ("small_vs_large", (JUDGED, "ppo_vs_large_hhh", "oracle", "win_rate"), figure(0.54)),
+    ("ditto_sft_vs_zero_shot", ("ditto", "differences", "sft_minus_zero_shot"), figure(0.04)),
+    ("ditto_vs_sft", ("ditto", "differences", "ditto_minus_sft"), figure(0.04)),
+    ("ditto_iterations", ("ditto", "differences", "last_minus_first_iteration"), figure(0.04)),
+    ("ditto_frozen_reference", ("ditto", "differences", "ditto_minus_update_reference"), figure(-0.1)),
+    ("ditto_online_samples", ("ditto", "differences", "ditto_minus_up_front"), figure(0.05)),
+    ("ditto_negatives", ("ditto", "variance_ratio_1_to_all_negatives"), figure(1.04)),
 ]
 
 
@@ -150,6 +156,15 @@ def test_what_was_not_measured_has_no_value_and_does_not_hold():
 
 def test_a_figure_that_one_seed_lacks_is_not_measured():
     assert not holds(METRICS, changed((*DIFFERENCES, "size"), None))["size_effect"]
+
+
+def test_ditto_has_seeds_of_its_own_and_more_folders_with_the_same_file_do_not_narrow_its_interval():
+    def ditto(*metrics):
+        return [claim for claim in claims.claims(metrics) if claim["id"] == "ditto_vs_sft"]
+
+    assert ditto(METRICS, METRICS) == ditto(METRICS)
+    assert (ditto(METRICS)[0]["seeds"], ditto(METRICS)[0]["low"]) == (3, 0.05)
+    assert ditto({})[0]["seeds"] == 0
 
 
 def test_seeds_that_disagree_widen_the_interval():
