@@ -57,6 +57,7 @@ def changed(settings: Settings, **changes: Any) -> Settings:
 
 
 ONLINE = {"online": 1.0, "replay": 0.0, "inter": 0.0}
+FAR = {"sft.stop_loss": 0.1, "sft.max_steps": 80}
 SPIN = {"online": 0.5, "replay": 0.5, "inter": 0.0}
 
 VARIANTS: dict[str, Callable[[Settings], Settings]] = {
@@ -69,6 +70,9 @@ VARIANTS: dict[str, Callable[[Settings], Settings]] = {
         iterations=0,
         **{"sft.stop_loss": 0.0, "sft.max_steps": s["sft"]["max_steps"] + s["iterations"] * s["steps_per_iteration"]},
     ),
+    # Fine-tuned much further than the paper's stop rule allows, and DITTO from there.
+    "sft_far": lambda s: changed(s, iterations=0, **FAR),
+    "ditto_far": lambda s: changed(s, **FAR),
     "spin": lambda s: changed(s, reference="previous", fractions=SPIN),
     "ditto": lambda s: s,
     "update_reference": lambda s: changed(s, reference="previous"),
@@ -147,7 +151,7 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
     if not settings["iterations"]:
         score(policy, tokenizer)
         return result
-    folder = work / f"run-{name}-{variant}-{seed}"
+    folder = work / f"run-{digest(name, variant, settings, seed)}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     learned = ditto_training.align(
