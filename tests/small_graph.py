@@ -27,6 +27,12 @@ def shrink(settings: dict[str, Any]) -> dict[str, Any]:
     settings["sample_preferences"] |= {"min_margin": 0.0}
     settings["train_ppo"] |= {"steps": 2, "rollout_batch": 16, "minibatch": 8, "snapshot_every": 1, "warmup_steps": 1}
     settings["sample_answers"] |= {"samples": 1}
+    for section in ("train_ditto", "train_spin", "sample_ditto"):
+        settings[section]["authors"] = {"captain": settings[section]["authors"]["captain"]}
+    for section in ("train_ditto", "train_spin"):
+        settings[section] |= {"iterations": 2, "steps_per_iteration": 2, "negatives": 2}
+    settings["train_ditto"]["sft"] |= {"max_steps": 4}
+    settings["score_ditto"] |= {"authors": ["captain"]}
     return settings
 
 
