@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from stages import sample_ditto, score_ditto, train_ditto, train_spin
 from synthalign import authors, judging, tables
@@ -212,11 +214,11 @@ def test_a_wrong_file_is_refused_before_a_model_is_loaded(workspace):
 # --- crashes, in processes of their own
 
 
-def started(folder: Path) -> "subprocess.Popen[str]":
-    (folder / "params.yaml").write_text(yaml.safe_dump({"train_ditto": DITTO | {"iterations": 6}}))
+def started(folder: Path, *launcher: str, iterations: int = 6) -> "subprocess.Popen[str]":
+    (folder / "params.yaml").write_text(yaml.safe_dump({"train_ditto": DITTO | {"iterations": iterations}}))
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     return subprocess.Popen(
-        [sys.executable, "-m", "stages.train_ditto", "captain"],
+        [sys.executable, *launcher, "-m", "stages.train_ditto", "captain"],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -244,3 +246,18 @@ def test_a_stage_that_was_killed_ends_with_the_same_bytes(workspace, moment):
     finished(started(workspace))
 
     assert everything("models", "data", "metrics") == undisturbed
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(workspace):
+    finished(started(workspace, iterations=1))  # later samples could differ by a rounding
+    alone = load_file("models/ditto/captain/model.safetensors")
+    samples = tables.rows("ditto_samples/captain")
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--main_process_port", "0"]
+
+    finished(started(workspace, *launch, iterations=1))
+
+    assert [row["text"] for row in tables.rows("ditto_samples/captain")] == [row["text"] for row in samples]
+    for name, tensor in load_file("models/ditto/captain/model.safetensors").items():
+        assert torch.allclose(tensor, alone[name], atol=2e-3), name
