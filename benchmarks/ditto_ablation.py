@@ -86,8 +86,6 @@ VARIANTS: dict[str, Callable[[Settings], Settings]] = {
     ),
     "negatives_1": lambda s: changed(s, negatives=1),
     "negatives_5": lambda s: changed(s, negatives=5),
-    "no_inter": lambda s: changed(s, **{"fractions.inter": 0.0, "fractions.online": 0.8}),
-    "no_replay": lambda s: changed(s, **{"fractions.replay": 0.0, "fractions.online": 0.9}),
 }
 """What each variant does to the settings of `ditto`."""
 
