@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help plan repro report results test test-slow check readme claims chat world filter-sweep bench bench-gpu clean nightly
+.PHONY: help plan repro report results test test-slow check readme ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,15 @@ check: .venv/ready  ## format, lint, types, README's numbers
 
 readme: .venv/ready  ## write README's tables from metrics/
 	python -m synthalign.results --readme
+
+ditto: .venv/ready accelerate.yaml  ## align a model with the author of data/authors/NAME.jsonl: SFT, DITTO, then samples (make ditto NAME=anna)
+	@test -n "$(NAME)" || { echo "make ditto NAME=…: name the file data/authors/NAME.jsonl"; exit 2; }
+	test -d models/base || dvc repro base_models
+	accelerate-launch --quiet --config_file accelerate.yaml -m stages.train_ditto "$(NAME)"
+	accelerate-launch --quiet --config_file accelerate.yaml -m stages.sample_ditto "$(NAME)"
+
+ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and three seeds: metrics/ditto.json
+	python -m benchmarks.ditto_ablation
 
 claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds and write metrics/claims.json
 	python -m flows.claims

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from synthalign import contrast, demonstrations, endpoint, principles, revision, stage, vllm_engine
+from synthalign import authors, contrast, demonstrations, endpoint, principles, revision, stage, vllm_engine
 from synthalign.errors import UserError
 
 
@@ -108,6 +108,24 @@ def wrong_configurations(settings: dict[str, Any]) -> list[str]:
     return lines
 
 
+def wrong_authors(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with the files of DITTO's authors, and where the four stages differ about who they are."""
+    lines = []
+    for name, given in settings["sample_ditto"]["authors"].items():
+        try:
+            shown = authors.load(given["demonstrations"])
+            authors.check_held_out(authors.prompts(given["prompts"]), shown, given["prompts"])
+        except UserError as error:
+            lines.append(f"sample_ditto.authors.{name}: {error}")
+    files = {name: given["demonstrations"] for name, given in settings["sample_ditto"]["authors"].items()}
+    for section in ("train_ditto", "train_spin"):
+        found = {name: given["demonstrations"] for name, given in settings[section]["authors"].items()}
+        if found != files:
+            lines.append(f"{section}.authors: {found} where sample_ditto.authors has {files}; they must be the same")
+    unknown = sorted(set(settings["score_ditto"]["authors"]) - set(files))
+    return lines + [f"score_ditto.authors: {name!r} is no author of sample_ditto" for name in unknown]
+
+
 def main(file: str) -> None:
     try:
         settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
@@ -117,6 +135,7 @@ def main(file: str) -> None:
         raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")
 
     wrong = wrong_sections(settings, file) or wrong_inputs(settings) + wrong_configurations(settings)
+    wrong = wrong or wrong_authors(settings)
     if wrong:
         raise UserError(f"{len(wrong)} wrong\n" + "\n".join(wrong))
 

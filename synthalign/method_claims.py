@@ -8,7 +8,7 @@ LIKELIHOODS, FORGOTTEN = ("score_scorers", "likelihoods"), ("heldout_text", "los
 
 def claims(seeds: Seeds) -> list[Claim]:
     """All of them."""
-    return [*trainers(seeds), *contrast(seeds), *policies(seeds)]
+    return [*trainers(seeds), *contrast(seeds), *policies(seeds), *ditto(seeds)]
 
 
 def contrast(seeds: Seeds) -> list[Claim]:
@@ -69,6 +69,62 @@ def contrast(seeds: Seeds) -> list[Claim]:
             seeds.interval("score_pairs", "labels", "rlcd_equal", "agreement"),
             "metrics/score_pairs.json: labels",
             lambda right: right.low <= EVEN <= right.high,
+        ),
+    ]
+
+
+def ditto(seeds: Seeds) -> list[Claim]:
+    """What is claimed of DITTO."""
+    return [
+        *(  # The file has seeds of its own, and is the same in every folder of metrics.
+            seeds.claim(
+                f"ditto_{name}", text, f"DITTO {place}", seeds.interval("ditto", *path), "metrics/ditto.json", rule
+            )
+            | {"seeds": (seeds.get("ditto", "seeds") or [0])[0]}
+            for name, text, place, path, rule in [
+                (
+                    "sft_vs_zero_shot",
+                    "SFT on seven demonstrations has more of the author's style than the base model",
+                    "Table 1",
+                    ("differences", "sft_minus_zero_shot"),
+                    above(0),
+                ),
+                (
+                    "vs_sft",
+                    "DITTO has more of the author's style than the SFT model that it starts from",
+                    "Table 1",
+                    ("differences", "ditto_minus_sft"),
+                    above(0),
+                ),
+                (
+                    "iterations",
+                    "Four iterations of DITTO have more of the author's style than one",
+                    "Figure 2",
+                    ("differences", "last_minus_first_iteration"),
+                    above(0),
+                ),
+                (
+                    "frozen_reference",
+                    "A reference that is updated in every iteration has less of the author's style than a frozen one",
+                    "Table 3",
+                    ("differences", "ditto_minus_update_reference"),
+                    above(0),
+                ),
+                (
+                    "online_samples",
+                    "Samples that are all drawn up front give less of the author's style than those drawn online",
+                    "Table 3",
+                    ("differences", "ditto_minus_up_front"),
+                    above(0),
+                ),
+                (
+                    "negatives",
+                    "With one sample a demonstration runs vary more over seeds than with ten (ratio of variances)",
+                    "Figure 3",
+                    ("variance_ratio_1_to_all_negatives",),
+                    above(1),
+                ),
+            ]
         ),
     ]
 

@@ -33,6 +33,12 @@ def shrink(settings: dict[str, Any]) -> dict[str, Any]:
     for member in settings["train_rrhf"]["policies"].values():
         member |= {"rounds": min(2, member["rounds"]), "queries": 8, "epochs": 1}
     settings["train_group_rl"] |= {"steps": 2, "rollout_batch": 16, "minibatch": 8}
+    for section in ("train_ditto", "train_spin", "sample_ditto"):
+        settings[section]["authors"] = {"captain": settings[section]["authors"]["captain"]}
+    for section in ("train_ditto", "train_spin"):
+        settings[section] |= {"iterations": 2, "steps_per_iteration": 2, "negatives": 2}
+    settings["train_ditto"]["sft"] |= {"max_steps": 4}
+    settings["score_ditto"] |= {"authors": ["captain"]}
     return settings
 
 

@@ -76,6 +76,28 @@ def test_a_pair_of_sizes_may_differ_in_the_model_alone(tmp_path: Path, settings:
     assert "build_comparisons.size_pairs: b and e differ in shots: 5 and 1" in told
 
 
+def test_the_stages_of_ditto_agree_about_their_authors(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["train_spin"]["authors"].pop("poet")
+    settings["score_ditto"]["authors"] = ["captain", "nobody"]
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("2 wrong")
+    assert "train_spin.authors: " in told
+    assert "score_ditto.authors: 'nobody' is no author of sample_ditto" in told
+
+
+def test_the_files_of_an_author_are_checked_before_any_training(tmp_path: Path, settings: dict[str, Any]) -> None:
+    file = tmp_path / "captain.jsonl"
+    file.write_text('{"prompt": "Where?", "output": ""}\n')
+    for section in ("train_ditto", "train_spin", "sample_ditto"):
+        settings[section]["authors"]["captain"]["demonstrations"] = str(file)
+
+    told = complaint(tmp_path, settings)
+
+    assert f"sample_ditto.authors.captain: {file}, row 1: output is ''" in told
+
+
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("a: [")

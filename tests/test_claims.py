@@ -43,6 +43,12 @@ IDS = [
     "rlcd_vs_rlaif",
     "rlcd_vs_rlaif_harmless",
     "rlcd_vs_rlaif_helpful",
+    "ditto_sft_vs_zero_shot",
+    "ditto_vs_sft",
+    "ditto_iterations",
+    "ditto_frozen_reference",
+    "ditto_online_samples",
+    "ditto_negatives",
 ]
 
 
@@ -104,6 +110,15 @@ METRICS = {
         pair: {"oracle": {"win_rate": figure(0.6)}}
         for pair in ("sft_rmsp_vs_sft_selfplay", "sft_rmsp_vs_base", "ppo_vs_sft_rmsp", "dpo_vs_sft_rmsp",
                      "ppo_vs_large_hhh")
+    },
+    "ditto": {
+        "seeds": 3,
+        "differences": {
+            name: figure(0.1)
+            for name in ("sft_minus_zero_shot", "ditto_minus_sft", "last_minus_first_iteration",
+                         "ditto_minus_update_reference", "ditto_minus_up_front")
+        },
+        "variance_ratio_1_to_all_negatives": figure(3.0, half=1.5),
     },
 }  # fmt: skip
 
@@ -178,6 +193,12 @@ BREAKS = [
     ("rlcd_vs_rlaif", (*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(0.54)),
     ("rlcd_vs_rlaif_harmless", (*METHODS, "rlcd_rlaif", "harmless"), figure(0.05)),
     ("rlcd_vs_rlaif_helpful", (*METHODS, "rlcd_rlaif", "helpful"), figure(0.05)),
+    ("ditto_sft_vs_zero_shot", ("ditto", "differences", "sft_minus_zero_shot"), figure(0.04)),
+    ("ditto_vs_sft", ("ditto", "differences", "ditto_minus_sft"), figure(0.04)),
+    ("ditto_iterations", ("ditto", "differences", "last_minus_first_iteration"), figure(0.04)),
+    ("ditto_frozen_reference", ("ditto", "differences", "ditto_minus_update_reference"), figure(-0.1)),
+    ("ditto_online_samples", ("ditto", "differences", "ditto_minus_up_front"), figure(0.05)),
+    ("ditto_negatives", ("ditto", "variance_ratio_1_to_all_negatives"), figure(1.04)),
 ]
 
 
@@ -205,6 +226,15 @@ def test_what_was_not_measured_has_no_value_and_does_not_hold():
 
 def test_a_figure_that_one_seed_lacks_is_not_measured():
     assert not holds(METRICS, changed((*DIFFERENCES, "size"), None))["size_effect"]
+
+
+def test_ditto_has_seeds_of_its_own_and_more_folders_with_the_same_file_do_not_narrow_its_interval():
+    def ditto(*metrics):
+        return [claim for claim in claims.claims(metrics) if claim["id"] == "ditto_vs_sft"]
+
+    assert ditto(METRICS, METRICS) == ditto(METRICS)
+    assert (ditto(METRICS)[0]["seeds"], ditto(METRICS)[0]["low"]) == (3, 0.05)
+    assert ditto({})[0]["seeds"] == 0
 
 
 def test_seeds_that_disagree_widen_the_interval():

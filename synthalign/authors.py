@@ -1,0 +1,105 @@
+"""Demonstrations of one author: a JSON-lines file of fewer than ten prompts with what the author wrote, checked.
+
+{"prompt": "Write to the team that the release is late.", "output": "Hello all, the release is late by a day …"}
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthalign.chat import Message
+from synthalign.errors import UserError
+from synthalign.ids import content_id
+
+AT_MOST = 9
+"""DITTO is for fewer than ten demonstrations (Shaikh et al. 2024, section 3); with more, fine-tuning is enough."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One prompt and what the author wrote to it. Two of them may share a prompt: the id is of both."""
+
+    prompt: str
+    output: str
+
+    @property
+    def demonstration_id(self) -> str:
+        return content_id("demonstration", self.prompt, self.output)
+
+    @property
+    def messages(self) -> list[Message]:
+        return [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.output}]
+
+
+def load(file: str | Path) -> list[Demonstration]:
+    """The demonstrations of an author, in the file's order; UserError names the file and its first wrong row."""
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); write one demonstration a line into it") from error
+    found: list[Demonstration] = []
+    for number, raw in enumerate(content.split(b"\n"), start=1):
+        if raw.strip():
+            one = _demonstration(raw, f"{file}, row {number}")
+            if one in found:
+                raise UserError(f"{file}, row {number}: the same demonstration again; remove it")
+            found.append(one)
+    if not found:
+        raise UserError(
+            f'{file}: no demonstrations; write a line {{"prompt": …, "output": …}} for each, 4 to 7 are good'
+        )
+    if len(found) > AT_MOST:
+        raise UserError(
+            f"{file}: {len(found)} demonstrations, the first too many in row {AT_MOST + 1}; DITTO is for at most "
+            f"{AT_MOST}: keep the most typical ones, or fine-tune with train_sft"
+        )
+    return found
+
+
+def prompts(file: str | Path) -> list[str]:
+    """Prompts to answer, one a line, each once; UserError when there are none or they are no UTF-8."""
+    try:
+        content = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as UTF-8 text ({error}); write one prompt a line into it") from error
+    found = list(dict.fromkeys(line.strip() for line in content.splitlines() if line.strip()))
+    if not found:
+        raise UserError(f"{file}: no prompts; write one a line")
+    return found
+
+
+def prompt_id(prompt: str) -> str:
+    """The id of a prompt."""
+    return content_id("prompt", prompt)
+
+
+def check_held_out(prompts: Sequence[str], demonstrations: Sequence[Demonstration], file: str | Path) -> None:
+    """UserError when a prompt to be measured on was learned from."""
+    learned = {one.prompt.strip() for one in demonstrations}
+    for prompt in prompts:
+        if prompt in learned:
+            raise UserError(f"{file}: {prompt!r} is the prompt of a demonstration too; measure on other prompts")
+
+
+def _demonstration(raw: bytes, place: str) -> Demonstration:
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{place}, byte {error.start + 1}: 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from error
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{place}: not JSON ({error}): {line[:60]!r}; write one demonstration a line") from error
+    if not isinstance(entry, dict):
+        raise UserError(f'{place}: {line[:60]!r}; write {{"prompt": …, "output": …}}')
+    for key in ("prompt", "output"):
+        if key not in entry:
+            raise UserError(f"{place}: {key} is missing; it has {', '.join(entry) or 'nothing'}")
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            raise UserError(f"{place}: {key} is {entry[key]!r}; write it as text in quotes")
+    if len(entry) > 2:
+        raise UserError(f"{place}: unknown keys {', '.join(sorted(set(entry) - {'prompt', 'output'}))}; remove them")
+    return Demonstration(entry["prompt"].strip(), entry["output"].strip())
