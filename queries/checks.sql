@@ -34,8 +34,17 @@ SELECT policy, question_id, sample_index, count(*) AS times FROM answers GROUP B
 SELECT question_id, sample_index, policy_a, policy_b, "order", judge, count(*) AS times
 FROM judgements GROUP BY ALL HAVING times > 1;
 
--- ppo_curve: step and question are there once
-SELECT step, question_id, count(*) AS times FROM ppo_curve GROUP BY ALL HAVING times > 1;
+-- snapshots: step and question are there once in a member
+SELECT trainer, member, step, question_id, count(*) AS times FROM snapshots GROUP BY ALL HAVING times > 1;
+
+-- rrhf_samples: round, query and sample are there once in a member
+SELECT member, round, query_id, sample_index, count(*) AS times FROM rrhf_samples GROUP BY ALL HAVING times > 1;
+
+-- revisions: query and step are there once
+SELECT query_id, step, count(*) AS times FROM revisions GROUP BY ALL HAVING times > 1;
+
+-- ditto_samples: a sample_id is there once for an author
+SELECT author, sample_id, count(*) AS times FROM ditto_samples GROUP BY ALL HAVING times > 1;
 
 -- benchmark_scores: subject, benchmark, category and metric are there once
 SELECT subject, benchmark, category, metric, count(*) AS times FROM benchmark_scores GROUP BY ALL HAVING times > 1;
@@ -79,8 +88,8 @@ LEFT JOIN answers AS a ON a.policy = policy_a AND (a.question_id, a.sample_index
 LEFT JOIN answers AS b ON b.policy = policy_b AND (b.question_id, b.sample_index) = (judgements.question_id, judgements.sample_index)
 WHERE a.policy IS NULL OR b.policy IS NULL;
 
--- ppo_curve: question_id is an evaluation question
-SELECT * FROM ppo_curve WHERE question_id NOT IN (SELECT query_id FROM queries WHERE split = 'eval');
+-- snapshots: question_id is an evaluation question
+SELECT * FROM snapshots WHERE question_id NOT IN (SELECT query_id FROM queries WHERE split = 'eval');
 
 -- -- what must not leak -----------------------------------------------------------------------------------------------
 
@@ -118,3 +127,12 @@ WHERE raw IS NULL AND score_a IS NOT NULL AND score_b IS NOT NULL
 
 -- benchmark_scores: a figure lies within its interval
 SELECT * FROM benchmark_scores WHERE (low <= value AND value <= high AND n > 0) IS NOT TRUE;
+
+-- rrhf_samples: query_id is a training query
+SELECT * FROM rrhf_samples WHERE query_id NOT IN (SELECT query_id FROM queries WHERE split = 'train');
+
+-- revisions: query_id is a training query
+SELECT * FROM revisions WHERE query_id NOT IN (SELECT query_id FROM queries WHERE split = 'train');
+
+-- queries_rejected: a reason is given
+SELECT * FROM queries_rejected WHERE reject_reason IS NULL;

@@ -7,6 +7,7 @@ SELECT
     round(avg(tokens), 2) AS tokens,
     round(avg((finish_reason <> 'eos')::INT), 4) AS did_not_end,
     count(*) AS answers
-FROM ppo_curve
+FROM snapshots
+WHERE trainer = 'ppo' AND member = 'almost'
 GROUP BY step
 ORDER BY step;

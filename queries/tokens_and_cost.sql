@@ -10,7 +10,7 @@ written AS (
     UNION ALL
     SELECT 'sample_answers@' || policy, NULL, tokens, text, finish_reason FROM answers
     UNION ALL
-    SELECT 'train_ppo (snapshots)', 'models/ppo', tokens, text, finish_reason FROM ppo_curve
+    SELECT 'train_' || trainer || '@' || member || ' (snapshots)', 'models/', tokens, text, finish_reason FROM snapshots
     UNION ALL
     SELECT 'simulate_demonstrations@' || guide, NULL, NULL, text, NULL FROM candidates
     UNION ALL

@@ -77,7 +77,20 @@ CREATE OR REPLACE VIEW comparisons AS
 SELECT parse_filename(filename, true) AS member, * EXCLUDE (filename)
 FROM read_parquet(getvariable('root') || '/data/comparisons/*.parquet', filename = true, union_by_name = true)
 UNION ALL BY NAME
-SELECT NULL::DOUBLE AS asis_chosen, NULL::DOUBLE AS asis_rejected WHERE false;
+SELECT
+    NULL::DOUBLE AS asis_chosen, NULL::DOUBLE AS asis_rejected,
+    NULL::BIGINT AS affix,
+    NULL::VARCHAR AS chosen_affix,
+    NULL::VARCHAR AS rejected_affix,
+    NULL::BIGINT AS attempts,
+    NULL::DOUBLE AS p_ab,
+    NULL::DOUBLE AS p_ba,
+    NULL::BIGINT AS principle,
+    NULL::VARCHAR AS labeller,
+    NULL::VARCHAR AS kind,
+    NULL::BIGINT AS iteration,
+    NULL::BIGINT AS step
+WHERE false;
 COMMENT ON VIEW comparisons IS 'Pairs to learn from. A pair stands in several members: say which you mean';
 COMMENT ON COLUMN comparisons.member IS 'The table data/comparisons/<member>: what a reward model or DPO is trained on';
 COMMENT ON COLUMN comparisons.comparison_id IS 'Hash of the two response ids in this order; unique within a member';
@@ -93,12 +106,29 @@ COMMENT ON COLUMN comparisons.feedback IS 'What labelled the pair';
 COMMENT ON COLUMN comparisons.p_chosen IS 'Probability that the chosen one is better; 1 for a hard label';
 COMMENT ON COLUMN comparisons.asis_chosen IS 'As-is reward of the chosen one; NULL where that model was not asked';
 COMMENT ON COLUMN comparisons.asis_rejected IS 'As-is reward of the other';
+COMMENT ON COLUMN comparisons.affix IS 'Index of the pair of phrases that the two prompts had (RLCD); NULL where there was none';
+COMMENT ON COLUMN comparisons.chosen_affix IS 'The phrase in the prompt of the chosen one';
+COMMENT ON COLUMN comparisons.rejected_affix IS 'The phrase in the prompt of the other';
+COMMENT ON COLUMN comparisons.attempts IS 'How often both were sampled until both could be used';
+COMMENT ON COLUMN comparisons.p_ab IS 'A labellers probability for the chosen one when it was shown first; NULL without a labeller';
+COMMENT ON COLUMN comparisons.p_ba IS 'The same when it was shown second; NULL where one order was asked';
+COMMENT ON COLUMN comparisons.principle IS 'Index of the principle that the labeller was given';
+COMMENT ON COLUMN comparisons.labeller IS 'The labellers folder';
+COMMENT ON COLUMN comparisons.kind IS 'DITTO: online, replay or inter (samples of two iterations)';
+COMMENT ON COLUMN comparisons.iteration IS 'DITTO: the iteration that the pair was learned from in';
+COMMENT ON COLUMN comparisons.step IS 'DITTO: the step that learned from the pair';
 
 CREATE OR REPLACE VIEW comparisons_dropped AS
 SELECT parse_filename(filename, true) AS member, * EXCLUDE (filename)
 FROM read_parquet(getvariable('root') || '/data/comparisons_dropped/*.parquet', filename = true, union_by_name = true)
 UNION ALL BY NAME
-SELECT NULL::DOUBLE AS asis_chosen, NULL::DOUBLE AS asis_rejected WHERE false;
+SELECT
+    NULL::DOUBLE AS asis_chosen, NULL::DOUBLE AS asis_rejected,
+    NULL::BIGINT AS affix,
+    NULL::VARCHAR AS chosen_affix,
+    NULL::VARCHAR AS rejected_affix,
+    NULL::BIGINT AS attempts
+WHERE false;
 COMMENT ON VIEW comparisons_dropped IS 'Pairs that are not learned from, and why';
 COMMENT ON COLUMN comparisons_dropped.member IS 'The table data/comparisons/<member> that it is not in';
 COMMENT ON COLUMN comparisons_dropped.comparison_id IS 'Hash of the two response ids in this order; unique within a member';
@@ -115,6 +145,10 @@ COMMENT ON COLUMN comparisons_dropped.p_chosen IS 'Probability that the chosen o
 COMMENT ON COLUMN comparisons_dropped.drop_reason IS 'Why: rejected_response:..., identical, length_rule, asis_disagrees, tie, unjudged';
 COMMENT ON COLUMN comparisons_dropped.asis_chosen IS 'As-is reward of the chosen one; NULL where that model was not asked';
 COMMENT ON COLUMN comparisons_dropped.asis_rejected IS 'As-is reward of the other';
+COMMENT ON COLUMN comparisons_dropped.affix IS 'Index of the pair of phrases that the two prompts had (RLCD); NULL where there was none';
+COMMENT ON COLUMN comparisons_dropped.chosen_affix IS 'The phrase in the prompt of the chosen one';
+COMMENT ON COLUMN comparisons_dropped.rejected_affix IS 'The phrase in the prompt of the other';
+COMMENT ON COLUMN comparisons_dropped.attempts IS 'How often both were sampled until both could be used';
 
 -- -- self-play --------------------------------------------------------------------------------------------------------
 
@@ -133,8 +167,8 @@ COMMENT ON COLUMN candidates.is_best IS 'Whether the dialogue goes on with it';
 CREATE OR REPLACE VIEW demonstrations AS
 SELECT parse_filename(filename, true) AS guide, * EXCLUDE (filename)
 FROM read_parquet(getvariable('root') || '/data/demonstrations/*.parquet', filename = true, union_by_name = true);
-COMMENT ON VIEW demonstrations IS 'The dialogues of self-play: what SFT learns from';
-COMMENT ON COLUMN demonstrations.guide IS 'Member of simulate_demonstrations, and of train_sft';
+COMMENT ON VIEW demonstrations IS 'What SFT learns from: dialogues of self-play, distilled answers, revised answers';
+COMMENT ON COLUMN demonstrations.guide IS 'Member of train_sft';
 COMMENT ON COLUMN demonstrations.demonstration_id IS 'Hash of guide, query and what was said';
 COMMENT ON COLUMN demonstrations.query_id IS 'The query that it begins with: queries.query_id';
 COMMENT ON COLUMN demonstrations.messages IS 'The dialogue: messages of role and content; said(messages) is the last answer';
@@ -160,22 +194,85 @@ COMMENT ON COLUMN judgements.sample_index IS 'Sample of both answers';
 COMMENT ON COLUMN judgements.policy_a IS 'One policy: answers.policy';
 COMMENT ON COLUMN judgements.policy_b IS 'The other';
 COMMENT ON COLUMN judgements."order" IS 'Whose answer the judge saw first: ab or ba';
-COMMENT ON COLUMN judgements.judge IS 'Who judges';
+COMMENT ON COLUMN judgements.judge IS 'Who judges: oracle, reward, llm:<model> or human:<id>';
 COMMENT ON COLUMN judgements.verdict IS 'a, b, tie or unjudged; always of policy_a and policy_b, whatever the order';
 COMMENT ON COLUMN judgements.score_a IS 'What the judge gave policy_a''s answer; NULL where it gave nothing';
 COMMENT ON COLUMN judgements.score_b IS 'What it gave policy_b''s';
-COMMENT ON COLUMN judgements.raw IS 'What a judge that writes has written; NULL for one that scores';
+COMMENT ON COLUMN judgements.raw IS 'What a judge that writes has written, or a person chose; NULL for one that scores';
+COMMENT ON COLUMN judgements.characters_a IS 'Characters of policy_a''s answer';
+COMMENT ON COLUMN judgements.characters_b IS 'Characters of policy_b''s';
+COMMENT ON COLUMN judgements.tokens_a IS 'Tokens of policy_a''s answer';
+COMMENT ON COLUMN judgements.tokens_b IS 'Tokens of policy_b''s';
 
-CREATE OR REPLACE VIEW ppo_curve AS
-FROM read_parquet(getvariable('root') || '/data/ppo_curve.parquet');
-COMMENT ON VIEW ppo_curve IS 'Answers to the evaluation questions while PPO trained';
-COMMENT ON COLUMN ppo_curve.step IS 'Steps of training before';
-COMMENT ON COLUMN ppo_curve.question_id IS 'The question: queries.query_id with split eval';
-COMMENT ON COLUMN ppo_curve.text IS 'The answer';
-COMMENT ON COLUMN ppo_curve.tokens IS 'Tokens that the policy wrote, the end included';
-COMMENT ON COLUMN ppo_curve.finish_reason IS 'eos, stop, length (cut off), or error';
-COMMENT ON COLUMN ppo_curve.reward IS 'By the reward model that PPO pleases';
-COMMENT ON COLUMN ppo_curve.kl IS 'Distance from the policy that PPO began with, in nats, of this answer';
+CREATE OR REPLACE VIEW snapshots AS
+SELECT
+    regexp_extract(filename, '([a-z_]+)_curve/[^/]*$', 1) AS trainer,
+    parse_filename(filename, true) AS member,
+    * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/*_curve/*.parquet', filename = true, union_by_name = true);
+COMMENT ON VIEW snapshots IS 'Answers to the evaluation questions while a policy was trained by its reward model';
+COMMENT ON COLUMN snapshots.trainer IS 'ppo, rrhf or group_rl (RLOO and GRPO): the stage is train_<trainer>';
+COMMENT ON COLUMN snapshots.member IS 'Member of that stage';
+COMMENT ON COLUMN snapshots.step IS 'Steps of training before';
+COMMENT ON COLUMN snapshots.question_id IS 'The question: queries.query_id with split eval';
+COMMENT ON COLUMN snapshots.text IS 'The answer';
+COMMENT ON COLUMN snapshots.tokens IS 'Tokens that the policy wrote, the end included';
+COMMENT ON COLUMN snapshots.finish_reason IS 'eos, stop, length (cut off), or error';
+COMMENT ON COLUMN snapshots.reward IS 'By the reward model that the trainer pleases';
+COMMENT ON COLUMN snapshots.kl IS 'Distance from the policy that training began with, in nats, of this answer';
+
+CREATE OR REPLACE VIEW rrhf_samples AS
+SELECT parse_filename(filename, true) AS member, * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/rrhf_samples/*.parquet', filename = true, union_by_name = true);
+COMMENT ON VIEW rrhf_samples IS 'The responses that RRHF ranked';
+COMMENT ON COLUMN rrhf_samples.member IS 'Member of train_rrhf';
+COMMENT ON COLUMN rrhf_samples.round IS 'Round of sampling, from 0';
+COMMENT ON COLUMN rrhf_samples.query_id IS 'The query: queries.query_id';
+COMMENT ON COLUMN rrhf_samples.sample_index IS 'Number of the response, from 0';
+COMMENT ON COLUMN rrhf_samples.text IS 'The response';
+COMMENT ON COLUMN rrhf_samples.tokens IS 'Tokens of it, the end included; 0 where another stage wrote it';
+COMMENT ON COLUMN rrhf_samples.finish_reason IS 'eos, stop, length (cut off), or error';
+COMMENT ON COLUMN rrhf_samples.reward IS 'By the reward model';
+COMMENT ON COLUMN rrhf_samples.kl IS 'Distance of the policy that wrote it from the first, in nats; NULL where another stage wrote it';
+COMMENT ON COLUMN rrhf_samples.rank_reward IS 'What it is ranked by: the reward, less the price on distance';
+
+CREATE OR REPLACE VIEW revisions AS
+FROM read_parquet(getvariable('root') || '/data/revisions.parquet');
+COMMENT ON VIEW revisions IS 'Answers before and after critique and revision';
+COMMENT ON COLUMN revisions.query_id IS 'The query: queries.query_id';
+COMMENT ON COLUMN revisions.step IS '0 for the first answer, then the revision';
+COMMENT ON COLUMN revisions.principle IS 'Index of the principle; NULL for the first answer';
+COMMENT ON COLUMN revisions.critique IS 'What the model said of the answer before; NULL for the first';
+COMMENT ON COLUMN revisions.text IS 'The answer';
+COMMENT ON COLUMN revisions.reject_reason IS 'Why it is not used; NULL uses it';
+
+CREATE OR REPLACE VIEW ditto_samples AS
+SELECT parse_filename(filename, true) AS author, * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/ditto_samples/*.parquet', filename = true, union_by_name = true);
+COMMENT ON VIEW ditto_samples IS 'What the policy wrote for an author''s prompts in every iteration';
+COMMENT ON COLUMN ditto_samples.author IS 'Member of train_ditto';
+COMMENT ON COLUMN ditto_samples.sample_id IS 'Hash of author, iteration, sample and text';
+COMMENT ON COLUMN ditto_samples.demonstration_id IS 'Hash of the demonstration whose prompt it answers';
+COMMENT ON COLUMN ditto_samples.iteration IS 'Iteration, from 0';
+COMMENT ON COLUMN ditto_samples.sample_index IS 'Number of the sample, from 0';
+COMMENT ON COLUMN ditto_samples.prompt IS 'The prompt';
+COMMENT ON COLUMN ditto_samples.text IS 'The answer';
+COMMENT ON COLUMN ditto_samples.tokens IS 'Tokens of it, the end included';
+COMMENT ON COLUMN ditto_samples.finish_reason IS 'eos, stop, length (cut off), or error';
+COMMENT ON COLUMN ditto_samples.policy IS 'Who wrote it';
+
+CREATE OR REPLACE VIEW ditto_answers AS
+SELECT parse_filename(filename, true) AS author, * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/ditto_answers/*.parquet', filename = true, union_by_name = true);
+COMMENT ON VIEW ditto_answers IS 'Answers to an author''s held-out prompts, by DITTO and what it is compared with';
+COMMENT ON COLUMN ditto_answers.author IS 'Member of sample_ditto';
+COMMENT ON COLUMN ditto_answers.prompt_id IS 'Hash of the prompt';
+COMMENT ON COLUMN ditto_answers.method IS 'zero_shot, few_shot, sft, spin or ditto';
+COMMENT ON COLUMN ditto_answers.sample_index IS 'Number of the sample, from 0';
+COMMENT ON COLUMN ditto_answers.prompt IS 'The prompt';
+COMMENT ON COLUMN ditto_answers.text IS 'The answer';
+COMMENT ON COLUMN ditto_answers.tokens IS 'Tokens of it, the end included';
+COMMENT ON COLUMN ditto_answers.finish_reason IS 'eos, stop, length (cut off), or error';
 
 CREATE OR REPLACE VIEW benchmark_scores AS
 FROM read_parquet(getvariable('root') || '/data/benchmark_scores/*.parquet', union_by_name = true);

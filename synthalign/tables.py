@@ -21,13 +21,14 @@ ROW_GROUP = 65_536
 
 NEVER_NULL = (
     *("query_id", "question_id", "response_id", "chosen_id", "rejected_id", "text", "config", "model", "policy"),
-    *("chosen_config", "rejected_config", "feedback", "policy_a", "policy_b", "judge", "is_best", "reject_reason"),
+    *("chosen_config", "rejected_config", "feedback", "policy_a", "policy_b", "judge", "is_best"),
 )
 """Columns that have a value in every row of every table."""
 
 RULES = {
     **{column: f"{column} IS NOT NULL" for column in NEVER_NULL},
-    **{column: f"{column} >= 0" for column in ("tokens", "shots", "sample_index", "turn", "round", "step")},
+    **{column: f"{column} >= 0" for column in ("tokens", "shots", "sample_index", "turn", "round")},
+    "step": "step IS NULL OR step >= 0",
     **{column: f"len({column}) > 0" for column in ("prompt", "chosen", "rejected", "messages")},
     **{column: f"{column} IS NULL OR isfinite({column})" for column in ("reward", "score_a", "score_b")},
     **{column: f"{column} IS NULL OR isfinite({column})" for column in ("asis_chosen", "asis_rejected")},

@@ -93,9 +93,24 @@ def rows() -> Rows:
             for judge, verdict, score in (("oracle", "tie", 1.0), ("reward", "a", 2.5))
             for order in ("ab", "ba")
         ],
-        "ppo_curve": [
+        "ppo_curve/almost": [
             {"step": 0, "question_id": "eel", "text": "An eel.", "tokens": 5, "finish_reason": "eos"}
             | {"reward": 0.1, "kl": 0.0}
+        ],
+        "rrhf_samples/offline": [
+            {"round": 0, "query_id": "yak", "sample_index": 0, "text": "A yak.", "tokens": 5, "finish_reason": "eos"}
+            | {"reward": 0.1, "kl": 0.0, "rank_reward": 0.1}
+        ],
+        "revisions": [
+            {"query_id": "yak", "step": 0, "principle": None, "critique": None, "text": "A yak.", "reject_reason": None}
+        ],
+        "ditto_samples/captain": [
+            {"sample_id": "1", "demonstration_id": "2", "iteration": 0, "sample_index": 0, "prompt": "What is it?"}
+            | {"text": "A yak, aye.", "tokens": 6, "finish_reason": "eos", "policy": "sft"}
+        ],
+        "ditto_answers/captain": [
+            {"prompt_id": "3", "method": "ditto", "sample_index": 0, "prompt": "What is it?", "text": "A yak, aye."}
+            | {"tokens": 6, "finish_reason": "eos"}
         ],
         "benchmark_scores/base": [figures | {"subject": "base", "n": 9}],
     }

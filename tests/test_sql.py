@@ -411,22 +411,22 @@ def test_where_duckdbs_ui_is_not_installed_it_is_said_and_not_downloaded(here: P
 
 
 def test_readers_see_a_table_as_it_was_or_as_it_is_while_a_stage_writes_it(here: Path) -> None:
-    [row] = small_tables.rows()["ppo_curve"]
+    [row] = small_tables.rows()["ppo_curve/almost"]
     schema = pa.Table.from_pylist([row]).schema
     finished = threading.Event()
 
     def write() -> None:
         for value in range(30):
             rows = [row | {"step": step, "kl": float(value)} for step in range(2000)]
-            tables.write_ordered(rows, "ppo_curve", key="step", schema=schema)
+            tables.write_ordered(rows, "ppo_curve/almost", key="step", schema=schema)
         finished.set()
 
-    tables.write_ordered([row | {"step": step} for step in range(2000)], "ppo_curve", key="step", schema=schema)
+    tables.write_ordered([row | {"step": step} for step in range(2000)], "ppo_curve/almost", key="step", schema=schema)
     writer = threading.Thread(target=write)
     writer.start()
-    seen = {sql.ask(sql.opened(), "SELECT count(*), count(DISTINCT kl) FROM ppo_curve").fetchall()[0]}
+    seen = {sql.ask(sql.opened(), "SELECT count(*), count(DISTINCT kl) FROM snapshots").fetchall()[0]}
     while not finished.is_set():
-        seen.add(sql.ask(sql.opened(), "SELECT count(*), count(DISTINCT kl) FROM ppo_curve").fetchall()[0])
+        seen.add(sql.ask(sql.opened(), "SELECT count(*), count(DISTINCT kl) FROM snapshots").fetchall()[0])
     writer.join()
 
     assert seen == {(2000, 1)}
