@@ -295,6 +295,8 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
         "differences": {
             "sft_minus_zero_shot": runs.minus(last["sft"], last["zero_shot"]).metrics(),
             "ditto_minus_sft": runs.minus(last["ditto"], last["sft"]).metrics(),
+            "ditto_far_minus_sft_far": runs.minus(last["ditto_far"], last["sft_far"]).metrics(),
+            "update_reference_minus_sft": runs.minus(last["update_reference"], last["sft"]).metrics(),
             "last_minus_first_iteration": runs.minus(last["ditto"], ("ditto", 0)).metrics(),
             **{
                 f"ditto_minus_{other}": runs.minus(last["ditto"], last[other]).metrics()

@@ -481,7 +481,7 @@ def summary(learned: Learned) -> dict[str, Any]:
     kinds = Counter(row["kind"] for row in learned.pairs)
     return {
         "samples": len(learned.samples),
-        "samples_cut_off": sum(row["finish_reason"] != "eos" for row in learned.samples),
+        "samples_without_end": sum(row["finish_reason"] != "eos" for row in learned.samples),
         "steps": len(learned.log),
         "pairs": {kind: kinds[kind] for kind in ditto.KINDS},
         "first_loss": steps[0]["loss"] if steps else None,
