@@ -151,7 +151,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--param", action="append", default=[], help="a parameter of the flow, name=value")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupt)  # as Ctrl-C
+    for kind in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts into the background with SIGINT ignored
+        signal.signal(kind, interrupt)
     os.environ.update(environment(HOME, free_port()))
     try:
         with server(os.environ, Path("logs/prefect-server.log")):
