@@ -137,7 +137,7 @@ def forget_runs(url: str) -> None:
 
 
 def post(url: str, body: Mapping[str, Any]) -> Any:
-    """The answer of the server's API.  Its client would load all of Prefect, and wait for the server at exit."""
+    """The answer of the server's API.  Its client would load all of Prefect for two calls."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
