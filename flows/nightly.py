@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from flows.process import MARK, end_all
+from flows.process import end_all, uninterrupted, with_mark
 
 HOME = Path(".work/prefect")
 POOL = "local"
@@ -59,7 +59,7 @@ def background(
     try:
         process = subprocess.Popen(
             command,
-            env={**given, MARK: mark},
+            env=with_mark(given, mark),
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT if log else None,
@@ -73,17 +73,6 @@ def background(
     finally:
         if log_file:
             log_file.close()
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C, or one of an impatient `make`, must not leave half of it running."""
-    before = {kind: signal.signal(kind, signal.SIG_IGN) for kind in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 @contextmanager
