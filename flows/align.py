@@ -27,14 +27,14 @@ from prefect.artifacts import (
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows import artifacts, gates, graph, publish
 from flows.failures import hint, is_busy
-from flows.process import run
+from flows.process import run, uninterrupted
 from flows.slots import Stopped, slot
 
 LAST = Path(".work/align/last.json")
@@ -149,10 +149,7 @@ def bring_up_to_date(
         get_run_logger().warning(mended)
     stages = graph.select(graph.read(), targets)
     host = Host(BoundedSemaphore(parallel), gpu_tasks, stage_hours and stage_hours * 3600, to_run=ask_for_plan())
-    try:
-        states = run_stages(stages, host)
-    finally:  # a run that is being cancelled comes by here, with tasks at work
-        host.stop.set()
+    states = run_stages(stages, host)
 
     ended = {name: how_it_ended(state) for name, state in states.items()}
     if not all(state.is_completed() for state in states.values()):
@@ -186,19 +183,35 @@ def ask_for_plan() -> set[str] | None:
 
 def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State[Any]]:
     """Run every stage after those that it needs; returns how each ended."""
-    progress = create_progress_artifact(0.0, "align-progress", "Stages that have ended")
     futures: dict[str, PrefectFuture[Any]] = {}
+    try:
+        submit(stages, host, futures)
+        follow(list(futures.values()))
+    except BaseException:  # the run is being cancelled, with stages at work
+        host.stop.set()
+        with uninterrupted():
+            wait(list(futures.values()))
+        raise
+    return {name: future.state for name, future in futures.items()}
+
+
+def submit(stages: Mapping[str, graph.Stage], host: Host, futures: dict[str, PrefectFuture[Any]]) -> None:
+    """A task for every stage, added to `futures`; Prefect starts each when those that it needs have completed."""
     for name, stage in stages.items():
         needs = [futures[needed] for needed in stage.needs if needed in futures]
         futures[name] = reproduce.submit(stage, host, wait_for=needs)  # type: ignore[call-overload]
+
+
+def follow(futures: list[PrefectFuture[Any]]) -> None:
+    """Wait until all have ended, and show how far it is."""
+    progress = create_progress_artifact(0.0, "align-progress", "Stages that have ended")
     shown = time.monotonic()
-    for done, future in enumerate(as_completed(list(futures.values())), start=1):
+    for done, future in enumerate(as_completed(futures), start=1):
         future.wait()  # else its state is what the server knows, which lags behind
         if time.monotonic() - shown > 5 or done == len(futures):  # each is a call to the server
             shown = time.monotonic()
             with suppress(Exception):
                 update_progress_artifact(progress, 100 * done / len(futures))  # type: ignore[arg-type, unused-coroutine]
-    return {name: future.state for name, future in futures.items()}
 
 
 def how_it_ended(state: State[Any]) -> str:

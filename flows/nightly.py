@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from flows.process import MARK, end_all
+from flows.process import end_all, uninterrupted, with_mark
 
 HOME = Path(".work/prefect")
 POOL = "local"
@@ -59,7 +59,7 @@ def background(
     try:
         process = subprocess.Popen(
             command,
-            env={**given, MARK: mark},
+            env=with_mark(given, mark),
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT if log else None,
@@ -73,17 +73,6 @@ def background(
     finally:
         if log_file:
             log_file.close()
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C, or one of an impatient `make`, must not leave half of it running."""
-    before = {kind: signal.signal(kind, signal.SIG_IGN) for kind in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 @contextmanager
@@ -137,7 +126,7 @@ def forget_runs(url: str) -> None:
 
 
 def post(url: str, body: Mapping[str, Any]) -> Any:
-    """The answer of the server's API.  Its client would load all of Prefect, and wait for the server at exit."""
+    """The answer of the server's API.  Its client would load all of Prefect for two calls."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
@@ -151,7 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--param", action="append", default=[], help="a parameter of the flow, name=value")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupt)  # as Ctrl-C
+    for kind in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts into the background with SIGINT ignored
+        signal.signal(kind, interrupt)
     os.environ.update(environment(HOME, free_port()))
     try:
         with server(os.environ, Path("logs/prefect-server.log")):

@@ -16,16 +16,16 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread, main_thread
 
 import psutil
 
 MARK = "SYNTHALIGN_RUN"
-"""The variable of the environment by which the processes of a command are found."""
+"""The variable of the environment by which the processes of a command are found: a word for each command above."""
 
 TAIL = 50
 """Lines that are kept for the message of a failure."""
@@ -147,7 +147,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1", "PATH": path_with_ours()},
+            env=with_mark(os.environ, mark) | {"PYTHONUNBUFFERED": "1", "PATH": path_with_ours()},
         )
         assert process.stdout is not None
         pipe = process.stdout.fileno()
@@ -194,12 +194,17 @@ def _dies_with_us() -> list[str]:
     return ["setpriv", "--pdeathsig", "TERM"] if sys.platform == "linux" and shutil.which("setpriv") else []
 
 
+def with_mark(environment: Mapping[str, str], mark: str) -> dict[str, str]:
+    """The environment of a command that is to be found again, by those who started its starter, too."""
+    return {**environment, MARK: f"{environment.get(MARK, '')} {mark}".strip()}
+
+
 def marked(mark: str) -> list[psutil.Process]:
     """The living processes with this mark."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+            if mark in process.environ().get(MARK, "").split() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
@@ -221,3 +226,17 @@ def end_all(mark: str, grace: float, started: "subprocess.Popen[bytes]") -> None
         time.sleep(0.1)
     with suppress(subprocess.TimeoutExpired):
         started.wait(timeout=1)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Who ends others is not ended itself: Prefect and an impatient user signal twice."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = {kind: signal.signal(kind, signal.SIG_IGN) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
