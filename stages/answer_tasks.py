@@ -110,13 +110,13 @@ def main(params: Params, subject: str) -> None:
 
     folder = params.subjects[subject].model
     model, tokenizer = models.load_causal(folder).to(parallel.device()), models.load_tokenizer(folder)
-    write = [(row, prompt) for row, _, prompt in asked if row["metric"] == "exact"]
+    write = [(row, one, prompt) for row, one, prompt in asked if row["metric"] == "exact"]
     made = generate.generate(
         model,
         tokenizer,
         prefix="",
-        suffixes=[prompt for _, prompt in write],
-        row_ids=[f"{row['item_id']}:{row['shots']}" for row, _ in write],
+        suffixes=[prompt for _, _, prompt in write],
+        row_ids=[f"{row['item_id']}:{row['shots']}" for row, _, _ in write],
         stops=chat.STOPS,
         samples=1,
         temperature=0.0,
@@ -124,9 +124,9 @@ def main(params: Params, subject: str) -> None:
         max_new_tokens=params.max_new_tokens,
         seed=params.seed,
     )
-    for (row, _), [one] in zip(write, made, strict=True):
-        row["text"] = chat.clean(one.text)
-        row["right"] = task_scores.is_right(row["text"], row["target"], cot=row["cot"])
+    for (row, one, _), [said] in zip(write, made, strict=True):
+        row["text"] = chat.clean(said.text)
+        row["right"] = task_scores.is_right(row["text"], one, cot=row["cot"])
     choose = [(row, one, prompt) for row, one, prompt in asked if row["metric"] == "choice"]
     pairs = [(prompt, chat.completion(option)) for _, one, prompt in choose for option in one.options]
     scores = iter(benchmark_models.continuation_log_probs(model, tokenizer, pairs, batch_size=params.batch_size))

@@ -25,7 +25,7 @@ from synthalign.errors import UserError
 from synthalign.ids import content_id
 
 REQUIRED, OPTIONAL = ("task", "input", "target"), ("family", "rationale", "options")
-KINDS = ("word", "yes_no", "number", "list", "text")
+KINDS = ("word", "yes_no", "number", "list", "sentence", "text")
 """How an answer looks, for the instruction that asks for it; those of a file are "text"."""
 
 

@@ -34,15 +34,12 @@ def pack(lengths: Sequence[int], *, size: int) -> list[list[int]]:
     rows: list[list[int]] = []
     room: list[int] = []
     for place, length in enumerate(lengths):
-        for row, left in enumerate(room):
-            if length <= left:
-                break
-        else:
-            row, left = len(rows), size
+        row = next((row for row, left in enumerate(room) if length <= left), len(rows))
+        if row == len(rows):
             rows.append([])
             room.append(size)
         rows[row].append(place)
-        room[row] = left - length
+        room[row] -= length
     return rows
 
 

@@ -53,6 +53,18 @@ DIRECT: dict[str, tuple[str, ...]] = {
         "Question: {question} List:",
         "Name them all. {question}",
     ),
+    "sentence": (
+        "{question} Answer in one sentence.",
+        "{question} Please say it in a sentence.",
+        "Tell me this. {question}",
+        "Give me a true answer. {question}",
+        "{question} Say what is true.",
+        "{question} Say it and no more.",
+        "Here is a question. {question} What is the answer?",
+        "{question} Tell me the answer, please.",
+        "Question: {question} Answer:",
+        "Just the answer, please. {question}",
+    ),
     "text": (
         "{question}",
         "Question: {question}\nAnswer:",
