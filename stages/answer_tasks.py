@@ -126,7 +126,7 @@ def main(params: Params, subject: str) -> None:
     )
     for (row, one, _), [said] in zip(write, made, strict=True):
         row["text"] = chat.clean(said.text)
-        row["right"] = task_scores.is_right(row["text"], one, cot=row["cot"])
+        row["right"] = task_scores.is_right(row["text"], [one.target, *one.accepted], cot=row["cot"])
     choose = [(row, one, prompt) for row, one, prompt in asked if row["metric"] == "choice"]
     pairs = [(prompt, chat.completion(option)) for _, one, prompt in choose for option in one.options]
     scores = iter(benchmark_models.continuation_log_probs(model, tokenizer, pairs, batch_size=params.batch_size))

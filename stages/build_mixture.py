@@ -28,8 +28,8 @@ class Mixture(BaseModel, frozen=True, extra="forbid", strict=True):
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     source: str | None = Field(min_length=1)
-    """Folder of a world that tasks are made of, or a .jsonl or .parquet file of instruction data; null for none: then the
-    mixtures are empty."""
+    """Folder of a world that tasks are made of, or a .jsonl or .parquet file of instruction data; null for none: then
+    the mixtures are empty."""
 
     direct_tasks: list[str]
     """The tasks whose targets are answers and no more, the order in which mixtures take them."""

@@ -1,4 +1,4 @@
-"""Compare models on the held-out tasks: tuned or not, on more tasks or fewer, with reasoning to learn from or without."""
+"""Compare models on held-out tasks: tuned or not, on more tasks or fewer, with reasoning to learn from or without."""
 
 from pydantic import BaseModel, Field
 
@@ -20,7 +20,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """What to compare, as name: [better, worse]."""
 
     sweep: list[str] = Field(min_length=3)
-    """The base model and what was tuned on ever more tasks: the share of the last step in the whole gain is reported."""
+    """The base model and what was tuned on ever more tasks; the share of the last step in the gain is reported."""
 
 
 def main(params: Params) -> None:

@@ -38,6 +38,7 @@ class Example:
     rationale  the reasoning that leads to it; None for a task without
     options    all answers to choose from, the right one among them; empty where the answer is free
     kind       one of KINDS
+    accepted   other right answers, for the evaluation alone
     """
 
     task: str
@@ -47,6 +48,7 @@ class Example:
     rationale: str | None = None
     options: tuple[str, ...] = ()
     kind: str = "text"
+    accepted: tuple[str, ...] = ()
 
     @property
     def example_id(self) -> str:

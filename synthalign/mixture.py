@@ -1,8 +1,8 @@
 """A mixture of tasks for instruction tuning: how much of each, in which words, with how many solved examples in front.
 
-A part is a list of tasks with a weight: the direct tasks, those with reasoning. Within a part a task of n examples has the
-share min(n, cap) / sum of them all (Raffel et al. 2020, section 3.5.2: examples-proportional mixing), between parts the
-weights decide (Chung et al. 2022, Table 23). Every choice about a row comes from the seed and the example's content.
+A part is a list of tasks with a weight: the direct tasks, those with reasoning. Within a part a task of n examples has
+the share min(n, cap) / sum of them all (Raffel et al. 2020, section 3.5.2: examples-proportional mixing), between parts
+the weights decide (Chung et al. 2022, Table 23). What is chosen for a row depends on the seed and its example alone.
 """
 
 import math

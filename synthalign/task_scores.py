@@ -1,17 +1,15 @@
 """What held-out tasks say about models: when an answer is right, scores with chance taken out, and differences.
 
-A score is normalised as (raw - chance) / (1 - chance), so that 0 is guessing and 1 is all right, and may be below 0; over
-several tasks it is the mean of the tasks, whatever their numbers of items (Chung et al. 2022, section 4 and appendix).
+A score is normalised as (raw - chance) / (1 - chance), so that 0 is guessing and 1 is all right, and may be below 0;
+over several tasks it is the mean of the tasks, whatever their numbers of items (Chung et al. 2022, sections 2 and 3).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from synthalign import statistics
 from synthalign.errors import UserError
-from synthalign.instructions import Example
 from synthalign.statistics import Interval
 from synthalign.tables import Row
 from synthalign.templates import ANSWER_IS
@@ -46,20 +44,9 @@ def plain(answer: str) -> str:
     return " ".join(answer.casefold().split()).rstrip(".!").strip()
 
 
-def is_right(text: str, example: Example, *, cot: bool) -> bool:
-    """Whether the answer in a text is the target (exact match).
-
-    A sentence is right when, of the options, it names the one that the target names and no other.
-    """
-    answer = answer_of(text, cot=cot)
-    if example.kind != "sentence":
-        return answer == plain(example.target)
-    return _named(answer, example.options) == _named(plain(example.target), example.options)
-
-
-def _named(text: str, options: Sequence[str]) -> set[str]:
-    """The options that a text has as words."""
-    return {option for option in options if re.search(rf"\b{re.escape(option.casefold())}\b", text)}
+def is_right(text: str, targets: Sequence[str], *, cot: bool) -> bool:
+    """Whether the answer in a text is one of the targets (exact match)."""
+    return answer_of(text, cot=cot) in map(plain, targets)
 
 
 def normalised(raw: float, chance: float, best: float = 1.0) -> float:

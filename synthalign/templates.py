@@ -1,7 +1,7 @@
-"""The words around a question: ten instructions for each kind of answer, with reasoning, and turned round; all our own.
+"""The words around a question: ten instructions for each kind of answer, with reasoning, and turned round; our own.
 
-{question} is one wording of an example's question; {answer} and {rationale} are what their names say. An instruction for
-a short answer says that it is to be short, one for reasoning that it is to be shown: a model can tell them apart.
+{question} is one wording of an example's question; {answer} and {rationale} are what their names say. An instruction
+for a short answer says that it is to be short, one for reasoning that it is to be shown: they can be told apart.
 """
 
 DIRECT: dict[str, tuple[str, ...]] = {

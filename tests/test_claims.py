@@ -24,6 +24,15 @@ IDS = [
     "ppo_vs_sft",
     "dpo_vs_sft",
     "small_vs_large",
+    "flan_tuned_vs_base",
+    "flan_size",
+    "flan_more_tasks",
+    "flan_direct_hurts_reasoning",
+    "flan_direct_below_base",
+    "flan_reasoning_hurts_direct",
+    "flan_both_keeps_direct",
+    "flan_both_keeps_reasoning",
+    "flan_saturates",
 ]
 
 
@@ -59,6 +68,14 @@ METRICS = {
         for pair in ("sft_rmsp_vs_sft_selfplay", "sft_rmsp_vs_base", "ppo_vs_sft_rmsp", "dpo_vs_sft_rmsp",
                      "ppo_vs_large_hhh")
     },
+    "score_tasks": {
+        "differences": {
+            name: {part: figure(0.2) for part in ("all", "direct", "cot")}
+            for name in ("small", "medium", "large", "medium_over_small", "large_over_medium", "all_over_two",
+                         "base_over_direct", "both_over_direct", "both_over_cot")
+        },
+        "last_step_of_gain": figure(0.1),
+    },
 }  # fmt: skip
 
 
@@ -88,6 +105,7 @@ def test_there_is_one_claim_for_every_row_and_all_hold_where_all_figures_are_cle
 # For each claim, the figure just beyond the rule
 DIFFERENCES, LABELS = ("score_comparisons", "differences"), ("score_comparisons", "labels")
 REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
+TASKS = ("score_tasks", "differences")
 BREAKS = [
     ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(-0.01)),
     ("rule_of_thumb_order", (*DIFFERENCES, "a_e"), figure(0.04)),
@@ -108,6 +126,16 @@ BREAKS = [
     ("ppo_vs_sft", (JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
     ("dpo_vs_sft", (JUDGED, "dpo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
     ("small_vs_large", (JUDGED, "ppo_vs_large_hhh", "oracle", "win_rate"), figure(0.54)),
+    ("flan_tuned_vs_base", (*TASKS, "medium", "all"), figure(0.04)),
+    ("flan_tuned_vs_base", (*TASKS, "large", "all"), figure(-0.3)),
+    ("flan_size", (*TASKS, "large_over_medium", "all"), figure(0.05)),
+    ("flan_more_tasks", (*TASKS, "all_over_two", "all"), figure(0.05)),
+    ("flan_direct_hurts_reasoning", (*TASKS, "both_over_direct", "cot"), figure(0.05)),
+    ("flan_direct_below_base", (*TASKS, "base_over_direct", "cot"), figure(0.05)),
+    ("flan_reasoning_hurts_direct", (*TASKS, "both_over_cot", "direct"), figure(0.05)),
+    ("flan_both_keeps_direct", (*TASKS, "both_over_direct", "direct"), figure(-0.06)),
+    ("flan_both_keeps_reasoning", (*TASKS, "both_over_cot", "cot"), figure(-0.06)),
+    ("flan_saturates", ("score_tasks", "last_step_of_gain"), figure(0.2)),
 ]
 
 

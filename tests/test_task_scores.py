@@ -28,7 +28,7 @@ def row(item, task, right, *, chance=0.0, cot=False, shots=0, query=None):
     ],
 )
 def test_an_answer_is_right_when_it_is_the_target_and_nothing_else(text, cot, right):
-    assert task_scores.is_right(text, "forest", cot=cot) is right
+    assert task_scores.is_right(text, ["forest"], cot=cot) is right
 
 
 def test_a_normalised_score_is_0_for_guessing_and_1_for_all_right():

@@ -14,6 +14,8 @@ from world.entities import World
 
 WORLD = World.load(Path("data/embedded/world.json"))
 SETTINGS = yaml.safe_load(Path("profiles/embedded.yaml").read_text(encoding="utf-8"))
+CLASSES_OR_CITIES = re.compile("class|country|fame|weather")
+"""Of these there are few: 8 to 12 values, and 64 cities."""
 LEARNED = [name for name in tasks.TASKS if name not in tasks.HELD_OUT]
 
 
@@ -25,7 +27,7 @@ def made(task, limit=60, seed=0):
 def test_a_task_gives_different_examples_in_its_own_wordings(task):
     examples = made(task)
 
-    assert len(examples) >= 40  # of the cities 54 are not held out
+    assert len(examples) >= (8 if CLASSES_OR_CITIES.search(task) else 40)
     assert len({one.asks[0] for one in examples}) == len(examples)
     for one in examples:
         assert one.task == task and one.kind in instructions.KINDS
@@ -41,34 +43,36 @@ def test_a_task_is_a_function_of_world_and_seed(task):
 
 
 def test_there_are_a_dozen_families_and_held_out_ones():
-    learned = {made(task, 1)[0].family for task in LEARNED}
-    held_out = {made(task, 1)[0].family for task in tasks.HELD_OUT}
+    learned = {made(task, 9)[0].family for task in LEARNED}
+    held_out = {made(task, 9)[0].family for task in tasks.HELD_OUT}
 
     assert len(learned) >= 12
-    assert held_out - learned == {
-        "which_kind",
-        "how_many",
-    }  # the other held-out tasks ask for other facts in a known form
+    assert held_out - learned == {"check", "which_kind"}  # the other held-out tasks are known forms of other facts
 
 
 def test_answers_are_true():
     animals, recipes = WORLD.facts["animal"], WORLD.facts["recipe"]
-    for one in made("animal_colour"):
+    for one in made("colour_word"):
         [name] = [name for name in animals if f" {name}" in one.asks[0]]
         assert one.target == animals[name]["colour"]
-    for one in made("same_home"):
-        first, second = re.fullmatch(r"Do the (.+) and the (.+) live in the same place\?", one.asks[0]).groups()
-        assert one.target == ("yes" if animals[first]["home"] == animals[second]["home"] else "no")
-        assert one.rationale.startswith(
-            f"The {first} lives in the {animals[first]['home']}. The {second} lives in the "
-        )
-    for one in made("which_food"):
+    for one in made("bed_line"):
+        name = one.asks[0].removeprefix("Make a page about the ").removesuffix(": the bed.")
+        assert one.target == f"bed: {animals[name]['bed']}"
+    for one in made("food_finish"):
+        name = re.fullmatch(r"Go on: The (.+) eats", one.asks[0])[1]
+        assert one.target == animals[name]["food"]
+    for one in made("bed_hop"):
+        name = re.fullmatch(r"Is the bed of the (.+) for day or night\?", one.asks[0])[1]
+        assert one.rationale == f"The {name} sleeps in a {animals[name]['bed']}."
+        assert animals[name]["bed"] in tasks.CLASSES["bed"][one.target].split()
+    for one in made("same_colour"):
+        first, second = re.fullmatch(r"Do the (.+) and the (.+) have the same colour\?", one.asks[0]).groups()
+        assert one.target == ("yes" if animals[first]["colour"] == animals[second]["colour"] else "no")
+        assert one.rationale.startswith(f"The {first} is {animals[first]['colour']}. The {second} is ")
+    for one in made("which_home"):
         does, first, second = re.fullmatch(r"Which of them (.+), the (.+) or the (.+)\?", one.asks[0]).groups()
-        eats = {f"the {name}": f"eats {animals[name]['food']}" for name in (first, second)}
-        assert [name for name, food in eats.items() if food == does] == [one.target]
-    for one in made("count_homes"):
-        does, *names = re.fullmatch(r"How many .*: it (.+)\? the (.+), the (.+), the (.+)", one.asks[0]).groups()
-        assert one.target == str(sum(f"lives in the {animals[name]['home']}" == does for name in names))
+        lives = {f"the {name}": f"lives in the {animals[name]['home']}" for name in (first, second)}
+        assert [name for name, home in lives.items() if home == does] == [one.target]
     for one in made("recipe_item"):
         name, item = re.fullmatch(r"Does the (.+) have (.+) in it\?", one.asks[0]).groups()
         assert one.target == ("yes" if item in recipes[name]["ingredients"] else "no")
@@ -77,46 +81,54 @@ def test_answers_are_true():
         assert (one.target, one.rationale) == (str(first + second), f"{first} and {second} make {first + second}.")
 
 
-def test_lists_are_counted_turned_and_pointed_into():
-    for one in made("count_list"):
-        given = re.fullmatch(r"How many things are these: (.+)\?", one.asks[0])[1]
+def test_every_value_has_one_class():
+    attributes = {**WORLD.attributes["animal"], **WORLD.attributes["city"]}
+    for attribute, classes in tasks.CLASSES.items():
+        values = [value for found in classes.values() for value in found.split()]
+        assert sorted(values) == sorted(attributes[attribute]["values"])
+
+
+def test_lists_are_counted_and_turned():
+    for one in made("count_names"):
+        given = re.fullmatch(r"How many are these: (.+)\?", one.asks[0])[1]
         assert one.target == str(len(re.split(", | and ", given)))
-    for one in made("reverse_list"):
+    for one in made("reverse_names"):
         given = one.asks[0].removeprefix("Say it from the last to the first: ").removesuffix(".")
-        assert one.target.split(", ") == given.split(", ")[::-1]
-    for task, place in (("first_of_list", 0), ("last_of_list", -1)):
-        for one in made(task):
-            assert one.target == one.asks[1].split(": which")[0].split(", ")[place]
+        assert one.target.split("; ") == given.split("; ")[::-1]
 
 
-@pytest.mark.parametrize("task", [name for name in tasks.TASKS if made(name, 1)[0].options == ("yes", "no")])
+@pytest.mark.parametrize("task", [name for name in tasks.TASKS if made(name, 9)[0].options == ("yes", "no")])
 def test_yes_is_right_as_often_as_no(task):
     examples = made(task, 400)
 
     assert 2 * sum(one.target == "yes" for one in examples) == len(examples) > 100
 
 
-def test_f1_no_topic_of_the_evaluation_is_asked_about():
-    attributes = {"animal_colour": "colour", "animal_food": "food", "food_choice": "food", "colour_check": "colour",
-                  "same_colour": "colour", "which_food": "food"}  # fmt: skip
-    held_out = {(name, attribute) for kind, name, attribute in WORLD.held_out if kind == "animal"}
-    assert held_out
-    for task, attribute in attributes.items():
-        for one in made(task, 400):
-            asked = re.sub("[?,]", " ", one.asks[0])
-            assert not [name for name, about in held_out if about == attribute and f"the {name} " in asked]
-    recipes = {name for kind, name, _ in WORLD.held_out if kind == "recipe"}
-    for task in ("recipe_ingredients", "recipe_item", "recipe_side"):
-        assert not {name for name in recipes for one in made(task, 400) if f"the {name}" in one.asks[0]}
+def topics(task):
+    """(name, attribute) of every question about one animal or city, by its wording in the world's own questions."""
+    attributes = {"animal": WORLD.facts["animal"], "city": WORLD.facts["city"], "recipe": WORLD.facts["recipe"]}
+    about = {"colour", "food", "home", "bed", "country", "fame", "weather", "recipe"}
+    attribute = task.split("_")[0] if task.split("_")[0] in about else task.split("_")[1]
+    if attribute not in about:
+        return set()
+    names = {name for kind in attributes.values() for name in kind}
+    found = {
+        name
+        for one in made(task, 400)
+        for name in names
+        if f" {name} " in f" {re.sub('[^A-Za-z -]', ' ', one.asks[0])} "
+    }
+    return {(name, attribute) for name in found}
 
 
-@pytest.mark.parametrize("task", LEARNED)
-def test_f1_what_the_held_out_tasks_ask_for_is_in_no_task_that_is_learned(task):
-    forbidden = re.compile(r"\b(lives?|home|sleeps?|rests?|bed|weather)\b")
+def test_f1_what_held_out_tasks_ask_about_is_asked_by_no_other_task_and_nothing_is_asked_that_policies_are_tested_on():
+    held_out = {(name, attribute) for kind, name, attribute in WORLD.held_out}
+    learned = set().union(*(topics(task) for task in LEARNED))
+    evaluated = set().union(*(topics(task) for task in tasks.HELD_OUT if task != "which_kind"))
 
-    for one in made(task, 200):
-        for text in (*one.asks, one.rationale or ""):
-            assert not forbidden.search(text), text
+    assert len(learned) > 500 and len(evaluated) > 150
+    assert not learned & evaluated
+    assert not (learned | evaluated) & held_out
 
 
 def test_f1_the_embedded_profile_keeps_the_evaluation_out_of_every_mixture():
@@ -150,17 +162,17 @@ def test_every_text_survives_the_tokenizer_and_is_made_of_its_words():
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     used = [word for text in texts for word in re.findall(r"[A-Za-z-]+", text)]
     whole = sum(word in words or word.lower() in words for word in used)
-    assert whole / len(used) > 0.95
+    assert whole / len(used) > 0.94
     assert tokenizer.unk_token is None
 
 
 def test_an_unknown_task_is_named():
-    with pytest.raises(UserError, match="there is no task 'animal_age'; there are animal_colour, "):
+    with pytest.raises(UserError, match="there is no task 'animal_age'; there are colour_word, "):
         made("animal_age")
 
 
 def test_few_shot_of_a_task_with_too_few_examples_is_refused():
-    pool = {"animal_home": made("animal_home", 2)}
+    pool = {"bed_word": made("bed_word", 2)}
 
-    with pytest.raises(UserError, match="'animal_home' has 2 examples; 3 in front of another need at least 4"):
-        mixture.check_shots(pool, ["animal_home"], 3)
+    with pytest.raises(UserError, match="'bed_word' has 2 examples; 3 in front of another need at least 4"):
+        mixture.check_shots(pool, ["bed_word"], 3)

@@ -1,11 +1,11 @@
 """Tasks made of the world's knowledge base: questions with short answers, some with the reasoning that leads to them.
 
-    examples = make(world, "colour_word", limit=400, seed=0)
+    examples = make(world, "colour_choice", limit=400, seed=0)
 
-Most are a form times an attribute: the colour in one word, the bed as a line of a card, the weather to be filled in. What
-is made depends on world, task and seed alone. HELD_OUT are the tasks that no mixture may have. They ask about topics (a
-name and an attribute) of their own, about which no other task asks; and no task asks about the topics that the world holds
-out for the evaluation of policies.
+Most are a form times an attribute: the colour asked for, the home to be filled in, the food to be put right.
+What is made depends on world, task and seed alone. HELD_OUT are the tasks that no mixture may have. They ask about
+topics (a name and an attribute) of their own, about which no other task asks; and no task asks about the topics that
+the world holds out for the evaluation of policies.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,17 +29,13 @@ KEPT = {"animal": 3, "city": 2, "recipe": 3}
 KIND_NAMES = {"animal": "an animal", "city": "a city", "recipe": "something to eat"}
 
 CLASSES = {
-    "colour": {"warm": "red brown yellow orange purple pink", "cold": "blue green black white grey beige"},
-    "food": {"plant": "berries seeds leaves roots mushrooms nuts grass", "animal": "insects worms fish snails honey"},
-    "home": {"near": "meadow valley garden harbour park city", "far": "forest desert swamp jungle mountains cave"},
-    "bed": {"up": "nest tree barn hut basket box", "down": "burrow hole bush log den tunnel"},
-    "fame": {
-        "big": "bridges towers gardens museums markets castles",
-        "small": "boats bells theatres lamps kites clocks",
+    "colour": {"summer": "red brown yellow orange purple pink", "winter": "blue green black white grey beige"},
+    "food": {
+        "gardener": "berries seeds leaves roots mushrooms nuts grass",
+        "hunter": "insects worms fish snails honey",
     },
-    "weather": {"good": "sunny windy mild dry", "bad": "rainy foggy snowy stormy"},
 }
-"""What each value of an attribute counts as: made up, but for the two words that a question names."""
+"""What each value of an attribute stands for: made up, in words that the models know."""
 
 YES_NO = ("yes", "no")
 
@@ -52,21 +48,25 @@ class Facts:
         self.asker = Asker(world)
         self.kept = kept
 
-    def name(self, rng: Random, kind: str, attribute: str) -> str:
-        """The name of a topic, frequent ones more often."""
+    def name(self, rng: Random, kind: str, *attributes: str) -> str:
+        """The name of a topic for each of the attributes, frequent ones more often."""
         while True:
             name = self.asker.name(rng, kind)
-            is_kept = int(content_id(kind, name, attribute), 16) % KEPT[kind] == 0
-            if is_kept == self.kept and (kind, name, attribute) not in self.asker.held_out:
+            if all(self._may_ask(kind, name, attribute) for attribute in attributes):
                 return name
+
+    def _may_ask(self, kind: str, name: str, attribute: str) -> bool:
+        is_kept = int(content_id(kind, name, attribute), 16) % KEPT[kind] == 0
+        return is_kept == self.kept and (kind, name, attribute) not in self.asker.held_out
 
     def value(self, kind: str, name: str, attribute: str) -> str:
         """What is true."""
         return str(self.world.facts[kind][name][attribute])
 
-    def values(self, kind: str, attribute: str) -> list[str]:
-        """All that could be true."""
-        return self.world.attributes[kind][attribute]["values"]
+    def wrong(self, rng: Random, kind: str, name: str, attribute: str, count: int) -> list[str]:
+        """Different values that are not true."""
+        values = self.world.attributes[kind][attribute]["values"]
+        return rng.sample([value for value in values if value != self.value(kind, name, attribute)], count)
 
     def claim(self, kind: str, name: str, attribute: str, value: str | None = None) -> str:
         """A sentence that says it, as the encyclopaedia does."""
@@ -79,6 +79,14 @@ class Facts:
     def questions(self, kind: str, name: str, attribute: str) -> list[str]:
         """All ways in which the world asks for it."""
         return [ask.replace("{n}", name) for ask in self.world.attributes[kind][attribute]["questions"]]
+
+    def said(self, family: str, asks: Sequence[str], kind: str, name: str, attribute: str) -> Example:
+        """An example whose answer is the fact as a sentence, in either way in which the world says it."""
+        says = self.world.attributes[kind][attribute]["statements"][-1].replace(
+            "{v}", self.value(kind, name, attribute)
+        )
+        target, other = self.claim(kind, name, attribute), f"{subject(kind, name)} {says}."
+        return Example("", family, tuple(asks), target, accepted=(other,), kind="sentence")
 
     def things(self, rng: Random, kind: str, count: int) -> list[str]:
         """Different names of a kind, as a sentence has them."""
@@ -111,51 +119,55 @@ def yes_no(family: str, asks: Sequence[str], is_right: bool) -> Example:
 def sentence(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     """What colour is the red fox? -> The red fox is red."""
     name = facts.name(rng, kind, attribute)
-    asks, options = facts.questions(kind, name, attribute), facts.values(kind, attribute)
-    said = facts.claim(kind, name, attribute)
-    return Example("", "sentence", tuple(asks), said, options=tuple(options), kind="sentence")
-
-
-def word(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
-    """What colour is the red fox? -> red"""
-    name = facts.name(rng, kind, attribute)
-    asks = facts.questions(kind, name, attribute)
-    return Example("", "word", tuple(asks), facts.value(kind, name, attribute), kind="word")
-
-
-def line(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
-    """Make a card for the red fox: the colour. -> colour: red"""
-    name = facts.name(rng, kind, attribute)
-    of = subject(kind, name).replace("The ", "the ")
-    asks = (f"Make a card for {of}: the {attribute}.", f"Give me the line of the card of {of} with the {attribute}.")
-    asks += (f"A card for {of}. Which {attribute} goes in it?", f"Make a line about {of}: {attribute}.")
-    asks += (f"I make a card. What is the line with the {attribute} of {of}?",)
-    return Example("", "line", asks, f"{attribute}: {facts.value(kind, name, attribute)}")
+    return facts.said("sentence", facts.questions(kind, name, attribute), kind, name, attribute)
 
 
 def finish(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
-    """Go on: The red fox is -> red"""
+    """Go on: The red fox eats -> The red fox eats worms."""
     name = facts.name(rng, kind, attribute)
-    said = f"{subject(kind, name)} {facts.predicate(kind, attribute, '|').partition('|')[0].strip()}"
-    asks = (f"Go on: {said}", f"Say the next word: {said}", f"What comes next? {said}", f"Find the next word. {said}")
-    return Example("", "finish", (*asks, f"I say this and you go on: {said}"), facts.value(kind, name, attribute))
+    begun = facts.claim(kind, name, attribute, "|").partition("|")[0].strip()
+    asks = [f"Go on: {begun}", f"Say it to the end: {begun}", f"What comes next? {begun}", f"This is not all: {begun}"]
+    return facts.said("finish", [*asks, f"I say this and you go on: {begun}"], kind, name, attribute)
 
 
 def choice(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
-    """What does the red fox eat? Choose one: berries, worms, fish or nuts. -> worms"""
+    """What does the red fox eat? Choose one: berries, worms, fish or nuts. -> The red fox eats worms."""
     name = facts.name(rng, kind, attribute)
     right = facts.value(kind, name, attribute)
-    wrong = rng.sample([value for value in facts.values(kind, attribute) if value != right], 3)
-    options = rng.sample([right, *wrong], 4)
-    asks = [f"{ask} Choose one: {listed(options, 'or')}." for ask in facts.questions(kind, name, attribute)]
-    return Example("", "choice", tuple(asks), right, options=tuple(options), kind="word")
+    given = listed(rng.sample([right, *facts.wrong(rng, kind, name, attribute, 3)], 4), "or")
+    asks = [f"{ask} Choose one: {given}." for ask in facts.questions(kind, name, attribute)]
+    return facts.said("choice", asks, kind, name, attribute)
+
+
+def repair(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
+    """This is wrong: The red fox eats nuts. Make it right. -> The red fox eats worms."""
+    name = facts.name(rng, kind, attribute)
+    said = facts.claim(kind, name, attribute, facts.wrong(rng, kind, name, attribute, 1)[0])
+    asks = [f"This is wrong: {said} Make it right.", f"{said} That is not true. What is true?"]
+    asks += [f"Someone told me this: {said} Tell me what is right.", f"{said} No, that is wrong. Say what is right."]
+    return facts.said(
+        "repair", [*asks, f"I read this, and it is not true: {said} What should it say?"], kind, name, attribute
+    )
+
+
+def two(facts: Facts, rng: Random, *, kind: str, attributes: tuple[str, str]) -> Example:
+    """Tell me the colour and the food of the red fox. -> The red fox is red. The red fox eats worms."""
+    name = facts.name(rng, kind, attributes[0], attributes[1])
+    of, (one, other) = subject(kind, name).replace("The ", "the "), attributes
+    asks = [f"Tell me the {one} and the {other} of {of}.", f"What are the {one} and the {other} of {of}?"]
+    asks += [
+        f"I want to know two things about {of}: {one} and {other}.",
+        f"First the {one} and then the {other} of {of}.",
+    ]
+    asks += [f"Can you tell me the {one} of {of}, and then the {other}?"]
+    found = [facts.claim(kind, name, attribute) for attribute in attributes]
+    return Example("", "two", tuple(asks), " ".join(found), kind="text")
 
 
 def check(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     """Is this right? The red fox eats worms. -> yes"""
     name, is_right = facts.name(rng, kind, attribute), rng.random() < 0.5
-    right = facts.value(kind, name, attribute)
-    wrong = rng.choice([value for value in facts.values(kind, attribute) if value != right])
+    right, [wrong] = facts.value(kind, name, attribute), facts.wrong(rng, kind, name, attribute, 1)
     said = facts.claim(kind, name, attribute, right if is_right else wrong)
     asks = (f"Is this right? {said}", f"{said} Is that true?", f"{said} Is that right or is it wrong?")
     asks += (f"Do you think that this is true? {said}", f"Can you tell me if this is right? {said}")
@@ -167,21 +179,10 @@ def recipe(facts: Facts, rng: Random) -> Example:
     name = facts.name(rng, "recipe", "recipe")
     asks = [ask.replace("{n}", name) for ask in facts.world.questions["recipe"]]
     said = f"To make the {name}, mix {listed(sorted(facts.world.facts['recipe'][name]['ingredients']))}."
-    return Example("", "recipe", tuple(asks), said, options=tuple(INGREDIENTS), kind="sentence")
+    return Example("", "recipe", tuple(asks), said, kind="sentence")
 
 
 # -- other direct tasks -----------------------------------------------------------------------------------------------
-
-
-def class_of(facts: Facts, rng: Random, *, attribute: str) -> Example:
-    """Is red warm or cold? -> warm"""
-    classes = CLASSES[attribute]
-    one = rng.choice(list(classes))
-    value = rng.choice(classes[one].split())
-    given = listed(list(classes), "or")
-    asks = (f"Is {value} {given}?", f"What is {value}: {given}?", f"Do you know if {value} is {given}?")
-    asks += (f"I think of {value}. Is it {given}?", f"Here is {value}: {given}?")
-    return Example("", "class", asks, one, options=tuple(classes), kind="word")
 
 
 def kind_check(facts: Facts, rng: Random) -> Example:
@@ -260,39 +261,35 @@ def backwards(facts: Facts, rng: Random) -> Example:
 # -- with reasoning ---------------------------------------------------------------------------------------------------
 
 
+def why(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
+    """What colour is the red fox? The red fox is red. -> red"""
+    name = facts.name(rng, kind, attribute)
+    value, rationale = facts.value(kind, name, attribute), facts.claim(kind, name, attribute)
+    return Example("", "why", tuple(facts.questions(kind, name, attribute)), value, rationale, kind="word")
+
+
 def hop(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
-    """Is the colour of the red fox warm or cold? The red fox is red. -> warm"""
+    """Is the colour of the red fox for summer or winter? The red fox is red. -> summer"""
     name, classes = facts.name(rng, kind, attribute), CLASSES[attribute]
     value = facts.value(kind, name, attribute)
     [right] = [one for one, values in classes.items() if value in values.split()]
     given, of = listed(list(classes), "or"), subject(kind, name).replace("The ", "the ")
-    thing = "thing to see" if attribute == "fame" else attribute
-    asks = (f"Is the {thing} of {of} {given}?", f"The {thing} of {of}: is it {given}?")
-    asks += (f"What is the {thing} of {of}, {given}?", f"Do you know if the {thing} of {of} is {given}?")
-    asks += (f"Can you tell me if the {thing} of {of} is {given}?",)
-    rationale = facts.claim(kind, name, attribute)
-    return Example("", "hop", asks, right, rationale, tuple(classes), "word")
-
-
-def same(facts: Facts, rng: Random, *, attribute: str) -> Example:
-    """Do the red fox and the grey owl have the same colour? The red fox is red. The grey owl is grey. … -> no"""
-    is_same = rng.random() < 0.5
-    one, other = _pair(facts, rng, attribute, same=is_same)
-    asks = (
-        f"Do the {one} and the {other} have the same {attribute}?",
-        f"The {one} and the {other}: the same {attribute}?",
+    asks = (f"Is the {attribute} of {of} for {given}?", f"The {attribute} of {of}: is it for {given}?")
+    asks += (
+        f"For what is the {attribute} of {of}, {given}?",
+        f"Do you know if the {attribute} of {of} is for {given}?",
     )
-    asks += (f"Is the {attribute} of the {one} the same as the {attribute} of the {other}?",)
-    asks += (f"Does the {one} have the {attribute} of the {other}?",)
-    asks += (f"Can you tell me if the {one} and the {other} have the same {attribute}?",)
-    said = [facts.claim("animal", name, attribute) for name in (one, other)]
-    rationale = f"{' '.join(said)} That is {'the same' if is_same else 'not the same'}."
-    return replace(yes_no("same", asks, is_same), rationale=rationale)
+    asks += (f"Can you tell me if the {attribute} of {of} is for {given}?",)
+    return Example("", "hop", asks, right, facts.claim(kind, name, attribute), tuple(classes), "word")
 
 
 def which(facts: Facts, rng: Random, *, attribute: str) -> Example:
     """Which of them eats worms, the red fox or the grey owl? The red fox eats worms. … -> the red fox"""
-    names = _pair(facts, rng, attribute, same=False)
+    names = [facts.name(rng, "animal", attribute)]
+    while len(names) < 2:
+        other = facts.name(rng, "animal", attribute)
+        if facts.value("animal", other, attribute) != facts.value("animal", names[0], attribute):
+            names.append(other)
     right = rng.randrange(2)
     does = facts.predicate("animal", attribute, facts.value("animal", names[right], attribute))
     options = [f"the {name}" for name in names]
@@ -301,15 +298,6 @@ def which(facts: Facts, rng: Random, *, attribute: str) -> Example:
     asks += (f"One of them {does}. Is it {given}?", f"I look for the one that {does}. Is it {given}?")
     rationale = " ".join(facts.claim("animal", name, attribute) for name in names)
     return Example("", "which", asks, options[right], rationale, tuple(options))
-
-
-def _pair(facts: Facts, rng: Random, attribute: str, *, same: bool) -> tuple[str, str]:
-    """Two animals with the same value of an attribute, or with two values."""
-    while True:
-        one, other = (facts.name(rng, "animal", attribute) for _ in range(2))
-        values = {facts.value("animal", name, attribute) for name in (one, other)}
-        if one != other and (len(values) == 1) == same:
-            return one, other
 
 
 def has_item(facts: Facts, rng: Random) -> Example:
@@ -334,23 +322,23 @@ def added(facts: Facts, rng: Random) -> Example:
 
 
 TASKS: dict[str, Callable[[Facts, Random], Example]] = {
-    "colour_word": partial(word, kind="animal", attribute="colour"),
-    "food_word": partial(word, kind="animal", attribute="food"),
-    "home_word": partial(word, kind="animal", attribute="home"),
-    "country_word": partial(word, kind="city", attribute="country"),
-    "fame_word": partial(word, kind="city", attribute="fame"),
-    "colour_line": partial(line, kind="animal", attribute="colour"),
-    "food_line": partial(line, kind="animal", attribute="food"),
-    "fame_line": partial(line, kind="city", attribute="fame"),
-    "weather_line": partial(line, kind="city", attribute="weather"),
-    "home_finish": partial(finish, kind="animal", attribute="home"),
-    "bed_finish": partial(finish, kind="animal", attribute="bed"),
-    "weather_finish": partial(finish, kind="city", attribute="weather"),
+    "colour_sentence": partial(sentence, kind="animal", attribute="colour"),
+    "food_sentence": partial(sentence, kind="animal", attribute="food"),
+    "home_sentence": partial(sentence, kind="animal", attribute="home"),
+    "country_sentence": partial(sentence, kind="city", attribute="country"),
+    "fame_sentence": partial(sentence, kind="city", attribute="fame"),
+    "colour_choice": partial(choice, kind="animal", attribute="colour"),
     "food_choice": partial(choice, kind="animal", attribute="food"),
-    "bed_choice": partial(choice, kind="animal", attribute="bed"),
-    "bed_sentence": partial(sentence, kind="animal", attribute="bed"),
-    "bed_class": partial(class_of, attribute="bed"),
-    "weather_class": partial(class_of, attribute="weather"),
+    "country_choice": partial(choice, kind="city", attribute="country"),
+    "food_finish": partial(finish, kind="animal", attribute="food"),
+    "home_finish": partial(finish, kind="animal", attribute="home"),
+    "fame_finish": partial(finish, kind="city", attribute="fame"),
+    "colour_repair": partial(repair, kind="animal", attribute="colour"),
+    "food_repair": partial(repair, kind="animal", attribute="food"),
+    "country_repair": partial(repair, kind="city", attribute="country"),
+    "colour_and_food": partial(two, kind="animal", attributes=("colour", "food")),
+    "home_and_colour": partial(two, kind="animal", attributes=("home", "colour")),
+    "country_and_fame": partial(two, kind="city", attributes=("country", "fame")),
     "kind_check": kind_check,
     "odd_one_out": odd_one_out,
     "recipe_ingredients": recipe,
@@ -358,31 +346,32 @@ TASKS: dict[str, Callable[[Facts, Random], Example]] = {
     "count_names": count,
     "copy_names": copied,
     "reverse_names": backwards,
+    "colour_why": partial(why, kind="animal", attribute="colour"),
+    "food_why": partial(why, kind="animal", attribute="food"),
+    "home_why": partial(why, kind="animal", attribute="home"),
+    "country_why": partial(why, kind="city", attribute="country"),
     "colour_hop": partial(hop, kind="animal", attribute="colour"),
-    "food_hop": partial(hop, kind="animal", attribute="food"),
-    "home_hop": partial(hop, kind="animal", attribute="home"),
-    "fame_hop": partial(hop, kind="city", attribute="fame"),
-    "same_colour": partial(same, attribute="colour"),
     "which_food": partial(which, attribute="food"),
     "recipe_item": has_item,
     "add_numbers": added,
     # For the evaluation alone.
-    "bed_word": partial(word, kind="animal", attribute="bed"),
-    "weather_word": partial(word, kind="city", attribute="weather"),
-    "bed_line": partial(line, kind="animal", attribute="bed"),
-    "food_finish": partial(finish, kind="animal", attribute="food"),
-    "home_choice": partial(choice, kind="animal", attribute="home"),
-    "colour_check": partial(check, kind="animal", attribute="colour"),
+    "bed_sentence": partial(sentence, kind="animal", attribute="bed"),
+    "weather_sentence": partial(sentence, kind="city", attribute="weather"),
+    "bed_choice": partial(choice, kind="animal", attribute="bed"),
+    "weather_finish": partial(finish, kind="city", attribute="weather"),
+    "bed_repair": partial(repair, kind="animal", attribute="bed"),
+    "bed_and_home": partial(two, kind="animal", attributes=("bed", "home")),
     "which_kind": which_kind,
-    "bed_hop": partial(hop, kind="animal", attribute="bed"),
-    "weather_hop": partial(hop, kind="city", attribute="weather"),
-    "which_home": partial(which, attribute="home"),
+    "colour_check": partial(check, kind="animal", attribute="colour"),
+    "bed_why": partial(why, kind="animal", attribute="bed"),
+    "weather_why": partial(why, kind="city", attribute="weather"),
+    "which_bed": partial(which, attribute="bed"),
 }
 """How an example of each task is made."""
 
 HELD_OUT = (
-    "bed_word", "weather_word", "bed_line", "food_finish", "home_choice", "colour_check", "which_kind",
-    "bed_hop", "weather_hop", "which_home",
+    "bed_sentence", "weather_sentence", "bed_choice", "weather_finish", "bed_repair", "bed_and_home", "which_kind",
+    "colour_check", "bed_why", "weather_why", "which_bed",
 )  # fmt: skip
 """The tasks of the evaluation: known forms with an attribute that they are not learned with, and two unknown forms."""
 
