@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from accelerate import PartialState
 from pydantic import BaseModel, Field
 
 from synthalign import (
@@ -12,7 +13,6 @@ from synthalign import (
     instructions,
     mixture,
     models,
-    parallel,
     stage,
     tables,
     task_scores,
@@ -100,7 +100,7 @@ def main(params: Params, subject: str) -> None:
             for shots in params.shots:
                 how = {"items": params.items, "shots": shots, "used": params.templates, "seed": params.seed}
                 for one, template, messages in mixture.evaluation(pool, spare=max(params.shots), cot=cot, **how):
-                    row = {
+                    row: Row = {
                         "subject": subject, "item_id": one.example_id, "task": task, "family": one.family,
                         "template": template, "shots": shots, "cot": cot, "metric": metric,
                         "query": messages[-1]["content"], "target": one.target,
@@ -109,7 +109,7 @@ def main(params: Params, subject: str) -> None:
                     asked.append((row, one, chat.prompt(messages)))
 
     folder = params.subjects[subject].model
-    model, tokenizer = models.load_causal(folder).to(parallel.device()), models.load_tokenizer(folder)
+    model, tokenizer = models.load_causal(folder).to(PartialState().device), models.load_tokenizer(folder)
     write = [(row, one, prompt) for row, one, prompt in asked if row["metric"] == "exact"]
     made = generate.generate(
         model,

@@ -116,7 +116,7 @@ def examples(params: Params, names: list[str]) -> dict[str, list[Example]]:
         return {name: found[name] for name in names}
     world = World.load(source / "world.json")
     made = {name: tasks.make(world, name, limit=params.task_examples, seed=params.seed) for name in names}
-    return {name: instructions.by_task(found)[name] for name, found in made.items()}
+    return {name: instructions.by_task(found).get(name, []) for name, found in made.items()}
 
 
 if __name__ == "__main__":

@@ -127,8 +127,9 @@ def draw(pool: Mapping[str, Sequence[Example]], parts: Sequence[Part], how: Draw
 
     UserError when the parts cannot be drawn from (`rates`, `check_shots`, `check_reasons`).
     """
+    mixed = [task for part in parts if part.weight for task in part.tasks]
+    check_shots(pool, mixed, max(how.shots, default=0) if how.few_shot else 0)
     share = rates(parts, {task: len(found) for task, found in pool.items()}, cap=how.cap)
-    check_shots(pool, [task for _, task in share], max(how.shots, default=0) if how.few_shot else 0)
     check_reasons(pool, [task for place, task in share if parts[place].cot])
     order = {task: _capped(pool[task], how) for _, task in share}
     taken = dict.fromkeys(share, 0)

@@ -80,11 +80,11 @@ def test_from_tasks_to_scores_and_the_same_bytes_again(workspace):
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
     answers = tables.rows("task_answers/base")
-    assert len(answers) == 10 * 4 * 2  # tasks, items, zero and one shot
+    assert len(answers) == 11 * 4 * 2  # tasks, items, zero and one shot
     assert {row["task"] for row in answers} == set(mix().block_list)
-    assert {row["metric"] for row in answers if row["task"] in ("home_choice", "colour_check")} == {"choice"}
-    assert {row["chance"] for row in answers if row["task"] == "bed_word"} == {0.0}
-    assert {row["chance"] for row in answers if row["task"] == "bed_hop"} == {1 / 2}
+    assert {row["metric"] for row in answers if row["task"] == "colour_check"} == {"choice"}
+    assert {row["chance"] for row in answers if row["task"] == "bed_why"} == {0.0}
+    assert {row["chance"] for row in answers if row["task"] == "which_home"} == {1 / 2}
     scores = read_json("metrics/score_tasks.json")
     assert set(scores["subjects"]) == {"base", "tuned"}
     gap = scores["subjects"]["tuned"]["all"]["value"] - scores["subjects"]["base"]["all"]["value"]
@@ -140,10 +140,10 @@ def test_without_a_source_everything_is_empty_and_says_so(workspace, capsys):
     ("changes", "message"),
     [
         ({"mixtures": {"few": ONE | {"direct_weight": 0.0, "cot_weight": 0.0}}}, "the weights are"),
-        ({"direct_tasks": ["bed_word"]}, "'bed_word' is on the block-list"),
+        ({"direct_tasks": ["bed_why"]}, "'bed_why' is on the block-list"),
         ({"direct_tasks": ["animal_age"]}, "there is no task 'animal_age'"),
-        ({"cot_tasks": ["colour_word"], "direct_tasks": ["kind_check"]}, "without a rationale"),
-        ({"task_examples": 3}, "has 3 examples; 3 in front of another need at least 4"),
+        ({"cot_tasks": ["colour_choice"], "direct_tasks": ["kind_check"]}, "without a rationale"),
+        ({"task_examples": 2}, "has 2 examples; 2 in front of another need at least 3"),
         ({"mixtures": {"other": ONE}}, "build_mixture has no mixture 'few'; it has other"),
     ],
 )
@@ -155,10 +155,10 @@ def test_a_mixture_that_cannot_be_is_refused(workspace, changes, message):
 
 
 def test_an_evaluation_task_that_was_learned_stops_the_scoring(workspace):
-    build_mixture.main(mix(block_list=[], direct_tasks=["bed_word", "kind_check"]), "few")
+    build_mixture.main(mix(block_list=[], direct_tasks=["bed_choice", "kind_check"]), "few")
     answer_tasks.main(answer_tasks.Params(**ANSWER), "base")
 
-    with pytest.raises(UserError, match="is of the task 'bed_word' .* put the task on build_mixture.block_list"):
+    with pytest.raises(UserError, match="is of the task 'bed_choice' .* put the task on build_mixture.block_list"):
         score_tasks.main(
             score_tasks.Params(**SCORE | {"subjects": ["base"], "differences": {}, "sweep": ["base", "base", "base"]})
         )

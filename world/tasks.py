@@ -2,8 +2,8 @@
 
     examples = make(world, "colour_choice", limit=400, seed=0)
 
-Most are a form times an attribute: the colour asked for, the home to be filled in, the food to be put right.
-What is made depends on world, task and seed alone. HELD_OUT are the tasks that no mixture may have. They ask about
+Most are a form times an attribute: the colour asked for, the home to be filled in, the food to be put right. What
+is made depends on world, task and seed alone. HELD_OUT are the tasks that no mixture may have. They ask about
 topics (a name and an attribute) of their own, about which no other task asks; and no task asks about the topics that
 the world holds out for the evaluation of policies.
 """
@@ -169,7 +169,7 @@ def check(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     name, is_right = facts.name(rng, kind, attribute), rng.random() < 0.5
     right, [wrong] = facts.value(kind, name, attribute), facts.wrong(rng, kind, name, attribute, 1)
     said = facts.claim(kind, name, attribute, right if is_right else wrong)
-    asks = (f"Is this right? {said}", f"{said} Is that true?", f"{said} Is that right or is it wrong?")
+    asks: tuple[str, ...] = (f"Is this right? {said}", f"{said} Is that true?", f"{said} Is that right or is it wrong?")
     asks += (f"Do you think that this is true? {said}", f"Can you tell me if this is right? {said}")
     return yes_no("check", asks, is_right)
 
@@ -190,7 +190,11 @@ def kind_check(facts: Facts, rng: Random) -> Example:
     kind, is_right = rng.choice(sorted(KIND_NAMES)), rng.random() < 0.5
     said = KIND_NAMES[kind if is_right else rng.choice([other for other in sorted(KIND_NAMES) if other != kind])]
     thing = facts.things(rng, kind, 1)[0]
-    asks = (f"Is {thing} {said}?", f"Do you know if {thing} is {said}?", f"I think that {thing} is {said}. Is it?")
+    asks: tuple[str, ...] = (
+        f"Is {thing} {said}?",
+        f"Do you know if {thing} is {said}?",
+        f"I think that {thing} is {said}. Is it?",
+    )
     asks += (f"Can you tell me if {thing} is {said}?", f"Is it true that {thing} is {said}?")
     return yes_no("kind_check", asks, is_right)
 
@@ -201,7 +205,7 @@ def which_kind(facts: Facts, rng: Random) -> Example:
     by_kind = {other: facts.things(rng, other, 1)[0] for other in sorted(KIND_NAMES)}
     options = rng.sample(list(by_kind.values()), 3)
     given, said = listed(options, "or"), KIND_NAMES[kind]
-    asks = (f"Which of them is {said}: {given}?", f"I look for {said}. Which one is it: {given}?")
+    asks: tuple[str, ...] = (f"Which of them is {said}: {given}?", f"I look for {said}. Which one is it: {given}?")
     asks += (f"One of them is {said}: {given}. Which one?", f"Find me {said}: {given}.", f"Choose {said}: {given}.")
     return Example("", "which_kind", asks, by_kind[kind], options=tuple(options))
 
@@ -212,7 +216,10 @@ def odd_one_out(facts: Facts, rng: Random) -> Example:
     odd = facts.things(rng, one, 1)[0]
     options = rng.sample([odd, *facts.things(rng, most, 2)], 3)
     given = listed(options, "or")
-    asks = (f"Which one is not like the others: {given}?", f"One of them is wrong: {given}. Which one is it?")
+    asks: tuple[str, ...] = (
+        f"Which one is not like the others: {given}?",
+        f"One of them is wrong: {given}. Which one is it?",
+    )
     asks += (f"Which one does not go with them: {given}?", f"Find the one that is not like the others: {given}.")
     asks += (f"Which one is something else: {given}?",)
     return Example("", "odd_one_out", asks, odd, options=tuple(options))
@@ -224,7 +231,7 @@ def ordered_steps(facts: Facts, rng: Random) -> Example:
     dish = facts.world.facts["recipe"][name]
     steps = (f"mix {listed(dish['ingredients'])}", f"{dish['method']} it", f"serve it with {dish['side']}")
     given = f"The {name}: {'; '.join(rng.sample(steps, 3))}."
-    asks = (f"{given} What do I do first, then and last?", f"{given} Which goes first and which last?")
+    asks: tuple[str, ...] = (f"{given} What do I do first, then and last?", f"{given} Which goes first and which last?")
     asks += (
         f"{given} Say it in the right way.",
         f"How do I do this? {given}",
@@ -237,7 +244,11 @@ def count(facts: Facts, rng: Random) -> Example:
     """How many are these: the red fox, the grey owl and the hill bear? -> 3"""
     names = facts.things(rng, rng.choice(("animal", "recipe")), rng.randint(1, 4))
     given = listed(names)
-    asks = (f"How many are these: {given}?", f"I have {given}. How many is that?", f"How many have I said: {given}?")
+    asks: tuple[str, ...] = (
+        f"How many are these: {given}?",
+        f"I have {given}. How many is that?",
+        f"How many have I said: {given}?",
+    )
     asks += (f"Here are {given}. How many?", f"I see {given}. How many do I see?")
     return Example("", "count", asks, str(len(names)), kind="number")
 
@@ -245,7 +256,7 @@ def count(facts: Facts, rng: Random) -> Example:
 def copied(facts: Facts, rng: Random) -> Example:
     """Copy this: the red fox; the grey owl. -> the red fox; the grey owl"""
     given = "; ".join(facts.things(rng, rng.choice(("animal", "recipe")), rng.randint(2, 4)))
-    asks = (f"Copy this: {given}.", f"Say it after me: {given}.", f"Read this and say it: {given}.")
+    asks: tuple[str, ...] = (f"Copy this: {given}.", f"Say it after me: {given}.", f"Read this and say it: {given}.")
     return Example("", "copy", (*asks, f"Please copy: {given}.", f"Copy what I say: {given}."), given)
 
 
@@ -253,7 +264,7 @@ def backwards(facts: Facts, rng: Random) -> Example:
     """Say it from the last to the first: the red fox; the grey owl. -> the grey owl; the red fox"""
     names = facts.things(rng, rng.choice(("animal", "recipe")), rng.randint(2, 3))
     given = "; ".join(names)
-    asks = (f"Say it from the last to the first: {given}.", f"Last one first: {given}.")
+    asks: tuple[str, ...] = (f"Say it from the last to the first: {given}.", f"Last one first: {given}.")
     asks += (f"Go from the last to the first: {given}.", f"Read this from the last to the first: {given}.")
     return Example("", "backwards", (*asks, f"The last comes first now: {given}."), "; ".join(names[::-1]))
 
@@ -274,7 +285,7 @@ def hop(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     value = facts.value(kind, name, attribute)
     [right] = [one for one, values in classes.items() if value in values.split()]
     given, of = listed(list(classes), "or"), subject(kind, name).replace("The ", "the ")
-    asks = (f"Is the {attribute} of {of} for {given}?", f"The {attribute} of {of}: is it for {given}?")
+    asks: tuple[str, ...] = (f"Is the {attribute} of {of} for {given}?", f"The {attribute} of {of}: is it for {given}?")
     asks += (
         f"For what is the {attribute} of {of}, {given}?",
         f"Do you know if the {attribute} of {of} is for {given}?",
@@ -294,7 +305,11 @@ def which(facts: Facts, rng: Random, *, attribute: str) -> Example:
     does = facts.predicate("animal", attribute, facts.value("animal", names[right], attribute))
     options = [f"the {name}" for name in names]
     given = listed(options, "or")
-    asks = (f"Which of them {does}, {given}?", f"Which one {does}: {given}?", f"Find the one that {does}: {given}.")
+    asks: tuple[str, ...] = (
+        f"Which of them {does}, {given}?",
+        f"Which one {does}: {given}?",
+        f"Find the one that {does}: {given}.",
+    )
     asks += (f"One of them {does}. Is it {given}?", f"I look for the one that {does}. Is it {given}?")
     rationale = " ".join(facts.claim("animal", name, attribute) for name in names)
     return Example("", "which", asks, options[right], rationale, tuple(options))
@@ -305,7 +320,7 @@ def has_item(facts: Facts, rng: Random) -> Example:
     name, is_in = facts.name(rng, "recipe", "recipe"), rng.random() < 0.5
     items = facts.world.facts["recipe"][name]["ingredients"]
     item = rng.choice(items if is_in else [other for other in INGREDIENTS if other not in items])
-    asks = (f"Does the {name} have {item} in it?", f"Do I need {item} for the {name}?")
+    asks: tuple[str, ...] = (f"Does the {name} have {item} in it?", f"Do I need {item} for the {name}?")
     asks += (f"I have no {item}. Do I need it for the {name}?", f"I want to make the {name}. Do I need {item}?")
     asks += (f"Can you tell me if {item} goes into the {name}?",)
     return replace(yes_no("has_item", asks, is_in), rationale=f"To make the {name}, mix {listed(sorted(items))}.")
@@ -316,64 +331,64 @@ def added(facts: Facts, rng: Random) -> Example:
     one, other = rng.randint(1, 5), rng.randint(1, 4)
     first, second = rng.sample(INGREDIENTS, 2)
     given = f"{one} {first} and {other} {second}"
-    asks = (f"I have {given}. How many things do I have?", f"I have {given}. How many is that?")
+    asks: tuple[str, ...] = (f"I have {given}. How many things do I have?", f"I have {given}. How many is that?")
     asks += (f"I see {given}. How many are there?", f"How many are {given}?", f"Here are {given}. How many?")
     return Example("", "added", asks, str(one + other), f"{one} and {other} make {one + other}.", kind="number")
 
 
 TASKS: dict[str, Callable[[Facts, Random], Example]] = {
     "colour_sentence": partial(sentence, kind="animal", attribute="colour"),
-    "food_sentence": partial(sentence, kind="animal", attribute="food"),
-    "home_sentence": partial(sentence, kind="animal", attribute="home"),
-    "country_sentence": partial(sentence, kind="city", attribute="country"),
-    "fame_sentence": partial(sentence, kind="city", attribute="fame"),
-    "colour_choice": partial(choice, kind="animal", attribute="colour"),
     "food_choice": partial(choice, kind="animal", attribute="food"),
-    "country_choice": partial(choice, kind="city", attribute="country"),
-    "food_finish": partial(finish, kind="animal", attribute="food"),
-    "home_finish": partial(finish, kind="animal", attribute="home"),
-    "fame_finish": partial(finish, kind="city", attribute="fame"),
-    "colour_repair": partial(repair, kind="animal", attribute="colour"),
+    "bed_finish": partial(finish, kind="animal", attribute="bed"),
+    "weather_sentence": partial(sentence, kind="city", attribute="weather"),
     "food_repair": partial(repair, kind="animal", attribute="food"),
-    "country_repair": partial(repair, kind="city", attribute="country"),
-    "colour_and_food": partial(two, kind="animal", attributes=("colour", "food")),
-    "home_and_colour": partial(two, kind="animal", attributes=("home", "colour")),
-    "country_and_fame": partial(two, kind="city", attributes=("country", "fame")),
     "kind_check": kind_check,
+    "bed_sentence": partial(sentence, kind="animal", attribute="bed"),
+    "home_choice": partial(choice, kind="animal", attribute="home"),
+    "colour_and_food": partial(two, kind="animal", attributes=("colour", "food")),
+    "country_finish": partial(finish, kind="city", attribute="country"),
+    "weather_choice": partial(choice, kind="city", attribute="weather"),
     "odd_one_out": odd_one_out,
-    "recipe_ingredients": recipe,
-    "recipe_steps": ordered_steps,
-    "count_names": count,
+    "bed_repair": partial(repair, kind="animal", attribute="bed"),
+    "home_sentence": partial(sentence, kind="animal", attribute="home"),
+    "colour_finish": partial(finish, kind="animal", attribute="colour"),
     "copy_names": copied,
+    "weather_repair": partial(repair, kind="city", attribute="weather"),
+    "home_and_bed": partial(two, kind="animal", attributes=("home", "bed")),
+    "colour_choice": partial(choice, kind="animal", attribute="colour"),
+    "recipe_ingredients": recipe,
+    "country_and_fame": partial(two, kind="city", attributes=("country", "fame")),
+    "count_names": count,
     "reverse_names": backwards,
-    "colour_why": partial(why, kind="animal", attribute="colour"),
+    "recipe_steps": ordered_steps,
     "food_why": partial(why, kind="animal", attribute="food"),
-    "home_why": partial(why, kind="animal", attribute="home"),
-    "country_why": partial(why, kind="city", attribute="country"),
-    "colour_hop": partial(hop, kind="animal", attribute="colour"),
     "which_food": partial(which, attribute="food"),
+    "colour_why": partial(why, kind="animal", attribute="colour"),
+    "country_why": partial(why, kind="city", attribute="country"),
+    "home_why": partial(why, kind="animal", attribute="home"),
+    "colour_hop": partial(hop, kind="animal", attribute="colour"),
     "recipe_item": has_item,
     "add_numbers": added,
     # For the evaluation alone.
-    "bed_sentence": partial(sentence, kind="animal", attribute="bed"),
-    "weather_sentence": partial(sentence, kind="city", attribute="weather"),
     "bed_choice": partial(choice, kind="animal", attribute="bed"),
     "weather_finish": partial(finish, kind="city", attribute="weather"),
-    "bed_repair": partial(repair, kind="animal", attribute="bed"),
-    "bed_and_home": partial(two, kind="animal", attributes=("bed", "home")),
+    "home_repair": partial(repair, kind="animal", attribute="home"),
+    "food_sentence": partial(sentence, kind="animal", attribute="food"),
+    "fame_sentence": partial(sentence, kind="city", attribute="fame"),
+    "food_and_home": partial(two, kind="animal", attributes=("food", "home")),
     "which_kind": which_kind,
     "colour_check": partial(check, kind="animal", attribute="colour"),
     "bed_why": partial(why, kind="animal", attribute="bed"),
     "weather_why": partial(why, kind="city", attribute="weather"),
-    "which_bed": partial(which, attribute="bed"),
+    "which_home": partial(which, attribute="home"),
 }
 """How an example of each task is made."""
 
 HELD_OUT = (
-    "bed_sentence", "weather_sentence", "bed_choice", "weather_finish", "bed_repair", "bed_and_home", "which_kind",
-    "colour_check", "bed_why", "weather_why", "which_bed",
+    "bed_choice", "weather_finish", "home_repair", "food_sentence", "fame_sentence", "food_and_home",
+    "which_kind", "colour_check", "bed_why", "weather_why", "which_home",
 )  # fmt: skip
-"""The tasks of the evaluation: known forms with an attribute that they are not learned with, and two unknown forms."""
+"""The tasks of the evaluation: forms and attributes of learned tasks in pairs that none has, and two new forms."""
 
 
 def make(world: World, task: str, *, limit: int, seed: int) -> list[Example]:
