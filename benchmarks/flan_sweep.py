@@ -6,8 +6,7 @@
 
 Seed 0 is what the graph ran: `dvc repro score_tasks` comes first, but for --sizes, which runs all by itself. Another
 seed draws other mixtures (examples, templates, solved examples) and other orders of training; the held-out items stay
-the same. Each seed has a folder in .work/flan_sweep with the stages' outputs; what
-is there already is not made again.
+the same. Each seed has a folder in .work/flan_sweep with the stages' outputs; what is there already is not made again.
 """
 
 import argparse

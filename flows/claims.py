@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-TRAINED = ("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo")
+TRAINED = ("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "build_mixture", "train_flan")
 """The sections whose `seed` makes another training run."""
 
 

@@ -27,6 +27,8 @@ def shrink(settings: dict[str, Any]) -> dict[str, Any]:
     settings["sample_preferences"] |= {"min_margin": 0.0}
     settings["train_ppo"] |= {"steps": 2, "rollout_batch": 16, "minibatch": 8, "snapshot_every": 1, "warmup_steps": 1}
     settings["sample_answers"] |= {"samples": 1}
+    settings["build_mixture"] |= {"task_examples": 40, "examples": 80}
+    settings["answer_tasks"] |= {"task_examples": 40, "items": 4, "max_new_tokens": 8}
     return settings
 
 
