@@ -15,7 +15,10 @@ from pathlib import Path
 
 import yaml
 
-TRAINED = ("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "train_rrhf", "train_group_rl")
+TRAINED = (
+    *("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "train_rrhf", "train_group_rl"),
+    *("build_mixture", "train_flan"),
+)
 """The sections whose `seed` makes another training run."""
 
 

@@ -1,14 +1,19 @@
 """What the papers of the other methods claim, with this project's figures; `holds` is computed as in claims.py."""
 
+from collections.abc import Sequence
+
 from synthalign.seeds import EVEN, Claim, Seeds, above
 from synthalign.statistics import Interval, combine_seeds
 
 LIKELIHOODS, FORGOTTEN = ("score_scorers", "likelihoods"), ("heldout_text", "loss_per_token")
 
+LAST_STEP_SHARE = 0.25
+"""The last step of Table 3, 282 to 1,836 tasks, brings 9 to 11% of the gain."""
+
 
 def claims(seeds: Seeds) -> list[Claim]:
     """All of them."""
-    return [*trainers(seeds), *contrast(seeds), *policies(seeds), *ditto(seeds)]
+    return [*trainers(seeds), *contrast(seeds), *policies(seeds), *ditto(seeds), *instructions(seeds)]
 
 
 def contrast(seeds: Seeds) -> list[Claim]:
@@ -71,6 +76,95 @@ def contrast(seeds: Seeds) -> list[Claim]:
             lambda right: right.low <= EVEN <= right.high,
         ),
     ]
+
+
+def instructions(seeds: Seeds) -> list[Claim]:
+    """What is claimed of instruction tuning; of several differences it is the one whose interval lies lowest."""
+    return [
+        *(
+            seeds.claim(name, text, paper, smallest_of(seeds, part, of), "metrics/score_tasks.json: differences", rule)
+            for name, text, paper, part, of, rule in [
+                (
+                    "flan_tuned_vs_base",
+                    "Instruction tuning beats the base model on held-out tasks at every size: the smallest gain",
+                    "FLAN Table 3",
+                    "all",
+                    ("small", "medium", "large"),
+                    above(0),
+                ),
+                (
+                    "flan_size",
+                    "A larger tuned model is better on held-out tasks: the smallest step",
+                    "FLAN Figure 4",
+                    "all",
+                    ("medium_over_small", "large_over_medium"),
+                    above(0),
+                ),
+                (
+                    "flan_more_tasks",
+                    "Tuning on all tasks beats tuning on two of them",
+                    "FLAN Table 3",
+                    "all",
+                    ("all_over_two",),
+                    above(0),
+                ),
+                (
+                    "flan_direct_hurts_reasoning",
+                    "Tuning on direct tasks alone makes tasks with reasoning worse than tuning on both",
+                    "FLAN section 4.2",
+                    "cot",
+                    ("both_over_direct",),
+                    above(0),
+                ),
+                (
+                    "flan_direct_below_base",
+                    "Tuning on direct tasks alone makes tasks with reasoning worse than no tuning",
+                    "FLAN section 4.2",
+                    "cot",
+                    ("base_over_direct",),
+                    above(0),
+                ),
+                (
+                    "flan_reasoning_hurts_direct",
+                    "Tuning on reasoning alone makes direct tasks worse than tuning on both",
+                    "FLAN Table 3",
+                    "direct",
+                    ("both_over_cot",),
+                    above(0),
+                ),
+                (
+                    "flan_both_keeps_direct",
+                    "Tuning on both is not worse on direct tasks than tuning on direct tasks alone",
+                    "FLAN section 4.2",
+                    "direct",
+                    ("both_over_direct",),
+                    lambda gap: gap.high >= 0,
+                ),
+                (
+                    "flan_both_keeps_reasoning",
+                    "Tuning on both is not worse on tasks with reasoning than tuning on reasoning alone",
+                    "FLAN section 4.2",
+                    "cot",
+                    ("both_over_cot",),
+                    lambda gap: gap.high >= 0,
+                ),
+            ]
+        ),
+        seeds.claim(
+            "flan_saturates",
+            "The last doubling of the number of tasks brings less than a quarter of the gain",
+            "FLAN Table 3",
+            seeds.interval("score_tasks", "last_step_of_gain"),
+            "metrics/score_tasks.json: last_step_of_gain",
+            lambda share: share.high < LAST_STEP_SHARE,
+        ),
+    ]
+
+
+def smallest_of(seeds: Seeds, part: str, names: Sequence[str]) -> Interval | None:
+    """The smallest of some differences on the held-out tasks; None unless all were measured."""
+    found = [seeds.interval("score_tasks", "differences", name, part) for name in names]
+    return min((one for one in found if one), key=lambda one: one.low) if all(found) else None
 
 
 def ditto(seeds: Seeds) -> list[Claim]:

@@ -39,6 +39,8 @@ def shrink(settings: dict[str, Any]) -> dict[str, Any]:
         settings[section] |= {"iterations": 2, "steps_per_iteration": 2, "negatives": 2}
     settings["train_ditto"]["sft"] |= {"max_steps": 4}
     settings["score_ditto"] |= {"authors": ["captain"]}
+    settings["build_mixture"] |= {"task_examples": 40, "examples": 80}
+    settings["answer_tasks"] |= {"task_examples": 40, "items": 4, "max_new_tokens": 8}
     return settings
 
 

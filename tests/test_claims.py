@@ -49,6 +49,15 @@ IDS = [
     "ditto_frozen_reference",
     "ditto_online_samples",
     "ditto_negatives",
+    "flan_tuned_vs_base",
+    "flan_size",
+    "flan_more_tasks",
+    "flan_direct_hurts_reasoning",
+    "flan_direct_below_base",
+    "flan_reasoning_hurts_direct",
+    "flan_both_keeps_direct",
+    "flan_both_keeps_reasoning",
+    "flan_saturates",
 ]
 
 
@@ -120,6 +129,14 @@ METRICS = {
         },
         "variance_ratio_1_to_all_negatives": figure(3.0, half=1.5),
     },
+    "score_tasks": {
+        "differences": {
+            name: {part: figure(0.2) for part in ("all", "direct", "cot")}
+            for name in ("small", "medium", "large", "medium_over_small", "large_over_medium", "all_over_two",
+                         "base_over_direct", "both_over_direct", "both_over_cot")
+        },
+        "last_step_of_gain": figure(0.1),
+    },
 }  # fmt: skip
 
 
@@ -151,6 +168,7 @@ DIFFERENCES, LABELS = ("score_comparisons", "differences"), ("score_comparisons"
 TRAINERS = ("score_snapshots", "trainers")
 PAIRS, METHODS = ("score_pairs", "label_differences"), ("compare_methods", "differences")
 REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
+TASKS = ("score_tasks", "differences")
 BREAKS = [
     ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(-0.01)),
     ("rule_of_thumb_order", (*DIFFERENCES, "a_e"), figure(0.04)),
@@ -199,6 +217,16 @@ BREAKS = [
     ("ditto_frozen_reference", ("ditto", "differences", "ditto_minus_update_reference"), figure(-0.1)),
     ("ditto_online_samples", ("ditto", "differences", "ditto_minus_up_front"), figure(0.05)),
     ("ditto_negatives", ("ditto", "variance_ratio_1_to_all_negatives"), figure(1.04)),
+    ("flan_tuned_vs_base", (*TASKS, "medium", "all"), figure(0.04)),
+    ("flan_tuned_vs_base", (*TASKS, "large", "all"), figure(-0.3)),
+    ("flan_size", (*TASKS, "large_over_medium", "all"), figure(0.05)),
+    ("flan_more_tasks", (*TASKS, "all_over_two", "all"), figure(0.05)),
+    ("flan_direct_hurts_reasoning", (*TASKS, "both_over_direct", "cot"), figure(0.05)),
+    ("flan_direct_below_base", (*TASKS, "base_over_direct", "cot"), figure(0.05)),
+    ("flan_reasoning_hurts_direct", (*TASKS, "both_over_cot", "direct"), figure(0.05)),
+    ("flan_both_keeps_direct", (*TASKS, "both_over_direct", "direct"), figure(-0.06)),
+    ("flan_both_keeps_reasoning", (*TASKS, "both_over_cot", "cot"), figure(-0.06)),
+    ("flan_saturates", ("score_tasks", "last_step_of_gain"), figure(0.2)),
 ]
 
 

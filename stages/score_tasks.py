@@ -1,0 +1,79 @@
+"""Compare models on held-out tasks: tuned or not, on more tasks or fewer, with reasoning to learn from or without."""
+
+from pydantic import BaseModel, Field
+
+from synthalign import stage, tables, task_scores
+from synthalign.errors import UserError
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    seed: int = Field(ge=0)
+    """Of the bootstrap."""
+
+    subjects: list[str]
+    """Whose answers are scored, as in data/task_answers/."""
+
+    mixtures: list[str]
+    """The mixtures that no held-out task may be in, as in data/mixtures/."""
+
+    differences: dict[str, list[str]]
+    """What to compare, as name: [better, worse]."""
+
+    sweep: list[str] = Field(min_length=3)
+    """The base model and what was tuned on ever more tasks; the share of the last step in the gain is reported."""
+
+
+def main(params: Params) -> None:
+    answers = {name: tables.rows(f"task_answers/{name}") for name in params.subjects}
+    for name in [one for pair in params.differences.values() for one in pair] + params.sweep:
+        if name not in answers:
+            raise UserError(f"score_tasks: {name!r} is none of its subjects: {', '.join(answers)}")
+    if not any(answers.values()):
+        print("score_tasks: nothing was answered (answer_tasks.source is null), so nothing is scored", flush=True)
+        for name in ("score_tasks", "plots/task_scores"):
+            stage.write_metrics(name)
+        return
+    mixtures = {name: tables.rows(f"mixtures/{name}") for name in params.mixtures}
+    task_scores.check_unseen(answers[params.subjects[0]], mixtures)
+
+    subjects = {}
+    for name, rows in answers.items():
+        figures = {}
+        for part in task_scores.PARTS:
+            of_part = task_scores.part_of(rows, part)
+            figures[part] = task_scores.score(of_part, seed=params.seed)
+            for shots in sorted({row["shots"] for row in rows}):
+                of_shots = [row for row in of_part if row["shots"] == shots]
+                figures[f"{part}_{shots}_shot"] = task_scores.score(of_shots, seed=params.seed)
+        by_task = {
+            task: task_scores.score([row for row in rows if row["task"] == task], seed=params.seed).metrics()
+            for task in sorted({row["task"] for row in rows})
+        }
+        subjects[name] = {key: figure.metrics() for key, figure in figures.items()} | {"tasks": by_task}
+    differences = {
+        name: {
+            part: task_scores.difference(
+                *(task_scores.part_of(answers[one], part) for one in pair), seed=params.seed
+            ).metrics()
+            for part in task_scores.PARTS
+        }
+        for name, pair in params.differences.items()
+    }
+    share = task_scores.share_of_gain(
+        answers[params.sweep[-2]], answers[params.sweep[-1]], answers[params.sweep[0]], seed=params.seed
+    )
+    stage.write_metrics(
+        "score_tasks",
+        subjects=subjects,
+        differences=differences,
+        last_step_of_gain=share.metrics() if share else None,
+    )
+    points = [
+        {"subject": name} | {part: figures[part]["value"] for part in task_scores.PARTS}
+        for name, figures in subjects.items()
+    ]
+    stage.write_metrics("plots/task_scores", scores=points)
+
+
+if __name__ == "__main__":
+    stage.run(main, "score_tasks", Params)
