@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help plan repro report results test test-slow check readme ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
+.PHONY: help plan repro methods report results test test-slow check readme ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,10 +25,12 @@ accelerate.yaml:
 plan: .venv/ready  ## what `make repro` would run now, why, and how long it would take; runs nothing
 	@python -m synthalign.cli plan
 
-# With --all-pipelines DVC reads the graph once; without, twice.
-repro: .venv/ready accelerate.yaml  ## run what changed of the whole graph, then print the results
-	dvc repro --all-pipelines || { python -m synthalign.cli recover && dvc repro --all-pipelines; }
+repro: .venv/ready accelerate.yaml  ## run what changed of ALMoST, from queries to the report, then print the results
+	dvc repro report || { python -m synthalign.cli recover && dvc repro report; }
 	@python -m synthalign.results
+
+methods: .venv/ready accelerate.yaml  ## run what changed of all methods: RLCD, RLAIF, RRHF, RLOO, GRPO, FLAN, DITTO too
+	dvc repro --all-pipelines || { python -m synthalign.cli recover && dvc repro --all-pipelines; }
 
 report: .venv/ready accelerate.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
 	dvc repro report
@@ -73,6 +75,7 @@ check-tables: .venv/ready  ## ask every table for the rows that offend
 answers: .venv/ready  ## write the answers to the questions of queries/ anew
 	@for answer in queries/answers/*.csv; do \
 	    python -m synthalign.cli sql queries/$$(basename $$answer .csv).sql --output $$answer || exit 1; done
+
 nightly: .venv/ready accelerate.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again
 	@python -m flows.nightly
 

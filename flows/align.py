@@ -37,6 +37,9 @@ from flows.failures import hint, is_busy
 from flows.process import run, uninterrupted
 from flows.slots import Stopped, slot
 
+REPORT = "report"
+"""The stage that all of ALMoST comes before: a run that brings it up to date is gated and published."""
+
 LAST = Path(".work/align/last.json")
 """The figures of the last run on this machine."""
 
@@ -123,8 +126,8 @@ def align(
 ) -> State[None]:
     """Bring the graph up to date, compare what was measured with the baseline, and publish.
 
-    targets: stages or families to bring up to date with what they need; without, the whole graph, and only then there
-    are gates and something is published. parallel: stages at once. gpu_tasks: of these, how many that `accelerate
+    targets: stages or families to bring up to date with what they need; without, the whole graph. Only with the whole
+    graph or with `report` there are gates and something is published. parallel: stages at once. gpu_tasks: of these, how many that `accelerate
     launch` starts, over all flows of this host. stage_hours: the longest that a stage may take. notify: a notification
     block, type/name. report_url: where published/ can be seen by browsers.
     """
@@ -157,7 +160,7 @@ def bring_up_to_date(
         create_markdown_artifact(artifacts.summary(ended, failures, [], "Nothing is published."), "align-summary")
         waiting = sum(how == "not started" for how in ended.values())
         raise RunFailed(f"failed: {', '.join(failures)}" + f"; {waiting} that follow were not started" * bool(waiting))
-    if targets != [graph.ALL]:
+    if targets != [graph.ALL] and REPORT not in targets:
         create_markdown_artifact(artifacts.summary(ended, {}, [], "A part of the graph: no gates."), "align-summary")
         return f"{len(stages)} stages are up to date"
 

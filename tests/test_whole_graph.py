@@ -1,4 +1,4 @@
-"""The whole graph with toy numbers through real DVC and accelerate, on the real models: two clones, the same bytes."""
+"""The graph with toy numbers through real DVC and accelerate, on the real models: two clones, the same bytes."""
 
 import json
 import subprocess
@@ -15,10 +15,10 @@ from tests.small_graph import QUESTIONS, clone, finish, locked, start
 
 @pytest.fixture(scope="module")
 def clones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """Two clones in which the whole graph ran at the same time, a thread each."""
+    """Two clones in which all of ALMoST, as `make repro` runs it, ran at the same time, a thread each."""
     root = tmp_path_factory.mktemp("graph")
     folders = clone(root / "one"), clone(root / "other")
-    processes = [start(folder) for folder in folders]
+    processes = [start(folder, "report") for folder in folders]
     try:
         for process, folder in zip(processes, folders, strict=True):
             finish(process, folder)
@@ -39,7 +39,7 @@ def test_two_clones_make_the_same_bytes_in_every_stage(clones: tuple[Path, Path]
 def test_nothing_runs_when_nothing_changed(clones: tuple[Path, Path]) -> None:
     begin = time.monotonic()
 
-    again = subprocess.run(["dvc", "repro"], cwd=clones[0], check=True, capture_output=True, text=True)
+    again = subprocess.run(["dvc", "repro", "report"], cwd=clones[0], check=True, capture_output=True, text=True)
 
     print(f"dvc repro with nothing changed: {time.monotonic() - begin:.1f} s")
     assert "Running stage" not in again.stdout
@@ -52,7 +52,7 @@ def test_a_setting_of_ppo_re_runs_ppo_and_what_follows_alone(clones: tuple[Path,
     settings["train_ppo"]["kl_coefficient"] *= 2
     (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
 
-    dry = subprocess.run(["dvc", "repro", "--dry"], cwd=folder, check=True, capture_output=True, text=True)
+    dry = subprocess.run(["dvc", "repro", "--dry", "report"], cwd=folder, check=True, capture_output=True, text=True)
 
     stages = [line.split("'")[1] for line in dry.stdout.splitlines() if line.startswith("Running stage")]
     assert [name for name in stages if name not in ("check_settings", "train_ppo@almost")] == []
@@ -110,3 +110,17 @@ def test_the_results_table_names_every_policy(clones: tuple[Path, Path]) -> None
 
     policies = json.loads((clones[0] / "metrics/score_policies.json").read_text())["policies"]
     assert [name for name in policies if name not in shown] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_all_other_methods_run_on_top_of_it(clones: tuple[Path, Path]) -> None:
+    folder = clones[1]
+
+    finish(start(folder), folder)
+
+    graph = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    ran = {name.split("@")[0] for name in yaml.safe_load((folder / "dvc.lock").read_text())["stages"]}
+    assert ran == set(graph)
+    compared = json.loads((folder / "metrics/compare_methods.json").read_text())["policies"]
+    assert {"ppo", "rloo", "rrhf", "ppo_rlcd", "ppo_rlaif", "sft_context_distillation"} <= set(compared)
