@@ -126,10 +126,10 @@ def align(
 ) -> State[None]:
     """Bring the graph up to date, compare what was measured with the baseline, and publish.
 
-    targets: stages or families to bring up to date with what they need; without, the whole graph. Only with the whole
-    graph or with `report` there are gates and something is published. parallel: stages at once. gpu_tasks: of these, how many that `accelerate
-    launch` starts, over all flows of this host. stage_hours: the longest that a stage may take. notify: a notification
-    block, type/name. report_url: where published/ can be seen by browsers.
+    targets: stages or families to bring up to date with what they need; without, the whole graph. There are gates, and
+    something is published, only with the whole graph or with `report`. parallel: stages at once. gpu_tasks: of these,
+    how many that `accelerate launch` starts, over all flows of this host. stage_hours: the longest that a stage may
+    take. notify: a notification block, type/name. report_url: where published/ can be seen by browsers.
     """
     logger = get_run_logger()
     try:

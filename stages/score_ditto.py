@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from synthalign import judging, measures, stage, tables
+from synthalign import judging, measures, stage, tables, win_rates
 from synthalign.judging import Answer
 from synthalign.tables import Row
 from world.authors import AUTHORS, features, style_score
@@ -51,33 +51,19 @@ def report(rows: list[Row], seed: int) -> dict[str, object]:
 
 
 def head_to_head(by_method: Mapping[str, list[Row]], seed: int) -> dict[str, dict[str, Any]]:
-    """`judging.summary` of every ordered pair of methods, the judge being the style oracle."""
+    """`win_rates.summary` of every ordered pair of methods, the judge being the style oracle."""
     answers = {
         method: [Answer(row["prompt_id"], row["sample_index"], row["text"], row["tokens"]) for row in rows]
         for method, rows in by_method.items()
     }
-    scores = {
-        method: {(row["prompt_id"], row["sample_index"]): row["style"] for row in rows}
-        for method, rows in by_method.items()
-    }
+    # A prompt stands here for its id, which is one author's.
+    styles = {(row["prompt_id"], row["text"]): row["style"] for rows in by_method.values() for row in rows}
+    prompts = {prompt: prompt for prompt, _ in styles}
+    judge = judging.by_score(lambda given: [styles[one] for one in given])
     found: dict[str, dict[str, Any]] = {}
     for a, b in permutations(by_method, 2):
-        matched = judging.matched(answers[a], answers[b], policy_a=a, policy_b=b)
-        rows = [
-            row
-            for one, _ in matched
-            for key in [(one.question_id, one.sample_index)]
-            for row in judging.both_orders(
-                question_id=one.question_id,
-                sample_index=one.sample_index,
-                policy_a=a,
-                policy_b=b,
-                judge="style",
-                score_a=scores[a][key],
-                score_b=scores[b][key],
-            )
-        ]
-        found[f"{a}_vs_{b}"] = judging.summary(rows, matched, seed=seed)
+        rows = judging.judgements(judging.duels(answers, [(a, b)], prompts), "style", judge)
+        found[f"{a}_vs_{b}"] = win_rates.summary(rows, seed=seed)
     return found
 
 
