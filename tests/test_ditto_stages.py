@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from stages import sample_ditto, score_ditto, train_ditto, train_spin
-from synthalign import authors, judging, tables
+from synthalign import authors, judging, tables, win_rates
 from synthalign.errors import UserError
 from tests import tiny
 
@@ -120,7 +120,10 @@ def test_the_stages_train_sample_and_score_and_say_the_same_again(workspace):
 def test_D8_swapped_labels_give_the_rest_to_1_and_a_round_robin_has_a_mean_of_one_half(workspace):
     def answers(method: str, styles: list[float]) -> list[dict[str, Any]]:
         given = enumerate(styles)
-        return [{"prompt_id": f"p{n}", "sample_index": 0, "text": "x", "tokens": 1, "style": s} for n, s in given]
+        return [
+            {"prompt_id": f"p{n}", "sample_index": 0, "text": f"{method} {n}", "tokens": 1, "style": s}
+            for n, s in given
+        ]
 
     by_method = {
         "a": answers("a", [1.0, 0.5, 0.2, 0.9]),
@@ -141,13 +144,13 @@ def test_D8_swapped_labels_give_the_rest_to_1_and_a_round_robin_has_a_mean_of_on
 
 
 def test_D8_an_answer_without_a_score_is_counted_as_unjudged_and_is_no_tie():
-    one, other = judging.Answer("p", 0, "x", 1), judging.Answer("p", 0, "y", 1)
-    given = {"question_id": "p", "sample_index": 0, "policy_a": "a", "policy_b": "b", "judge": "style"}
+    answers = {"a": [judging.Answer("p", 0, "x", 1)], "b": [judging.Answer("p", 0, "y", 1)]}
+    judge = judging.by_score(lambda given: [None if text == "x" else 0.5 for _, text in given])
 
-    rows = judging.both_orders(**given, score_a=None, score_b=0.5)
+    rows = judging.judgements(judging.duels(answers, [("a", "b")], {"p": "Where?"}), "style", judge)
 
-    assert judging.summary(rows, [(one, other)], seed=0)["unjudged"] == 2
-    assert "win_rate" not in judging.summary(rows, [(one, other)], seed=0)
+    assert win_rates.summary(rows, seed=0)["unjudged"] == 2
+    assert "win_rate" not in win_rates.summary(rows, seed=0)
 
 
 def test_without_a_world_nothing_is_scored(workspace):
