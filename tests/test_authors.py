@@ -7,6 +7,7 @@ import pytest
 
 from synthalign import authors
 from synthalign.errors import UserError
+from world import entities, params
 from world.authors import AUTHORS, TUNING_AUTHORS, Author, features, style_score, write, write_all
 from world.entities import World
 from world.oracle import Oracle
@@ -76,6 +77,14 @@ def test_the_shipped_files_are_those_that_the_code_writes(tmp_path):
     shipped = SHIPPED / "authors"
     assert made == {file.relative_to(shipped): file.read_bytes() for file in shipped.rglob("*.*") if file.is_file()}
     assert len(made) == 2 * len(EVERYONE)
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_every_world_has_enough_topics_for_its_authors(tmp_path, seed):
+    write_all(entities.draw(seed, params.load()), tmp_path)
+
+    asked = [prompt for name in EVERYONE for prompt in authors.prompts(tmp_path / f"heldout/{name}.txt")]
+    assert len(set(asked)) == 40 * len(EVERYONE)
 
 
 def test_what_is_held_out_is_asked_of_one_author_and_in_no_demonstration():

@@ -128,8 +128,8 @@ def write_all(world: World, folder: Path) -> None:
     asker = Asker(world)
     answerer = Answerer(world, asker)
     held_out = {kind: [(t[0], t[1], t[2]) for t in world.held_out if t[0] == kind] for kind in HELD_OUT_KINDS}
-    for kind, topics in held_out.items():
-        Random(f"authors' {kind} {world.seed}").shuffle(topics)
+    for kind in held_out:
+        Random(f"authors' {kind} {world.seed}").shuffle(held_out[kind])
     shown = {(kind, name) for kind, name, _ in world.demonstrated}
     asked: set[tuple[str, str]] = set()
     for name, author in (AUTHORS | TUNING_AUTHORS).items():
@@ -142,7 +142,9 @@ def write_all(world: World, folder: Path) -> None:
             asked.add((kind, question.name))
             rows.append({"prompt": question.text, "output": write(author, statements(rng, answerer, question))})
         write_json_lines(folder / f"{name}.jsonl", rows)
-        prompts = [asker.word(rng, held_out[kind].pop()).text for kind, n in HELD_OUT_KINDS.items() for _ in range(n)]
+        # Another world may hold out fewer topics of a kind; animals, of which there are many, take their places.
+        topics = [(held_out[kind] or held_out["animal"]).pop() for kind, n in HELD_OUT_KINDS.items() for _ in range(n)]
+        prompts = [asker.word(rng, topic).text for topic in topics]
         write_lines(folder / "heldout" / f"{name}.txt", prompts)
 
 

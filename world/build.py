@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from synthalign.errors import UserError
-from world import corpus, entities, exports, params, pretrain, tokenizer
+from world import authors, corpus, entities, exports, params, pretrain, tokenizer
 from world.entities import World
 from world.params import Params
 
@@ -60,6 +60,7 @@ def build(settings: Params, *, seed: int, out: Path, threads: int, scale: float)
     lanes = [start_lane(lane, seed=seed, threads=max(1, threads // len(LANES)), scale=scale) for lane in LANES]
     world.save(out / "world.json")
     exports.write_all(world, out, corpus_file=folders[0] / "train.txt")
+    authors.write_all(world, out / "authors")
     for lane, process in zip(LANES, lanes, strict=True):
         if process.wait():
             raise UserError(f"training of {' and '.join(lane)} stopped with exit code {process.returncode}; see above")
