@@ -85,7 +85,7 @@ class Facts:
         return Example("", family, tuple(asks), target, accepted=(other,), kind="sentence")
 
     def choices(self, rng: Random, kind: str, name: str, attribute: str) -> list[str]:
-        """The same with four values to choose from."""
+        """All ways in which the world asks for it, with four values to choose from."""
         values = [self.value(kind, name, attribute), *self.wrong(rng, kind, name, attribute, 3)]
         given = listed(rng.sample(values, 4), "or")
         return [f"{ask} Choose one: {given}." for ask in self.questions(kind, name, attribute)]
