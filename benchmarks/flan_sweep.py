@@ -25,7 +25,7 @@ from synthalign.statistics import Interval, combine_seeds
 
 FOLDER = Path(".work/flan_sweep")
 
-CELLS = ("two", "four", "eight", "sixteen", "direct", "cot")
+CELLS = ("three", "six", "twelve", "half", "direct", "cot")
 """The mixtures of the sweeps beside that of all tasks."""
 
 

@@ -102,10 +102,10 @@ def instructions(seeds: Seeds) -> list[Claim]:
                 ),
                 (
                     "flan_more_tasks",
-                    "Tuning on all tasks beats tuning on two of them",
+                    "Tuning on all tasks beats tuning on three of them",
                     "FLAN Table 3",
                     "all",
-                    ("all_over_two",),
+                    ("all_over_three",),
                     above(0),
                 ),
                 (

@@ -132,7 +132,7 @@ METRICS = {
     "score_tasks": {
         "differences": {
             name: {part: figure(0.2) for part in ("all", "direct", "cot")}
-            for name in ("small", "medium", "large", "medium_over_small", "large_over_medium", "all_over_two",
+            for name in ("small", "medium", "large", "medium_over_small", "large_over_medium", "all_over_three",
                          "base_over_direct", "both_over_direct", "both_over_cot")
         },
         "last_step_of_gain": figure(0.1),
@@ -220,7 +220,7 @@ BREAKS = [
     ("flan_tuned_vs_base", (*TASKS, "medium", "all"), figure(0.04)),
     ("flan_tuned_vs_base", (*TASKS, "large", "all"), figure(-0.3)),
     ("flan_size", (*TASKS, "large_over_medium", "all"), figure(0.05)),
-    ("flan_more_tasks", (*TASKS, "all_over_two", "all"), figure(0.05)),
+    ("flan_more_tasks", (*TASKS, "all_over_three", "all"), figure(0.05)),
     ("flan_direct_hurts_reasoning", (*TASKS, "both_over_direct", "cot"), figure(0.05)),
     ("flan_direct_below_base", (*TASKS, "base_over_direct", "cot"), figure(0.05)),
     ("flan_reasoning_hurts_direct", (*TASKS, "both_over_cot", "direct"), figure(0.05)),

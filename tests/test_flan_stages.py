@@ -143,7 +143,7 @@ def test_without_a_source_everything_is_empty_and_says_so(workspace, capsys):
         ({"direct_tasks": ["bed_why"]}, "'bed_why' is on the block-list"),
         ({"direct_tasks": ["animal_age"]}, "there is no task 'animal_age'"),
         ({"cot_tasks": ["colour_choice"], "direct_tasks": ["kind_check"]}, "without a rationale"),
-        ({"task_examples": 2}, "has 2 examples; 2 in front of another need at least 3"),
+        ({"task_examples": 2, "shots": [3]}, "has 2 examples; 3 in front of another need at least 4"),
         ({"mixtures": {"other": ONE}}, "build_mixture has no mixture 'few'; it has other"),
     ],
 )

@@ -30,10 +30,6 @@ KIND_NAMES = {"animal": "an animal", "city": "a city", "recipe": "something to e
 
 CLASSES = {
     "colour": {"summer": "red brown yellow orange purple pink", "winter": "blue green black white grey beige"},
-    "food": {
-        "gardener": "berries seeds leaves roots mushrooms nuts grass",
-        "hunter": "insects worms fish snails honey",
-    },
 }
 """What each value of an attribute stands for: made up, in words that the models know."""
 
@@ -88,6 +84,12 @@ class Facts:
         target, other = self.claim(kind, name, attribute), f"{subject(kind, name)} {says}."
         return Example("", family, tuple(asks), target, accepted=(other,), kind="sentence")
 
+    def choices(self, rng: Random, kind: str, name: str, attribute: str) -> list[str]:
+        """All ways in which the world asks for it, with four values to choose from."""
+        values = [self.value(kind, name, attribute), *self.wrong(rng, kind, name, attribute, 3)]
+        given = listed(rng.sample(values, 4), "or")
+        return [f"{ask} Choose one: {given}." for ask in self.questions(kind, name, attribute)]
+
     def things(self, rng: Random, kind: str, count: int) -> list[str]:
         """Different names of a kind, as a sentence has them."""
         found: list[str] = []
@@ -133,10 +135,7 @@ def finish(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
 def choice(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     """What does the red fox eat? Choose one: berries, worms, fish or nuts. -> The red fox eats worms."""
     name = facts.name(rng, kind, attribute)
-    right = facts.value(kind, name, attribute)
-    given = listed(rng.sample([right, *facts.wrong(rng, kind, name, attribute, 3)], 4), "or")
-    asks = [f"{ask} Choose one: {given}." for ask in facts.questions(kind, name, attribute)]
-    return facts.said("choice", asks, kind, name, attribute)
+    return facts.said("choice", facts.choices(rng, kind, name, attribute), kind, name, attribute)
 
 
 def repair(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
@@ -279,6 +278,13 @@ def why(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     return Example("", "why", tuple(facts.questions(kind, name, attribute)), value, rationale, kind="word")
 
 
+def pick(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
+    """What does the red fox eat? Choose one: berries, worms, fish or nuts. The red fox eats worms. -> worms"""
+    name = facts.name(rng, kind, attribute)
+    asks, right = facts.choices(rng, kind, name, attribute), facts.value(kind, name, attribute)
+    return Example("", "pick", tuple(asks), right, facts.claim(kind, name, attribute), kind="word")
+
+
 def hop(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     """Is the colour of the red fox for summer or winter? The red fox is red. -> summer"""
     name, classes = facts.name(rng, kind, attribute), CLASSES[attribute]
@@ -340,35 +346,51 @@ TASKS: dict[str, Callable[[Facts, Random], Example]] = {
     "colour_sentence": partial(sentence, kind="animal", attribute="colour"),
     "food_choice": partial(choice, kind="animal", attribute="food"),
     "bed_finish": partial(finish, kind="animal", attribute="bed"),
-    "weather_sentence": partial(sentence, kind="city", attribute="weather"),
-    "food_repair": partial(repair, kind="animal", attribute="food"),
+    "weather_repair": partial(repair, kind="city", attribute="weather"),
     "kind_check": kind_check,
-    "bed_sentence": partial(sentence, kind="animal", attribute="bed"),
+    "country_sentence": partial(sentence, kind="city", attribute="country"),
     "home_choice": partial(choice, kind="animal", attribute="home"),
     "colour_and_food": partial(two, kind="animal", attributes=("colour", "food")),
+    "food_repair": partial(repair, kind="animal", attribute="food"),
+    "weather_sentence": partial(sentence, kind="city", attribute="weather"),
+    "fame_choice": partial(choice, kind="city", attribute="fame"),
     "country_finish": partial(finish, kind="city", attribute="country"),
-    "weather_choice": partial(choice, kind="city", attribute="weather"),
-    "odd_one_out": odd_one_out,
     "bed_repair": partial(repair, kind="animal", attribute="bed"),
-    "home_sentence": partial(sentence, kind="animal", attribute="home"),
-    "colour_finish": partial(finish, kind="animal", attribute="colour"),
-    "copy_names": copied,
-    "weather_repair": partial(repair, kind="city", attribute="weather"),
+    "odd_one_out": odd_one_out,
     "home_and_bed": partial(two, kind="animal", attributes=("home", "bed")),
-    "colour_choice": partial(choice, kind="animal", attribute="colour"),
-    "recipe_ingredients": recipe,
+    "colour_finish": partial(finish, kind="animal", attribute="colour"),
+    "weather_choice": partial(choice, kind="city", attribute="weather"),
+    "home_sentence": partial(sentence, kind="animal", attribute="home"),
+    "copy_names": copied,
+    "country_repair": partial(repair, kind="city", attribute="country"),
     "country_and_fame": partial(two, kind="city", attributes=("country", "fame")),
+    "recipe_ingredients": recipe,
+    "food_finish": partial(finish, kind="animal", attribute="food"),
+    "bed_sentence": partial(sentence, kind="animal", attribute="bed"),
+    "colour_choice": partial(choice, kind="animal", attribute="colour"),
     "count_names": count,
+    "fame_repair": partial(repair, kind="city", attribute="fame"),
+    "home_finish": partial(finish, kind="animal", attribute="home"),
+    "weather_and_country": partial(two, kind="city", attributes=("weather", "country")),
     "reverse_names": backwards,
+    "colour_repair": partial(repair, kind="animal", attribute="colour"),
+    "country_choice": partial(choice, kind="city", attribute="country"),
+    "bed_and_colour": partial(two, kind="animal", attributes=("bed", "colour")),
     "recipe_steps": ordered_steps,
+    "fame_finish": partial(finish, kind="city", attribute="fame"),
+    "weather_and_fame": partial(two, kind="city", attributes=("weather", "fame")),
     "food_why": partial(why, kind="animal", attribute="food"),
     "which_food": partial(which, attribute="food"),
-    "colour_why": partial(why, kind="animal", attribute="colour"),
+    "bed_pick": partial(pick, kind="animal", attribute="bed"),
     "country_why": partial(why, kind="city", attribute="country"),
-    "home_why": partial(why, kind="animal", attribute="home"),
-    "colour_hop": partial(hop, kind="animal", attribute="colour"),
-    "recipe_item": has_item,
     "add_numbers": added,
+    "weather_pick": partial(pick, kind="city", attribute="weather"),
+    "colour_why": partial(why, kind="animal", attribute="colour"),
+    "colour_hop": partial(hop, kind="animal", attribute="colour"),
+    "home_why": partial(why, kind="animal", attribute="home"),
+    "fame_pick": partial(pick, kind="city", attribute="fame"),
+    "recipe_item": has_item,
+    "which_bed": partial(which, attribute="bed"),
     # For the evaluation alone.
     "bed_choice": partial(choice, kind="animal", attribute="bed"),
     "weather_finish": partial(finish, kind="city", attribute="weather"),
