@@ -274,6 +274,39 @@ COMMENT ON COLUMN ditto_answers.text IS 'The answer';
 COMMENT ON COLUMN ditto_answers.tokens IS 'Tokens of it, the end included';
 COMMENT ON COLUMN ditto_answers.finish_reason IS 'eos, stop, length (cut off), or error';
 
+CREATE OR REPLACE VIEW mixtures AS
+SELECT parse_filename(filename, true) AS member, * EXCLUDE (filename)
+FROM read_parquet(getvariable('root') || '/data/mixtures/*.parquet', filename = true, union_by_name = true);
+COMMENT ON VIEW mixtures IS 'Instruction data: the examples of every mixture';
+COMMENT ON COLUMN mixtures.member IS 'Member of build_mixture';
+COMMENT ON COLUMN mixtures.mixture_id IS 'Hash of mixture and example';
+COMMENT ON COLUMN mixtures.example_id IS 'Hash of the example';
+COMMENT ON COLUMN mixtures.task IS 'The task';
+COMMENT ON COLUMN mixtures.family IS 'What it is a form of';
+COMMENT ON COLUMN mixtures.template IS 'How it is put';
+COMMENT ON COLUMN mixtures.shots IS 'Solved examples in front';
+COMMENT ON COLUMN mixtures.cot IS 'Whether reasoning comes before the answer';
+COMMENT ON COLUMN mixtures.inverted IS 'Whether the answer is given and the question wanted';
+COMMENT ON COLUMN mixtures.query IS 'What is asked, without solved examples';
+COMMENT ON COLUMN mixtures.messages IS 'What is asked and the target: messages of role and content';
+
+CREATE OR REPLACE VIEW task_answers AS
+FROM read_parquet(getvariable('root') || '/data/task_answers/*.parquet', union_by_name = true);
+COMMENT ON VIEW task_answers IS 'Answers to held-out tasks, by base and tuned models';
+COMMENT ON COLUMN task_answers.subject IS 'Member of answer_tasks';
+COMMENT ON COLUMN task_answers.item_id IS 'Hash of the item';
+COMMENT ON COLUMN task_answers.task IS 'The task';
+COMMENT ON COLUMN task_answers.family IS 'What it is a form of';
+COMMENT ON COLUMN task_answers.template IS 'How it is put';
+COMMENT ON COLUMN task_answers.shots IS 'Solved examples in front';
+COMMENT ON COLUMN task_answers.cot IS 'Whether reasoning comes before the answer';
+COMMENT ON COLUMN task_answers.metric IS 'exact_match, or log_likelihood of the options';
+COMMENT ON COLUMN task_answers.query IS 'What is asked, without solved examples';
+COMMENT ON COLUMN task_answers.target IS 'The right answer';
+COMMENT ON COLUMN task_answers.text IS 'What was written or chosen';
+COMMENT ON COLUMN task_answers.right IS 'Whether that is right';
+COMMENT ON COLUMN task_answers.chance IS 'Share that guessing gets right';
+
 CREATE OR REPLACE VIEW benchmark_scores AS
 FROM read_parquet(getvariable('root') || '/data/benchmark_scores/*.parquet', union_by_name = true);
 COMMENT ON VIEW benchmark_scores IS 'Alignment tax and public tests, with 95% intervals';

@@ -112,6 +112,16 @@ def rows() -> Rows:
             {"prompt_id": "3", "method": "ditto", "sample_index": 0, "prompt": "What is it?", "text": "A yak, aye."}
             | {"tokens": 6, "finish_reason": "eos"}
         ],
+        "mixtures/all": [
+            {"mixture_id": "1", "example_id": "2", "task": "home", "family": "home", "template": "a", "shots": 0}
+            | {"cot": False, "inverted": False, "query": "Where?"}
+            | {"messages": said("user", "Where?") + said("assistant", "In the wood.")}
+        ],
+        "task_answers/medium": [
+            {"subject": "medium", "item_id": "1", "task": "bed", "family": "bed", "template": "a", "shots": 0}
+            | {"cot": False, "metric": "exact_match", "query": "Where?", "target": "A nest.", "text": "A nest."}
+            | {"right": True, "chance": 0.1}
+        ],
         "benchmark_scores/base": [figures | {"subject": "base", "n": 9}],
     }
 
