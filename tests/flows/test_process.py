@@ -119,8 +119,8 @@ time.sleep(600)
     stop, said = Event(), list[str]()
 
     def say(text: str) -> None:
-        said.extend(text.split())
-        if said.count("ready") == 2:
+        said.append(text)
+        if "".join(said).count("ready") == 2:  # the two may share a line
             stop.set()
 
     done = run(python(code), tmp_path / "x.log", say, stop=stop, grace=1.0, every=0.1)
