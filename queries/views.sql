@@ -300,7 +300,7 @@ COMMENT ON COLUMN task_answers.family IS 'What it is a form of';
 COMMENT ON COLUMN task_answers.template IS 'How it is put';
 COMMENT ON COLUMN task_answers.shots IS 'Solved examples in front';
 COMMENT ON COLUMN task_answers.cot IS 'Whether reasoning comes before the answer';
-COMMENT ON COLUMN task_answers.metric IS 'exact_match, or log_likelihood of the options';
+COMMENT ON COLUMN task_answers.metric IS 'exact: what was written has to match; choice: the likeliest option';
 COMMENT ON COLUMN task_answers.query IS 'What is asked, without solved examples';
 COMMENT ON COLUMN task_answers.target IS 'The right answer';
 COMMENT ON COLUMN task_answers.text IS 'What was written or chosen';
