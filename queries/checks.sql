@@ -15,8 +15,8 @@ SELECT response_id, count(*) AS times FROM responses GROUP BY ALL HAVING times >
 -- comparisons_ranked: a comparison_id is there once
 SELECT comparison_id, count(*) AS times FROM comparisons_ranked GROUP BY ALL HAVING times > 1;
 
--- comparisons: a comparison_id is there once in a member
-SELECT member, comparison_id, count(*) AS times FROM comparisons GROUP BY ALL HAVING times > 1;
+-- comparisons: a comparison_id is there once in a member (DITTO: in a step)
+SELECT member, comparison_id, step, count(*) AS times FROM comparisons GROUP BY ALL HAVING times > 1;
 
 -- comparisons_dropped: a comparison_id is there once in a member
 SELECT member, comparison_id, count(*) AS times FROM comparisons_dropped GROUP BY ALL HAVING times > 1;
@@ -75,8 +75,10 @@ WHERE (better.response_id IS NULL AND chosen_config IN (SELECT config FROM respo
 -- candidates: query_id is a query
 SELECT * FROM candidates ANTI JOIN queries USING (query_id);
 
--- demonstrations: query_id is a query of the same guide's candidates
-SELECT * FROM demonstrations ANTI JOIN candidates USING (guide, query_id);
+-- demonstrations: query_id is a query, of the same guide's candidates where self-play made it
+SELECT * FROM demonstrations
+WHERE query_id NOT IN (SELECT query_id FROM queries)
+    OR (guide IN (SELECT guide FROM candidates) AND (guide, query_id) NOT IN (SELECT (guide, query_id) FROM candidates));
 
 -- answers: question_id is an evaluation question
 SELECT * FROM answers WHERE question_id NOT IN (SELECT query_id FROM queries WHERE split = 'eval');

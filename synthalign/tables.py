@@ -32,14 +32,14 @@ RULES = {
     **{column: f"len({column}) > 0" for column in ("prompt", "chosen", "rejected", "messages")},
     **{column: f"{column} IS NULL OR isfinite({column})" for column in ("reward", "score_a", "score_b")},
     **{column: f"{column} IS NULL OR isfinite({column})" for column in ("asis_chosen", "asis_rejected")},
-    "kl": "isfinite(kl)",
+    "kl": "kl IS NULL OR isfinite(kl)",
     "p_chosen": "p_chosen BETWEEN 0 AND 1",
     "nearest_rouge_l": "nearest_rouge_l IS NULL OR nearest_rouge_l BETWEEN 0 AND 1",
     "origin": "origin IN ('seed', 'mined', 'eval')",
     "split": "split IN ('train', 'eval')",
     "order": "\"order\" IN ('ab', 'ba')",
     "verdict": "verdict IN ('a', 'b', 'tie', 'unjudged')",
-    "finish_reason": "finish_reason IN ('eos', 'stop', 'length', 'error')",
+    "finish_reason": "finish_reason IS NULL OR finish_reason IN ('eos', 'stop', 'length', 'error')",
 }
 """What holds in every row of every table that has the column, as SQL: a name means the same wherever it stands.
 

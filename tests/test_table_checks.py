@@ -36,7 +36,7 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
     "queries_rejected: a candidate_id is there once": again("queries_rejected"),
     "responses: a response_id is there once, over all configurations": again("responses/a"),
     "comparisons_ranked: a comparison_id is there once": again("comparisons_ranked"),
-    "comparisons: a comparison_id is there once in a member": again("comparisons/gold"),
+    "comparisons: a comparison_id is there once in a member (DITTO: in a step)": again("comparisons/gold"),
     "comparisons_dropped: a comparison_id is there once in a member": again("comparisons_dropped/gold"),
     "candidates: guide, query, turn and sample are there once": again("candidates/rmsp"),
     "demonstrations: a demonstration_id is there once in a guide": again("demonstrations/rmsp"),
@@ -58,7 +58,9 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
         "comparisons/no_filter", chosen_id="a yak"
     ),
     "candidates: query_id is a query": lambda rows: [row.update(query_id="gnu") for row in rows["candidates/rmsp"]],
-    "demonstrations: query_id is a query of the same guide's candidates": change("demonstrations/rmsp", query_id="emu"),
+    "demonstrations: query_id is a query, of the same guide's candidates where self-play made it": change(
+        "demonstrations/rmsp", query_id="emu"
+    ),
     "answers: question_id is an evaluation question": lambda rows: rows["answers/ppo"].append(
         small_tables.answer("ppo") | {"question_id": "yak"}
     ),
