@@ -22,7 +22,7 @@ def slot(kind: str, places: int, stop: Event, folder: Path | None = None) -> Ite
 
     A flow with a smaller limit takes only the first places, so the smallest limit on a host holds for those who set it.
     """
-    folder = folder or Path(tempfile.gettempdir()) / "synthalign"
+    folder = folder or Path(tempfile.gettempdir()) / "synthalign-places"
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(PermissionError):
         folder.chmod(0o1777)  # the places belong to all users of the host

@@ -219,15 +219,28 @@ def sweep() -> None:
     That dvc.lock is newer is not enough: DVC, started again, may run other stages first.
     """
     for mark in Path(".work").glob("*/*/finished"):
-        name, before = json.loads(mark.read_text(encoding="utf-8"))
-        if _recorded(name) != before:
-            shutil.rmtree(mark.parent, ignore_errors=True)
+        with suppress(FileNotFoundError):  # a stage that starts beside this one has just removed it
+            name, before = json.loads(mark.read_text(encoding="utf-8"))
+            if _recorded(name) != before:
+                shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _recorded(name: str) -> Any:
-    """The entry of a stage in dvc.lock; None where it has none."""
-    try:
-        text = Path("dvc.lock").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].get(name)
+    """The entry of a stage in dvc.lock; None where it has none.
+
+    Where stages run beside each other DVC writes the file anew, in place, at the end of each: it is read until it is
+    whole.
+    """
+    file = Path("dvc.lock")
+    for _ in range(200):
+        try:
+            text = file.read_text(encoding="utf-8")
+            entry = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].get(name)
+            if file.read_text(encoding="utf-8") == text:
+                return entry
+        except FileNotFoundError:
+            return None
+        except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+            pass
+        time.sleep(0.05)
+    raise UserError("dvc.lock cannot be read; `python -m synthalign.cli recover` mends it")

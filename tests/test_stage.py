@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -247,6 +248,33 @@ def test_scratch_of_a_stage_that_dvc_never_ran_before_is_kept_too(monkeypatch: p
     record(train="made once")
     stage.sweep()
     assert not work.exists()
+
+
+def test_scratch_is_kept_while_dvc_writes_its_lock_beside_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = stage.work_dir("train", "done")
+    monkeypatch.setenv("DVC_STAGE", "train")
+    record(train="made once")
+    stage.give_up(work)
+    lock = Path("dvc.lock").resolve()
+    whole = lock.read_text()
+    end_at = time.monotonic() + 2
+
+    def write_in_place() -> None:
+        while time.monotonic() < end_at:
+            with lock.open("w") as file:  # as DVC does: empty for a while
+                time.sleep(0.1)
+                file.write(whole)
+            time.sleep(0.1)
+
+    writer = Thread(target=write_in_place)
+    writer.start()
+    try:
+        while time.monotonic() < end_at:
+            stage.sweep()
+    finally:
+        writer.join()
+
+    assert work.exists()
 
 
 def test_without_dvc_scratch_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,7 @@ def test_stopped_in_the_middle_it_takes_everything_along_and_the_next_run_comple
     assert sorted(locked(folder)["stages"]) == ["score"]
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
     settings = os.environ | nightly.environment(tmp_path / "home", nightly.free_port())
     settings["PREFECT_API_DATABASE_CONNECTION_URL"] = "nonsense"
