@@ -133,6 +133,14 @@ def instructions(seeds: Seeds) -> list[Claim]:
                     above(0),
                 ),
                 (
+                    "flan_reasoning_below_base",
+                    "Tuning on reasoning alone makes direct tasks worse than no tuning",
+                    "FLAN Table 3",
+                    "direct",
+                    ("base_over_cot",),
+                    above(0),
+                ),
+                (
                     "flan_both_keeps_direct",
                     "Tuning on both is not worse on direct tasks than tuning on direct tasks alone",
                     "FLAN section 4.2",

@@ -55,6 +55,7 @@ IDS = [
     "flan_direct_hurts_reasoning",
     "flan_direct_below_base",
     "flan_reasoning_hurts_direct",
+    "flan_reasoning_below_base",
     "flan_both_keeps_direct",
     "flan_both_keeps_reasoning",
     "flan_saturates",
@@ -133,7 +134,7 @@ METRICS = {
         "differences": {
             name: {part: figure(0.2) for part in ("all", "direct", "cot")}
             for name in ("small", "medium", "large", "medium_over_small", "large_over_medium", "all_over_three",
-                         "base_over_direct", "both_over_direct", "both_over_cot")
+                         "base_over_direct", "base_over_cot", "both_over_direct", "both_over_cot")
         },
         "last_step_of_gain": figure(0.1),
     },
@@ -224,6 +225,7 @@ BREAKS = [
     ("flan_direct_hurts_reasoning", (*TASKS, "both_over_direct", "cot"), figure(0.05)),
     ("flan_direct_below_base", (*TASKS, "base_over_direct", "cot"), figure(0.05)),
     ("flan_reasoning_hurts_direct", (*TASKS, "both_over_cot", "direct"), figure(0.05)),
+    ("flan_reasoning_below_base", (*TASKS, "base_over_cot", "direct"), figure(0.05)),
     ("flan_both_keeps_direct", (*TASKS, "both_over_direct", "direct"), figure(-0.06)),
     ("flan_both_keeps_reasoning", (*TASKS, "both_over_cot", "cot"), figure(-0.06)),
     ("flan_saturates", ("score_tasks", "last_step_of_gain"), figure(0.2)),
