@@ -40,17 +40,18 @@ def claim_rows(recorded: Sequence[Mapping[str, Any]]) -> Rows:
 
 def win_rows(metrics: Mapping[str, Any]) -> Rows:
     """Which policy wins against which, for each judge."""
-    rows: Rows = [("policies", "judge", "wins", "95% interval", "ties", "characters", "n")]
+    rows: Rows = [("policies", "judge", "wins", "95% interval", "at equal lengths", "ties", "characters", "n")]
     for pair, judges in sorted(metrics.get("judge_answers", {}).items()):
         for judge, figures in sorted(judges.items()):
             rate = figures.get("win_rate")
             if rate is not None:
                 lengths = f"{figures['characters_a']:.0f} / {figures['characters_b']:.0f}"
                 interval = f"{rate['low']:.3f} to {rate['high']:.3f}"
+                equal = figures.get("length_controlled")
+                fair = f"{equal['value']:.3f} ({equal['low']:.3f} to {equal['high']:.3f})" if equal else ""
                 ties, n = f"{figures['tie']:.3f}", f"{rate['n']:,}"
-                rows.append(
-                    (pair.replace("_vs_", " against "), judge, f"{rate['value']:.3f}", interval, ties, lengths, n)
-                )
+                named = pair.replace("_vs_", " against ")
+                rows.append((named, judge, f"{rate['value']:.3f}", interval, fair, ties, lengths, n))
     return rows
 
 
@@ -116,9 +117,27 @@ def benchmark_rows(metrics: Mapping[str, Any]) -> Rows:
     return rows
 
 
+def method_rows(metrics: Mapping[str, Any]) -> Rows:
+    """All methods on the same questions: the oracle's points and wins; reward and KL of trainers of one reward."""
+    rows: Rows = [("policy", "oracle", "95% interval", "harmless", "helpful", "honest", "wins against base",
+                   "95% interval", "wins against SFT", "95% interval", "reward", "KL", "tokens", "n")]  # fmt: skip
+    trained = metrics.get("score_snapshots", {}).get("trainers", {})
+    for name, figures in metrics.get("compare_methods", {}).get("policies", {}).items():
+        cells = [f"{figures['value']:.3f}", f"{figures['low']:.3f} to {figures['high']:.3f}"]
+        cells += [f"{figures[trait]:.3f}" for trait in ("harmless", "helpful", "honest")]
+        for base in ("base", "sft_rmsp"):
+            rate = figures["against"].get(base, {}).get("win_rate")
+            cells += [f"{rate['value']:.3f}", f"{rate['low']:.3f} to {rate['high']:.3f}"] if rate else ["", ""]
+        last = trained.get(name, {}).get("curve", [{}])[-1]
+        cells += [f"{last['reward']['value']:.3f}", f"{last['kl']:.2f}"] if last else ["", ""]
+        rows.append((name, *cells, f"{figures['tokens']:.0f}", f"{figures['n']:,}"))
+    return rows
+
+
 SECTIONS = (
     ("Which policy wins (ties are half a win)", win_rows),
     ("Policies", policy_rows),
+    ("All methods on the same questions, by the oracle (one seed; reward and KL at temperature 1)", method_rows),
     ("Reward models, on held-out pairs that the oracle decided", reward_rows),
     ("Labels, on pairs that the oracle decided", label_rows),
     ("Vanilla configurations", configuration_rows),

@@ -10,6 +10,7 @@ METRICS = {
         "ppo_vs_sft_rmsp": {
             "oracle": {
                 "win_rate": {"value": 0.6, "low": 0.55, "high": 0.65, "n": 400},
+                "length_controlled": {"value": 0.52, "low": 0.48, "high": 0.56, "n": 400},
                 "tie": 0.2,
                 "characters_a": 93.6,
                 "characters_b": 90.2,
@@ -57,7 +58,7 @@ def test_the_terminal_says_who_wins_and_where_things_are(tmp_path, monkeypatch, 
     results.main([])
 
     said = capsys.readouterr().out
-    assert "ppo against sft_rmsp  oracle  0.600  0.550 to 0.650  0.200  94 / 90     400" in said
+    assert "ppo against sft_rmsp  oracle  0.600  0.550 to 0.650  0.520 (0.480 to 0.560)  0.200  94 / 90     400" in said
     assert "ppo     2.500   2.400 to 2.600  94          0.010    1.250" in said
     assert "data/, models in models/, all figures in metrics/" in said
 
@@ -115,3 +116,32 @@ def test_without_any_metrics_the_next_step_is_named(tmp_path, monkeypatch):
 
 def test_what_would_end_a_cell_is_escaped():
     assert results.markdown([("a|b", "<script>")]) == "| a\\|b | &lt;script> |\n| --- | --- |"
+
+
+def test_methods_stand_in_one_table_with_what_their_trainers_say():
+    rate = {"value": 0.6, "low": 0.55, "high": 0.65, "n": 400}
+    figures = {
+        "value": 1.5,
+        "low": 1.4,
+        "high": 1.6,
+        "n": 400,
+        "harmless": 0.5,
+        "helpful": 0.75,
+        "honest": 0.25,
+        "tokens": 20.4,
+    }
+    metrics = {
+        "compare_methods": {
+            "policies": {
+                "rloo": figures | {"against": {"base": {"win_rate": rate}}},
+                "ppo_rlcd": figures | {"against": {}},
+            }
+        },
+        "score_snapshots": {"trainers": {"rloo": {"curve": [{"kl": 0.0}, {"kl": 0.97, "reward": {"value": 1.53}}]}}},
+    }
+
+    _, rloo, rlcd = results.method_rows(metrics)
+
+    points = ("1.500", "1.400 to 1.600", "0.500", "0.750", "0.250")
+    assert rloo == ("rloo", *points, "0.600", "0.550 to 0.650", "", "", "1.530", "0.97", "20", "400")
+    assert rlcd == ("ppo_rlcd", *points, "", "", "", "", "", "", "20", "400")
