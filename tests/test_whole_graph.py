@@ -55,7 +55,8 @@ def test_a_setting_of_ppo_re_runs_ppo_and_what_follows_alone(clones: tuple[Path,
     dry = subprocess.run(["dvc", "repro", "--dry", "report"], cwd=folder, check=True, capture_output=True, text=True)
 
     stages = [line.split("'")[1] for line in dry.stdout.splitlines() if line.startswith("Running stage")]
-    assert [name for name in stages if name not in ("check_settings", "train_ppo@almost")] == []
+    # the report shows the settings, so it follows any of them
+    assert [name for name in stages if name not in ("check_settings", "train_ppo@almost", "report")] == []
     assert "train_ppo@almost" in stages
     assert locked(folder) == before
 
