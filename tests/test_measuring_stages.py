@@ -16,8 +16,10 @@ from stages import (
     score_benchmarks,
     score_candidates,
     score_comparisons,
+    score_pairs,
     score_policies,
     score_rewards,
+    score_scorers,
 )
 from synthalign import answering, claims, simulation, tables
 from synthalign.errors import UserError
@@ -184,8 +186,6 @@ def test_configurations_and_labels_are_scored_by_the_oracle(here, world):
             differences={"a_b": ["a", "b"]},
             filters=["no_filter", "no_length", "heuristic"],
             others=["size"],
-            label_differences={},
-            gap_differences={},
         )
     )
 
@@ -211,7 +211,6 @@ def reward_models():
 
 def test_reward_models_are_tested_on_the_evaluation_queries(here, world):
     reward_models()
-    tiny.save(Path("models/base"), tiny.causal(), tiny.tokenizer())
 
     score_rewards.main(
         score_rewards.Params(
@@ -219,7 +218,6 @@ def test_reward_models_are_tested_on_the_evaluation_queries(here, world):
             oracle=str(world[0]),
             configurations=["a", "b"],
             rewards={"almost": "models/reward/almost", "gold": "models/reward/gold"},
-            likelihoods={"base": "models/base"},
             subject="almost",
             upper_bound="gold",
             batch_size=4,
@@ -230,9 +228,78 @@ def test_reward_models_are_tested_on_the_evaluation_queries(here, world):
     assert figures["responses"] == 2 * 4
     assert 2 <= figures["pairs"] <= 3  # queries 0 and 3, and 2 unless the oracle finds both as bad; 1 is identical
     assert set(figures["rewards"]) == {"longer", "almost", "gold"}
-    assert list(figures["likelihoods"]) == ["base"]
-    assert figures["likelihoods"]["base"]["accuracy"]["n"] == figures["rewards"]["almost"]["accuracy"]["n"]
     assert "minus_gold" in figures["rewards"]["almost"] and "minus_almost" not in figures["rewards"]["gold"]
+
+
+def test_other_reward_models_and_policies_as_such_rank_the_same_pairs(here, world):
+    reward_models()
+    tiny.save(Path("models/base"), tiny.causal(), tiny.tokenizer())
+
+    score_scorers.main(
+        score_scorers.Params(
+            seed=0,
+            oracle=str(world[0]),
+            configurations=["a", "b"],
+            rewards={"rlcd": "models/reward/almost"},
+            likelihoods={"base": "models/base"},
+            batch_size=4,
+        )
+    )
+
+    figures = metrics("score_scorers")
+    assert 2 <= figures["pairs"] <= 3
+    [rlcd], [base] = figures["rewards"].values(), figures["likelihoods"].values()
+    assert rlcd["accuracy"]["n"] == base["accuracy"]["n"] == figures["pairs"]
+    assert "minus_longer" in base and "correlation_with_length" in rlcd
+
+
+def labelled(table, rows):
+    """A table of pairs (query, chosen text, rejected text, p_ab, p_ba)."""
+    schema = pa.schema(
+        [("comparison_id", pa.string()), ("query_id", pa.string())]
+        + [(name, tables.MESSAGES) for name in ("prompt", "chosen", "rejected")]
+        + [("p_ab", pa.float64()), ("p_ba", pa.float64())]
+    )
+    said = [
+        {"comparison_id": f"{table} {place}", "query_id": f"q{place}", "p_ab": ab, "p_ba": ba}
+        | {"prompt": [{"role": "user", "content": question}]}
+        | {name: [{"role": "assistant", "content": text}] for name, text in (("chosen", one), ("rejected", other))}
+        for place, (question, one, other, ab, ba) in enumerate(rows)
+    ]
+    tables.write(said, f"comparisons/{table}", key="comparison_id", schema=schema)
+
+
+def test_labels_of_two_tables_are_compared_and_a_single_order_beside_both(here, world):
+    question = world[1][0]
+    labelled("rlcd", [(question, GOOD, BAD, 0.9, 0.9), (question, GOOD, BAD, 0.9, 0.9)])
+    labelled("rlaif", [(question, GOOD, BAD, 0.9, 0.4), (question, BAD, GOOD, 0.9, 0.8)])
+
+    score_pairs.main(
+        score_pairs.Params(
+            seed=0,
+            oracle=str(world[0]),
+            tables=["rlcd", "rlaif"],
+            label_differences={"gain": ["rlcd", "rlaif"], "orders": ["rlaif", "rlaif_single_order"]},
+            gap_differences={"gap": ["rlcd", "rlaif"]},
+        )
+    )
+
+    figures = metrics("score_pairs")
+    assert figures["labels"]["rlcd"]["agreement"]["value"] == 1.0
+    assert figures["labels"]["rlaif"]["agreement"]["value"] == 1 / 2
+    assert figures["label_differences"]["gain"]["value"] == 1 - 1 / 2
+    assert figures["label_differences"]["orders"]["value"] == 1 / 2 - (1 + 0 + 0 + 0) / 4
+    assert figures["gap_differences"]["gap"]["value"] == 0.0
+    with pytest.raises(UserError, match=r"score_pairs: gain = \['rlcd', 'x'\]; allowed: two or four of rlcd"):
+        score_pairs.main(
+            score_pairs.Params(
+                seed=0,
+                oracle=str(world[0]),
+                tables=["rlcd"],
+                label_differences={"gain": ["rlcd", "x"]},
+                gap_differences={},
+            )
+        )
 
 
 def test_a_subject_that_is_not_among_the_rewards_is_named(here, world):
@@ -243,7 +310,6 @@ def test_a_subject_that_is_not_among_the_rewards_is_named(here, world):
                 oracle=str(world[0]),
                 configurations=["a", "b"],
                 rewards={"almost": "x"},
-                likelihoods={},
                 subject="almost",
                 upper_bound="gold",
                 batch_size=4,
@@ -357,7 +423,9 @@ def test_policies_and_ppos_steps_are_scored(here, world):
 
 @pytest.mark.parametrize("pair", [["ppo", "nobody"], ["ppo"]])
 def test_a_difference_between_policies_that_are_not_scored_is_refused(here, world, pair):
-    params = score_policies.Params(seed=0, oracle=str(world[0]), policies=["ppo"], differences={"gain": pair})
+    params = score_policies.Params(
+        seed=0, oracle=str(world[0]), policies=["ppo"], curve="test", differences={"gain": pair}
+    )
 
     with pytest.raises(UserError, match=r"score_policies.differences.gain = \['ppo'.*\[better, worse\]: ppo"):
         score_policies.main(params)
@@ -423,8 +491,6 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
             differences={},
             filters=["no_filter"],
             others=[],
-            label_differences={},
-            gap_differences={},
         )
     )
     score_rewards.main(
@@ -433,7 +499,6 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
             oracle=None,
             configurations=["a", "b"],
             rewards={},
-            likelihoods={},
             subject="x",
             upper_bound="y",
             batch_size=1,
