@@ -46,7 +46,8 @@ def response(config: str, query: str) -> dict[str, Any]:
 
 def judgement(judge: str, order: str, verdict: str, score_a: float, score_b: float) -> dict[str, Any]:
     asked = {"question_id": "eel", "sample_index": 0, "policy_a": "ppo", "policy_b": "base", "order": order}
-    return asked | {"judge": judge, "verdict": verdict, "score_a": score_a, "score_b": score_b, "raw": None}
+    lengths = {"characters_a": 12, "characters_b": 13, "tokens_a": 5, "tokens_b": 5}
+    return asked | {"judge": judge, "verdict": verdict, "score_a": score_a, "score_b": score_b, "raw": None} | lengths
 
 
 def answer(policy: str) -> dict[str, Any]:

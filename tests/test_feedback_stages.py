@@ -13,7 +13,7 @@ from stages import (
     label_pairs,
     revise_answers,
     sample_responses,
-    score_comparisons,
+    score_pairs,
     score_revisions,
 )
 from synthalign import comparisons, contrast, revision, tables
@@ -343,5 +343,5 @@ def test_whole_responses_to_training_queries_become_demonstrations_without_their
 
 
 def test_a_difference_names_tables_that_are_measured() -> None:
-    with pytest.raises(UserError, match=r"score_comparisons: x = \['a', 'c'\]; allowed: two or four of a, b"):
-        score_comparisons.differences_of({"x": ["a", "c"]}, {"a": [], "b": []}, list, 0)
+    with pytest.raises(UserError, match=r"score_pairs: x = \['a', 'c'\]; allowed: two or four of a, b"):
+        score_pairs.differences_of({"x": ["a", "c"]}, {"a": [], "b": []}, list, 0)

@@ -17,9 +17,9 @@ def test_every_stage_of_this_repository_comes_after_those_it_needs() -> None:
     assert sorted(stages) == sorted(listed)
     places = {name: place for place, name in enumerate(stages)}
     assert [name for name, stage in stages.items() for need in stage.needs if places[need] > places[name]] == []
-    assert stages["train_ppo"].gpu and not stages["check_settings"].gpu
-    assert "train_sft@rmsp" in stages["train_ppo"].needs
-    assert stages["train_ppo"].outs[:2] == ("models/ppo", "data/ppo_curve.parquet")
+    assert stages["train_ppo@almost"].gpu and not stages["check_settings"].gpu
+    assert "train_sft@rmsp" in stages["train_ppo@almost"].needs
+    assert stages["train_ppo@almost"].outs[:2] == ("models/ppo/almost", "data/ppo_curve/almost.parquet")
 
 
 def test_a_target_brings_what_it_needs_and_a_family_all_its_members() -> None:
