@@ -6,23 +6,9 @@ For an author that a user has brought the prompts are those of data/authors/<nam
 from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from synthalign import authors, chat, engines, parallel, stage, tables
-from synthalign.errors import UserError
-
-ANSWERS = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("method", pa.string()),
-        ("sample_index", pa.int64()),
-        ("prompt", pa.string()),
-        ("text", pa.string()),
-        ("tokens", pa.int64()),
-        ("finish_reason", pa.string()),
-    ]
-)
+from synthalign import authors, chat, ditto, engines, parallel, stage, tables
 
 TRAINED = {"sft": "models/ditto_sft", "spin": "models/spin", "ditto": "models/ditto"}
 
@@ -63,12 +49,10 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 def files_of(params: Params, name: str) -> tuple[list[authors.Demonstration], list[str]]:
     """The demonstrations and the prompts of an author; UserError for an unknown one or one that was not trained."""
-    known, brought = params.authors.get(name), Path(f"data/authors/{name}.jsonl")
-    if known is None and not brought.exists():
-        raise UserError(
-            f"sample_ditto has no author {name!r} (it has {', '.join(params.authors)}), nor is there {brought}"
-        )
-    demonstrations = authors.load(known.demonstrations if known else brought)
+    known = params.authors.get(name)
+    given = {author: one.demonstrations for author, one in params.authors.items()}
+    brought = authors.file_of(name, given, stage="sample_ditto")
+    demonstrations = authors.load(brought)
     file = Path(known.prompts) if known else brought.with_suffix(".txt")
     if known is None and not file.exists():
         return demonstrations, list(dict.fromkeys(one.prompt for one in demonstrations))
@@ -122,7 +106,7 @@ def main(params: Params, name: str) -> None:
         parallel.finish(work)
 
     if stage.is_main_process():
-        tables.write(rows, f"ditto_answers/{name}", key=("prompt_id", "method", "sample_index"), schema=ANSWERS)
+        tables.write(rows, f"ditto_answers/{name}", key=("prompt_id", "method", "sample_index"), schema=ditto.ANSWERS)
         stage.write_metrics(
             f"sample_ditto/{name}",
             prompts=len(prompts),

@@ -3,15 +3,13 @@
 The author is a member of the family or, by name, the file data/authors/<name>.jsonl that a user has brought.
 """
 
-import shutil
 from pathlib import Path
 
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
 from synthalign import authors, ditto, ditto_training, encoding, generate, models, parallel, sampling, stage, tables
-from synthalign.ditto import Fractions
-from synthalign.errors import UserError
+from synthalign.ditto_settings import Settings
 
 
 class Author(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -36,7 +34,7 @@ class Supervised(BaseModel, frozen=True, extra="forbid", strict=True):
     """Share of max_steps in which the learning rate rises."""
 
 
-class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+class Params(Settings, frozen=True, extra="forbid", strict=True):
     authors: dict[str, Author]
     """The members of the family by name."""
 
@@ -46,71 +44,24 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     sft: Supervised
     """How the reference comes about."""
 
-    iterations: int = Field(gt=0)
-    """Sets of samples, each from the policy of that moment."""
-
-    steps_per_iteration: int = Field(gt=0)
-    """Steps after each set."""
-
-    negatives: int = Field(gt=0)
-    """Samples for every demonstration in a set."""
-
-    pairs_per_demonstration: int = Field(gt=0)
-    """Pairs in a batch for every demonstration; all demonstrations are in every batch."""
-
-    fractions: Fractions
-    """Shares of a batch by kind of pair; a pool that is too small is taken whole and not made up for."""
-
-    beta: float = Field(gt=0)
-    """The price of a nat of distance from the reference."""
-
-    learning_rate: float = Field(gt=0)
-    """Of DPO; constant after the warm-up."""
-
-    warmup: float = Field(ge=0, lt=1)
-    """Share of all steps in which DPO's learning rate rises."""
-
-    weight_decay: float = Field(ge=0)
-    """AdamW's weight decay."""
-
-    max_new_tokens: int = Field(gt=0)
-    """Longest sample; a demonstration with a longer output is refused."""
-
-    temperature: float = Field(gt=0)
-    """Of the samples."""
-
-    top_p: float = Field(gt=0, le=1)
-    """Only the most probable tokens that hold this probability together are drawn from."""
-
-    device_batch_size: int = Field(gt=0)
-    """Pairs that go through the model at once on one device; changes the result in rounding only."""
-
-    seed: int = Field(ge=0)
-    """Draws the order of demonstrations, the samples and the pairs."""
-
 
 def main(params: Params, name: str) -> None:
-    brought = f"data/authors/{name}.jsonl"
-    if name not in params.authors and not Path(brought).exists():
-        raise UserError(
-            f"train_ditto has no author {name!r} (it has {', '.join(params.authors)}), and there is no {brought}; "
-            'write up to nine lines {"prompt": …, "output": …} into it'
-        )
-    file = params.authors[name].demonstrations if name in params.authors else brought
+    known = {author: given.demonstrations for author, given in params.authors.items()}
+    file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
     code = (__file__, encoding.__file__, ditto.__file__, ditto_training.__file__, generate.__file__, sampling.__file__)
     work = stage.work_dir(
         "train_ditto",
         name,
         params.model_dump_json(exclude={"authors", "device_batch_size"}),
-        Path(file),
+        file,
         Path(params.model),
         *map(Path, code),
     )
     accelerator = Accelerator()
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})
     sft, sft_log = ditto_training.supervised(
-        accelerator, params.model, demonstrations, folder=work, file=file, **params.sft.model_dump(), **shared
+        accelerator, params.model, demonstrations, folder=work, file=str(file), **params.sft.model_dump(), **shared
     )
     policy, tokenizer = models.load_causal(sft), models.load_tokenizer(sft)
     alone = {"authors", "model", "sft", "fractions"}
@@ -126,12 +77,8 @@ def main(params: Params, name: str) -> None:
     )
 
     if accelerator.is_main_process:
-        for folder in (f"models/ditto_sft/{name}", f"models/ditto/{name}"):
-            shutil.rmtree(folder, ignore_errors=True)
-        models.load_causal(sft).save_pretrained(f"models/ditto_sft/{name}")
-        tokenizer.save_pretrained(f"models/ditto_sft/{name}")
-        policy.save_pretrained(f"models/ditto/{name}")
-        tokenizer.save_pretrained(f"models/ditto/{name}")
+        models.save(models.load_causal(sft), tokenizer, f"models/ditto_sft/{name}")
+        models.save(policy, tokenizer, f"models/ditto/{name}")
         tables.write(learned.samples, f"ditto_samples/{name}", key="sample_id", schema=ditto_training.SAMPLES)
         tables.write(
             learned.pairs,

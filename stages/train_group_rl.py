@@ -30,23 +30,10 @@ def main(params: Params, name: str) -> None:
     if name not in params.policies:
         raise UserError(f"train_group_rl has no policy {name!r}; it has {', '.join(params.policies)}")
     member = params.policies[name]
-    tokenizer, reward_model = models.load_tokenizer(member.policy), models.load_reward(member.reward)
-    if models.load_tokenizer(member.reward).get_vocab() != tokenizer.get_vocab():
-        raise UserError(f"{member.policy} and {member.reward} have different vocabularies; train both from one family")
+    tokenizer, reward_model = answering.opened(member.policy, member.reward)
     queries = tables.rows("queries")
-    prompts, questions = (
-        answering.make_prompts(
-            [(row["query_id"], row["text"]) for row in queries if row["split"] == split],
-            tokenizer,
-            longest=params.max_prompt_tokens,
-        )
-        for split in ("train", "eval")
-    )
-    if not prompts or not questions:
-        raise UserError(
-            f"data/queries.parquet: {len(prompts)} train and {len(questions)} eval queries have prompts of at most "
-            f"{params.max_prompt_tokens} tokens; raise train_group_rl.max_prompt_tokens or look at mine_queries"
-        )
+    longest = params.max_prompt_tokens
+    prompts, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     parts = (answering, generate, group_training, sampling, training)
     code = map(Path, (__file__, *(str(part.__file__) for part in parts)))

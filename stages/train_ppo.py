@@ -1,6 +1,5 @@
 """Improve the fine-tuned policy against the reward model by PPO: reinforcement learning from synthetic feedback."""
 
-import shutil
 from pathlib import Path
 from typing import Self
 
@@ -63,26 +62,9 @@ def main(params: Params, name: str) -> None:
         raise UserError(f"train_ppo has no policy {name!r}; it has {', '.join(params.policies)}")
     member, settings = params.policies[name], params.settings(name)
     queries = tables.rows("queries")
-    policy, tokenizer = models.load_causal(member.policy), models.load_tokenizer(member.policy)
-    reward_model = models.load_reward(member.reward)
-    if models.load_tokenizer(member.reward).get_vocab() != tokenizer.get_vocab():
-        raise UserError(
-            f"{member.policy} and {member.reward} have different vocabularies; the value model, at first the reward "
-            "model, reads the policy's tokens; train the reward model from a model of the policy's family"
-        )
-    prompts, questions = (
-        answering.make_prompts(
-            [(row["query_id"], row["text"]) for row in queries if row["split"] == split],
-            tokenizer,
-            longest=params.max_prompt_tokens,
-        )
-        for split in ("train", "eval")
-    )
-    if not prompts or not questions:
-        raise UserError(
-            f"data/queries.parquet: {len(prompts)} train and {len(questions)} eval queries have prompts of at most "
-            f"{params.max_prompt_tokens} tokens; raise train_ppo.max_prompt_tokens or look at mine_queries"
-        )
+    policy = models.load_causal(member.policy)
+    tokenizer, reward_model = answering.opened(member.policy, member.reward)
+    prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_ppo")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     ptx_texts: list[list[int]] = []
     if settings.ptx_coefficient:
@@ -110,9 +92,7 @@ def main(params: Params, name: str) -> None:
 
     if not accelerator.is_main_process:
         return
-    shutil.rmtree(f"models/ppo/{name}", ignore_errors=True)
-    policy.save_pretrained(f"models/ppo/{name}")
-    tokenizer.save_pretrained(f"models/ppo/{name}")
+    models.save(policy, tokenizer, f"models/ppo/{name}")
     tables.write(state.curve, f"ppo_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)
     stage.write_points(state.log, f"train_ppo/{name}")
     first, last = (

@@ -1,6 +1,5 @@
 """Teach a policy to rank its answers as a reward model does, and to write the best of them (RRHF)."""
 
-import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -41,24 +40,10 @@ def main(params: Params, name: str) -> None:
     if name not in params.policies:
         raise UserError(f"train_rrhf has no policy {name!r}; it has {', '.join(params.policies)}")
     member = params.policies[name]
-    policy, tokenizer = models.load_causal(member.policy), models.load_tokenizer(member.policy)
-    reward_model = models.load_reward(member.reward)
-    if models.load_tokenizer(member.reward).get_vocab() != tokenizer.get_vocab():
-        raise UserError(f"{member.policy} and {member.reward} have different vocabularies; train both from one family")
+    policy = models.load_causal(member.policy)
+    tokenizer, reward_model = answering.opened(member.policy, member.reward)
     queries = tables.rows("queries")
-    prompts, questions = (
-        answering.make_prompts(
-            [(row["query_id"], row["text"]) for row in queries if row["split"] == split],
-            tokenizer,
-            longest=params.max_prompt_tokens,
-        )
-        for split in ("train", "eval")
-    )
-    if not prompts or not questions:
-        raise UserError(
-            f"data/queries.parquet: {len(prompts)} train and {len(questions)} eval queries have prompts of at most "
-            f"{params.max_prompt_tokens} tokens; raise train_rrhf.max_prompt_tokens or look at mine_queries"
-        )
+    prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_rrhf")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     given: list[rrhf_training.Query] | None = None
     samples: list[answering.Row] = []
@@ -99,9 +84,7 @@ def main(params: Params, name: str) -> None:
     if not accelerator.is_main_process:
         return
     samples = samples or state.samples
-    shutil.rmtree(f"models/rrhf/{name}", ignore_errors=True)
-    policy.save_pretrained(f"models/rrhf/{name}")
-    tokenizer.save_pretrained(f"models/rrhf/{name}")
+    models.save(policy, tokenizer, f"models/rrhf/{name}")
     key = ("round", "query_id", "sample_index")
     tables.write(samples, f"rrhf_samples/{name}", key=key, schema=rrhf_training.SAMPLES)
     tables.write(state.curve, f"rrhf_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign import chat, ppo, reward
+from synthalign.errors import UserError
 from synthalign.generate import generate
 from synthalign.ids import content_id
-from synthalign.models import free_cores
+from synthalign.models import free_cores, load_reward, load_tokenizer
 
 Row = dict[str, Any]
 
@@ -107,6 +108,35 @@ def make_prompts(
         if len(token_ids) <= longest:
             prompts.append(Prompt(query_id, question, list(token_ids)))
     return prompts
+
+
+def opened(policy: str, reward: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """The policy's tokenizer and the reward model of these folders; UserError where their vocabularies differ."""
+    tokenizer, reward_model = load_tokenizer(policy), load_reward(reward)
+    if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
+        raise UserError(
+            f"{policy} and {reward} have different vocabularies; the reward model, and PPO's value model with it, "
+            "reads the policy's tokens; train the reward model from a model of the policy's family"
+        )
+    return tokenizer, reward_model
+
+
+def prompts_of(
+    queries: Sequence[Row], tokenizer: PreTrainedTokenizerBase, *, longest: int, stage: str
+) -> tuple[list[Prompt], list[Prompt]]:
+    """The training and the evaluation queries whose prompts have at most `longest` tokens; UserError without any."""
+    prompts, questions = (
+        make_prompts(
+            [(row["query_id"], row["text"]) for row in queries if row["split"] == split], tokenizer, longest=longest
+        )
+        for split in ("train", "eval")
+    )
+    if not prompts or not questions:
+        raise UserError(
+            f"data/queries.parquet: {len(prompts)} train and {len(questions)} eval queries have prompts of at most "
+            f"{longest} tokens; raise {stage}.max_prompt_tokens or look at mine_queries"
+        )
+    return prompts, questions
 
 
 def pieces(count: int, size: int) -> list[slice]:

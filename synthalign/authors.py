@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,20 @@ def load(file: str | Path) -> list[Demonstration]:
             f"{AT_MOST}: keep the most typical ones, or fine-tune with train_sft"
         )
     return found
+
+
+def file_of(name: str, known: Mapping[str, str], *, stage: str) -> Path:
+    """An author's demonstrations: the file that the settings name, or what a user has brought to data/authors/.
+
+    known  the files of the stage's authors by name; UserError where there is neither
+    """
+    brought = Path(f"data/authors/{name}.jsonl")
+    if name not in known and not brought.exists():
+        raise UserError(
+            f"{stage} has no author {name!r} (it has {', '.join(known)}), and there is no {brought}; "
+            'write up to nine lines {"prompt": …, "output": …} into it'
+        )
+    return Path(known.get(name, brought))
 
 
 def prompts(file: str | Path) -> list[str]:

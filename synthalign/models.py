@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -83,6 +84,13 @@ def load_causal(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTr
     fix_rounding()
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False)
     return model.eval()
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Write a model and its tokenizer in place of what is in the folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
 
 
 def load_reward(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
