@@ -5,21 +5,9 @@ from pathlib import Path
 from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from synthalign import (
-    benchmark_models,
-    benchmarks,
-    chat,
-    generate,
-    instructions,
-    mixture,
-    models,
-    stage,
-    tables,
-    task_scores,
-)
+from synthalign import instructions, mixture, models, stage, tables, task_answers, task_scores
 from synthalign.errors import UserError
 from synthalign.instructions import Example
-from synthalign.tables import Row
 from world import tasks
 from world.entities import World
 
@@ -87,55 +75,33 @@ def main(params: Params, subject: str) -> None:
         print("answer_tasks: source is null: there are no held-out tasks, so nothing is answered", flush=True)
         tables.write([], f"task_answers/{subject}", key=("item_id", "shots"), schema=task_scores.SCHEMA)
         return
-    asked: list[tuple[Row, Example, str]] = []
-    for metric, cot, names in (
+    asked: list[task_answers.Item] = []
+    kinds: list[tuple[task_answers.Metric, bool, list[str]]] = [
         ("exact", False, params.written),
         ("choice", False, params.chosen),
         ("exact", True, params.reasoned),
-    ):
+    ]
+    for metric, cot, names in kinds:
         for task in names:
-            pool = examples(params, task)
-            if metric == "choice" and not all(one.options for one in pool):
-                raise UserError(f"answer_tasks.chosen: {task!r} has examples without options; put it into `written`")
-            for shots in params.shots:
-                how = {"items": params.items, "shots": shots, "used": params.templates, "seed": params.seed}
-                for one, template, messages in mixture.evaluation(pool, spare=max(params.shots), cot=cot, **how):
-                    row: Row = {
-                        "subject": subject, "item_id": one.example_id, "task": task, "family": one.family,
-                        "template": template, "shots": shots, "cot": cot, "metric": metric,
-                        "query": messages[-1]["content"], "target": one.target,
-                        "chance": 1 / len(one.options) if one.options else 0.0,
-                    }  # fmt: skip
-                    asked.append((row, one, chat.prompt(messages)))
-
+            asked += task_answers.items(
+                examples(params, task),
+                metric,
+                cot=cot,
+                subject=subject,
+                shots=params.shots,
+                each=params.items,
+                templates=params.templates,
+                seed=params.seed,
+            )
     folder = params.subjects[subject].model
-    model, tokenizer = models.load_causal(folder).to(PartialState().device), models.load_tokenizer(folder)
-    write = [(row, one, prompt) for row, one, prompt in asked if row["metric"] == "exact"]
-    made = generate.generate(
-        model,
-        tokenizer,
-        prefix="",
-        suffixes=[prompt for _, _, prompt in write],
-        row_ids=[f"{row['item_id']}:{row['shots']}" for row, _, _ in write],
-        stops=chat.STOPS,
-        samples=1,
-        temperature=0.0,
-        top_p=1.0,
+    rows = task_answers.answered(
+        models.load_causal(folder).to(PartialState().device),
+        models.load_tokenizer(folder),
+        asked,
         max_new_tokens=params.max_new_tokens,
+        batch_size=params.batch_size,
         seed=params.seed,
     )
-    for (row, one, _), [said] in zip(write, made, strict=True):
-        row["text"] = chat.clean(said.text)
-        row["right"] = task_scores.is_right(row["text"], [one.target, *one.accepted], cot=row["cot"])
-    choose = [(row, one, prompt) for row, one, prompt in asked if row["metric"] == "choice"]
-    pairs = [(prompt, chat.completion(option)) for _, one, prompt in choose for option in one.options]
-    scores = iter(benchmark_models.continuation_log_probs(model, tokenizer, pairs, batch_size=params.batch_size))
-    for row, one, _ in choose:
-        found = [next(scores) for _ in one.options]
-        best = [at for at in range(len(found)) if benchmarks.strictly_highest(found, at)]
-        row["text"] = one.options[best[0]] if best else None
-        row["right"] = row["text"] == one.target
-    rows = [row for row, _, _ in asked]
     tables.write(rows, f"task_answers/{subject}", key=("item_id", "shots"), schema=task_scores.SCHEMA)
 
 

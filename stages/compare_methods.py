@@ -1,6 +1,5 @@
 """All methods on the same evaluation: points of the oracle, rewards, and wins against the policies they began with."""
 
-from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -28,12 +27,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Pairs of policies to compare in points and in wins besides, as name: [one, other]."""
 
 
-def totals(oracle: Oracle, answers: list[tuple[str, str]]) -> list[float | None]:
-    """The oracle's total of each (question, answer); None for a question that it does not know."""
-    found = [oracle.score(question, text) for question, text in answers]
-    return [None if scores is None else scores.total for scores in found]
-
-
 def main(params: Params) -> None:
     known = [*params.baselines, *params.policies]
     for name, pair in params.differences.items():
@@ -53,7 +46,7 @@ def main(params: Params) -> None:
 
     questions = judging.eval_questions()
     answers = {policy: judging.answers_of(policy, questions) for policy in known}
-    judge = judging.by_score(partial(totals, oracle))
+    judge = judging.by_oracle(oracle)
 
     def wins(one: str, other: str) -> dict[str, Any]:
         duels = judging.duels(answers, [(one, other)], questions)

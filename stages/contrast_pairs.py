@@ -3,22 +3,21 @@
 from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from synthalign import chat, comparisons, contrast, engines, parallel, prompts, stage, tables
-from synthalign.comparisons import Pair, Response
-from synthalign.contrast import SIDES, Cleaned
+from synthalign import (
+    chat,
+    comparisons,
+    contrast,
+    contrast_sampling,
+    contrast_table,
+    engines,
+    parallel,
+    prompts,
+    stage,
+    tables,
+)
 from synthalign.errors import UserError
-from synthalign.ids import content_id
-
-ORIGIN = [
-    ("affix", pa.int64()),
-    ("chosen_affix", pa.string()),
-    ("rejected_affix", pa.string()),
-    ("attempts", pa.int64()),
-]
-"""How a pair was made, for audit: the stored prompt has no affix. The attempts are those of both sides."""
 
 
 class Simulation(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -91,78 +90,37 @@ def main(params: Params, name: str) -> None:
         str(settings),
         str(dialogues),
         *engines.inputs(chosen.model, params.engine),
-        *map(Path, (chosen.affixes, __file__, chat.__file__, contrast.__file__)),
+        *map(Path, (chosen.affixes, __file__, chat.__file__, contrast.__file__, contrast_sampling.__file__)),
     )
-    made: dict[tuple[str, contrast.Side], Cleaned] = {}
-    attempts: Counter[str] = Counter()
-    failures: Counter[str] = Counter()
     with engines.opened(chosen.model, params.engine, work) as write:
-        for attempt in range(params.attempts):
-            todo = [(query, side) for query in dialogues for side in SIDES if not done(made.get((query, side)))]
-            if not todo:
-                break
-            texts = parallel.generated(
-                write,
-                folder=work,
-                name=f"contrast_pairs@{name} {attempt + 1}",
-                prefix="",
-                suffixes=[contrast.prompt(dialogues[q], phrases[q], side, task.lead_in) for q, side in todo],
-                row_ids=[f"{query}:{side}:{attempt}" for query, side in todo],
-                stops=contrast.STOPS,
-                **settings,
-            )
-            for query, side in todo:
-                [one] = texts[f"{query}:{side}:{attempt}"]
-                own = dict(zip(SIDES, phrases[query] or ("", ""), strict=True))
-                made[query, side] = contrast.clean(one.text, one.finish_reason, own[side])
-                attempts[query] += 1
-                failures[f"{made[query, side].reason}"] += 1
-
-    kept, dropped = [], []
-    for query, messages in dialogues.items():
-        sides = []
-        for place, side in enumerate(SIDES):
-            text = f"{task.lead_in} {made[query, side].text}".strip()
-            config = f"{name}:{side}"
-            sides.append(Response(content_id("response", config, query, text), config, place, text))
-        reason = next((f"{side}:{made[query, side].reason}" for side in SIDES if not done(made[query, side])), None)
-        reason = reason or ("identical" if sides[0].text == sides[1].text else None)
-        label = 0.5 if chosen.contrast == "none" else 1.0
-        row = comparisons.row(
-            Pair(sides[0], sides[1]),
-            query_id=query,
-            question=messages[-1]["content"],
-            feedback=name,
-            p_chosen=label,
+        sampled = contrast_sampling.sides(
+            write,
+            dialogues,
+            phrases,
+            lead_in=task.lead_in,
+            attempts=params.attempts,
+            folder=work,
+            name=f"contrast_pairs@{name}",
+            **settings,
         )
-        affixes = dict(zip(("chosen_affix", "rejected_affix"), phrases[query] or (None, None), strict=True))
-        row |= {"prompt": messages, "affix": index[query] if phrases[query] else None, "attempts": attempts[query]}
-        if reason is None:
-            kept.append(row | affixes)
-        else:
-            dropped.append(row | affixes | {"drop_reason": reason})
+
+    kept, dropped = contrast_table.rows(dialogues, sampled, name=name, task=task, index=index, contrast=chosen.contrast)
     if not kept:
-        raise UserError(f"none of {len(dialogues)} prompts gave a pair ({dict(failures)}); see what the model writes")
+        raise UserError(
+            f"none of {len(dialogues)} prompts gave a pair ({dict(sampled.failures)}); see what the model writes"
+        )
 
     if stage.is_main_process():
-        columns = [*comparisons.SCHEMA, *(pa.field(*column) for column in ORIGIN)]
-        tables.write(kept, f"comparisons/{name}", key="comparison_id", schema=pa.schema(columns))
-        columns = [*comparisons.DROPPED_SCHEMA, *(pa.field(*column) for column in ORIGIN)]
-        tables.write(dropped, f"comparisons_dropped/{name}", key="comparison_id", schema=pa.schema(columns))
-        failures.pop("None", None)
+        tables.write(kept, f"comparisons/{name}", key="comparison_id", schema=contrast_table.KEPT)
+        tables.write(dropped, f"comparisons_dropped/{name}", key="comparison_id", schema=contrast_table.DROPPED)
         stage.write_metrics(
             f"contrast_pairs/{name}",
             prompts=len(dialogues),
-            failures=dict(failures),
+            failures=dict(sampled.failures),
             dropped=dict(Counter(row["drop_reason"] for row in dropped)),
             **comparisons.summary(kept),
         )
     parallel.finish(work)
-
-
-def done(side: Cleaned | None) -> bool:
-    """Whether a side was sampled and may be used."""
-    return side is not None and side.reason is None
 
 
 if __name__ == "__main__":

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from pydantic import BaseModel, Field
 
 from synthalign import (
-    agreement,
     annotation,
     endpoint,
     judging,
@@ -22,7 +20,6 @@ from synthalign import (
     win_rates,
 )
 from synthalign.errors import UserError
-from synthalign.tables import Row
 from world.oracle import Oracle
 
 REPLIES = Path(".work/judge_answers/replies.jsonl")
@@ -56,13 +53,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Of a language model's reply."""
 
 
-def oracle_scores(folder: str, answers: Sequence[tuple[str, str]]) -> list[float | None]:
-    """The oracle's total of each (question, answer); None for a question that it does not know."""
-    oracle = Oracle.load(folder)
-    found = [oracle.score(question, text) for question, text in answers]
-    return [None if scores is None else scores.total for scores in found]
-
-
 def rewards(folder: str, batch_size: int, answers: Sequence[tuple[str, str]]) -> list[float]:
     """The reward of each (question, answer)."""
     dialogues = [
@@ -76,7 +66,7 @@ def judges(params: Params, work: Path) -> dict[str, judging.Judge]:
     """Who judges, by name; UserError when nobody does, or an endpoint cannot be asked."""
     found: dict[str, judging.Judge] = {}
     if params.oracle is not None:
-        found["oracle"] = judging.by_score(partial(oracle_scores, params.oracle))
+        found["oracle"] = judging.by_oracle(Oracle.load(params.oracle))
     if params.reward is not None:
         found["reward"] = judging.by_score(partial(rewards, params.reward, params.batch_size))
     if params.endpoint is not None:
@@ -115,21 +105,8 @@ def main(params: Params) -> None:
             example = openai_engine.shortened(unread[0])
             print(f"{name}: {len(unread)} of {len(rows)} replies are unjudged, for instance {example!r}")
 
-    metrics: dict[str, dict[str, Any]] = {}
-    for policy_a, policy_b in params.pairs:
-        by_judge: dict[str, list[Row]] = {}
-        for row in judgements:
-            if (row["policy_a"], row["policy_b"]) == (policy_a, policy_b):
-                by_judge.setdefault(row["judge"], []).append(row)
-        agreed = agreement.shares(by_judge, seed=params.seed)
-        metrics[f"{policy_a}_vs_{policy_b}"] = {
-            judge: win_rates.summary(rows, seed=params.seed)
-            | {"agreement": {other: share.metrics() for other, share in agreed[judge].items()}}
-            for judge, rows in by_judge.items()
-        }
-
     tables.write(judgements, "judgements", key=judging.KEY, schema=judging.SCHEMA)
-    stage.write_metrics("judge_answers", **metrics)
+    stage.write_metrics("judge_answers", **win_rates.by_pair(judgements, params.pairs, seed=params.seed))
     stage.give_up(work)
 
 

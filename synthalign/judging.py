@@ -10,7 +10,7 @@ An oracle and a reward model score every answer by itself (`by_score`); a langua
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -48,6 +48,14 @@ policy_a and policy_b.  judge is oracle, reward, llm:<model> or human:<id>.  raw
 written, or what a person chose as it was shown, NULL for one that scores."""
 
 KEY = ("question_id", "sample_index", "policy_a", "policy_b", "order", "judge")
+
+
+class Oracle(Protocol):
+    """What is asked of world.oracle.Oracle here."""
+
+    def score(self, question: str, answer: str) -> Any: ...
+
+    def kind(self, question: str) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -190,3 +198,13 @@ def by_score(score: Callable[[Sequence[tuple[str, str]]], Sequence[float | None]
         return [Opinion(preferred(first, second), first, second) for first, second in found]
 
     return judge
+
+
+def by_oracle(oracle: Oracle) -> Judge:
+    """The judge that goes by the oracle's total; a question that the oracle does not know stays unjudged."""
+
+    def totals(answers: Sequence[tuple[str, str]]) -> list[float | None]:
+        found = [oracle.score(question, text) for question, text in answers]
+        return [None if scores is None else scores.total for scores in found]
+
+    return by_score(totals)

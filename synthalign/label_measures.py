@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthalign import comparisons, statistics, tables
+from synthalign.judging import Oracle
 from synthalign.measures import Label
-from synthalign.policy_report import Oracle
 from synthalign.statistics import RESAMPLES, Interval
 
 Parts = list[tuple[str, float, float]]

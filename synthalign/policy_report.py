@@ -1,21 +1,13 @@
 """What the oracle says of a policy's answers to the evaluation questions: points, their parts, kinds and lengths."""
 
 from statistics import fmean
-from typing import Any, Protocol
 
 from synthalign import judging, measures
+from synthalign.judging import Oracle
 from synthalign.tables import Row
 
 TRAITS = ("helpful", "harmless", "honest")
 """The parts that the oracle's points are made of."""
-
-
-class Oracle(Protocol):
-    """What is asked of world.oracle.Oracle here."""
-
-    def score(self, question: str, answer: str) -> Any: ...
-
-    def kind(self, question: str) -> Any: ...
 
 
 def judged(rows: list[Row], oracle: Oracle) -> list[Row]:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from synthalign import likelihoods, measures, models, reward, statistics, tables
 from synthalign.errors import UserError
+from synthalign.judging import Oracle
 from synthalign.measures import HeldOutPair
-from synthalign.policy_report import Oracle
 from synthalign.tables import Row
 
 

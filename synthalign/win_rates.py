@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synthalign import statistics
+from synthalign import agreement, statistics
 from synthalign.statistics import Interval
 from synthalign.tables import Row
 
@@ -26,6 +26,23 @@ winner every time would have no finite slope."""
 
 NEWTON_STEPS = 25
 """Six are enough where both win; where one always wins the rate is within e^-20 of 1 by then."""
+
+
+def by_pair(judgements: Sequence[Row], pairs: Sequence[Sequence[str]], *, seed: int) -> dict[str, dict[str, Any]]:
+    """For every pair of policies and every judge of it the summary, and how often the other judges agree with it."""
+    found = {}
+    for policy_a, policy_b in pairs:
+        by_judge: dict[str, list[Row]] = {}
+        for row in judgements:
+            if (row["policy_a"], row["policy_b"]) == (policy_a, policy_b):
+                by_judge.setdefault(row["judge"], []).append(row)
+        agreed = agreement.shares(by_judge, seed=seed)
+        found[f"{policy_a}_vs_{policy_b}"] = {
+            judge: summary(rows, seed=seed)
+            | {"agreement": {other: share.metrics() for other, share in agreed[judge].items()}}
+            for judge, rows in by_judge.items()
+        }
+    return found
 
 
 def summary(judgements: Sequence[Row], *, seed: int) -> dict[str, Any]:
