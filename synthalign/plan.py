@@ -2,8 +2,7 @@
 
 DVC tells which stages differ from dvc.lock. The rest is worked out here, in the order in which DVC would come to the
 stages: one whose result is in the run cache is restored, so its outputs are known; what a stage will write that has to
-run is not known, so all that reads it is expected to run too. Times are medians of this machine's last runs, from
-.work/durations.jsonl; rows and tokens are those of the last run, from metrics/. No model is loaded.
+run is not known, so all that reads it is expected to run too. No model is loaded.
 """
 
 import json
@@ -14,7 +13,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import yaml
@@ -25,28 +23,14 @@ from dvc.stage import Stage
 from dvc.stage.cache import _can_hash
 from dvc.stage.serialize import to_single_stage_lockfile
 
+from synthalign.costs import Money, durations, endpoints, estimate, last_run, metrics, money
 from synthalign.errors import UserError
 from synthalign.results import Rows, plain
-from synthalign.stage import DURATIONS
 
 SETTINGS_CHECK = "check_settings"
 """The stage that all others follow. It loads no model, so the plan makes its check, and knows what it would write."""
 
 CHANGES = {"modified": "changed", "deleted": "missing", "not in cache": "not in the cache", "new": "new"}
-
-COUNTS = ("responses", "answers", "demonstrations", "pairs", "kept", "accepted", "steps")
-"""What the metrics of a stage count its rows by."""
-
-
-@dataclass(frozen=True)
-class Money:
-    """What a stage may spend at its endpoints."""
-
-    at_most: float | None
-    """None where nothing limits it."""
-
-    basis: str
-    """`max_cost`, `last run`, or what to do about a cost that is not known."""
 
 
 @dataclass(frozen=True)
@@ -199,80 +183,6 @@ def writes_the_same(check: subprocess.Popen[str]) -> bool:
         raise UserError(f"{first}{more}; `python -m stages.{SETTINGS_CHECK}` tells all")
     settings = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     return metrics(SETTINGS_CHECK).get("sections") == sorted(settings)
-
-
-# -- what it takes ----------------------------------------------------------------------------------------------------
-
-
-def metrics(stage: str) -> dict[str, Any]:
-    """The figures of a stage's last run; none where it has no metrics file."""
-    file = Path("metrics") / f"{stage.replace('@', '/')}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-
-
-def last_run(figures: Mapping[str, Any]) -> dict[str, int]:
-    """The rows and tokens of the last run, as far as its metrics tell."""
-    counts = {key: figures[key] for key in COUNTS if isinstance(figures.get(key), int)}
-    if "target_tokens" in figures:
-        counts["tokens"] = figures["target_tokens"]
-    elif counts and "tokens" in figures:  # of one response or answer
-        counts["tokens"] = round(figures["tokens"] * next(iter(counts.values())))
-    return counts
-
-
-def durations(file: Path = DURATIONS) -> dict[str, list[float]]:
-    """The seconds of every run that this machine knows of, by stage, the oldest first."""
-    found: dict[str, list[float]] = {}
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            name = row["stage"] if row["item"] is None else f"{row['stage']}@{row['item']}"
-            found.setdefault(name, []).append(float(row["seconds"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file}:{number}: no duration: {line[:80]!r}; remove the line") from error
-    return found
-
-
-def estimate(stage: str, history: Mapping[str, Sequence[float]]) -> tuple[float | None, bool]:
-    """The median of a stage's last five runs, else that of its siblings' medians; and whether it is the siblings'."""
-    if stage in history:
-        return median(history[stage][-5:]), False
-    family = stage.split("@")[0] + "@"
-    siblings = [median(runs[-5:]) for name, runs in history.items() if name.startswith(family)]
-    return (median(siblings), True) if siblings else (None, False)
-
-
-def endpoints(settings: Mapping[str, Any], member: str) -> list[str]:
-    """The files of endpoints that a section names as `model` or `endpoint`, for one member of a family."""
-    found = [settings[key] for key in ("model", "endpoint") if str(settings.get(key, "")).endswith(".yaml")]
-    for value in settings.values():
-        if isinstance(value, Mapping):
-            inner = value.get(member, value)
-            found += endpoints(inner, member) if isinstance(inner, Mapping) else []
-    return sorted(set(found))
-
-
-def money(files: Sequence[str], figures: Mapping[str, Any]) -> Money | None:
-    """The most that a stage may spend; None where it asks no endpoint."""
-    if not files:
-        return None
-    total, bases = 0.0, set()
-    for name in files:
-        try:
-            endpoint = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-            if endpoint.get("max_cost") is not None:
-                total += float(endpoint["max_cost"])
-                bases.add("max_cost")
-            elif len(files) == 1 and {"prompt_tokens", "completion_tokens"} <= figures.keys():
-                for kind in ("prompt", "completion"):
-                    total += figures[f"{kind}_tokens"] * float(endpoint[f"{kind}_price"]) / 1e6
-                bases.add("last run")
-            else:
-                return Money(None, f"unknown: set max_cost in {name}")
-        except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{name}: no endpoint that tells its price: {error!r}") from error
-    return Money(round(total, 6), bases.pop())
 
 
 def plan(repo: Repo) -> list[Step]:

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from synthalign import cli, plan
-from synthalign.plan import Money, Step
+from synthalign import cli, costs, plan
+from synthalign.costs import Money
+from synthalign.plan import Step
 
 DIAMOND = """
 stages:
@@ -266,17 +267,17 @@ def test_a_file_that_nobody_makes_is_told_to_stop_the_run() -> None:
 def test_a_time_is_the_median_of_the_last_five_runs() -> None:
     durations(*[("left", None, seconds) for seconds in (900, 900, 900, 10, 50, 20, 40, 30)])
 
-    assert plan.estimate("left", plan.durations()) == (30, False)
+    assert costs.estimate("left", costs.durations()) == (30, False)
 
 
 def test_a_member_without_a_history_takes_the_median_of_its_siblings() -> None:
     durations(("sample", "a", 10), ("sample", "a", 20), ("sample", "b", 25), ("sample_more", "a", 900))
 
-    history = plan.durations()
+    history = costs.durations()
 
-    assert plan.estimate("sample@a", history) == (15, False)
-    assert plan.estimate("sample@c", history) == (20, True)  # of 15 and 25
-    assert plan.estimate("train", history) == (None, False)
+    assert costs.estimate("sample@a", history) == (15, False)
+    assert costs.estimate("sample@c", history) == (20, True)  # of 15 and 25
+    assert costs.estimate("train", history) == (None, False)
 
 
 def test_the_total_says_at_least_while_a_stage_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,20 +327,20 @@ def test_a_model_that_is_an_endpoint_is_found_for_its_own_member_alone() -> None
         "user": {"model": "other.yaml"},
     }
 
-    assert plan.endpoints(section, "a") == ["other.yaml"]
-    assert plan.endpoints(section, "b") == ["endpoint.yaml", "other.yaml"]
-    assert plan.endpoints({"model": "models/base/large"}, "") == []
-    assert plan.endpoints({"reward": "models/reward/almost", "endpoint": "judge.yaml"}, "") == ["judge.yaml"]
-    assert plan.endpoints({"endpoint": None}, "") == []
+    assert costs.endpoints(section, "a") == ["other.yaml"]
+    assert costs.endpoints(section, "b") == ["endpoint.yaml", "other.yaml"]
+    assert costs.endpoints({"model": "models/base/large"}, "") == []
+    assert costs.endpoints({"reward": "models/reward/almost", "endpoint": "judge.yaml"}, "") == ["judge.yaml"]
+    assert costs.endpoints({"endpoint": None}, "") == []
 
 
 def test_what_an_endpoint_may_cost_is_its_limit_or_the_last_runs_tokens_or_unknown() -> None:
     tokens = {"prompt_tokens": 3_000_000, "completion_tokens": 500_000}
 
-    assert plan.money([], tokens) is None
-    assert plan.money([endpoint(max_cost=5)], tokens) == Money(5, "max_cost")
-    assert plan.money([endpoint()], tokens) == Money(3 * 0.5 + 0.5 * 2.0, "last run")
-    assert plan.money([endpoint()], {}) == Money(None, "unknown: set max_cost in endpoint.yaml")
+    assert costs.money([], tokens) is None
+    assert costs.money([endpoint(max_cost=5)], tokens) == Money(5, "max_cost")
+    assert costs.money([endpoint()], tokens) == Money(3 * 0.5 + 0.5 * 2.0, "last run")
+    assert costs.money([endpoint()], {}) == Money(None, "unknown: set max_cost in endpoint.yaml")
 
 
 def test_money_is_in_the_plan_where_a_stage_asks_an_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
