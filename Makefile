@@ -62,7 +62,7 @@ ditto: .venv/ready accelerate.yaml  ## align a model with the author of data/aut
 ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and three seeds: metrics/ditto.json
 	python -m benchmarks.ditto_ablation
 
-claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds and write metrics/claims.json
+claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds; write metrics/claims.json, and metrics/methods.json, the table of all methods
 	python -m flows.claims
 
 .PHONY: sql check-tables answers

@@ -1,4 +1,4 @@
-"""Repeat the trained stages for several seeds, and write metrics/claims.json from what they measured.
+"""Repeat the trained stages for several seeds, and write metrics/claims.json and metrics/methods.json.
 
 Every seed runs in a copy of the working tree that shares this one's cache, so a stage that does not depend on the
 seed is not run again, and a second `make claims` runs nothing at all. The first seed is the one of params.yaml.
@@ -17,6 +17,7 @@ import yaml
 
 TRAINED = (
     *("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "train_rrhf", "train_group_rl"),
+    "snapshot_dpo",
     *("build_mixture", "train_flan"),
 )
 """The sections whose `seed` makes another training run."""

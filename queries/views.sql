@@ -210,8 +210,8 @@ SELECT
     parse_filename(filename, true) AS member,
     * EXCLUDE (filename)
 FROM read_parquet(getvariable('root') || '/data/*_curve/*.parquet', filename = true, union_by_name = true);
-COMMENT ON VIEW snapshots IS 'Answers to the evaluation questions while a policy was trained by its reward model';
-COMMENT ON COLUMN snapshots.trainer IS 'ppo, rrhf or group_rl (RLOO and GRPO): the stage is train_<trainer>';
+COMMENT ON VIEW snapshots IS 'Answers to the evaluation questions while a policy was trained, with the reward that it was trained for';
+COMMENT ON COLUMN snapshots.trainer IS 'ppo, dpo, rrhf or group_rl (RLOO and GRPO): the stage is train_<trainer>';
 COMMENT ON COLUMN snapshots.member IS 'Member of that stage';
 COMMENT ON COLUMN snapshots.step IS 'Steps of training before';
 COMMENT ON COLUMN snapshots.question_id IS 'The question: queries.query_id with split eval';

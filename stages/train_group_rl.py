@@ -46,26 +46,18 @@ def main(params: Params, name: str) -> None:
 
     accelerator = Accelerator()
     reference = models.load_causal(member.policy).to(accelerator.device)
-    curve = [
-        row
-        for step, policy in ((0, reference), (params.steps, models.load_causal(folder).to(accelerator.device)))
-        for row in answering.snapshot(
-            step,
-            answering.answers(
-                accelerator,
-                policy,
-                reference,
-                reward_model,
-                tokenizer,
-                questions,
-                [f"question/{place}" for place in range(len(questions))],
-                seed=params.seed,
-                temperature=params.temperature,
-                max_new_tokens=params.max_new_tokens,
-                device_batch_size=DEVICE_BATCH,
-            ),
-        )
-    ]
+    curve = answering.before_and_after(
+        accelerator,
+        reference,
+        models.load_causal(folder).to(accelerator.device),
+        reward_model,
+        tokenizer,
+        questions,
+        steps=params.steps,
+        seed=params.seed,
+        temperature=params.temperature,
+        max_new_tokens=params.max_new_tokens,
+    )
     if not accelerator.is_main_process:
         return
     tables.write(curve, f"group_rl_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)
@@ -81,10 +73,6 @@ def main(params: Params, name: str) -> None:
         after=after,
         **counts,
     )
-
-
-DEVICE_BATCH = 32
-"""Answers to the evaluation questions that go through a model at once."""
 
 
 if __name__ == "__main__":

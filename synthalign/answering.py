@@ -275,6 +275,46 @@ def snapshot(step: int, found: Sequence[Answer]) -> list[Row]:
     ]
 
 
+DEVICE_BATCH = 32
+"""Answers to the evaluation questions that go through a model at once in `before_and_after`."""
+
+
+def before_and_after(
+    accelerator: Accelerator,
+    start: PreTrainedModel,
+    policy: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Prompt],
+    *,
+    steps: int,
+    seed: int,
+    temperature: float,
+    max_new_tokens: int,
+) -> list[Row]:
+    """Rows of `CURVE`: the answers of the policy that training began with, and after so many steps, KL against it."""
+    return [
+        row
+        for step, model in ((0, start), (steps, policy))
+        for row in snapshot(
+            step,
+            answers(
+                accelerator,
+                model,
+                start,
+                reward_model,
+                tokenizer,
+                questions,
+                [f"question/{place}" for place in range(len(questions))],
+                seed=seed,
+                temperature=temperature,
+                max_new_tokens=max_new_tokens,
+                device_batch_size=DEVICE_BATCH,
+            ),
+        )
+    ]
+
+
 def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 

@@ -1,6 +1,7 @@
 """The papers' claims, each with this project's figure for it and whether the figure bears it out.
 
-    python -m synthalign.claims METRICS [METRICS …]    writes metrics/claims.json from one metrics folder per seed
+    python -m synthalign.claims METRICS [METRICS …]    writes metrics/claims.json and metrics/methods.json (the
+                                                       table of all methods) from one metrics folder per seed
 
 `holds` is computed from the numbers alone, by the rule that stands beside each claim. Several seeds are put together as
 `statistics.combine_seeds` says. A claim whose figure was not measured has no value and does not hold.
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from synthalign import method_claims
+from synthalign import method_claims, method_table
 from synthalign.errors import UserError
 from synthalign.seeds import EVEN, Claim, Metrics, Seeds, above
 
@@ -156,14 +157,18 @@ def rises(values: Sequence[float]) -> bool:
     return all(one < other for one, other in zip(values, values[1:], strict=False))
 
 
+RECORDED = ("claims", "methods")
+"""What `main` writes of several seeds; no metrics of one run."""
+
+
 def read(folder: Path) -> dict[str, Any]:
-    """The metrics of one run: every JSON object below the folder, named by its path; plots and claims left out."""
+    """The metrics of one run: every JSON object below the folder, named by its path; plots and RECORDED left out."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such metrics folder; `make repro` makes it")
     found = {}
     for file in sorted(folder.rglob("*.json")):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        if name != "claims" and not name.startswith("plots/"):
+        if name not in RECORDED and not name.startswith("plots/"):
             try:
                 found[name] = json.loads(file.read_text(encoding="utf-8"))
             except ValueError as error:
@@ -174,11 +179,20 @@ def read(folder: Path) -> dict[str, Any]:
 def main(folders: Sequence[str]) -> None:
     if not folders:
         raise UserError("usage: python -m synthalign.claims METRICS [METRICS …], one metrics folder per seed")
-    found = claims([read(Path(folder)) for folder in folders])
-    file = Path("metrics/claims.json")
+    metrics = [read(Path(folder)) for folder in folders]
+    found = claims(metrics)
+    holding = sum(claim["holds"] for claim in found)
+    write("claims", found, f"{holding} of {len(found)} claims hold over {len(folders)} seeds")
+    methods = method_table.table(metrics, [method_table.seconds_of(Path(folder).parent) for folder in folders])
+    write("methods", methods, f"{len(methods)} policies")
+
+
+def write(name: str, found: Any, says: str) -> None:
+    """metrics/<name>.json, and what it says."""
+    file = Path("metrics") / f"{name}.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    print(f"{file}: {sum(claim['holds'] for claim in found)} of {len(found)} claims hold over {len(folders)} seeds")
+    print(f"{file}: {says}")
 
 
 if __name__ == "__main__":

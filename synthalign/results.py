@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthalign import claims
+from synthalign import claims, method_table
 from synthalign.errors import UserError
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -118,26 +118,33 @@ def benchmark_rows(metrics: Mapping[str, Any]) -> Rows:
 
 
 def method_rows(metrics: Mapping[str, Any]) -> Rows:
-    """All methods on the same questions: the oracle's points and wins; reward and KL of trainers of one reward."""
+    """All methods on the same questions: those of `make claims` where `metrics` has them, else those of this run."""
     rows: Rows = [("policy", "oracle", "95% interval", "harmless", "helpful", "honest", "wins against base",
-                   "95% interval", "wins against SFT", "95% interval", "reward", "KL", "tokens", "n")]  # fmt: skip
-    trained = metrics.get("score_snapshots", {}).get("trainers", {})
-    for name, figures in metrics.get("compare_methods", {}).get("policies", {}).items():
-        cells = [f"{figures['value']:.3f}", f"{figures['low']:.3f} to {figures['high']:.3f}"]
-        cells += [f"{figures[trait]:.3f}" for trait in ("harmless", "helpful", "honest")]
-        for base in ("base", "sft_rmsp"):
-            rate = figures["against"].get(base, {}).get("win_rate")
-            cells += [f"{rate['value']:.3f}", f"{rate['low']:.3f} to {rate['high']:.3f}"] if rate else ["", ""]
-        last = trained.get(name, {}).get("curve", [{}])[-1]
-        cells += [f"{last['reward']['value']:.3f}", f"{last['kl']:.2f}"] if last else ["", ""]
-        rows.append((name, *cells, f"{figures['tokens']:.0f}", f"{figures['n']:,}"))
+                   "95% interval", "wins against SFT", "95% interval", "reward", "KL", "flagged", "tokens", "seconds",
+                   "n", "seeds")]  # fmt: skip
+    for name, found in (metrics.get("methods") or method_table.table([metrics])).items():
+        cells = list(_with_interval(found["oracle"]))
+        cells += [f"{found[trait]:.3f}" for trait in method_table.TRAITS]
+        for measure in ("wins_against_base", "wins_against_sft"):
+            cells += _with_interval(found[measure])
+        cells += [f"{found['reward']['value']:.3f}" if found["reward"] else "", _number(found["kl"], 2)]
+        cells += [_number(found["flagged"], 0), _number(found["tokens"], 0), _number(found["seconds"], 0)]
+        rows.append((name, *cells, f"{found['oracle']['n']:,}", str(found["seeds"])))
     return rows
+
+
+def _with_interval(figure: Mapping[str, float] | None) -> tuple[str, str]:
+    return (f"{figure['value']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}") if figure else ("", "")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 SECTIONS = (
     ("Which policy wins (ties are half a win)", win_rows),
     ("Policies", policy_rows),
-    ("All methods on the same questions, by the oracle (one seed; reward and KL at temperature 1)", method_rows),
+    ("All methods on the same questions, by the oracle (reward and KL at temperature 1)", method_rows),
     ("Reward models, on held-out pairs that the oracle decided", reward_rows),
     ("Labels, on pairs that the oracle decided", label_rows),
     ("Vanilla configurations", configuration_rows),
@@ -217,13 +224,15 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
 
     metrics = claims.read(Path("metrics"))
-    file = Path("metrics/claims.json")
-    recorded = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    recorded, methods = (
+        json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        for file in (Path("metrics/claims.json"), Path("metrics/methods.json"))
+    )
     if not given.readme and not given.check:
         print(terminal(metrics, recorded))
         return
     old = Path("README.md").read_text(encoding="utf-8")
-    new = replaced(old, readme(metrics, recorded))
+    new = replaced(old, readme(metrics | {"methods": methods}, recorded))
     if given.readme:
         Path("README.md").write_text(new, encoding="utf-8")
     elif new != old:

@@ -95,7 +95,11 @@ METRICS = {
     },
     "score_scorers": {"likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}}},
     "compare_methods": {
-        "policies": {"ppo_rlcd": {"against": {"base": {"win_rate": figure(0.8)}}}},
+        "policies": {
+            "ppo_rlcd": figure(1.0)
+            | {"harmless": 0.5, "helpful": 0.25, "honest": 0.25, "tokens": 20.0}
+            | {"against": {"base": {"win_rate": figure(0.8)}}}
+        },
         "differences": {
             "rlcd_distillation": {"wins": {"win_rate": figure(0.6)}},
             "rlcd_rlaif": {"wins": {"win_rate": figure(0.6)}, "harmless": figure(0.2), "helpful": figure(0.2)},
@@ -291,7 +295,8 @@ def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monke
 
     written = json.loads((tmp_path / "metrics/claims.json").read_text())
     assert written == claims.claims([METRICS, METRICS])
-    assert claims.read(tmp_path / "metrics") == METRICS  # the claims themselves are no metrics of a run
+    assert list(json.loads((tmp_path / "metrics/methods.json").read_text())) == ["ppo_rlcd"]
+    assert claims.read(tmp_path / "metrics") == METRICS  # what is written is no metrics of a run
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from synthalign import results
+from synthalign import method_table, results
 from synthalign.errors import UserError
 
 METRICS = {
@@ -118,30 +118,35 @@ def test_what_would_end_a_cell_is_escaped():
     assert results.markdown([("a|b", "<script>")]) == "| a\\|b | &lt;script> |\n| --- | --- |"
 
 
-def test_methods_stand_in_one_table_with_what_their_trainers_say():
-    rate = {"value": 0.6, "low": 0.55, "high": 0.65, "n": 400}
-    figures = {
-        "value": 1.5,
-        "low": 1.4,
-        "high": 1.6,
-        "n": 400,
-        "harmless": 0.5,
-        "helpful": 0.75,
-        "honest": 0.25,
-        "tokens": 20.4,
-    }
-    metrics = {
-        "compare_methods": {
-            "policies": {
-                "rloo": figures | {"against": {"base": {"win_rate": rate}}},
-                "ppo_rlcd": figures | {"against": {}},
-            }
-        },
-        "score_snapshots": {"trainers": {"rloo": {"curve": [{"kl": 0.0}, {"kl": 0.97, "reward": {"value": 1.53}}]}}},
-    }
+FIGURES = {
+    "value": 1.5, "low": 1.4, "high": 1.6, "n": 400, "harmless": 0.5, "helpful": 0.75, "honest": 0.25, "tokens": 20.4
+}  # fmt: skip
+RATE = {"value": 0.6, "low": 0.55, "high": 0.65, "n": 400}
+REWARD = {"value": 1.53, "low": 1.5, "high": 1.56, "n": 400}
+COMPARED = {
+    "compare_methods": {
+        "policies": {
+            "rloo": FIGURES | {"against": {"base": {"win_rate": RATE}}},
+            "ppo_rlcd": FIGURES | {"against": {}},
+        }
+    },
+    "score_snapshots": {
+        "trainers": {"rloo": {"curve": [{"kl": 0.0}, {"kl": 0.97, "reward": REWARD}], "flags": ["kl"]}}
+    },
+}
 
-    _, rloo, rlcd = results.method_rows(metrics)
+
+def test_methods_stand_in_one_table_with_what_their_trainers_say():
+    _, rloo, rlcd = results.method_rows(COMPARED)
 
     points = ("1.500", "1.400 to 1.600", "0.500", "0.750", "0.250")
-    assert rloo == ("rloo", *points, "0.600", "0.550 to 0.650", "", "", "1.530", "0.97", "20", "400")
-    assert rlcd == ("ppo_rlcd", *points, "", "", "", "", "", "", "20", "400")
+    assert rloo == (*("rloo", *points, "0.600", "0.550 to 0.650", "", "", "1.530", "0.97", "1", "20", "", "400", "1"),)
+    assert rlcd == ("ppo_rlcd", *points, "", "", "", "", "", "", "", "20", "", "400", "1")
+
+
+def test_the_recorded_table_of_methods_is_shown_instead_of_one_seed():
+    recorded = method_table.table([COMPARED, COMPARED], [{"rloo": 10.0}, {"rloo": 13.0}])
+
+    _, rloo, _ = results.method_rows(COMPARED | {"methods": recorded})
+
+    assert rloo[-3:] == (f"{(10 + 13) / 2:.0f}", "400", "2")

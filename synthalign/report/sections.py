@@ -20,6 +20,7 @@ from synthalign.report.parts import (
     both,
     count,
     counted,
+    figure,
     interval,
     number,
     ordered,
@@ -356,30 +357,32 @@ def tax(run: Run) -> Section:
     return Section("Alignment tax", "tax", blocks)
 
 
-def methods(found: Any) -> Section:
+def methods(found: Mapping[str, Mapping[str, Any]]) -> Section:
     """The table of all methods, from metrics/methods.json: a row for each method, a column for each measure.
 
-    found  {method: {measure: number, words or {value, low, high, n}}}, or a list of such rows with a key `method`
+    found  {method: {measure: number, words or {value, low, high, n}}}; n is shown of the first interval
     """
-    rows = found if isinstance(found, list) else [{"method": name, **figures} for name, figures in found.items()]
-    if not rows:
+    if not found:
         return Section("Methods beside each other", "methods", ["metrics/methods.json holds no method yet."])
-    measures_of = list(dict.fromkeys(key for row in rows for key in row if key != "method"))
-    wide = [key for key in measures_of if any(interval(row.get(key)) for row in rows)]
+    measures_of = list(dict.fromkeys(key for row in found.values() for key in row))
+    wide = [key for key in measures_of if any(interval(row.get(key)) for row in found.values())]
     columns, lines = ["method"], []
     for key in measures_of:
-        columns += [key.replace("_", " "), "95% interval", "n"] if key in wide else [key.replace("_", " ")]
-    for row in rows:
-        cells = [word(row.get("method"))]
+        columns += [key.replace("_", " "), "95% interval"] if key in wide else [key.replace("_", " ")]
+    for method, row in found.items():
+        cells = [word(method)]
         for key in measures_of:
-            value = row.get(key)
             if key in wide:
-                cells += counted(interval(value)) if interval(value) else (_plain(value), NOTHING, NOTHING)
+                cells += figure(interval(row.get(key)))
             else:
-                cells.append(_plain(value))
-        lines.append(cells)
-    caption = "All methods on the same evaluation questions; 95% interval, n counts questions."
-    return Section("Methods beside each other", "methods", [Table(caption, columns, lines)])
+                cells.append(_plain(row.get(key)))
+        lines.append(cells + [counted(interval(row.get(key)))[-1] for key in wide[:1]])
+    caption = (
+        "All methods on the same evaluation questions; 95% interval, n counts questions. Reward and KL are those of "
+        "answers at temperature 1; seconds are of the training stage, with whatever ran beside it; flagged counts the "
+        "seeds whose gain in reward is not to be believed."
+    )
+    return Section("Methods beside each other", "methods", [Table(caption, columns + ["n"] * bool(wide), lines)])
 
 
 def _plain(value: Any) -> Cell:

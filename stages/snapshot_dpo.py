@@ -1,0 +1,58 @@
+"""Answer the evaluation questions before and after DPO as trainers by reward do, so that all stand in one table."""
+
+import json
+from pathlib import Path
+
+from accelerate import Accelerator
+from pydantic import BaseModel, Field
+
+from synthalign import answering, models, stage, tables
+
+
+class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+    policy: str = Field(min_length=1)
+    """Folder of the model after DPO."""
+
+    start: str = Field(min_length=1)
+    """Folder of the model before; the KL is measured against it."""
+
+    reward: str = Field(min_length=1)
+    """Folder of the reward model that labelled the pairs."""
+
+    seed: int = Field(ge=0)
+    """Draws the answers."""
+
+    temperature: float = Field(gt=0)
+    """Of the answers; 1 for the KL of the policy itself."""
+
+    max_new_tokens: int = Field(gt=0)
+    """Where an answer is cut off."""
+
+    max_prompt_tokens: int = Field(ge=1)
+    """Questions with longer prompts are left out."""
+
+
+def main(params: Params) -> None:
+    tokenizer, reward_model = answering.opened(params.start, params.reward)
+    queries = tables.rows("queries")
+    longest = params.max_prompt_tokens
+    _, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="snapshot_dpo")
+    accelerator = Accelerator()
+    curve = answering.before_and_after(
+        accelerator,
+        models.load_causal(params.start).to(accelerator.device),
+        models.load_causal(params.policy).to(accelerator.device),
+        reward_model,
+        tokenizer,
+        questions,
+        steps=json.loads(Path("metrics/train_dpo.json").read_text(encoding="utf-8"))["steps"],
+        seed=params.seed,
+        temperature=params.temperature,
+        max_new_tokens=params.max_new_tokens,
+    )
+    if accelerator.is_main_process:
+        tables.write(curve, "dpo_curve/dpo", key=("step", "question_id"), schema=answering.CURVE)
+
+
+if __name__ == "__main__":
+    stage.run(main, "snapshot_dpo", Params)
