@@ -62,7 +62,7 @@ def inputs(model: str, engine: Engine) -> list[str | Path]:
         return [given.url, given.model]
     if engine == "vllm":
         return [Path(model), Path(vllm_engine.__file__), Path(sampling.__file__)]
-    return [Path(model), Path(generate.__file__), Path(sampling.__file__)]
+    return [Path(model), *map(Path, generate.CODE)]
 
 
 def bill(models: Iterable[str], folder: Path) -> dict[str, int]:
