@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,24 +63,70 @@ def test_greedy_tokens_are_those_of_transformers_on_the_whole_prompt(prefix: str
     assert tokens(made) == [[plain(model, prefix + suffix, 20)] for suffix in SUFFIXES]
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        other(Qwen2Config),
-        other(MistralConfig, sliding_window=None, head_dim=8),
-        other(GPTNeoXConfig, rotary_pct=0.5),
-        other(Qwen3Config, num_key_value_heads=1, head_dim=8),
-        other(GemmaConfig, head_dim=8),
-        other(OPTConfig, word_embed_proj_dim=None, ffn_dim=64, do_layer_norm_before=True),
-    ],
-    ids=["qwen2", "mistral", "gpt-neox", "qwen3 with one key head", "gemma", "opt"],
-)
-def test_other_decoders_run_unchanged(model: PreTrainedModel) -> None:
-    some = SUFFIXES[:8]
+OTHERS = {
+    "qwen2": partial(other, Qwen2Config),
+    "mistral": partial(other, MistralConfig, sliding_window=None, head_dim=8),
+    "gpt-neox": partial(other, GPTNeoXConfig, rotary_pct=0.5),
+    "qwen3 with one key head": partial(other, Qwen3Config, num_key_value_heads=1, head_dim=8),
+    "gemma": partial(other, GemmaConfig, head_dim=8),
+    "opt": partial(other, OPTConfig, word_embed_proj_dim=None, ffn_dim=64, do_layer_norm_before=True),
+}
+"""A small random model of other families than the embedded one."""
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_decoders_run_unchanged(family: str) -> None:
+    model, some = OTHERS[family](), SUFFIXES[:8]
 
     made = call(model, temperature=0.0, suffixes=some, row_ids=ROWS[:8])
 
     assert tokens(made) == [[plain(model, PREFIX + suffix, 20)] for suffix in some]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["llama", *OTHERS])
+def test_of_a_thousand_rows_those_with_other_greedy_tokens_than_transformers_are_near_ties(family: str) -> None:
+    model = tiny.causal() if family == "llama" else OTHERS[family]()
+    suffixes = [
+        chat.prompt([{"role": "user", "content": f"What {'does the owl eat ' * (row % 4)}{row}?"}])
+        for row in range(1000)
+    ]
+    prompts = tiny.tokenizer()([PREFIX + suffix for suffix in suffixes])["input_ids"]
+
+    made = [
+        one.token_ids
+        for [one] in call(model, suffixes=suffixes, row_ids=[str(row) for row in range(1000)], temperature=0.0)
+    ]
+
+    theirs = greedy(model, prompts, new_tokens=20)
+    different = [row for row in range(1000) if made[row] != theirs[row]]
+    assert len(different) <= 0.005 * 1000
+    for row in different:
+        agreed = next(place for place in range(20) if made[row][place] != theirs[row][place])
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompts[row] + theirs[row][:agreed]])).logits[0, -1]
+        ours_theirs = logits[[made[row][agreed], theirs[row][agreed]]]
+        assert ours_theirs.diff().abs().item() < 1e-4, f"row {row}: {ours_theirs.tolist()} are no near tie"
+
+
+def greedy(model: PreTrainedModel, prompts: list[list[int]], *, new_tokens: int) -> list[list[int]]:
+    """What transformers' own greedy search says to each prompt: those of one length together, so nothing is padded."""
+    said: list[list[int]] = [[]] * len(prompts)
+    for length in {len(prompt) for prompt in prompts}:
+        rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
+        inputs = torch.tensor([prompts[row] for row in rows])
+        output = model.generate(
+            inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=new_tokens, do_sample=False, pad_token_id=1
+        )
+        for row, tokens_of in zip(rows, output[:, length:].tolist(), strict=True):
+            said[row] = until_end(tokens_of)
+    return said
+
+
+def until_end(token_ids: list[int]) -> list[int]:
+    """Without what follows the end of the sequence, which is filled up where others go on."""
+    end = tiny.tokenizer().eos_token_id
+    return token_ids[: token_ids.index(end) + 1] if end in token_ids else token_ids
 
 
 def test_log_probabilities_are_those_of_a_forward_pass_over_the_whole_text() -> None:
