@@ -1,7 +1,8 @@
 """Published runs: published/<date>-<short hash>/ has the tables, the metrics and the report of one dvc.lock.
 
-A folder is made under another name, checked against dvc.lock, and then renamed; published/latest is a link that is
-replaced in one step. A published folder is never written again, so nobody who reads it is disturbed:
+A folder is made under another name, checked against dvc.lock and by the rules of tables, and then renamed;
+published/latest is a link that is replaced in one step. A published folder is never written again, so nobody who reads
+it is disturbed:
 
     published/2026-11-21-1f2e3d4c/data/comparisons/almost.parquet
                                   metrics/score_policies.json
@@ -13,6 +14,8 @@ replaced in one step. A published folder is never written again, so nobody who r
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Collection
 from datetime import date
 from pathlib import Path
@@ -26,7 +29,8 @@ FOLDER = Path("published")
 def publish(stages: Collection[str], today: date, folder: Path = FOLDER) -> tuple[Path, bool]:
     """Publish what dvc.lock says of these stages; returns the folder, and whether it is new.
 
-    ValueError where a file is not what dvc.lock says: another DVC is at work, or somebody has changed it.
+    ValueError where a file is not what dvc.lock says (another DVC is at work, or somebody has changed it), or where a
+    table has rows that break its rules: nothing is published then.
     """
     lock = Path("dvc.lock").read_bytes()
     short = hashlib.sha256(lock).hexdigest()[:8]
@@ -45,6 +49,8 @@ def publish(stages: Collection[str], today: date, folder: Path = FOLDER) -> tupl
             copy(Path(path), making / path, digest)
         (making / "dvc.lock").write_bytes(lock)
         shutil.copyfile("params.yaml", making / "params.yaml")
+        if rows := offending(making.name):
+            raise ValueError(f"publish: tables have rows that break their rules; `make check-tables` shows all\n{rows}")
         making.rename(final)
     link = folder / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
@@ -58,6 +64,13 @@ def published_files(lock: bytes, stages: Collection[str]) -> dict[str, str]:
     entries: dict[str, Any] = yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("stages", {})
     outs = [out for name, entry in entries.items() if name in stages for out in entry.get("outs", [])]
     return {out["path"]: out["md5"] for out in outs if is_published(out["path"])}
+
+
+def offending(name: str) -> str:
+    """The rows of the tables of published/<name> that break a rule, each rule's first; empty where none does."""
+    command = [sys.executable, "-m", "synthalign.cli", "check-tables", "--published", name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout + done.stderr if done.returncode else ""
 
 
 def is_published(path: str) -> bool:

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from flows import publish
+from tests import small_tables
 
+ROOT = Path(__file__).resolve().parents[2]
 TODAY = date(2026, 11, 21)
 TABLES = [f"data/t{number}.parquet" for number in range(20)]
 
@@ -20,6 +22,8 @@ TABLES = [f"data/t{number}.parquet" for number in range(20)]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("{}\n")
+    for needed in ("queries", "synthalign"):
+        Path(needed).symlink_to(ROOT / needed)
     write("one")
     yield tmp_path
 
@@ -27,11 +31,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def write(text: str) -> None:
     """All files of a run whose every file says the same, and its dvc.lock."""
     paths = [*TABLES, "data/notes.txt", "metrics/score.json", "report/index.html", "models/m/weights"]
-    outs = []
     for path in paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text)
-        outs.append({"path": path, "hash": "md5", "md5": hashlib.md5(text.encode()).hexdigest()})
+    lock(paths)
+
+
+def lock(paths: list[str]) -> None:
+    """The dvc.lock of a stage that wrote these files as they are now."""
+    outs = [{"path": path, "hash": "md5", "md5": hashlib.md5(Path(path).read_bytes()).hexdigest()} for path in paths]
     old = {"path": "data/old.parquet", "md5": "of a stage that is no more"}
     Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"all": {"outs": outs}, "former": {"outs": [old]}}}))
 
@@ -110,3 +118,20 @@ def test_a_reader_always_sees_a_whole_run() -> None:
 
     assert wrong == []
     assert len(seen) > 1
+
+
+def test_a_table_that_breaks_a_rule_publishes_nothing_and_shows_the_rows() -> None:
+    table = "data/queries.parquet"
+    twice = small_tables.rows()["queries"] + small_tables.rows()["queries"][:1]
+    small_tables.write(Path("."), {"queries": twice})
+    lock([table])
+
+    with pytest.raises(ValueError, match=r"(?s)queries: a query_id is there once.*yak.*2") as told:
+        publish.publish(["all"], TODAY)
+
+    assert "`make check-tables` shows all" in str(told.value)
+    assert not Path("published/latest").exists()
+
+    small_tables.write(Path("."), {"queries": small_tables.rows()["queries"]})
+    lock([table])
+    assert publish.publish(["all"], TODAY)[1]
