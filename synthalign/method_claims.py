@@ -324,6 +324,14 @@ def trainers(seeds: Seeds) -> list[Claim]:
             lambda right: right.low > EVEN and base is not None and right.low > base.high,
         ),
         seeds.claim(
+            "ptx_vs_sft",
+            "PPO-ptx, with a loss on pre-training texts beside the reward, beats the SFT policy",
+            "InstructGPT Figure 1",
+            seeds.interval("compare_methods", "policies", "ppo_ptx", "against", "sft_rmsp", "win_rate"),
+            "metrics/compare_methods.json",
+            above(EVEN),
+        ),
+        seeds.claim(
             "ptx_forgets_less",
             "PPO-ptx loses less on held-out text than PPO (loss per token)",
             "InstructGPT section 4.2",

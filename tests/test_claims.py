@@ -30,6 +30,7 @@ IDS = [
     "rrhf_online_hacks",
     "rrhf_online_kl_sound",
     "rrhf_as_reward_model",
+    "ptx_vs_sft",
     "ptx_forgets_less",
     "rlcd_labels_vs_rlaif",
     "rlcd_gain_by_size",
@@ -96,9 +97,10 @@ METRICS = {
     "score_scorers": {"likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}}},
     "compare_methods": {
         "policies": {
-            "ppo_rlcd": figure(1.0)
+            name: figure(1.0)
             | {"harmless": 0.5, "helpful": 0.25, "honest": 0.25, "tokens": 20.0}
-            | {"against": {"base": {"win_rate": figure(0.8)}}}
+            | {"against": {base: {"win_rate": figure(0.8)}}}
+            for name, base in (("ppo_rlcd", "base"), ("ppo_ptx", "sft_rmsp"))
         },
         "differences": {
             "rlcd_distillation": {"wins": {"win_rate": figure(0.6)}},
@@ -211,6 +213,7 @@ BREAKS = [
     ("order_averaging_large", (*PAIRS, "both_orders_large"), figure(0.05)),
     ("rlcd_gap", ("score_pairs", "gap_differences", "rlcd_over_iid"), figure(0.05)),
     ("rlcd_equal_affixes", ("score_pairs", "labels", "rlcd_equal", "agreement"), figure(0.56)),
+    ("ptx_vs_sft", ("compare_methods", "policies", "ppo_ptx", "against", "sft_rmsp", "win_rate"), figure(0.54)),
     ("rlcd_vs_base", ("compare_methods", "policies", "ppo_rlcd", "against", "base", "win_rate"), figure(0.54)),
     ("rlcd_vs_distillation", (*METHODS, "rlcd_distillation", "wins", "win_rate"), figure(0.54)),
     ("rlcd_vs_rlaif", (*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(0.54)),
@@ -295,7 +298,7 @@ def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monke
 
     written = json.loads((tmp_path / "metrics/claims.json").read_text())
     assert written == claims.claims([METRICS, METRICS])
-    assert list(json.loads((tmp_path / "metrics/methods.json").read_text())) == ["ppo_rlcd"]
+    assert list(json.loads((tmp_path / "metrics/methods.json").read_text())) == ["ppo_rlcd", "ppo_ptx"]
     assert claims.read(tmp_path / "metrics") == METRICS  # what is written is no metrics of a run
 
 
