@@ -23,7 +23,7 @@ accelerate.yaml:
 	cp accelerate/$(ACCELERATE).yaml $@
 
 plan: .venv/ready  ## what `make repro` would run now, why, and how long it would take; runs nothing
-	@python -m synthalign.cli plan
+	@python -m synthalign.cli plan report
 
 repro: .venv/ready accelerate.yaml  ## run what changed of ALMoST, from queries to the report, then print the results
 	dvc repro report || { python -m synthalign.cli recover && dvc repro report; }
@@ -45,8 +45,9 @@ test: .venv/ready accelerate.yaml  ## run the tests, the tiny run of the whole g
 test-slow: .venv/ready accelerate.yaml  ## run the tests that take minutes: kill and resume, several processes, sweeps
 	python -m pytest -m slow
 
-check: .venv/ready  ## format, lint, types, README's numbers
+check: .venv/ready  ## lint, format, types, README's numbers
 	ruff check .
+	ruff format --check --quiet .
 	mypy synthalign stages world flows
 	python -m synthalign.results --check
 

@@ -4,7 +4,7 @@
 --     python -m synthalign.cli sql "..."      has them already
 --
 -- The tables are those of this folder, or of another one that has a data/ in it:
---     SET VARIABLE root = 'published/2026-11-21-ca95026';
+--     SET VARIABLE root = 'published/2026-11-21-ca95026b';
 
 SET VARIABLE root = coalesce(getvariable('root'), '.');
 

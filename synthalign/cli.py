@@ -1,6 +1,6 @@
 """The commands of synthalign.
 
-python -m synthalign.cli plan            what `make repro` would run now, why, and what it would take
+python -m synthalign.cli plan [TARGET …] what `dvc repro` of these, or of all, would run now, why, and what it would take
 python -m synthalign.cli plan --json     the same for programs
 python -m synthalign.cli recover         mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken
 python -m synthalign.cli annotate export         a page on which people judge pairs of answers (docs/judging.md)
@@ -22,7 +22,8 @@ from synthalign.errors import UserError
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="synthalign", description="Align language models without human labels.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    planning = commands.add_parser("plan", help="what `make repro` would run now, why, and what it would take")
+    planning = commands.add_parser("plan", help="what `dvc repro` would run now, why, and what it would take")
+    planning.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
     planning.add_argument("--json", action="store_true", help="for programs")
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.command == "plan":
             from synthalign import plan  # with DVC, which takes longer to import than a question to answer
 
-            plan.show(json_wanted=given.json)
+            plan.show(given.targets, json_wanted=given.json)
         elif given.command == "annotate":
             annotate(given)
         elif given.command == "sql":

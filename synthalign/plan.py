@@ -109,15 +109,16 @@ def meets(dep: Any, stage: Stage) -> bool:
     return any(fs.isin_or_eq(path, out.fs_path) or fs.isin(out.fs_path, path) for out in stage.outs)
 
 
-def stale(repo: Repo, check: subprocess.Popen[str] | None = None) -> list[Step]:
-    """Every stage that `dvc repro` would not pass over, in the order in which it would come to them."""
+def stale(repo: Repo, targets: Sequence[str], check: subprocess.Popen[str] | None = None) -> list[Step]:
+    """Every stage that `dvc repro` of the targets would not pass over, in the order in which it would come to them."""
+    wanted = [stage for target in targets for stage in repo.stage.collect(target)]
     status = repo.status()
     graph = get_active_graph(repo.index.graph)
     steps: list[Step] = []
     unknown: set[Stage] = set()  # stages whose outputs nobody knows before they have run
     known: dict[str, Any] = {}  # the outputs of stages that are restored, by path
 
-    for stage in plan_repro(graph):
+    for stage in plan_repro(graph, wanted):
         name = stage.addressing
         if stage.frozen or not stage.cmd:
             missing = [f"out {out} missing; run `dvc checkout`" for out in stage.outs if not out.exists]
@@ -185,12 +186,12 @@ def writes_the_same(check: subprocess.Popen[str]) -> bool:
     return metrics(SETTINGS_CHECK).get("sections") == sorted(settings)
 
 
-def plan(repo: Repo) -> list[Step]:
-    """Every stage that `dvc repro` would not pass over, with what it takes."""
+def plan(repo: Repo, targets: Sequence[str] = ()) -> list[Step]:
+    """Every stage that `dvc repro` of the targets, or of all, would not pass over, with what it takes."""
     with lock_repo(repo):  # one lock for all: DVC reads the graph anew with each
         check = start_settings_check(repo)
         try:
-            steps = stale(repo, check)
+            steps = stale(repo, targets, check)
         finally:
             if check:
                 check.kill()
@@ -287,13 +288,13 @@ def as_json(steps: Sequence[Step]) -> str:
     return json.dumps(told, indent=2)
 
 
-def show(*, json_wanted: bool = False) -> None:
-    """Print the plan of the DVC repository that this folder is in."""
+def show(targets: Sequence[str] = (), *, json_wanted: bool = False) -> None:
+    """Print the plan for these targets, or for all, of the DVC repository that this folder is in."""
     logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns of frozen stages, which are told here
     try:
         os.chdir(Repo.find_root())
         with Repo() as repo:
-            steps = plan(repo)
+            steps = plan(repo, targets)
     except DvcException as error:
         raise UserError(" ".join(str(error).split())) from error
     print(as_json(steps) if json_wanted else as_text(steps))

@@ -67,9 +67,9 @@ def reproduce() -> list[str]:
         return [stage.addressing for stage in repo.reproduce()]
 
 
-def planned() -> list[Step]:
+def planned(*targets: str) -> list[Step]:
     with Repo() as repo:
-        return plan.plan(repo)
+        return plan.plan(repo, targets)
 
 
 def actions() -> dict[str, str]:
@@ -124,6 +124,14 @@ def test_all_that_follows_a_changed_file_is_planned_in_the_order_in_which_it_run
         "bottom": ["after left", "after right"],
     }
     assert reproduce() == [step.stage for step in steps]
+
+
+def test_only_what_a_target_needs_is_planned_for_it() -> None:
+    settings(left="other", right="other")
+
+    assert [step.stage for step in planned("left")] == ["left"]
+    assert {step.stage for step in planned("left", "right")} == {"left", "right"}
+    assert {step.stage for step in planned()} == {"left", "right", "bottom"}
 
 
 def test_a_changed_setting_leaves_the_other_side_of_the_diamond_alone() -> None:
