@@ -74,6 +74,8 @@ class Host:
             if self.stop.is_set():
                 raise Stopped
         try:
+            if self.stop.is_set():
+                raise Stopped
             yield
         finally:
             self.stages.release()
@@ -168,10 +170,14 @@ def bring_up_to_date(
     create_table_artifact(artifacts.rows(verdicts), "align-metrics", "The gates' figures, and how they have moved")
     gates.write_figures(gates.figures(list(wanted)), LAST)
     red = [verdict.name for verdict in verdicts if verdict.colour == "red"]
-    said = f"red gates, nothing is published: {', '.join(red)}" if red else published(stages, report_url)
+    problem = f"red gates, nothing is published: {', '.join(red)}" if red else ""
+    try:
+        said = problem or published(stages, report_url)
+    except (OSError, ValueError) as error:
+        said = problem = f"nothing is published: {error}"
     create_markdown_artifact(artifacts.summary(ended, {}, verdicts, said), "align-summary")
-    if red:
-        raise RunFailed(said)
+    if problem:
+        raise RunFailed(problem)
     return said
 
 
@@ -219,7 +225,7 @@ def follow(futures: list[PrefectFuture[Any]]) -> None:
 
 def how_it_ended(state: State[Any]) -> str:
     if state.is_completed():
-        return "unchanged" if state.message == "unchanged" else "ran"
+        return state.message or "ran"
     if state.is_cancelled():
         return "cancelled"
     return "failed" if state.is_final() else "not started"

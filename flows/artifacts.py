@@ -66,12 +66,12 @@ def summary(
 ) -> str:
     """The run on one page.
 
-    ended: how every stage ended (`ran`, `unchanged`, `failed`, `not started`, `cancelled`); failures: the message of
-    each that failed.
+    ended: how every stage ended (`ran`, `restored or unchanged`, `unchanged`, `failed`, `not started`, `cancelled`);
+    failures: the message of each that failed.
     """
     counts = {how: sum(other == how for other in ended.values()) for how in dict.fromkeys(ended.values())}
     parts = ["# " + ", ".join(f"{count} {how}" for how, count in counts.items())]
-    for how in ("ran", "not started", "cancelled"):
+    for how in ("ran", "restored or unchanged", "not started", "cancelled"):
         names = [name for name, other in ended.items() if other == how]
         parts += [f"**{how}**: {', '.join(map(cell, names))}"] * bool(names)
     for name, message in failures.items():

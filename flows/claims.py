@@ -33,15 +33,20 @@ def reseed(settings: dict, seed: int) -> dict:
 def workspace(seed: int) -> Path:
     """A copy of the tracked files as they are now, with its own settings and this project's cache."""
     folder = Path(".work/claims") / f"seed-{seed}"
+    durations = folder / ".work/durations.jsonl"
+    timed = durations.read_bytes() if durations.exists() else b""
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ".", str(folder)], check=True)
-    changed = subprocess.run(["git", "ls-files", "--modified"], check=True, capture_output=True, text=True)
+    changed = subprocess.run(["git", "diff", "--name-only", "HEAD"], check=True, capture_output=True, text=True)
     for name in changed.stdout.splitlines():
         if Path(name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, folder / name)
     shutil.copyfile("accelerate.yaml", folder / "accelerate.yaml")
     settings = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     (folder / "params.yaml").write_text(yaml.safe_dump(reseed(settings, seed), sort_keys=False), encoding="utf-8")
+    durations.parent.mkdir(parents=True)
+    durations.write_bytes(timed)  # what is restored from the cache is not timed again
     cache = Path(".dvc/cache").resolve()
     subprocess.run(["dvc", "config", "--local", "cache.dir", str(cache)], cwd=folder, check=True)
     return folder

@@ -80,9 +80,9 @@ def figure(name: str, metrics: Path = Path("metrics")) -> Figure | None:
         return None
 
 
-def figures(names: Sequence[str], metrics: Path = Path("metrics")) -> dict[str, Figure]:
-    """Those of these figures that are there."""
-    return {name: found for name in names if (found := figure(name, metrics)) is not None}
+def figures(names: Sequence[str]) -> dict[str, Figure]:
+    """Those of these figures that are in metrics/."""
+    return {name: found for name in names if (found := figure(name)) is not None}
 
 
 def read_figures(file: Path) -> dict[str, Figure]:
@@ -96,7 +96,9 @@ def read_figures(file: Path) -> dict[str, Figure]:
 
 def write_figures(found: Mapping[str, Figure], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(found, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(file)
 
 
 def half(found: Figure) -> float:

@@ -151,7 +151,12 @@ def main() -> None:
             with background(worker(), os.environ, None):
                 parameters = [word for pair in given.param for word in ("--param", pair)]
                 code = prefect("deployment", "run", "align/nightly", "--watch", *parameters, log=WATCH)
-                print(WATCH.read_text(errors="replace").splitlines()[-1])
+                print(
+                    (
+                        WATCH.read_text(errors="replace").splitlines()
+                        or ["no word of the run; see logs/prefect-server.log"]
+                    )[-1]
+                )
     except KeyboardInterrupt:
         print("\nnightly: stopped; the next run goes on from here", file=sys.stderr)
         code = 130

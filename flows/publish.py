@@ -26,7 +26,7 @@ import yaml
 FOLDER = Path("published")
 
 
-def publish(stages: Collection[str], today: date, folder: Path = FOLDER) -> tuple[Path, bool]:
+def publish(stages: Collection[str], today: date) -> tuple[Path, bool]:
     """Publish what dvc.lock says of these stages; returns the folder, and whether it is new.
 
     ValueError where a file is not what dvc.lock says (another DVC is at work, or somebody has changed it), or where a
@@ -34,25 +34,26 @@ def publish(stages: Collection[str], today: date, folder: Path = FOLDER) -> tupl
     """
     lock = Path("dvc.lock").read_bytes()
     short = hashlib.sha256(lock).hexdigest()[:8]
-    latest = folder / "latest"
+    latest = FOLDER / "latest"
     if latest.exists() and latest.resolve().name.endswith(f"-{short}"):
-        return folder / latest.resolve().name, False
+        return FOLDER / latest.resolve().name, False
 
-    folder.mkdir(exist_ok=True)
-    for left in folder.glob(".making-*"):  # by a run that was killed
+    FOLDER.mkdir(exist_ok=True)
+    for left in FOLDER.glob(".making-*"):  # by a run that was killed
         shutil.rmtree(left)
-    final = folder / f"{today.isoformat()}-{short}"
+    final = FOLDER / f"{today.isoformat()}-{short}"
     if not final.exists():
-        making = folder / f".making-{os.getpid()}"
+        making = FOLDER / f".making-{os.getpid()}"
         making.mkdir()
         for path, digest in published_files(lock, stages).items():
             copy(Path(path), making / path, digest)
         (making / "dvc.lock").write_bytes(lock)
         shutil.copyfile("params.yaml", making / "params.yaml")
         if rows := offending(making.name):
+            shutil.rmtree(making)
             raise ValueError(f"publish: tables have rows that break their rules; `make check-tables` shows all\n{rows}")
         making.rename(final)
-    link = folder / f".latest-{os.getpid()}"
+    link = FOLDER / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(final.name)
     link.replace(latest)
@@ -80,6 +81,8 @@ def is_published(path: str) -> bool:
 
 def copy(source: Path, target: Path, digest: str) -> None:
     """Copy a file, or a folder, and check that the copy is what dvc.lock has."""
+    if not source.exists():
+        raise ValueError(f"publish: {source} is not there; run `dvc checkout` and then the flow again")
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, copy_function=shutil.copyfile)

@@ -1,5 +1,5 @@
 -- How often is the same text there twice, and do configurations or candidates repeat each other?
--- alike: rows whose text another row of the same query (of the same table, for queries) has too.
+-- alike: rows whose text another row of the same query (of the same part, for queries) has too.
 WITH texts AS (
     SELECT 'queries' AS of_table, origin AS part, '' AS query_id, text FROM queries
     UNION ALL

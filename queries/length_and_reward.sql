@@ -1,5 +1,5 @@
 -- Do those who give points give more to longer answers?
--- slope: points for ten more characters, other things left as they are.
+-- slope: points that go with ten more characters, over all questions and policies together.
 WITH scored AS (
     SELECT DISTINCT judge AS scorer, question_id, answers.text, if(policy = policy_a, score_a, score_b) AS points
     FROM judgements JOIN answers USING (question_id, sample_index)

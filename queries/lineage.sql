@@ -13,10 +13,14 @@ question AS (
     SELECT query_id, text, string_split(lower(text), ' ') AS words
     FROM queries WHERE query_id = (SELECT question_id FROM asked)
 ),
--- policies are named sft_<guide>; dpo, ppo and others go on from sft_rmsp; the vanilla models learned from nothing here
+-- policies are named sft_<guide>, or go on from sft_rmsp; the others learned from no dialogues
 guide AS (
-    SELECT CASE WHEN policy LIKE 'sft_%' THEN substr(policy, 5) ELSE 'rmsp' END AS guide
-    FROM asked WHERE policy NOT IN ('base', 'large_hhh')
+    SELECT CASE
+        WHEN policy LIKE 'sft_%' THEN substr(policy, 5)
+        WHEN policy IN ('dpo', 'ppo', 'ppo_ptx', 'rloo', 'grpo') THEN 'rmsp'
+        WHEN policy LIKE 'rrhf%' AND policy <> 'rrhf_candidates' THEN 'rmsp'
+    END AS guide
+    FROM asked
 ),
 learned AS (
     SELECT

@@ -1,13 +1,15 @@
 -- How often is the rule of thumb right by the oracle, and what does each filter leave of it?
--- In comparisons/gold a wrong pair is turned round and has another id; a tie is neither right nor wrong.
+-- Of the pairs that the oracle has judged, whichever side it prefers; a tie is neither right nor wrong.
 WITH oracle AS (
-    SELECT comparison_id, 1 AS is_right FROM comparisons WHERE member = 'gold'
+    SELECT chosen_id, rejected_id, chosen_id AS better FROM comparisons WHERE member = 'gold'
     UNION ALL
-    SELECT comparison_id, NULL FROM comparisons_dropped WHERE member = 'gold'
+    SELECT chosen_id, rejected_id, NULL FROM comparisons_dropped WHERE member = 'gold' AND drop_reason = 'tie'
 ),
 labels AS (
-    SELECT member, query_id, if(oracle.comparison_id IS NULL, 0, is_right) AS is_right
-    FROM comparisons LEFT JOIN oracle USING (comparison_id)
+    SELECT member, query_id, (better = pairs.chosen_id)::INT AS is_right
+    FROM comparisons AS pairs JOIN oracle
+        ON least(pairs.chosen_id, pairs.rejected_id) = least(oracle.chosen_id, oracle.rejected_id)
+        AND greatest(pairs.chosen_id, pairs.rejected_id) = greatest(oracle.chosen_id, oracle.rejected_id)
     WHERE member IN ('no_filter', 'no_keyword', 'no_length', 'heuristic', 'almost')
 ),
 queries_of AS (

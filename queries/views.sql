@@ -17,7 +17,8 @@ CREATE OR REPLACE MACRO margin_of_error(deviation, n) AS 1.96 * deviation / sqrt
 -- One table of published runs, with the run's name in front: FROM published('*', 'judgements').
 CREATE OR REPLACE MACRO published(run, name) AS TABLE
     SELECT split_part(filename, '/', 2) AS run, * EXCLUDE (filename)
-    FROM read_parquet('published/' || run || '/data/' || name || '.parquet', filename = true, union_by_name = true);
+    FROM read_parquet('published/' || run || '/data/' || name || '.parquet', filename = true, union_by_name = true)
+    WHERE run <> '*' OR regexp_matches(split_part(filename, '/', 2), '^[0-9]{4}-');  -- not the link `latest` as well
 
 -- -- queries ----------------------------------------------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ COMMENT ON COLUMN comparisons_dropped.chosen_config IS 'Configuration of the cho
 COMMENT ON COLUMN comparisons_dropped.rejected_config IS 'Configuration of the other';
 COMMENT ON COLUMN comparisons_dropped.feedback IS 'What labelled the pair';
 COMMENT ON COLUMN comparisons_dropped.p_chosen IS 'Probability that the chosen one is better; 1 for a hard label';
-COMMENT ON COLUMN comparisons_dropped.drop_reason IS 'Why: rejected_response:..., identical, length_rule, asis_disagrees, tie, unjudged';
+COMMENT ON COLUMN comparisons_dropped.drop_reason IS 'Why: rejected_response:..., identical, one_pair_per_chosen, length_rule, asis_disagrees, tie, unjudged, or of RLCD the side and what was wrong with it';
 COMMENT ON COLUMN comparisons_dropped.asis_chosen IS 'As-is reward of the chosen one; NULL where that model was not asked';
 COMMENT ON COLUMN comparisons_dropped.asis_rejected IS 'As-is reward of the other';
 COMMENT ON COLUMN comparisons_dropped.affix IS 'Index of the pair of phrases that the two prompts had (RLCD); NULL where there was none';
@@ -211,8 +212,8 @@ SELECT
     * EXCLUDE (filename)
 FROM read_parquet(getvariable('root') || '/data/*_curve/*.parquet', filename = true, union_by_name = true);
 COMMENT ON VIEW snapshots IS 'Answers to the evaluation questions while a policy was trained, with the reward that it was trained for';
-COMMENT ON COLUMN snapshots.trainer IS 'ppo, dpo, rrhf or group_rl (RLOO and GRPO): the stage is train_<trainer>';
-COMMENT ON COLUMN snapshots.member IS 'Member of that stage';
+COMMENT ON COLUMN snapshots.trainer IS 'ppo, dpo, rrhf or group_rl (RLOO and GRPO): the stage is train_<trainer>, of dpo snapshot_dpo';
+COMMENT ON COLUMN snapshots.member IS 'Member of that stage; dpo of dpo';
 COMMENT ON COLUMN snapshots.step IS 'Steps of training before';
 COMMENT ON COLUMN snapshots.question_id IS 'The question: queries.query_id with split eval';
 COMMENT ON COLUMN snapshots.text IS 'The answer';

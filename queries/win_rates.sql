@@ -139,7 +139,7 @@ units AS (
 agreements AS (
     SELECT policy_a, policy_b, judge, map(list(other ORDER BY other), list(agree ORDER BY other)) AS agreement
     FROM (
-        SELECT policy_a, policy_b, one.judge, two.judge AS other, avg((one.winner = two.winner)::INT) AS agree
+        SELECT policy_a, policy_b, one.judge, two.judge AS other, round(avg((one.winner = two.winner)::INT), 6) AS agree
         FROM units AS one JOIN units AS two USING (policy_a, policy_b, question_id, sample_index)
         WHERE one.judge <> two.judge
         GROUP BY ALL
@@ -152,21 +152,21 @@ SELECT
     policy_b,
     judge,
     n,
-    win_rate,
-    length_controlled,
-    similar_length,
-    win,
-    tie,
-    loss,
+    round(win_rate, 6) AS win_rate,
+    round(length_controlled, 6) AS length_controlled,
+    round(similar_length, 6) AS similar_length,
+    round(win, 6) AS win,
+    round(tie, 6) AS tie,
+    round(loss, 6) AS loss,
     unjudged,
-    position_bias,
-    consistent,
-    first_chosen,
-    longer_wins,
-    characters_a,
-    characters_b,
-    tokens_a,
-    tokens_b,
+    round(position_bias, 6) AS position_bias,
+    round(consistent, 6) AS consistent,
+    round(first_chosen, 6) AS first_chosen,
+    round(longer_wins, 6) AS longer_wins,
+    round(characters_a, 6) AS characters_a,
+    round(characters_b, 6) AS characters_b,
+    round(tokens_a, 6) AS tokens_a,
+    round(tokens_b, 6) AS tokens_b,
     agreement
 FROM given
 LEFT JOIN rates USING (policy_a, policy_b, judge)

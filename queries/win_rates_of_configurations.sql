@@ -1,5 +1,5 @@
 -- Of every two vanilla configurations, how often is the response of the first the better one?
--- As the oracle (or people) labelled the raw pairs; a tie is half a win. A query has one pair of each two configurations.
+-- As the oracle labelled the raw pairs; a tie is half a win. A query has one pair of each two configurations.
 WITH judged AS (
     SELECT chosen_config, rejected_config, 1.0 AS chosen_wins FROM comparisons WHERE member = 'gold'
     UNION ALL
@@ -11,6 +11,7 @@ wins AS (
         greatest(chosen_config, rejected_config) AS against,
         if(chosen_config < rejected_config, chosen_wins, 1 - chosen_wins) AS win
     FROM judged
+    WHERE chosen_config <> rejected_config  -- people's own pairs have no configurations
 )
 SELECT
     configuration,

@@ -1,6 +1,6 @@
 """The commands of synthalign.
 
-python -m synthalign.cli plan [TARGET …] what `dvc repro` of these, or of all, would run now, why, and what it would take
+python -m synthalign.cli plan [TARGET …] what `dvc repro` of these, or of all, would run now, why, and what it takes
 python -m synthalign.cli plan --json     the same for programs
 python -m synthalign.cli recover         mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken
 python -m synthalign.cli annotate export         a page on which people judge pairs of answers (docs/judging.md)
@@ -87,6 +87,8 @@ def add_sql(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def ask(given: argparse.Namespace) -> None:
     """Answer the question that was given, or go on asking."""
+    if wrong := [one for one in given.set if "=" not in one]:
+        raise UserError(f"--set {wrong[0]}: write NAME=VALUE")
     variables = dict(one.partition("=")[::2] for one in given.set)
     if given.question is None:
         sql.interact(given.published)

@@ -25,7 +25,7 @@ class Money:
     """What a stage may spend at its endpoints."""
 
     at_most: float | None
-    """None where nothing limits it."""
+    """A limit, or what the last run cost; None where neither is known."""
 
     basis: str
     """`max_cost`, `last run`, or what to do about a cost that is not known."""
@@ -72,7 +72,7 @@ def estimate(stage: str, history: Mapping[str, Sequence[float]]) -> tuple[float 
 
 def endpoints(settings: Mapping[str, Any], member: str) -> list[str]:
     """The files of endpoints that a section names as `model` or `endpoint`, for one member of a family."""
-    found = [settings[key] for key in ("model", "endpoint") if str(settings.get(key, "")).endswith(".yaml")]
+    found = [settings[key] for key in ("model", "endpoint") if str(settings.get(key, "")).endswith((".yaml", ".yml"))]
     for value in settings.values():
         if isinstance(value, Mapping):
             inner = value.get(member, value)

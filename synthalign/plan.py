@@ -232,7 +232,9 @@ def time_cell(step: Step) -> str:
 def money_cell(spent: Money | None) -> str:
     if spent is None:
         return ""
-    return spent.basis if spent.at_most is None else f"at most {spent.at_most:.2f} ({spent.basis})"
+    if spent.at_most is None:
+        return spent.basis
+    return f"{'about' if spent.basis == 'last run' else 'at most'} {spent.at_most:.2f} ({spent.basis})"
 
 
 def table(steps: Sequence[Step]) -> Rows:
@@ -260,7 +262,8 @@ def total(steps: Sequence[Step]) -> str:
     bills = [step.money for step in running if step.money]
     if bills:
         limits = [bill.at_most for bill in bills if bill.at_most is not None]
-        parts.append(f"cost at most {sum(limits):.2f}" if len(limits) == len(bills) else "cost without a limit")
+        how = "about" if any(bill.basis == "last run" for bill in bills) else "at most"
+        parts.append(f"cost {how} {sum(limits):.2f}" if len(limits) == len(bills) else "cost without a limit")
     return "Total: " + ", ".join(parts) + "."
 
 

@@ -416,4 +416,6 @@ def prompt(tables: Tables) -> None:
                 write_table(ask(tables, text), sys.stdout, None)
             except UserError as error:
                 print(f"sql: {error}", file=sys.stderr)
+            except duckdb.Error as error:  # while rows are fetched
+                print(f"sql: {explained(tables, error)}", file=sys.stderr)
             text = ""

@@ -47,9 +47,12 @@ def shrink(settings: dict[str, Any]) -> dict[str, Any]:
 def clone(folder: Path) -> Path:
     """The tracked files as they are now, with toy settings and a cache of their own."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    changed = subprocess.run(["git", "ls-files", "--modified"], cwd=ROOT, check=True, capture_output=True, text=True)
+    changed = subprocess.run(
+        ["git", "diff", "--name-only", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     for name in changed.stdout.splitlines():
         if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     shutil.copyfile(ROOT / "accelerate/cpu.yaml", folder / "accelerate.yaml")
     settings = shrink(yaml.safe_load((ROOT / "profiles/embedded.yaml").read_text()))

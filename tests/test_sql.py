@@ -169,6 +169,8 @@ def test_drift_is_the_change_between_the_last_two_runs_or_those_that_are_named(h
         judged = [row | {"verdict": verdict} for row in rows if row["judge"] == "reward"]
         small_tables.write(here / "published" / run, {"judgements": judged})
 
+    (here / "published/latest").symlink_to("2026-01-03-c")
+
     [last] = csv.DictReader(io.StringIO(asked("queries/drift.sql")))
     [whole] = csv.DictReader(io.StringIO(asked("queries/drift.sql", "--set", "older=2026-01-01-a")))
 

@@ -351,7 +351,7 @@ def table_4(run: Run) -> Section:
                     "questions; n counts questions.", rows, run.claims),
             Table(
                 "Labels. Share of labels on which the oracle agrees; one seed; 95% bootstrap interval over queries; "
-                "n counts queries; the gain is over the row before, whose pairs it was filtered from.",
+                "n counts queries; the gain is over the row before.",
                 ["labels", "right", "95% interval", "n", "kept", "chosen is longer", "gain", "95% interval", "pairs"],
                 lines,
             ),

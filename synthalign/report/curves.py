@@ -39,8 +39,8 @@ def learning(run: Run) -> Section:
     within = [reward_models(run, rewards), fine_tuning(run, tuned)]
     within += [step_by_step("DPO", "dpo-curves", run.points.get("train_dpo/dpo"), DPO_PANELS, dpo_table(run))]
     within += [step_by_step("PPO", "ppo-curves", run.points.get("train_ppo/almost"), PPO_PANELS, ppo_table(run))]
-    own = ("train_reward/", "train_asis_reward/", "train_sft/", "train_dpo/dpo", "train_ppo/almost")
-    for name in [name for name in run.points if not name.startswith(own)]:
+    families, own = ("train_reward/", "train_asis_reward/", "train_sft/"), ("train_dpo/dpo", "train_ppo/almost")
+    for name in [name for name in run.points if not name.startswith(families) and name not in own]:
         within.append(step_by_step(name, f"curves-{name.replace('/', '-')}", run.points[name], None, None))
     text = "Points of SFT, DPO and the reward models are means over the steps since the point before. One seed each."
     return Section("Learning curves", "learning", [text], within)
