@@ -5,7 +5,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign import answering, generate, group_training, models, stage, tables, training
+from synthalign import answering, encoding, generate, group_training, models, reward, stage, tables, training
 from synthalign.errors import UserError
 from synthalign.group_training import Method, Settings
 
@@ -35,7 +35,8 @@ def main(params: Params, name: str) -> None:
     longest = params.max_prompt_tokens
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    code = map(Path, (__file__, answering.__file__, group_training.__file__, training.__file__, *generate.CODE))
+    modules = (answering, encoding, group_training, reward, training)
+    code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude={"policies"})
     work = stage.work_dir("train_group_rl", name, member, family, *inputs, *code)
     folder = f"models/group_rl/{name}"
