@@ -90,13 +90,11 @@ def _logits(model: PreTrainedModel, rows: Sequence[tuple[list[int], list[int]]],
         ids[line, : len(tokens)] = torch.tensor(tokens)
         mask[line, : len(tokens)] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
-    hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, D)
-    last = mask.sum(-1) - 1
-    head = model.get_output_embeddings()
-    assert head is not None, "a language model has output embeddings"
-    logits = head(hidden[torch.arange(len(ids), device=ids.device), last])[: len(rows)].float()  # (rows, V)
+    is_last = torch.arange(width, device=ids.device) == mask.sum(-1, keepdim=True) - 1  # (B, T)
+    # By the whole model, as some scale or cap what the output embeddings give: (B, V), and then those of the rows.
+    logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=is_last, use_cache=False).logits[: len(rows)]
     options = torch.tensor([added for _, added in rows], device=logits.device)
-    return logits.gather(-1, options).cpu()
+    return logits.float().gather(-1, options).cpu()
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
