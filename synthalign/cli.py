@@ -1,6 +1,6 @@
 """The commands of synthalign.
 
-python -m synthalign.cli plan [TARGET …] what `dvc repro` of these, or of all, would run now, why, and what it would take
+python -m synthalign.cli plan [TARGET …] what `dvc repro` of these, or of all, would run now, why, and what that takes
 python -m synthalign.cli plan --json     the same for programs
 python -m synthalign.cli recover         mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken
 python -m synthalign.cli annotate export         a page on which people judge pairs of answers (docs/judging.md)

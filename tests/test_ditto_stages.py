@@ -210,7 +210,7 @@ def test_a_wrong_file_is_refused_before_a_model_is_loaded(workspace):
     bring("anna")
     Path("data/authors/anna.jsonl").write_text('{"prompt": "Where?"}\n')
 
-    with pytest.raises(UserError, match=r"data/authors/anna\.jsonl, row 1: output is missing"):
+    with pytest.raises(UserError, match=r"data/authors/anna\.jsonl, line 1: output is missing"):
         train_ditto.main(train_ditto.Params(**DITTO), "anna")
 
 

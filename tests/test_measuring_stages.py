@@ -473,7 +473,9 @@ def test_benchmarks_are_left_out_measured_or_missed_by_name(here):
     assert metrics("score_benchmarks/base")["hhh"]["always_longer"]["value"] == 1.0
 
     Path("cloze.jsonl").unlink()
-    with pytest.raises(UserError, match="cloze.jsonl cannot be read.*set its key in params.yaml to null"):
+    with pytest.raises(
+        UserError, match="cloze.jsonl: cannot be read .*; fetch it, or name another file in params.yaml"
+    ):
         score_benchmarks.main(params, "base")
     without = score_benchmarks.Params(**(settings | {"cloze": None}), truthfulqa=None, subjects=subjects)
     score_benchmarks.main(without, "base")

@@ -506,7 +506,7 @@ def test_a_bad_line_of_the_pretraining_texts_is_named(tmp_path: Path, line: str)
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "The red fox."}\n' + line + "\n")
 
-    with pytest.raises(UserError, match=r"texts\.jsonl:2"):
+    with pytest.raises(UserError, match=r"texts\.jsonl, line 2: "):
         json_lines.texts(file)
 
 
