@@ -290,7 +290,9 @@ def test_labels_of_two_tables_are_compared_and_a_single_order_beside_both(here, 
     assert figures["label_differences"]["gain"]["value"] == 1 - 1 / 2
     assert figures["label_differences"]["orders"]["value"] == 1 / 2 - (1 + 0 + 0 + 0) / 4
     assert figures["gap_differences"]["gap"]["value"] == 0.0
-    with pytest.raises(UserError, match=r"score_pairs: gain = \['rlcd', 'x'\]; allowed: two or four of rlcd"):
+    with pytest.raises(
+        UserError, match=r"score_pairs.label_differences.gain = \['rlcd', 'x'\]; allowed: two or four of rlcd"
+    ):
         score_pairs.main(
             score_pairs.Params(
                 seed=0,
