@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -404,14 +404,11 @@ def train(
     folder              where checkpoints are kept, and gone on from if there are any
     report              called with every row of the log
 
-    UserError when a batch does not divide among the processes, or when a score or a gradient is not finite.
+    UserError when a batch does not divide among the processes, when accelerate would shard models, or when a score or a
+    gradient is not finite.
     """
     check_division(minibatch=settings.minibatch, ptx_batch=settings.ptx_batch, processes=accelerator.num_processes)
-    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise UserError(
-            f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; train_ppo keeps "
-            "whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml"
-        )
+    checkpoints.check_whole(accelerator)
     reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
     value = ValueModel(copy.deepcopy(reward_model))
     reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)

@@ -276,8 +276,10 @@ def train(
     folder              where checkpoints are kept, and gone on from if there are any
     report              called with every row of the log
 
-    UserError when a batch does not divide among the processes, or when a score or a gradient is not finite.
+    UserError when a batch does not divide among the processes, when accelerate would shard models, or when a score or a
+    gradient is not finite.
     """
+    checkpoints.check_whole(accelerator)
     if settings.batch_size % accelerator.num_processes:
         raise UserError(
             f"params.yaml: train_rrhf.batch_size = {settings.batch_size} does not divide among "

@@ -232,7 +232,7 @@ def finished(process: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["sft", "samples-0-*.jsonl", "iteration-0001", "samples-3-*.jsonl"])
+@pytest.mark.parametrize("moment", ["sft", "samples-0-*.jsonl", "step-00000001", "samples-3-*.jsonl"])
 def test_a_stage_that_was_killed_ends_with_the_same_bytes(workspace, moment):
     finished(started(workspace))
     undisturbed = everything("models", "data", "metrics")
