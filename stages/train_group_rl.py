@@ -45,11 +45,10 @@ def main(params: Params, name: str) -> None:
     )
 
     accelerator = Accelerator()
-    reference = models.load_causal(member.policy).to(accelerator.device)
     curve = answering.before_and_after(
         accelerator,
-        reference,
-        models.load_causal(folder).to(accelerator.device),
+        models.load_causal(member.policy),
+        models.load_causal(folder),
         reward_model,
         tokenizer,
         questions,

@@ -70,7 +70,8 @@ def main(params: Params, name: str) -> None:
     if settings.ptx_coefficient:
         inputs.append(Path(params.ptx_texts))
         texts = json_lines.texts(Path(params.ptx_texts))
-        ptx_texts = [[*tokenizer(text).input_ids, tokenizer.eos_token_id][: params.ptx_max_tokens] for text in texts]
+        rows = encoding.tokenize(tokenizer, texts)
+        ptx_texts = [[*tokens, tokenizer.eos_token_id][: params.ptx_max_tokens] for tokens in rows]
 
     modules = (answering, encoding, ppo, ppo_training, reward)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
