@@ -24,8 +24,6 @@ from synthalign.errors import UserError
 from synthalign.ids import content_id
 
 REQUIRED, OPTIONAL = ("task", "input", "target"), ("family", "rationale", "options")
-KINDS = ("word", "yes_no", "number", "list", "sentence", "text")
-"""How an answer looks, for the instruction that asks for it; those of a file are "text"."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Example:
     target     the right answer
     rationale  the reasoning that leads to it; None for a task without
     options    all answers to choose from, the right one among them; empty where the answer is free
-    kind       one of KINDS
+    kind       how an answer looks, for the instruction that asks for it: a key of templates.DIRECT; of a file, "text"
     accepted   other right answers, for the evaluation alone
     """
 

@@ -344,7 +344,10 @@ def improve(
     for name, part_model in (("policy", both.policy), ("value model", both.value)):
         norm = float(accelerator.clip_grad_norm_(part_model.parameters(), max_gradient_norm))
         if not math.isfinite(norm):
-            raise UserError(f"the gradient of the {name} has norm {norm}")
+            raise UserError(
+                f"the gradient of the {name} has norm {norm}; lower learning_rate or value_learning_rate of train_ppo, "
+                "or raise its kl_coefficient"
+            )
     optimizer.step()
     policy, value, clipped, squared, ptx_loss = accelerator.reduce(sums, "sum").tolist()
     return {
@@ -530,11 +533,7 @@ def train(
             if step == settings.steps or (settings.snapshot_every and step % settings.snapshot_every == 0):
                 state.curve += snapshot(step)
         except UserError as error:
-            raise UserError(
-                f"step {step} of {settings.steps}: {error}; lower learning_rate ({settings.learning_rate}) or "
-                f"value_learning_rate ({settings.value_learning_rate}) of train_ppo, or raise its kl_coefficient "
-                f"({settings.kl_coefficient})"
-            ) from error
+            raise UserError(f"step {step} of {settings.steps}: {error}") from error
         if settings.kl_target is not None:
             state.kl_coefficient = ppo.next_kl_coefficient(
                 state.kl_coefficient,
