@@ -9,8 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from synthalign import authors, chat, ditto, engines, parallel, stage, tables
+from synthalign.errors import UserError
 
 TRAINED = {"sft": "models/ditto_sft", "spin": "models/spin", "ditto": "models/ditto"}
+"""Where a method's models are, one for each author."""
 
 
 class Author(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -48,7 +50,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def files_of(params: Params, name: str) -> tuple[list[authors.Demonstration], list[str]]:
-    """The demonstrations and the prompts of an author; UserError for an unknown one or one that was not trained."""
+    """The demonstrations and the prompts of an author; UserError for an unknown one."""
     known = params.authors.get(name)
     given = {author: one.demonstrations for author, one in params.authors.items()}
     brought = authors.file_of(name, given, stage="sample_ditto")
@@ -61,11 +63,27 @@ def files_of(params: Params, name: str) -> tuple[list[authors.Demonstration], li
     return demonstrations, prompts
 
 
+def trained(params: Params, name: str) -> dict[str, str]:
+    """The folders of an author's models by method, SPIN's for one of a user's own only where it is there.
+
+    UserError when another was not trained.
+    """
+    found = {}
+    for method, folder in TRAINED.items():
+        model = Path(folder, name)
+        if model.exists():
+            found[method] = str(model)
+        elif method != "spin" or name in params.authors:
+            maker = "train_spin" if method == "spin" else "train_ditto"
+            raise UserError(f"{model} does not exist; run {maker} for it first")
+    return found
+
+
 def main(params: Params, name: str) -> None:
     demonstrations, prompts = files_of(params, name)
     shown = chat.few_shot("", [one.messages for one in demonstrations])
     methods = {"zero_shot": (params.model, ""), "few_shot": (params.model, shown)}
-    methods |= {of: (f"{folder}/{name}", "") for of, folder in TRAINED.items() if Path(folder, name).exists()}
+    methods |= {method: (folder, "") for method, folder in trained(params, name).items()}
 
     settings = params.model_dump(include={"samples", "max_new_tokens", "temperature", "top_p", "seed"})
     rows = []

@@ -45,14 +45,20 @@ def labels_by_table(names: list[str], oracle: Oracle) -> dict[str, list[Label]]:
 
 
 def differences_of(
-    asked: dict[str, list[str]], labels: dict[str, list[Label]], parts: Callable[[list[Label]], Parts], seed: int
+    key: str,
+    asked: dict[str, list[str]],
+    labels: dict[str, list[Label]],
+    parts: Callable[[list[Label]], Parts],
+    seed: int,
 ) -> dict[str, Any]:
-    """a - b, or (a - b) - (c - d), for each name; UserError when a table is not among the others."""
+    """a - b, or (a - b) - (c - d), for each name under a key; UserError when a table is not among the others."""
     found = {}
     for name, compared in asked.items():
         if len(compared) not in (2, 4) or not set(compared) <= set(labels):
             raise UserError(
-                f"params.yaml: score_pairs: {name} = {compared}; allowed: two or four of {', '.join(labels)}"
+                f"params.yaml: score_pairs.{key}.{name} = {compared}; allowed: two or four of {', '.join(labels)}, "
+                "which are score_pairs.tables less those without a question that the oracle knows, and "
+                "<table>_single_order of those that were labelled with label_pairs.orders = both"
             )
         terms = [(sign, parts(labels[table])) for sign, table in zip((1, -1, -1, 1), compared, strict=False)]
         found[name] = label_measures.combination(terms, seed=seed).metrics()
@@ -73,8 +79,12 @@ def main(params: Params) -> None:
     stage.write_metrics(
         "score_pairs",
         labels=found,
-        label_differences=differences_of(params.label_differences, labels, label_measures.accuracy_parts, seed),
-        gap_differences=differences_of(params.gap_differences, labels, label_measures.gap_parts, seed),
+        label_differences=differences_of(
+            "label_differences", params.label_differences, labels, label_measures.accuracy_parts, seed
+        ),
+        gap_differences=differences_of(
+            "gap_differences", params.gap_differences, labels, label_measures.gap_parts, seed
+        ),
     )
 
 

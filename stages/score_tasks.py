@@ -1,5 +1,7 @@
 """Compare models on held-out tasks: tuned or not, on more tasks or fewer, with reasoning to learn from or without."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, Field
 
 from synthalign import stage, tables, task_scores
@@ -16,7 +18,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     mixtures: list[str]
     """The mixtures that no held-out task may be in, as in data/mixtures/."""
 
-    differences: dict[str, list[str]]
+    differences: dict[str, Annotated[list[str], Field(min_length=2, max_length=2)]]
     """What to compare, as name: [better, worse]."""
 
     sweep: list[str] = Field(min_length=3)
@@ -25,9 +27,14 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params) -> None:
     answers = {name: tables.rows(f"task_answers/{name}") for name in params.subjects}
-    for name in [one for pair in params.differences.values() for one in pair] + params.sweep:
-        if name not in answers:
-            raise UserError(f"score_tasks: {name!r} is none of its subjects: {', '.join(answers)}")
+    asked = {f"differences.{name}": pair for name, pair in params.differences.items()} | {"sweep": params.sweep}
+    for key, names in asked.items():
+        for name in names:
+            if name not in answers:
+                raise UserError(
+                    f"params.yaml: score_tasks.{key} = {names}: {name!r} is none of score_tasks.subjects: "
+                    f"{', '.join(answers)}"
+                )
     if not any(answers.values()):
         print("score_tasks: nothing was answered (answer_tasks.source is null), so nothing is scored", flush=True)
         for name in ("score_tasks", "plots/task_scores"):
@@ -41,8 +48,10 @@ def main(params: Params) -> None:
         figures = {}
         for part in task_scores.PARTS:
             of_part = task_scores.part_of(rows, part)
+            if not of_part:
+                continue  # no task of this kind is held out
             figures[part] = task_scores.score(of_part, seed=params.seed)
-            for shots in sorted({row["shots"] for row in rows}):
+            for shots in sorted({row["shots"] for row in of_part}):
                 of_shots = [row for row in of_part if row["shots"] == shots]
                 figures[f"{part}_{shots}_shot"] = task_scores.score(of_shots, seed=params.seed)
         by_task = {
@@ -52,10 +61,10 @@ def main(params: Params) -> None:
         subjects[name] = {key: figure.metrics() for key, figure in figures.items()} | {"tasks": by_task}
     differences = {
         name: {
-            part: task_scores.difference(
-                *(task_scores.part_of(answers[one], part) for one in pair), seed=params.seed
-            ).metrics()
+            part: task_scores.difference(better, worse, seed=params.seed).metrics()
             for part in task_scores.PARTS
+            for better, worse in [[task_scores.part_of(answers[one], part) for one in pair]]
+            if better or worse
         }
         for name, pair in params.differences.items()
     }
@@ -69,7 +78,7 @@ def main(params: Params) -> None:
         last_step_of_gain=share.metrics() if share else None,
     )
     points = [
-        {"subject": name} | {part: figures[part]["value"] for part in task_scores.PARTS}
+        {"subject": name} | {part: figures[part]["value"] for part in task_scores.PARTS if part in figures}
         for name, figures in subjects.items()
     ]
     stage.write_metrics("plots/task_scores", scores=points)

@@ -40,8 +40,8 @@ def main(params: Params) -> None:
     accelerator = Accelerator()
     curve = answering.before_and_after(
         accelerator,
-        models.load_causal(params.start).to(accelerator.device),
-        models.load_causal(params.policy).to(accelerator.device),
+        models.load_causal(params.start),
+        models.load_causal(params.policy),
         reward_model,
         tokenizer,
         questions,

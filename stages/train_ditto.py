@@ -8,7 +8,19 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign import authors, ditto, ditto_training, encoding, generate, models, parallel, stage, tables
+from synthalign import (
+    authors,
+    ditto,
+    ditto_training,
+    encoding,
+    generate,
+    losses,
+    models,
+    parallel,
+    stage,
+    tables,
+    training,
+)
 from synthalign.ditto_settings import Settings
 
 
@@ -49,7 +61,8 @@ def main(params: Params, name: str) -> None:
     known = {author: given.demonstrations for author, given in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
-    code = (__file__, encoding.__file__, ditto.__file__, ditto_training.__file__, *generate.CODE)
+    modules = (ditto, ditto_training, encoding, losses, training)
+    code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_ditto",
         name,

@@ -5,7 +5,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign import answering, generate, group_training, models, stage, tables, training
+from synthalign import answering, encoding, generate, group_training, models, reward, stage, tables, training
 from synthalign.errors import UserError
 from synthalign.group_training import Method, Settings
 
@@ -35,7 +35,8 @@ def main(params: Params, name: str) -> None:
     longest = params.max_prompt_tokens
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    code = map(Path, (__file__, answering.__file__, group_training.__file__, training.__file__, *generate.CODE))
+    modules = (answering, encoding, group_training, reward, training)
+    code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude={"policies"})
     work = stage.work_dir("train_group_rl", name, member, family, *inputs, *code)
     folder = f"models/group_rl/{name}"
@@ -44,11 +45,10 @@ def main(params: Params, name: str) -> None:
     )
 
     accelerator = Accelerator()
-    reference = models.load_causal(member.policy).to(accelerator.device)
     curve = answering.before_and_after(
         accelerator,
-        reference,
-        models.load_causal(folder).to(accelerator.device),
+        models.load_causal(member.policy),
+        models.load_causal(folder),
         reward_model,
         tokenizer,
         questions,

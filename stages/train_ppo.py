@@ -6,7 +6,7 @@ from typing import Self
 from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign import answering, generate, json_lines, models, ppo, ppo_training, stage, tables
+from synthalign import answering, encoding, generate, json_lines, models, ppo, ppo_training, reward, stage, tables
 from synthalign.errors import UserError
 from synthalign.ppo_settings import Settings
 
@@ -70,9 +70,11 @@ def main(params: Params, name: str) -> None:
     if settings.ptx_coefficient:
         inputs.append(Path(params.ptx_texts))
         texts = json_lines.texts(Path(params.ptx_texts))
-        ptx_texts = [[*tokenizer(text).input_ids, tokenizer.eos_token_id][: params.ptx_max_tokens] for text in texts]
+        rows = encoding.tokenize(tokenizer, texts)
+        ptx_texts = [[*tokens, tokenizer.eos_token_id][: params.ptx_max_tokens] for tokens in rows]
 
-    code = map(Path, (__file__, answering.__file__, ppo_training.__file__, ppo.__file__, *generate.CODE))
+    modules = (answering, encoding, ppo, ppo_training, reward)
+    code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
     accelerator = Accelerator()

@@ -6,7 +6,7 @@ from typing import Literal
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign import answering, generate, models, rrhf, rrhf_training, stage, tables
+from synthalign import answering, encoding, generate, models, ppo, reward, rrhf, rrhf_training, stage, tables
 from synthalign.errors import UserError
 from synthalign.rrhf_training import Settings, Variant
 
@@ -61,7 +61,8 @@ def main(params: Params, name: str) -> None:
             ) from error
         samples = rrhf_training.table(rows, tokenizer)
 
-    code = map(Path, (__file__, answering.__file__, rrhf.__file__, rrhf_training.__file__, *generate.CODE))
+    modules = (answering, encoding, ppo, reward, rrhf, rrhf_training)
+    code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
     accelerator = Accelerator()

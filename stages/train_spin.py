@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign import authors, ditto, ditto_training, encoding, generate, models, parallel, stage
+from synthalign import authors, ditto, ditto_training, encoding, generate, losses, models, parallel, stage, training
 from synthalign.ditto_settings import Settings
 from synthalign.errors import UserError
 
@@ -29,7 +29,8 @@ def main(params: Params, name: str) -> None:
         raise UserError(f"train_spin has no author {name!r}; it has {', '.join(params.authors)}")
     file, model = params.authors[name].demonstrations, f"models/ditto_sft/{name}"
     demonstrations = authors.load(file)
-    code = (__file__, encoding.__file__, ditto.__file__, ditto_training.__file__, *generate.CODE)
+    modules = (ditto, ditto_training, encoding, losses, training)
+    code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_spin",
         name,

@@ -293,6 +293,8 @@ def before_and_after(
     max_new_tokens: int,
 ) -> list[Row]:
     """Rows of `CURVE`: the answers of the policy that training began with, and after so many steps, KL against it."""
+    for model in (start, policy, reward_model):
+        model.to(accelerator.device)  # type: ignore[arg-type]
     return [
         row
         for step, model in ((0, start), (steps, policy))

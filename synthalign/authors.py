@@ -3,11 +3,12 @@
 {"prompt": "Write to the team that the release is late.", "output": "Hello all, the release is late by a day …"}
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from synthalign import json_lines
 from synthalign.chat import Message
 from synthalign.errors import UserError
 from synthalign.ids import content_id
@@ -33,26 +34,21 @@ class Demonstration:
 
 
 def load(file: str | Path) -> list[Demonstration]:
-    """The demonstrations of an author, in the file's order; UserError names the file and its first wrong row."""
-    try:
-        content = Path(file).read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); write one demonstration a line into it") from error
+    """The demonstrations of an author, in the file's order; UserError names the file and its first wrong line."""
     found: list[Demonstration] = []
-    for number, raw in enumerate(content.split(b"\n"), start=1):
-        if raw.strip():
-            one = _demonstration(raw, f"{file}, row {number}")
-            if one in found:
-                raise UserError(f"{file}, row {number}: the same demonstration again; remove it")
-            found.append(one)
+    for number, entry in json_lines.entries(Path(file), "demonstration"):
+        one = _demonstration(entry, f"{file}, line {number}")
+        if one in found:
+            raise UserError(f"{file}, line {number}: the same demonstration again; remove it")
+        found.append(one)
     if not found:
         raise UserError(
             f'{file}: no demonstrations; write a line {{"prompt": …, "output": …}} for each, 4 to 7 are good'
         )
     if len(found) > AT_MOST:
         raise UserError(
-            f"{file}: {len(found)} demonstrations, the first too many in row {AT_MOST + 1}; DITTO is for at most "
-            f"{AT_MOST}: keep the most typical ones, or fine-tune with train_sft"
+            f"{file}: {len(found)} demonstrations; DITTO is for at most {AT_MOST}: keep the most typical ones, or "
+            "fine-tune with train_sft"
         )
     return found
 
@@ -96,19 +92,9 @@ def check_held_out(prompts: Sequence[str], demonstrations: Sequence[Demonstratio
             raise UserError(f"{file}: {prompt!r} is the prompt of a demonstration too; measure on other prompts")
 
 
-def _demonstration(raw: bytes, place: str) -> Demonstration:
-    try:
-        line = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{place}, byte {error.start + 1}: 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from error
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{place}: not JSON ({error}): {line[:60]!r}; write one demonstration a line") from error
+def _demonstration(entry: Any, place: str) -> Demonstration:
     if not isinstance(entry, dict):
-        raise UserError(f'{place}: {line[:60]!r}; write {{"prompt": …, "output": …}}')
+        raise UserError(f'{place}: {str(entry)[:60]!r}; write {{"prompt": …, "output": …}}')
     for key in ("prompt", "output"):
         if key not in entry:
             raise UserError(f"{place}: {key} is missing; it has {', '.join(entry) or 'nothing'}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign import benchmarks, reward
+from synthalign import benchmarks, encoding, reward
 from synthalign.benchmarks import Choice, Preference
 from synthalign.reward import pad
 
@@ -91,7 +91,7 @@ def continuation_log_probs(
     """
     rows, starts = [], []
     for prefix, continuation in pairs:
-        before, whole = _tokens(tokenizer, prefix), _tokens(tokenizer, prefix + continuation)
+        before, whole = encoding.tokenize(tokenizer, [prefix, prefix + continuation])
         same = 0
         while same < min(len(before), len(whole)) and before[same] == whole[same]:
             same += 1
@@ -114,8 +114,7 @@ def text_log_probs(
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     rows = []
-    for text in texts:
-        tokens = _tokens(tokenizer, text)
+    for tokens in encoding.tokenize(tokenizer, texts):
         tokens = tokens[1:] if tokens[:1] == [start] else tokens
         rows.append([start, *tokens][: _context(model)])
     scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
@@ -141,12 +140,6 @@ def token_log_probs(
         for place, values in zip(places, logprobs, strict=True):
             scored[place] = values[: len(rows[place]) - 1]
     return [scored[place] for place in range(len(rows))]
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens of a text, less an end-of-sequence token that the tokenizer adds by itself."""
-    tokens = tokenizer(text, truncation=False, verbose=False)["input_ids"]
-    return tokens[:-1] if tokens and tokens[-1] == tokenizer.eos_token_id else tokens
 
 
 def _context(model: PreTrainedModel) -> int:

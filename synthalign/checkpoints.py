@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, gather_object
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from synthalign.errors import UserError
+
+
+def check_whole(accelerator: Accelerator) -> None:
+    """UserError where accelerate would shard models: a loop of ours samples from whole ones, and saves them."""
+    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise UserError(
+            f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; DITTO, PPO and "
+            "RRHF keep whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml"
+        )
 
 
 def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

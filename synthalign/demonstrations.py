@@ -6,12 +6,11 @@
 The first line may be a system paragraph; every other line is a dialogue.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthalign import chat
+from synthalign import chat, json_lines
 from synthalign.chat import Message
 from synthalign.errors import UserError
 
@@ -38,17 +37,13 @@ class Demonstrations:
 
 def load(path: str | Path) -> Demonstrations:
     """Read and check a file of demonstrations; UserError names its first wrong line."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); `demonstrations` must name a file") from error
     system = ""
     dialogues: list[list[Message]] = []
-    for number, raw in enumerate(content.split(b"\n"), start=1):
-        if not raw.strip():
-            continue
+    for number, entry in json_lines.entries(Path(path), "dialogue"):
         place = f"{path}, line {number}"
-        entry = _entry(raw, place)
+        if not isinstance(entry, dict) or len(entry) != 1 or not entry.keys() <= {"system", "messages"}:
+            found = sorted(entry) if isinstance(entry, dict) else str(entry)[:60]
+            raise UserError(f"{place}: {found!r} where one key, messages (or system in line 1), is allowed")
         if "system" in entry:
             if number != 1:
                 raise UserError(f"{place}: a system paragraph can only be the first line; move it up")
@@ -68,23 +63,6 @@ def prefix(path: str | None, shots: int) -> str:
         return ""
     given = load(path)
     return chat.few_shot(given.system, given.take(shots))
-
-
-def _entry(raw: bytes, place: str) -> dict[str, Any]:
-    try:
-        line = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{place}, byte {error.start + 1}: 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from error
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{place}: not JSON ({error}): {line[:60]!r}; write one dialogue a line") from error
-    if not isinstance(entry, dict) or len(entry) != 1 or not entry.keys() <= {"system", "messages"}:
-        found = sorted(entry) if isinstance(entry, dict) else line[:60]
-        raise UserError(f"{place}: {found!r} where one key, messages (or system in line 1), is allowed")
-    return entry
 
 
 def _dialogue(messages: Any, place: str) -> list[Message]:

@@ -7,7 +7,6 @@ both used.  A batch draws from them in fixed shares.
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -144,9 +143,3 @@ def draw(found: Mapping[Kind, Sequence[Pair]], pairs: int, fractions: Fractions,
         order = sorted(found[kind], key=lambda pair: content_id("ditto draw", seed, step, pair.pair_id))
         drawn += order[: wanted[kind]]
     return drawn
-
-
-def composition(pairs: Sequence[Pair]) -> dict[Kind, int]:
-    """How many pairs of each kind there are."""
-    counts = Counter(pair.kind for pair in pairs)
-    return {kind: counts[kind] for kind in KINDS}

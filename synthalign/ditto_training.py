@@ -18,7 +18,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -26,12 +26,10 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, gather_object
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign import chat, comparisons, ditto, encoding, losses, models, parallel, training
+from synthalign import chat, checkpoints, comparisons, ditto, encoding, losses, models, parallel, training
 from synthalign.authors import Demonstration
 from synthalign.ditto import Fractions, Pair, Text
 from synthalign.encoding import Encoded
@@ -158,11 +156,7 @@ def prepare(
     accelerator: Accelerator, model: PreTrainedModel, *, weight_decay: float
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """The model, without dropout, and AdamW, ready for all processes; UserError where accelerate would shard models."""
-    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise UserError(
-            f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; DITTO keeps whole "
-            "models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml"
-        )
+    checkpoints.check_whole(accelerator)
     training.without_dropout(model).requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay)
     prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(model, optimizer)
@@ -368,12 +362,7 @@ def align(
     """
     frozen = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
     model, optimizer = prepare(accelerator, policy, weight_decay=weight_decay)
-    state = load_checkpoint(folder, policy, optimizer) or State()
-    if len(set(gather_object([state.iteration]))) > 1:
-        raise UserError(
-            f"{folder}: not every process sees the checkpoint that the others go on from; on several hosts this folder "
-            "must be on a file system that they share, or be removed on all of them to begin anew"
-        )
+    state = State(**(checkpoints.load(folder, policy, optimizer) or {}))
     prompt_of = {one.demonstration_id: one.prompt for one in demonstrations}
     best = [ditto.demonstrated(one) for one in demonstrations]
     rows = dict(zip((one.text_id for one in best), tokenized(tokenizer, list(prompt_of.values()), best), strict=True))
@@ -451,7 +440,7 @@ def align(
         if not is_done:
             state.iteration = iteration + 1
             if accelerator.is_main_process and state.iteration < iterations:
-                save_checkpoint(folder, policy, optimizer, state)
+                checkpoints.save(folder, state.iteration, policy, optimizer, vars(state))
             accelerator.wait_for_everyone()
             if on_iteration:
                 on_iteration(state.iteration, policy)
@@ -501,27 +490,3 @@ def fingerprint(model: PreTrainedModel) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def save_checkpoint(folder: Path, policy: PreTrainedModel, optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Write everything needed to go on after `state.iteration`; it appears whole, and then the older one goes."""
-    partial_folder = folder / "partial"
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    partial_folder.mkdir(parents=True)
-    save_model(policy, str(partial_folder / "policy.safetensors"))
-    torch.save(optimizer.state_dict(), partial_folder / "optimizer.pt")
-    (partial_folder / "state.json").write_text(json.dumps(asdict(state)), encoding="utf-8")
-    older = sorted(folder.glob("iteration-*"))
-    partial_folder.rename(folder / f"iteration-{state.iteration:04d}")
-    for checkpoint in older:
-        shutil.rmtree(checkpoint)
-
-
-def load_checkpoint(folder: Path, policy: PreTrainedModel, optimizer: torch.optim.Optimizer) -> State | None:
-    """Put policy and optimizer where the newest checkpoint left them; None when there is none."""
-    checkpoints = sorted(folder.glob("iteration-*"))
-    if not checkpoints:
-        return None
-    load_model(policy, str(checkpoints[-1] / "policy.safetensors"))
-    optimizer.load_state_dict(torch.load(checkpoints[-1] / "optimizer.pt", weights_only=True))
-    return State(**json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8")))

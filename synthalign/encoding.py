@@ -35,7 +35,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Sequence[Mess
     prompts = [chat.prompt(context) for context, _ in parts]
     wholes = [text + chat.completion(answer) for text, (_, answer) in zip(prompts, parts, strict=True)]
     encoded = []
-    for before, tokens in zip(_tokenize(tokenizer, prompts), _tokenize(tokenizer, wholes), strict=True):
+    for before, tokens in zip(tokenize(tokenizer, prompts), tokenize(tokenizer, wholes), strict=True):
         same = 0
         while same < min(len(before), len(tokens)) and before[same] == tokens[same]:
             same += 1
@@ -52,7 +52,7 @@ def fitting(
     return [(prompt[-room:], answer) for prompt, answer, room in rooms if room > 0]
 
 
-def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of each text, less an end-of-sequence token that the tokenizer adds by itself."""
     if not texts:
         return []

@@ -5,12 +5,12 @@
 Each of the three is a text or a conversational list of messages, as in most preference data sets of the hub.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from synthalign import json_lines
 from synthalign.chat import Message
 from synthalign.comparisons import text_of
 from synthalign.errors import UserError
@@ -21,12 +21,11 @@ from synthalign.tables import Row
 def load(file: Path, *, feedback: str) -> list[Row]:
     """The pairs of a .jsonl or .parquet file as rows of a comparisons table.
 
-    A pair that is there twice counts once, one with equal sides not at all. UserError names the file and the row of a
-    pair that is not usable.
+    A pair that is there twice counts once, one with equal sides not at all. UserError names the file and the place of
+    a pair that is not usable.
     """
     rows: dict[str, Row] = {}
-    for number, pair in enumerate(_given(file), start=1):
-        place = f"{file}, row {number}"
+    for place, pair in _given(file):
         prompt = _messages(pair, "prompt", "user", place)
         chosen = _messages(pair, "chosen", "assistant", place)
         rejected = _messages(pair, "rejected", "assistant", place)
@@ -50,13 +49,15 @@ def load(file: Path, *, feedback: str) -> list[Row]:
     return list(rows.values())
 
 
-def _given(file: Path) -> list[Any]:
+def _given(file: Path) -> list[tuple[str, Any]]:
+    """The pairs with their places."""
+    if file.suffix != ".parquet":
+        return [(f"{file}, line {number}", pair) for number, pair in json_lines.entries(file, "pair")]
     try:
-        if file.suffix == ".parquet":
-            return pq.read_table(file).to_pylist()
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = pq.read_table(file).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors too
         raise UserError(f"{file}: cannot be read as preferences: {error}") from error
+    return [(f"{file}, row {number}", pair) for number, pair in enumerate(rows, start=1)]
 
 
 def _messages(pair: Any, side: str, role: str, place: str) -> list[Message]:

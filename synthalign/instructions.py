@@ -12,8 +12,7 @@ A file of them is Parquet or JSON lines with the columns
     {"task": "animal_colour", "input": "What colour is the red fox?", "target": "red"}
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ from synthalign.errors import UserError
 from synthalign.ids import content_id
 
 REQUIRED, OPTIONAL = ("task", "input", "target"), ("family", "rationale", "options")
-KINDS = ("word", "yes_no", "number", "list", "sentence", "text")
-"""How an answer looks, for the instruction that asks for it; those of a file are "text"."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Example:
     target     the right answer
     rationale  the reasoning that leads to it; None for a task without
     options    all answers to choose from, the right one among them; empty where the answer is free
-    kind       one of KINDS
+    kind       how an answer looks, for the instruction that asks for it: a key of templates.DIRECT; of a file, "text"
     accepted   other right answers, for the evaluation alone
     """
 
@@ -60,7 +57,7 @@ def load(file: Path) -> list[Example]:
     """The examples of a .parquet or .jsonl file; UserError names the file and the row that is not one."""
     if file.suffix not in (".parquet", ".jsonl"):
         raise UserError(f"{file}: instruction data are a .parquet or a .jsonl file")
-    examples = [example(row, place) for place, row in (_parquet(file) if file.suffix == ".parquet" else _lines(file))]
+    examples = [example(row, place) for place, row in _given(file)]
     if not examples:
         raise UserError(f"{file}: no examples; every row needs {', '.join(REQUIRED)}")
     return examples
@@ -82,15 +79,16 @@ def example(row: Any, place: str) -> Example:
     options = row.get("options")
     if options is not None and not (isinstance(options, list) and all(isinstance(one, str) for one in options)):
         raise UserError(f"{place}: options is {options!r}; it is a list of texts, null, or left out")
-    if options and (row["target"] not in options or len(set(options)) != len(options)):
-        raise UserError(f"{place}: options is {options!r}; it needs each answer once, {row['target']!r} too")
+    target, answers = row["target"].strip(), [one.strip() for one in options or ()]
+    if answers and (target not in answers or len(set(answers)) != len(answers)):
+        raise UserError(f"{place}: options is {options!r}; it needs each answer once, {target!r} too")
     return Example(
         task=row["task"],
         family=row.get("family") or row["task"],
         asks=(row["input"].strip(),),
-        target=row["target"].strip(),
+        target=target,
         rationale=row.get("rationale"),
-        options=tuple(options or ()),
+        options=tuple(answers),
     )
 
 
@@ -102,15 +100,10 @@ def by_task(examples: Sequence[Example]) -> dict[str, list[Example]]:
     return {task: [found[key] for key in sorted(found)] for task, found in tasks.items()}
 
 
-def _lines(file: Path) -> Iterable[tuple[str, Any]]:
-    for number, line in json_lines.lines(file):
-        try:
-            yield f"{file}:{number}", json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{file}:{number}: not JSON: {error}") from error
-
-
-def _parquet(file: Path) -> Iterable[tuple[str, Any]]:
+def _given(file: Path) -> list[tuple[str, Any]]:
+    """The rows with their places."""
+    if file.suffix == ".jsonl":
+        return [(f"{file}, line {number}", row) for number, row in json_lines.entries(file, "example")]
     try:
         rows = pq.read_table(file).to_pylist()
     except (OSError, ValueError) as error:

@@ -6,9 +6,6 @@ its pairs in all of the tables.  A pair that the oracle finds equally good on bo
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from synthalign import comparisons, statistics, tables
 from synthalign.judging import Oracle
 from synthalign.measures import Label
@@ -55,25 +52,13 @@ def combination(terms: Sequence[tuple[int, Parts]], *, seed: int, resamples: int
 
     n is the number of questions with a pair in any of the tables. ValueError when a term has nothing to count.
     """
-    index: dict[str, int] = {}
-    for _, parts in terms:
-        for question, _, _ in parts:
-            index.setdefault(question, len(index))
-    columns: list[NDArray[np.float64]] = []
-    for _, parts in terms:
-        at = np.array([index[question] for question, _, _ in parts], dtype=int)
-        for place in (1, 2):
-            weights = np.array([part[place] for part in parts], dtype=float)
-            columns.append(np.bincount(at, weights=weights, minlength=len(index)).astype(float))
-    sums, signs = np.stack(columns), [sign for sign, _ in terms]
-    if (sums[1::2].sum(axis=1) == 0).any():
-        raise ValueError("there is nothing to measure")
-    rng, n = np.random.default_rng(seed), len(index)
-    draws = np.stack([sums @ np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples)])
-    draws = draws[(draws[:, 1::2] != 0).all(axis=1)]
-    low, high = np.quantile((draws[:, ::2] / draws[:, 1::2]) @ signs, [0.025, 0.975])
-    totals = sums.sum(axis=1)
-    return Interval(float((totals[::2] / totals[1::2]) @ signs), float(low), float(high), n)
+    rows = [(of, *part) for of, (_, parts) in enumerate(terms) for part in parts]
+    columns = [  # a row of another term adds nothing to this one
+        (sign, [value * (of == at) for of, _, value, _ in rows], [counted * (of == at) for of, _, _, counted in rows])
+        for at, (sign, _) in enumerate(terms)
+    ]
+    questions = [question for _, question, _, _ in rows]
+    return statistics.ratio_sum_interval(columns, questions, seed=seed, resamples=resamples)
 
 
 def single_order(labels: Sequence[Label], p_chosen: Mapping[str, Sequence[float]]) -> list[Label]:

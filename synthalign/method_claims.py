@@ -253,13 +253,13 @@ def policies(seeds: Seeds) -> list[Claim]:
             ),
             (
                 "rlcd_vs_rlaif_harmless",
-                "It is more harmless",
+                "The RLCD policy is more harmless than the RLAIF policy",
                 (*against, "rlcd_rlaif", "harmless"),
                 0,
             ),
             (
                 "rlcd_vs_rlaif_helpful",
-                "It is more helpful",
+                "The RLCD policy is more helpful than the RLAIF policy",
                 (*against, "rlcd_rlaif", "helpful"),
                 0,
             ),

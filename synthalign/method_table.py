@@ -21,7 +21,7 @@ def table(metrics: Sequence[Metrics], seconds: Sequence[Mapping[str, float]] = (
     oracle                                points of the answers to the evaluation questions
     harmless, helpful, honest             what they consist of
     wins_against_base, wins_against_sft   by the oracle, ties half
-    reward, kl, flags                     at temperature 1, of policies trained for a reward that score_snapshots shows:
+    reward, kl, flagged                   at temperature 1, of policies trained for a reward that score_snapshots shows:
                                           by that reward model, nats an answer, and in how many seeds the gain in
                                           reward is flagged as one to distrust
     tokens                                of an answer

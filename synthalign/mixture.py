@@ -6,6 +6,7 @@ the weights decide (Chung et al. 2022, Table 23). What is chosen for a row depen
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -106,11 +107,13 @@ def check_allowed(tasks: Sequence[str], *, known: Sequence[str], blocked: Sequen
 
 
 def check_shots(pool: Mapping[str, Sequence[Example]], tasks: Sequence[str], shots: int) -> None:
-    """UserError when a task has too few examples to show `shots` of them in front of another."""
+    """UserError when a task has too few examples to show `shots` of them in front of one that asks something else."""
     for task in tasks:
-        if len(pool[task]) <= shots:
+        alike = max(Counter(one.asks[0] for one in pool[task]).values(), default=1)
+        if len(pool[task]) - alike < shots:
             raise UserError(
                 f"{task!r} has {len(pool[task])} examples; {shots} in front of another need at least {shots + 1}"
+                + (f", and more here, where {alike} ask the same" if alike > 1 else "")
             )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign import models
+from synthalign import encoding, models
 from synthalign.errors import UserError
 
 BLOCK = 16
@@ -24,10 +24,9 @@ def resolve(tokenizer: PreTrainedTokenizerBase, prompt: str, options: Sequence[s
 
     UserError when an option is not one token there, changes the prompt's own tokens, or is the token of another option.
     """
-    before = _tokens(tokenizer, prompt)
+    before, *wholes = encoding.tokenize(tokenizer, [prompt, *(prompt + option for option in options)])
     found = []
-    for option in options:
-        whole = _tokens(tokenizer, prompt + option)
+    for option, whole in zip(options, wholes, strict=True):
         added = whole[len(before) :]
         if whole[: len(before)] != before or len(added) != 1:
             raise UserError(
@@ -90,19 +89,11 @@ def _logits(model: PreTrainedModel, rows: Sequence[tuple[list[int], list[int]]],
         ids[line, : len(tokens)] = torch.tensor(tokens)
         mask[line, : len(tokens)] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
-    hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, D)
-    last = mask.sum(-1) - 1
-    head = model.get_output_embeddings()
-    assert head is not None, "a language model has output embeddings"
-    logits = head(hidden[torch.arange(len(ids), device=ids.device), last])[: len(rows)].float()  # (rows, V)
+    is_last = torch.arange(width, device=ids.device) == mask.sum(-1, keepdim=True) - 1  # (B, T)
+    # By the whole model, as some scale or cap what the output embeddings give: (B, V), and then those of the rows.
+    logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=is_last, use_cache=False).logits[: len(rows)]
     options = torch.tensor([added for _, added in rows], device=logits.device)
-    return logits.gather(-1, options).cpu()
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens of a text, less an end-of-sequence token that the tokenizer adds by itself."""
-    tokens: list[int] = tokenizer(text, verbose=False)["input_ids"]
-    return tokens[:-1] if tokens and tokens[-1] == tokenizer.eos_token_id else tokens
+    return logits.float().gather(-1, options).cpu()
 
 
 def _blocks(count: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -344,7 +344,10 @@ def improve(
     for name, part_model in (("policy", both.policy), ("value model", both.value)):
         norm = float(accelerator.clip_grad_norm_(part_model.parameters(), max_gradient_norm))
         if not math.isfinite(norm):
-            raise UserError(f"the gradient of the {name} has norm {norm}")
+            raise UserError(
+                f"the gradient of the {name} has norm {norm}; lower learning_rate or value_learning_rate of train_ppo, "
+                "or raise its kl_coefficient"
+            )
     optimizer.step()
     policy, value, clipped, squared, ptx_loss = accelerator.reduce(sums, "sum").tolist()
     return {
@@ -404,14 +407,11 @@ def train(
     folder              where checkpoints are kept, and gone on from if there are any
     report              called with every row of the log
 
-    UserError when a batch does not divide among the processes, or when a score or a gradient is not finite.
+    UserError when a batch does not divide among the processes, when accelerate would shard models, or when a score or a
+    gradient is not finite.
     """
     check_division(minibatch=settings.minibatch, ptx_batch=settings.ptx_batch, processes=accelerator.num_processes)
-    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise UserError(
-            f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; train_ppo keeps "
-            "whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml"
-        )
+    checkpoints.check_whole(accelerator)
     reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
     value = ValueModel(copy.deepcopy(reward_model))
     reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
@@ -533,11 +533,7 @@ def train(
             if step == settings.steps or (settings.snapshot_every and step % settings.snapshot_every == 0):
                 state.curve += snapshot(step)
         except UserError as error:
-            raise UserError(
-                f"step {step} of {settings.steps}: {error}; lower learning_rate ({settings.learning_rate}) or "
-                f"value_learning_rate ({settings.value_learning_rate}) of train_ppo, or raise its kl_coefficient "
-                f"({settings.kl_coefficient})"
-            ) from error
+            raise UserError(f"step {step} of {settings.steps}: {error}") from error
         if settings.kl_target is not None:
             state.kl_coefficient = ppo.next_kl_coefficient(
                 state.kl_coefficient,

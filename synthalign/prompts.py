@@ -4,7 +4,6 @@
 {"messages": [{"role": "user", …}, {"role": "assistant", …}, {"role": "user", …}]}
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +18,8 @@ from synthalign.ids import content_id
 def load(file: str | Path) -> dict[str, list[Message]]:
     """The dialogues of a file by query id, each ending with the user; UserError names the first wrong line."""
     found: dict[str, list[Message]] = {}
-    for number, line in json_lines.lines(Path(file)):
-        place = f"{file}, line {number}"
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{place}: not JSON ({error}): {line[:60]!r}; write one dialogue a line") from error
-        messages = _checked(entry.get("messages") if isinstance(entry, dict) else None, place)
+    for number, entry in json_lines.entries(Path(file), "dialogue"):
+        messages = _checked(entry.get("messages") if isinstance(entry, dict) else None, f"{file}, line {number}")
         found[content_id("query", *(message["content"] for message in messages))] = messages
     if not found:
         raise UserError(f"{file}: no dialogues; write one a line, or name data/queries.parquet")

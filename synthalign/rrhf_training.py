@@ -198,7 +198,7 @@ def packed(queries: Sequence[Query], size: int) -> list[list[Query]]:
 
 
 def losses(model: nn.Module, queries: Sequence[Query], *, pad: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """L_rank and L_ft of some queries, both sums over them, and how many of their pairs are in the wrong order."""
+    """Of some queries the sums of L_rank and of L_ft, how many pairs are in the wrong order, and how many have one."""
     batch = answering.collate(
         [query.prompt for query in queries for _ in query.responses],
         [response for query in queries for response in query.responses],
@@ -245,7 +245,7 @@ def learn(
         sums += torch.stack([rank, tuning, wrong, apart]).detach()
     norm = float(accelerator.clip_grad_norm_(model.parameters(), max_gradient_norm))
     if not math.isfinite(norm):
-        raise UserError(f"the gradient of the policy has norm {norm}")
+        raise UserError(f"the gradient of the policy has norm {norm}; lower learning_rate of train_rrhf")
     optimizer.step()
     rank, tuning, wrong, apart = accelerator.reduce(sums, "sum").tolist()
     return {
@@ -276,8 +276,10 @@ def train(
     folder              where checkpoints are kept, and gone on from if there are any
     report              called with every row of the log
 
-    UserError when a batch does not divide among the processes, or when a score or a gradient is not finite.
+    UserError when a batch does not divide among the processes, when accelerate would shard models, or when a score or a
+    gradient is not finite.
     """
+    checkpoints.check_whole(accelerator)
     if settings.batch_size % accelerator.num_processes:
         raise UserError(
             f"params.yaml: train_rrhf.batch_size = {settings.batch_size} does not divide among "
@@ -387,9 +389,7 @@ def train(
             if step == steps or (settings.snapshot_every and step % settings.snapshot_every == 0):
                 state.curve += snapshot(step)
         except UserError as error:
-            raise UserError(
-                f"step {step} of {steps}: {error}; lower learning_rate ({variant.learning_rate}) of train_rrhf"
-            ) from error
+            raise UserError(f"step {step} of {steps}: {error}") from error
         if accelerator.is_main_process and step % settings.checkpoint_every == 0 and step < steps:
             checkpoints.save(folder, step, policy, optimizer, vars(state))
         if report is not None:

@@ -48,14 +48,7 @@ def ratio_interval(
     A draw takes as many clusters as there are, with replacement, each with all of its rows.  ValueError when there is
     no row or the denominators sum to zero.
     """
-    columns, n = _cluster_sums([numerators, denominators], clusters)
-    top, bottom = columns
-    if bottom.sum() == 0:
-        raise ValueError("there is nothing to measure")
-    draws = _draws(columns, n, seed=seed, resamples=resamples)
-    draws = draws[draws[:, 1] != 0]  # a draw without any denominator has no ratio
-    low, high = np.quantile(draws[:, 0] / draws[:, 1], [0.025, 0.975])
-    return Interval(float(top.sum() / bottom.sum()), float(low), float(high), n)
+    return ratio_sum_interval([(1, numerators, denominators)], clusters, seed=seed, resamples=resamples)
 
 
 def ratio_difference_interval(
@@ -70,14 +63,25 @@ def ratio_difference_interval(
 
     With a 0 or 1 as denominators the ratios are means over two parts of the rows, which may overlap.
     """
-    columns, n = _cluster_sums([*one, *other], clusters)
-    if columns[1].sum() == 0 or columns[3].sum() == 0:
+    return ratio_sum_interval([(1, *one), (-1, *other)], clusters, seed=seed, resamples=resamples)
+
+
+def ratio_sum_interval(
+    terms: Sequence[tuple[int, ArrayLike, ArrayLike]],
+    clusters: Sequence[Hashable],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """The sum of sign x sum(numerators) / sum(denominators) over the terms, each over the same rows (N,)."""
+    columns, n = _cluster_sums([column for _, *pair in terms for column in pair], clusters)
+    signs, totals = [sign for sign, *_ in terms], columns.sum(axis=1)
+    if (totals[1::2] == 0).any():
         raise ValueError("there is nothing to measure")
     draws = _draws(columns, n, seed=seed, resamples=resamples)
-    draws = draws[(draws[:, 1] != 0) & (draws[:, 3] != 0)]
-    low, high = np.quantile(draws[:, 0] / draws[:, 1] - draws[:, 2] / draws[:, 3], [0.025, 0.975])
-    totals = columns.sum(axis=1)
-    return Interval(float(totals[0] / totals[1] - totals[2] / totals[3]), float(low), float(high), n)
+    draws = draws[(draws[:, 1::2] != 0).all(axis=1)]  # a draw without any denominator has no ratio
+    low, high = np.quantile((draws[:, ::2] / draws[:, 1::2]) @ signs, [0.025, 0.975])
+    return Interval(float((totals[::2] / totals[1::2]) @ signs), float(low), float(high), n)
 
 
 def _cluster_sums(columns: Sequence[ArrayLike], clusters: Sequence[Hashable]) -> tuple[NDArray[np.float64], int]:

@@ -49,9 +49,9 @@ def is_right(text: str, targets: Sequence[str], *, cot: bool) -> bool:
     return answer_of(text, cot=cot) in map(plain, targets)
 
 
-def normalised(raw: float, chance: float, best: float = 1.0) -> float:
-    """0 for chance, 1 for the best that is possible."""
-    return (raw - chance) / (best - chance)
+def normalised(raw: float, chance: float) -> float:
+    """0 for chance, 1 for all right."""
+    return (raw - chance) / (1 - chance)
 
 
 def part_of(rows: Sequence[Row], part: str) -> list[Row]:
@@ -105,7 +105,10 @@ def share_of_gain(before: Sequence[Row], last: Sequence[Row], base: Sequence[Row
 
 
 def check_unseen(rows: Sequence[Row], mixtures: Mapping[str, Sequence[Row]]) -> None:
-    """UserError when a task of the evaluation, or what one of its items asks, is in a mixture."""
+    """UserError when a task of the evaluation, or an item as it is put to a model, template and all, is in a mixture.
+
+    A question that a mixture has in another template is not found.
+    """
     tasks, queries = {row["task"] for row in rows}, {row["query"] for row in rows}
     for name, mixed in mixtures.items():
         for row in mixed:

@@ -116,33 +116,33 @@ def test_demonstrations_are_read_in_order_and_two_may_share_a_prompt(tmp_path):
     ("rows", "message"),
     [
         ([], r"a\.jsonl: no demonstrations"),
-        ([row(1), {"prompt": "Prompt 2"}], r"a\.jsonl, row 2: output is missing; it has prompt"),
-        ([row(1), {"output": "Output 2"}], r"a\.jsonl, row 2: prompt is missing"),
-        ([row(1) | {"output": "  "}], r"a\.jsonl, row 1: output is '  '"),
-        ([row(1) | {"output": 7}], r"a\.jsonl, row 1: output is 7"),
-        ([row(1) | {"author": "x"}], r"a\.jsonl, row 1: unknown keys author"),
-        ([row(1), ["Prompt", "Output"]], r"a\.jsonl, row 2: .* write \{\"prompt\""),
-        ([row(1), row(2), row(1)], r"a\.jsonl, row 3: the same demonstration again"),
-        ([row(number) for number in range(10)], r"a\.jsonl: 10 demonstrations, the first too many in row 10"),
+        ([row(1), {"prompt": "Prompt 2"}], r"a\.jsonl, line 2: output is missing; it has prompt"),
+        ([row(1), {"output": "Output 2"}], r"a\.jsonl, line 2: prompt is missing"),
+        ([row(1) | {"output": "  "}], r"a\.jsonl, line 1: output is '  '"),
+        ([row(1) | {"output": 7}], r"a\.jsonl, line 1: output is 7"),
+        ([row(1) | {"author": "x"}], r"a\.jsonl, line 1: unknown keys author"),
+        ([row(1), ["Prompt", "Output"]], r"a\.jsonl, line 2: .* write \{\"prompt\""),
+        ([row(1), row(2), row(1)], r"a\.jsonl, line 3: the same demonstration again"),
+        ([row(number) for number in range(10)], r"a\.jsonl: 10 demonstrations; DITTO is for at most 9"),
     ],
 )
-def test_a_wrong_file_is_refused_with_its_row(tmp_path, rows, message):
+def test_a_wrong_file_is_refused_with_its_line(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         authors.load(demonstrations(tmp_path / "a.jsonl", rows))
 
 
-def test_a_file_that_is_not_utf8_is_refused_with_its_row_and_byte(tmp_path):
+def test_a_file_that_is_not_utf8_is_refused_with_its_line_and_byte(tmp_path):
     file = demonstrations(tmp_path / "a.jsonl", [row(1)])
     file.write_bytes(file.read_bytes() + '{"prompt": "Café", "output": "x"}\n'.encode("latin-1"))
 
-    with pytest.raises(UserError, match=r"a\.jsonl, row 2, byte 16: 0xe9 is not UTF-8"):
+    with pytest.raises(UserError, match=r"a\.jsonl, line 2, byte 16: 0xe9 is not UTF-8"):
         authors.load(file)
 
 
 def test_a_line_that_is_not_json_and_a_file_that_is_not_there_are_named(tmp_path):
     (tmp_path / "a.jsonl").write_text("prompt, output\n")
 
-    with pytest.raises(UserError, match=r"a\.jsonl, row 1: not JSON"):
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1: not JSON"):
         authors.load(tmp_path / "a.jsonl")
     with pytest.raises(UserError, match=r"b\.jsonl: cannot be read"):
         authors.load(tmp_path / "b.jsonl")

@@ -93,7 +93,7 @@ def test_a_broken_file_is_named_with_the_place(tmp_path):
     with pytest.raises(UserError, match="items.json, item 0: it needs question and mc1_targets with one 1"):
         benchmarks.load_truthfulqa(file, seed=0)
     file.write_text('{"text": "one"}\n{"no": "text"}\n')
-    with pytest.raises(UserError, match="items.json:2: not of the form .*text"):
+    with pytest.raises(UserError, match="items.json, line 2: .* is not of the form .*text"):
         json_lines.texts(file)
     with pytest.raises(UserError, match="items.json:1: it needs prefix"):
         benchmarks.load_cloze(file, seed=0)

@@ -95,7 +95,7 @@ def test_the_files_of_an_author_are_checked_before_any_training(tmp_path: Path, 
 
     told = complaint(tmp_path, settings)
 
-    assert f"sample_ditto.authors.captain: {file}, row 1: output is ''" in told
+    assert f"sample_ditto.authors.captain: {file}, line 1: output is ''" in told
 
 
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:

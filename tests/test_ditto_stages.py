@@ -195,6 +195,22 @@ def test_prompts_of_a_user_are_answered_where_there_are_some(workspace):
         sample_ditto.files_of(sample_ditto.Params(**SAMPLE), "anna")
 
 
+def test_an_author_that_was_not_trained_is_refused_before_a_model_is_loaded(workspace):
+    shutil.rmtree("models/base")
+    bring("anna")
+    with pytest.raises(UserError, match="models/ditto_sft/anna does not exist; run train_ditto for it first"):
+        sample_ditto.main(sample_ditto.Params(**SAMPLE), "anna")
+    for folder in ("ditto_sft", "ditto"):
+        for name in ("anna", "captain"):
+            Path("models", folder, name).mkdir(parents=True)
+
+    settings = sample_ditto.Params(**SAMPLE)
+
+    assert sample_ditto.trained(settings, "anna") == {"sft": "models/ditto_sft/anna", "ditto": "models/ditto/anna"}
+    with pytest.raises(UserError, match="models/spin/captain does not exist; run train_spin for it first"):
+        sample_ditto.main(settings, "captain")
+
+
 def test_an_author_that_nobody_brought_is_named():
     message = "train_ditto has no author 'anna' .it has captain., and there is no data/authors/anna.jsonl"
     with pytest.raises(UserError, match=message):
@@ -210,7 +226,7 @@ def test_a_wrong_file_is_refused_before_a_model_is_loaded(workspace):
     bring("anna")
     Path("data/authors/anna.jsonl").write_text('{"prompt": "Where?"}\n')
 
-    with pytest.raises(UserError, match=r"data/authors/anna\.jsonl, row 1: output is missing"):
+    with pytest.raises(UserError, match=r"data/authors/anna\.jsonl, line 1: output is missing"):
         train_ditto.main(train_ditto.Params(**DITTO), "anna")
 
 
@@ -232,7 +248,7 @@ def finished(process: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["sft", "samples-0-*.jsonl", "iteration-0001", "samples-3-*.jsonl"])
+@pytest.mark.parametrize("moment", ["sft", "samples-0-*.jsonl", "step-00000001", "samples-3-*.jsonl"])
 def test_a_stage_that_was_killed_ends_with_the_same_bytes(workspace, moment):
     finished(started(workspace))
     undisturbed = everything("models", "data", "metrics")

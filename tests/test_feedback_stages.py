@@ -343,5 +343,7 @@ def test_whole_responses_to_training_queries_become_demonstrations_without_their
 
 
 def test_a_difference_names_tables_that_are_measured() -> None:
-    with pytest.raises(UserError, match=r"score_pairs: x = \['a', 'c'\]; allowed: two or four of a, b"):
-        score_pairs.differences_of({"x": ["a", "c"]}, {"a": [], "b": []}, list, 0)
+    with pytest.raises(
+        UserError, match=r"score_pairs.gap_differences.x = \['a', 'c'\]; allowed: two or four of a, b, "
+    ):
+        score_pairs.differences_of("gap_differences", {"x": ["a", "c"]}, {"a": [], "b": []}, list, 0)

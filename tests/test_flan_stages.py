@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from stages import answer_tasks, build_mixture, score_tasks, train_flan
-from synthalign import tables
+from synthalign import stage, tables
 from synthalign.errors import UserError
 from tests import tiny
 
@@ -171,8 +171,41 @@ def test_names_that_are_not_in_the_settings_are_told(workspace):
         answer_tasks.main(answer_tasks.Params(**ANSWER), "x")
     build_mixture.main(mix(), "few")
     answer_tasks.main(answer_tasks.Params(**ANSWER), "base")
-    with pytest.raises(UserError, match="score_tasks: 'tuned' is none of its subjects: base"):
-        score_tasks.main(score_tasks.Params(**SCORE | {"subjects": ["base"]}))
+    only_base = SCORE | {"subjects": ["base"]}
+    with pytest.raises(
+        UserError, match=r"score_tasks.differences.tuned = .*'tuned' is none of score_tasks.subjects: base"
+    ):
+        score_tasks.main(score_tasks.Params(**only_base))
+    with pytest.raises(
+        UserError, match=r"params.yaml: score_tasks.sweep = \['base', 'tuned', 'tuned'\]: 'tuned' is none"
+    ):
+        score_tasks.main(score_tasks.Params(**only_base | {"differences": {}}))
+
+
+@pytest.mark.parametrize("names", [["tuned"], ["tuned", "base", "tuned"]])
+def test_a_difference_that_is_no_pair_is_told_with_its_key(workspace, names):
+    Path("params.yaml").write_text(yaml.safe_dump({"score_tasks": SCORE | {"differences": {"odd": names}}}))
+
+    with pytest.raises(UserError, match=r"params.yaml: score_tasks.differences.odd = \['tuned'.* items"):
+        stage.params("score_tasks", score_tasks.Params)
+
+
+@pytest.mark.parametrize(
+    ("changes", "measured", "missing"),
+    [({"reasoned": []}, "direct", "cot"), ({"written": [], "chosen": []}, "cot", "direct")],
+)
+def test_a_kind_of_task_that_is_not_held_out_is_left_out(workspace, changes, measured, missing):
+    build_mixture.main(mix(), "few")
+    answer_tasks.main(answer_tasks.Params(**ANSWER | changes), "base")
+    alone = {"subjects": ["base"], "differences": {"same": ["base", "base"]}, "sweep": ["base"] * 3}
+
+    score_tasks.main(score_tasks.Params(**SCORE | alone))
+
+    scores = read_json("metrics/score_tasks.json")
+    assert {"all", measured} == set(scores["differences"]["same"])
+    assert scores["subjects"]["base"]["all"] == scores["subjects"]["base"][measured]
+    assert not any(key.startswith(missing) for key in scores["subjects"]["base"])
+    assert set(read_json("metrics/plots/task_scores.json")["scores"][0]) == {"subject", "all", measured}
 
 
 def test_a_mixture_whose_examples_are_all_too_long_is_told(workspace):

@@ -44,10 +44,10 @@ def test_equal_sides_are_no_preference(tmp_path):
 @pytest.mark.parametrize(
     "pair, complaint",
     [
-        ({"prompt": "q", "chosen": "a"}, r"pairs\.jsonl, row 2: 'rejected' is None"),
-        (PAIR | {"chosen": "  "}, r"row 2: 'chosen' is '  '"),
-        (PAIR | {"chosen": [{"role": "assistant"}]}, "row 2: 'chosen' is"),
-        (["no", "pair"], "row 2: 'prompt' is None"),
+        ({"prompt": "q", "chosen": "a"}, r"pairs\.jsonl, line 2: 'rejected' is None"),
+        (PAIR | {"chosen": "  "}, r"line 2: 'chosen' is '  '"),
+        (PAIR | {"chosen": [{"role": "assistant"}]}, "line 2: 'chosen' is"),
+        (["no", "pair"], "line 2: 'prompt' is None"),
     ],
 )
 def test_a_pair_that_is_not_usable_is_named(tmp_path, pair, complaint):
@@ -59,7 +59,7 @@ def test_a_file_that_is_not_there_or_not_json_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere.jsonl: cannot be read"):
         load(tmp_path / "nowhere.jsonl", feedback="gold")
     (tmp_path / "broken.jsonl").write_text("{")
-    with pytest.raises(UserError, match="broken.jsonl: cannot be read"):
+    with pytest.raises(UserError, match="broken.jsonl, line 1: not JSON"):
         load(tmp_path / "broken.jsonl", feedback="gold")
     (tmp_path / "broken.parquet").write_text("{")
     with pytest.raises(UserError, match="broken.parquet: cannot be read"):

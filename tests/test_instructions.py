@@ -30,6 +30,12 @@ def test_parquet_and_json_lines_are_the_same_data(tmp_path):
     ]
 
 
+def test_blanks_around_an_answer_do_not_make_it_another(tmp_path):
+    [found] = instructions.load(lines(tmp_path, [ROW | {"target": " yes", "options": [" yes", " no"]}]))
+
+    assert (found.target, found.options) == ("yes", ("yes", "no"))
+
+
 def test_an_example_that_comes_twice_is_one():
     one, other = Example("t", "t", ("a?",), "b"), Example("t", "t", ("c?",), "d")
 
@@ -49,6 +55,7 @@ def test_an_example_that_comes_twice_is_one():
         (ROW | {"rationale": ""}, "rationale is ''; it is a text, null, or left out"),
         (ROW | {"options": "red"}, "options is 'red'; it is a list of texts"),
         (ROW | {"options": ["blue", "green"]}, "it needs each answer once, 'red' too"),
+        (ROW | {"options": ["red", "red "]}, "it needs each answer once, 'red' too"),
         (ROW | {"options": ["red", "red"]}, "it needs each answer once, 'red' too"),
         ([ROW], "is no object with task, input, target"),
         ("{\n", "not JSON"),
@@ -58,7 +65,7 @@ def test_a_row_that_is_no_example_is_named(tmp_path, row, message):
     with pytest.raises(UserError) as caught:
         instructions.load(lines(tmp_path, [ROW, row]))
 
-    assert f"{tmp_path / 'mine.jsonl'}:2: " in str(caught.value)
+    assert f"{tmp_path / 'mine.jsonl'}, line 2: " in str(caught.value)
     assert message in str(caught.value)
 
 

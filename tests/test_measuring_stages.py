@@ -290,7 +290,9 @@ def test_labels_of_two_tables_are_compared_and_a_single_order_beside_both(here, 
     assert figures["label_differences"]["gain"]["value"] == 1 - 1 / 2
     assert figures["label_differences"]["orders"]["value"] == 1 / 2 - (1 + 0 + 0 + 0) / 4
     assert figures["gap_differences"]["gap"]["value"] == 0.0
-    with pytest.raises(UserError, match=r"score_pairs: gain = \['rlcd', 'x'\]; allowed: two or four of rlcd"):
+    with pytest.raises(
+        UserError, match=r"score_pairs.label_differences.gain = \['rlcd', 'x'\]; allowed: two or four of rlcd"
+    ):
         score_pairs.main(
             score_pairs.Params(
                 seed=0,
@@ -473,7 +475,9 @@ def test_benchmarks_are_left_out_measured_or_missed_by_name(here):
     assert metrics("score_benchmarks/base")["hhh"]["always_longer"]["value"] == 1.0
 
     Path("cloze.jsonl").unlink()
-    with pytest.raises(UserError, match="cloze.jsonl cannot be read.*set its key in params.yaml to null"):
+    with pytest.raises(
+        UserError, match="cloze.jsonl: cannot be read .*; fetch it, or name another file in params.yaml"
+    ):
         score_benchmarks.main(params, "base")
     without = score_benchmarks.Params(**(settings | {"cloze": None}), truthfulqa=None, subjects=subjects)
     score_benchmarks.main(without, "base")

@@ -127,6 +127,14 @@ def test_f4_what_is_shown_solved_never_includes_what_is_asked():
         assert all(f"few {other}?" in system for other in range(4) if str(other) != number)
 
 
+def test_examples_that_ask_the_same_are_not_shown_in_front_of_each_other_and_so_do_not_count():
+    asked = [Example("few", "test", (question,), f"answer{at}") for at, question in enumerate("aaab")]
+
+    mixture.check_shots({"few": asked}, ["few"], 1)
+    with pytest.raises(UserError, match="'few' has 4 examples; 2 in front of another .* where 3 ask the same"):
+        mixture.draw({"few": asked}, [Part(("few",), 1.0, cot=False)], changed(few_shot=1.0, shots=(2,)))
+
+
 def test_f4_solved_examples_are_left_away_until_the_text_fits():
     full = mixture.draw(POOL, PARTS, changed(few_shot=1.0, shots=(3,)))
     most = 110

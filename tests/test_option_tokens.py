@@ -5,7 +5,14 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Metaspace
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from synthalign import option_tokens
 from synthalign.errors import UserError
@@ -54,7 +61,20 @@ def test_an_option_that_is_not_one_token_of_its_own_is_refused(prompt, options, 
         option_tokens.resolve(TOKENIZER, prompt, options)
 
 
-def test_probabilities_are_those_of_a_plain_pass_over_one_prompt(model):
+def with_last_logits_changed(family: str) -> PreTrainedModel:
+    """A tiny model that scales or caps what its output embeddings give."""
+    same = tiny.config().to_dict() | {"model_type": family}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        if family == "granite":
+            return GraniteForCausalLM(GraniteConfig(**same | {"logits_scaling": 0.25})).eval()
+        return Gemma2ForCausalLM(Gemma2Config(**same | {"head_dim": 8, "final_logit_softcapping": 0.5})).eval()
+
+
+@pytest.mark.parametrize("family", ["llama", "granite", "gemma2"])
+def test_probabilities_are_those_of_a_plain_pass_over_one_prompt(model, family):
+    model = model if family == "llama" else with_last_logits_changed(family)
+
     found = option_tokens.probabilities(model, TOKENIZER, PROMPTS, ["A", "B"], batch_size=3)
 
     for prompt, (a, b) in zip(PROMPTS, found, strict=True):

@@ -1,6 +1,7 @@
 """dvc.yaml tells the truth: names, settings, and exactly the code that a stage runs."""
 
 import ast
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -95,6 +96,27 @@ def test_a_profile_has_a_sentence_above_every_key(profile: Path) -> None:
     ]
 
     assert bare == []
+
+
+def plots() -> list[tuple[Path, str, str]]:
+    """(file, x, y) of every plot of dvc.yaml; a plot of a family once for each file there is of it."""
+    declared = [plot for stage in STAGES.values() for plot in stage.get("plots", [])]
+    of_stages = [(file, how["x"], how["y"]) for plot in declared for file, how in plot.items()]
+    together = [(file, how["x"], y) for plot in GRAPH["plots"] for how in plot.values() for file, y in how["y"].items()]
+    return [
+        (path, x, y)
+        for file, x, y in of_stages + together
+        for path in sorted(Path().glob(re.sub(r"\$\{\w+\}", "*", file)))
+    ]
+
+
+@pytest.mark.parametrize(("file", "x", "y"), plots(), ids=lambda value: str(value).removeprefix("metrics/plots/"))
+def test_a_plot_draws_what_its_file_has(file: Path, x: str, y: str) -> None:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    points = content if isinstance(content, list) else [point for part in content.values() for point in part]
+
+    assert points
+    assert {x, y} <= set().union(*points)
 
 
 def test_what_a_user_got_wrong_is_told_in_one_line_through_the_launcher_too() -> None:

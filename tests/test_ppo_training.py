@@ -401,7 +401,7 @@ def test_an_adaptive_coefficient_is_logged_and_changes(tmp_path: Path) -> None:
 
 
 def test_a_model_that_breaks_stops_the_run_naming_the_step_and_what_to_try(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"step [1-4] of 4: .*; lower learning_rate \(1e\+30\)"):
+    with pytest.raises(UserError, match=r"step [1-4] of 4: the gradient of .*; lower learning_rate "):
         run(tmp_path, learning_rate=1e30, max_gradient_norm=1e30)
 
 
@@ -506,7 +506,7 @@ def test_a_bad_line_of_the_pretraining_texts_is_named(tmp_path: Path, line: str)
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "The red fox."}\n' + line + "\n")
 
-    with pytest.raises(UserError, match=r"texts\.jsonl:2"):
+    with pytest.raises(UserError, match=r"texts\.jsonl, line 2: "):
         json_lines.texts(file)
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from stages import build_mixture
-from synthalign import instructions, mixture, models, templates
+from synthalign import mixture, models, templates
 from synthalign.errors import UserError
 from world import tasks
 from world.entities import World
@@ -30,7 +30,7 @@ def test_a_task_gives_different_examples_in_its_own_wordings(task):
     assert len(examples) >= (10 if FEW.search(task) else 40)
     assert len({one.asks[0] for one in examples}) == len(examples)
     for one in examples:
-        assert one.task == task and one.kind in instructions.KINDS
+        assert one.task == task and one.kind in templates.DIRECT
         assert len(set(one.asks)) == len(one.asks) >= 3
         assert one.target.strip() and all(ask.strip() for ask in one.asks)
         assert not one.options or one.target in one.options

@@ -1,0 +1,18 @@
+from types import SimpleNamespace
+
+import pytest
+from accelerate.utils import DistributedType
+
+from synthalign import checkpoints
+from synthalign.errors import UserError
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_sharded_models_are_refused(kind):
+    with pytest.raises(UserError, match=f"distributed_type {kind.value} shards models; .* use accelerate/cpu.yaml"):
+        checkpoints.check_whole(SimpleNamespace(distributed_type=kind))
+
+
+@pytest.mark.parametrize("kind", [DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU])
+def test_whole_models_on_every_device_are_not(kind):
+    checkpoints.check_whole(SimpleNamespace(distributed_type=kind))
