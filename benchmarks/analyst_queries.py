@@ -212,11 +212,15 @@ def lengths() -> list[tuple]:
 
 
 def rule_of_thumb() -> list[tuple]:
-    gold, ties = read("gold", ["comparison_id"]), read("gold", ["comparison_id"], "comparisons_dropped")
-    oracle = pd.concat([gold.assign(decided=1, correct=1), ties.assign(decided=0, correct=0)])
+    ids = ["comparison_id", "query_id"]
+    ties = read("gold", [*ids, "drop_reason"], "comparisons_dropped")
+    ties = ties[ties.drop_reason == "tie"][ids]
+    oracle = pd.concat([read("gold", ids).assign(decided=1, correct=1), ties.assign(decided=0, correct=0)])
+    judged = oracle.pop("query_id").unique()
     rows = []
     for member in ("no_filter", "no_keyword", "no_length", "heuristic", "almost"):
-        labels = read(member, ["comparison_id", "query_id"]).merge(oracle, "left", "comparison_id")
+        labels = read(member, ids)
+        labels = labels[labels.query_id.isin(judged)].merge(oracle, "left", "comparison_id")
         labels = labels.fillna({"decided": 1, "correct": 0})
         queries = labels.groupby("query_id")[["decided", "correct"]].sum()
         decided, correct = queries.decided.astype(float), queries.correct.astype(float)

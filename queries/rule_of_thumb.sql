@@ -1,16 +1,18 @@
 -- How often is the rule of thumb right by the oracle, and what does each filter leave of it?
--- Of the pairs that the oracle has judged, whichever side it prefers; a tie is neither right nor wrong.
+-- Of the queries that it has judged, without the pairs that it could not judge. In comparisons/gold a wrong pair is turned
+-- round and has another id; a tie is neither right nor wrong.
 WITH oracle AS (
-    SELECT chosen_id, rejected_id, chosen_id AS better FROM comparisons WHERE member = 'gold'
+    SELECT comparison_id, query_id, 'right' AS said FROM comparisons WHERE member = 'gold'
     UNION ALL
-    SELECT chosen_id, rejected_id, NULL FROM comparisons_dropped WHERE member = 'gold' AND drop_reason = 'tie'
+    SELECT comparison_id, query_id, drop_reason FROM comparisons_dropped
+    WHERE member = 'gold' AND drop_reason IN ('tie', 'unjudged')
 ),
 labels AS (
-    SELECT member, query_id, (better = pairs.chosen_id)::INT AS is_right
-    FROM comparisons AS pairs JOIN oracle
-        ON least(pairs.chosen_id, pairs.rejected_id) = least(oracle.chosen_id, oracle.rejected_id)
-        AND greatest(pairs.chosen_id, pairs.rejected_id) = greatest(oracle.chosen_id, oracle.rejected_id)
+    SELECT member, comparisons.query_id, CASE WHEN said = 'tie' THEN NULL ELSE (said IS NOT NULL)::INT END AS is_right
+    FROM comparisons LEFT JOIN oracle USING (comparison_id)
     WHERE member IN ('no_filter', 'no_keyword', 'no_length', 'heuristic', 'almost')
+        AND comparisons.query_id IN (SELECT query_id FROM oracle WHERE said <> 'unjudged')
+        AND said IS DISTINCT FROM 'unjudged'
 ),
 queries_of AS (
     SELECT member, query_id, count(*) AS pairs, count(is_right) AS decided, sum(is_right) AS correct
