@@ -1,37 +1,45 @@
 -- How often is the rule of thumb right by the oracle, and what does each filter leave of it?
--- Of the queries that it has judged, without the pairs that it could not judge. In comparisons/gold a wrong pair is turned
--- round and has another id; a tie is neither right nor wrong.
+-- Without the pairs that the oracle could not judge. In comparisons/gold a wrong pair is turned round and has another id; a
+-- tie is neither right nor wrong. Where people made comparisons/gold, from pairs of their own, there is nothing to count.
 WITH oracle AS (
-    SELECT comparison_id, query_id, 'right' AS said FROM comparisons WHERE member = 'gold'
+    SELECT comparison_id, 'right' AS said FROM comparisons WHERE member = 'gold' AND chosen_config <> rejected_config
     UNION ALL
-    SELECT comparison_id, query_id, drop_reason FROM comparisons_dropped
+    SELECT comparison_id, drop_reason FROM comparisons_dropped
     WHERE member = 'gold' AND drop_reason IN ('tie', 'unjudged')
 ),
 labels AS (
-    SELECT member, comparisons.query_id, CASE WHEN said = 'tie' THEN NULL ELSE (said IS NOT NULL)::INT END AS is_right
+    SELECT member, query_id, CASE WHEN said = 'tie' THEN NULL ELSE (said IS NOT NULL)::INT END AS is_right
     FROM comparisons LEFT JOIN oracle USING (comparison_id)
     WHERE member IN ('no_filter', 'no_keyword', 'no_length', 'heuristic', 'almost')
-        AND comparisons.query_id IN (SELECT query_id FROM oracle WHERE said <> 'unjudged')
         AND said IS DISTINCT FROM 'unjudged'
+        AND EXISTS (FROM oracle WHERE said = 'right')
 ),
 queries_of AS (
-    SELECT member, query_id, count(*) AS pairs, count(is_right) AS decided, sum(is_right) AS correct
+    SELECT member, query_id, count(*) AS pairs, count(is_right) AS decided, sum(is_right)::BIGINT AS correct
     FROM labels
     GROUP BY ALL
 ),
-shares AS (
-    SELECT *, sum(correct) OVER one / sum(decided) OVER one AS share_right
+members AS (
+    SELECT
+        member,
+        sum(correct) / sum(decided) AS share_right,
+        sum(pairs)::BIGINT AS pairs,
+        sum(decided)::BIGINT AS decided,
+        count(*) AS queries,
+        sum(correct ** 2) AS correct_squared,
+        sum(correct * decided) AS correct_decided,
+        sum(decided ** 2) AS decided_squared
     FROM queries_of
-    WINDOW one AS (PARTITION BY member)
+    GROUP BY member
 )
 SELECT
     member,
-    round(any_value(share_right), 4) AS share_right,
-    -- the standard error of a ratio whose numerator and denominator are sums over queries
-    round(1.96 * sqrt(sum((correct - share_right * decided) ** 2)) / sum(decided), 4) AS plus_minus,
-    sum(pairs)::BIGINT AS pairs,
-    (sum(pairs) - sum(decided))::BIGINT AS ties,
-    count(*) AS queries
-FROM shares
-GROUP BY member
+    round(share_right, 4) AS share_right,
+    -- the standard error of a ratio whose numerator and denominator are sums over queries: of (correct - share * decided)
+    round(1.96 * sqrt(correct_squared - 2 * share_right * correct_decided + share_right ** 2 * decided_squared) / decided, 4)
+        AS plus_minus,
+    pairs,
+    pairs - decided AS ties,
+    queries
+FROM members
 ORDER BY share_right, member;

@@ -54,6 +54,7 @@ def clone(folder: Path) -> Path:
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
+    (folder / "dvc.lock").unlink()  # it is of other settings, and DVC reads and writes all of it for each stage
     shutil.copyfile(ROOT / "accelerate/cpu.yaml", folder / "accelerate.yaml")
     settings = shrink(yaml.safe_load((ROOT / "profiles/embedded.yaml").read_text()))
     (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
