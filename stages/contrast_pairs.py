@@ -119,6 +119,7 @@ def main(params: Params, name: str) -> None:
             failures=dict(sampled.failures),
             dropped=dict(Counter(row["drop_reason"] for row in dropped)),
             **comparisons.summary(kept),
+            **engines.bill([chosen.model], work),
         )
     parallel.finish(work)
 

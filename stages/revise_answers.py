@@ -117,6 +117,7 @@ def main(params: Params) -> None:
             characters=round(fmean(len(row["text"]) for row in last), 3),
             empty_critiques=sum(row["critique"] == "" for row in rows),
             rejected=dict(Counter(row["reject_reason"] for row in rows if row["reject_reason"] is not None)),
+            **engines.bill([params.model], work),
         )
     parallel.finish(work)
 

@@ -8,11 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import authors, chat, ditto, engines, parallel, stage, tables
-from synthalign.errors import UserError
-
-TRAINED = {"sft": "models/ditto_sft", "spin": "models/spin", "ditto": "models/ditto"}
-"""Where a method's models are, one for each author."""
+from synthalign import chat, ditto_answers, engines, parallel, stage, tables
 
 
 class Author(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -49,44 +45,17 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Draws the tokens."""
 
 
-def files_of(params: Params, name: str) -> tuple[list[authors.Demonstration], list[str]]:
-    """The demonstrations and the prompts of an author; UserError for an unknown one."""
-    known = params.authors.get(name)
-    given = {author: one.demonstrations for author, one in params.authors.items()}
-    brought = authors.file_of(name, given, stage="sample_ditto")
-    demonstrations = authors.load(brought)
-    file = Path(known.prompts) if known else brought.with_suffix(".txt")
-    if known is None and not file.exists():
-        return demonstrations, list(dict.fromkeys(one.prompt for one in demonstrations))
-    prompts = authors.prompts(file)
-    authors.check_held_out(prompts, demonstrations, file)
-    return demonstrations, prompts
-
-
-def trained(params: Params, name: str) -> dict[str, str]:
-    """The folders of an author's models by method, SPIN's for one of a user's own only where it is there.
-
-    UserError when another was not trained.
-    """
-    found = {}
-    for method, folder in TRAINED.items():
-        model = Path(folder, name)
-        if model.exists():
-            found[method] = str(model)
-        elif method != "spin" or name in params.authors:
-            maker = "train_spin" if method == "spin" else "train_ditto"
-            raise UserError(f"{model} does not exist; run {maker} for it first")
-    return found
-
-
 def main(params: Params, name: str) -> None:
-    demonstrations, prompts = files_of(params, name)
+    files = {author: (given.demonstrations, given.prompts) for author, given in params.authors.items()}
+    demonstrations, prompts = ditto_answers.held_out(name, files)
     shown = chat.few_shot("", [one.messages for one in demonstrations])
     methods = {"zero_shot": (params.model, ""), "few_shot": (params.model, shown)}
-    methods |= {method: (folder, "") for method, folder in trained(params, name).items()}
+    trained = ditto_answers.trained(name, spin_needed=name in params.authors)
+    methods |= {method: (folder, "") for method, folder in trained.items()}
 
     settings = params.model_dump(include={"samples", "max_new_tokens", "temperature", "top_p", "seed"})
     rows = []
+    paid: Counter[str] = Counter()
     for method, (model, prefix) in methods.items():
         work = stage.work_dir(
             "sample_ditto",
@@ -108,28 +77,18 @@ def main(params: Params, name: str) -> None:
                 stops=chat.STOPS,
                 **settings,
             )
-        rows += [
-            {
-                "prompt_id": authors.prompt_id(prompt),
-                "method": method,
-                "sample_index": index,
-                "prompt": prompt,
-                "text": chat.clean(one.text),
-                "tokens": len(one.token_ids),
-                "finish_reason": one.finish_reason,
-            }
-            for prompt in prompts
-            for index, one in enumerate(made[prompt])
-        ]
+        rows += ditto_answers.rows(method, prompts, made)
+        paid.update(engines.bill([model], work))
         parallel.finish(work)
 
     if stage.is_main_process():
-        tables.write(rows, f"ditto_answers/{name}", key=("prompt_id", "method", "sample_index"), schema=ditto.ANSWERS)
+        tables.write(rows, f"ditto_answers/{name}", key=ditto_answers.KEY, schema=ditto_answers.SCHEMA)
         stage.write_metrics(
             f"sample_ditto/{name}",
             prompts=len(prompts),
             answers=dict(Counter(row["method"] for row in rows)),
             cut_off=dict(Counter(row["method"] for row in rows if row["finish_reason"] == "length")),
+            **paid,
         )
         for row in [row for row in rows if row["method"] == "ditto" and not row["sample_index"]][:3]:
             print(f"\n{row['prompt']}\n  {row['text']!r}", flush=True)

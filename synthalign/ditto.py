@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from synthalign.authors import Demonstration
@@ -32,20 +31,6 @@ class Fractions(BaseModel, frozen=True, extra="forbid", strict=True):
 
     inter: float = Field(ge=0, le=1)
     """A sample of a later set over one of an earlier set."""
-
-
-ANSWERS = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("method", pa.string()),
-        ("sample_index", pa.int64()),
-        ("prompt", pa.string()),
-        ("text", pa.string()),
-        ("tokens", pa.int64()),
-        ("finish_reason", pa.string()),
-    ]
-)
-"""What each method wrote to an author's held-out prompts."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from stages import sample_ditto, score_ditto, train_ditto, train_spin
-from synthalign import authors, judging, tables, win_rates
+from synthalign import authors, ditto_answers, judging, tables, win_rates
 from synthalign.errors import UserError
 from tests import tiny
 
@@ -186,13 +186,13 @@ def test_prompts_of_a_user_are_answered_where_there_are_some(workspace):
     bring("anna")
     Path("data/authors/anna.txt").write_text("Where does the red fox live?\n")
 
-    demonstrations, prompts = sample_ditto.files_of(sample_ditto.Params(**SAMPLE), "anna")
+    demonstrations, prompts = ditto_answers.held_out("anna", {})
 
     assert prompts == ["Where does the red fox live?"]
     assert len(demonstrations) == 3
     Path("data/authors/anna.txt").write_text(demonstrations[0].prompt)
     with pytest.raises(UserError, match=r"anna\.txt: .* is the prompt of a demonstration too"):
-        sample_ditto.files_of(sample_ditto.Params(**SAMPLE), "anna")
+        ditto_answers.held_out("anna", {})
 
 
 def test_an_author_that_was_not_trained_is_refused_before_a_model_is_loaded(workspace):
@@ -206,7 +206,8 @@ def test_an_author_that_was_not_trained_is_refused_before_a_model_is_loaded(work
 
     settings = sample_ditto.Params(**SAMPLE)
 
-    assert sample_ditto.trained(settings, "anna") == {"sft": "models/ditto_sft/anna", "ditto": "models/ditto/anna"}
+    found = ditto_answers.trained("anna", spin_needed=False)
+    assert found == {"sft": "models/ditto_sft/anna", "ditto": "models/ditto/anna"}
     with pytest.raises(UserError, match="models/spin/captain does not exist; run train_spin for it first"):
         sample_ditto.main(settings, "captain")
 
