@@ -7,6 +7,7 @@ questions by which all of them are told how far they came.
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign import chat, ppo, reward
 from synthalign.errors import UserError
-from synthalign.generate import generate
+from synthalign.generate import Generation, generate
 from synthalign.ids import content_id
 from synthalign.models import free_cores, load_reward, load_tokenizer
 
@@ -150,7 +151,8 @@ def alike(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [order[piece] for piece in pieces(len(order), size)]
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     """One answer of a policy, and what reward model and reference make of it."""
 
     prompt: Prompt
@@ -161,7 +163,7 @@ class Answer(NamedTuple):
     reward: float
     """Of the reward model, whatever the finish reason."""
     kl: float
-    """log pi(answer) - log pi_ref(answer), in nats, under temperature 1."""
+    """log pi(answer) - log pi_ref(answer), in nats."""
 
     @property
     def is_complete(self) -> bool:
@@ -169,7 +171,50 @@ class Answer(NamedTuple):
         return self.finish_reason == "eos" and bool(self.text.strip())
 
 
+def my_share(accelerator: Accelerator, count: int) -> slice:
+    """The contiguous places of range(count) that are this process's; none where there are more processes than rows."""
+    size = math.ceil(count / accelerator.num_processes)
+    return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
+
+
 @torch.no_grad()
+def sampled(
+    policy: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    row_ids: Sequence[str],
+    *,
+    seed: int,
+    temperature: float,
+    max_new_tokens: int,
+    device_batch_size: int,
+) -> tuple[list[Generation], list[float]]:
+    """One answer of the policy to each prompt, and its reward. UserError when a reward is not finite."""
+    if not prompts:
+        return [], []
+    made = generate(
+        policy,
+        tokenizer,
+        prefix="",
+        suffixes=[chat.prompt([{"role": "user", "content": prompt.question}]) for prompt in prompts],
+        row_ids=row_ids,
+        samples=1,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=1.0,
+        stops=chat.STOPS,
+        batch_size=4 * device_batch_size,  # one token of each at a time, and nothing kept for a gradient
+    )
+    generations = [one for [one] in made]
+    dialogues = [
+        [{"role": "user", "content": prompt.question}, {"role": "assistant", "content": one.text}]
+        for prompt, one in zip(prompts, generations, strict=True)
+    ]
+    return generations, reward.score(reward_model, tokenizer, dialogues, batch_size=device_batch_size)
+
+
 def answers(
     accelerator: Accelerator,
     policy: PreTrainedModel,
@@ -184,49 +229,38 @@ def answers(
     max_new_tokens: int,
     device_batch_size: int,
 ) -> list[Answer]:
-    """One answer of the policy to each prompt; on every process, in the order of the prompts.
+    """One answer of the policy to each prompt; on every process, in the order of the prompts. KL under temperature 1.
 
     Each process answers a contiguous share of the prompts. UserError when the reward model gives no finite score.
     """
-    share = pieces(len(prompts), math.ceil(len(prompts) / accelerator.num_processes))
-    mine = share[accelerator.process_index] if accelerator.process_index < len(share) else slice(0, 0)
+    mine = my_share(accelerator, len(prompts))
     prompts, row_ids = prompts[mine], row_ids[mine]
-    found: list[Answer] = []
-    if prompts:
-        generations = generate(
-            policy,
-            tokenizer,
-            prefix="",
-            suffixes=[chat.prompt([{"role": "user", "content": prompt.question}]) for prompt in prompts],
-            row_ids=row_ids,
-            samples=1,
-            seed=seed,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=1.0,
-            stops=chat.STOPS,
-            batch_size=4 * device_batch_size,  # one token of each at a time, and nothing kept for a gradient
-        )
-        made = [one for [one] in generations]
-        dialogues = [
-            [{"role": "user", "content": prompt.question}, {"role": "assistant", "content": one.text}]
-            for prompt, one in zip(prompts, made, strict=True)
-        ]
-        scores = reward.score(reward_model, tokenizer, dialogues, batch_size=device_batch_size)
-        kls = log_ratios(
-            accelerator,
-            policy,
-            reference,
-            [prompt.token_ids for prompt in prompts],
-            [one.token_ids for one in made],
-            pad=tokenizer.pad_token_id,
-            device_batch_size=device_batch_size,
-        )
-        found = [
+    generations, rewards = sampled(
+        policy,
+        reward_model,
+        tokenizer,
+        prompts,
+        row_ids,
+        seed=seed,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        device_batch_size=device_batch_size,
+    )
+    kls = log_ratios(
+        accelerator,
+        policy,
+        reference,
+        [prompt.token_ids for prompt in prompts],
+        [one.token_ids for one in generations],
+        pad=tokenizer.pad_token_id,
+        device_batch_size=device_batch_size,
+    )
+    gathered: list[Answer] = gather_object(
+        [
             Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
-            for prompt, one, score, kl in zip(prompts, made, scores, kls, strict=True)
+            for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
         ]
-    gathered: list[Answer] = gather_object(found)
+    )
     return gathered
 
 

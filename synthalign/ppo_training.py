@@ -23,8 +23,9 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign import chat, checkpoints, ppo, reward
+from synthalign import answering, checkpoints, ppo, reward
 from synthalign.answering import (
+    Answer,
     Batch,
     Prompt,
     alike,
@@ -32,11 +33,12 @@ from synthalign.answering import (
     collate,
     draw,
     mean,
+    my_share,
     pieces,
+    sampled,
     state_logits,
 )
 from synthalign.errors import UserError
-from synthalign.generate import generate
 from synthalign.models import free_cores
 from synthalign.ppo_settings import Settings
 from synthalign.stage import progress
@@ -45,16 +47,9 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """An answer, and what the models thought of it when it was sampled."""
+class Rollout(Answer):
+    """An answer of T tokens, and what the models thought of it when it was sampled; its KL is under training's."""
 
-    prompt: Prompt
-    token_ids: list[int]
-    """The answer's T tokens, the end-of-sequence token included where it was reached."""
-    text: str
-    finish_reason: str
-    score: float
-    """Of the reward model."""
     logprobs: Tensor
     """(T,) of the policy that sampled it, by the forward pass that training uses."""
     reference_logprobs: Tensor
@@ -63,11 +58,6 @@ class Rollout:
     """(T,) before each token is chosen."""
     entropy: float
     """Of the policy, mean over the T tokens, in nats."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it ends by itself and says something."""
-        return self.finish_reason == "eos" and bool(self.text.strip())
 
 
 class ValueModel(nn.Module):
@@ -157,65 +147,54 @@ def sample_rollouts(
 
     Each process answers a contiguous share of the prompts. UserError when the reward model gives no finite score.
     """
-    share = pieces(len(prompts), math.ceil(len(prompts) / accelerator.num_processes))
-    mine = share[accelerator.process_index] if accelerator.process_index < len(share) else slice(0, 0)
+    mine = my_share(accelerator, len(prompts))
     prompts, row_ids = prompts[mine], row_ids[mine]
+    generations, rewards = sampled(
+        models.policy,
+        reward_model,
+        tokenizer,
+        prompts,
+        row_ids,
+        seed=seed,
+        temperature=models.temperature,
+        max_new_tokens=max_new_tokens,
+        device_batch_size=device_batch_size,
+    )
     rollouts: dict[int, Rollout] = {}
-    if prompts:
-        generations = generate(
-            models.policy,
-            tokenizer,
-            prefix="",
-            suffixes=[chat.prompt([{"role": "user", "content": prompt.question}]) for prompt in prompts],
-            row_ids=row_ids,
-            samples=1,
-            seed=seed,
-            max_new_tokens=max_new_tokens,
-            temperature=models.temperature,
-            top_p=1.0,
-            stops=chat.STOPS,
-            batch_size=4 * device_batch_size,  # one token of each at a time, and nothing kept for a gradient
+
+    def read(group: list[int]) -> None:
+        batch = collate(
+            [prompts[place].token_ids for place in group],
+            [generations[place].token_ids for place in group],
+            pad=tokenizer.pad_token_id,
+            device=accelerator.device,
         )
-        answers = [answer for [answer] in generations]
-        dialogues = [
-            [{"role": "user", "content": prompt.question}, {"role": "assistant", "content": answer.text}]
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
-        scores = reward.score(reward_model, tokenizer, dialogues, batch_size=device_batch_size)
-        lengths = [
-            len(prompt.token_ids) + len(answer.token_ids) for prompt, answer in zip(prompts, answers, strict=True)
-        ]
-
-        def read(group: list[int]) -> None:
-            batch = collate(
-                [prompts[place].token_ids for place in group],
-                [answers[place].token_ids for place in group],
-                pad=tokenizer.pad_token_id,
-                device=accelerator.device,
+        with torch.no_grad(), accelerator.autocast():  # as in training, so that the reference differs by weights
+            reading = models(batch, with_entropies=True)
+            reference_logprobs = by_answer(
+                ppo.token_logprobs(state_logits(reference, batch), batch.chosen, temperature=models.temperature),
+                batch.mask,
             )
-            with torch.no_grad(), accelerator.autocast():  # as in training, so that the reference differs by weights
-                reading = models(batch, with_entropies=True)
-                reference_logprobs = by_answer(
-                    ppo.token_logprobs(state_logits(reference, batch), batch.chosen, temperature=models.temperature),
-                    batch.mask,
-                )
-            for row, place in enumerate(group):
-                answer = answers[place]
-                length = len(answer.token_ids)
-                rollouts[place] = Rollout(
-                    prompt=prompts[place],
-                    token_ids=answer.token_ids,
-                    text=answer.text,
-                    finish_reason=answer.finish_reason,
-                    score=scores[place],
-                    logprobs=reading.logprobs[row, :length].cpu().clone(),
-                    reference_logprobs=reference_logprobs[row, :length].cpu().clone(),
-                    values=reading.values[row, :length].cpu().clone(),
-                    entropy=float(reading.entropies[row, :length].mean()),
-                )
+        for row, place in enumerate(group):
+            one = generations[place]
+            length = len(one.token_ids)
+            ours, theirs = (of[row, :length].cpu().clone() for of in (reading.logprobs, reference_logprobs))
+            rollouts[place] = Rollout(
+                prompt=prompts[place],
+                text=one.text,
+                token_ids=one.token_ids,
+                finish_reason=one.finish_reason,
+                reward=rewards[place],
+                kl=float((ours - theirs).sum()),
+                logprobs=ours,
+                reference_logprobs=theirs,
+                values=reading.values[row, :length].cpu().clone(),
+                entropy=float(reading.entropies[row, :length].mean()),
+            )
 
-        with ThreadPoolExecutor(free_cores(accelerator.device)) as threads:
-            list(threads.map(read, alike(lengths, device_batch_size)))
+    lengths = [len(prompt.token_ids) + len(one.token_ids) for prompt, one in zip(prompts, generations, strict=True)]
+    with ThreadPoolExecutor(free_cores(accelerator.device)) as threads:
+        list(threads.map(read, alike(lengths, device_batch_size)))
     gathered: list[Rollout] = gather_object([rollouts[place] for place in range(len(prompts))])
     return gathered
 
@@ -247,7 +226,7 @@ def targets(
     logprobs, reference_logprobs, values = padded
     lengths = torch.tensor([[len(rollout.token_ids)] for rollout in rollouts])
     mask = torch.arange(logprobs.shape[1]) < lengths
-    scores = torch.tensor([rollout.score for rollout in rollouts])
+    scores = torch.tensor([rollout.reward for rollout in rollouts])
     complete = torch.tensor([rollout.is_complete for rollout in rollouts])
     scores = ppo.penalised_scores(scores, complete, missing_stop_penalty=missing_stop_penalty)
     rewards = ppo.token_rewards(logprobs, reference_logprobs, scores, mask, kl_coefficient=kl_coefficient)
@@ -371,16 +350,11 @@ class State:
     curve: list[Row]
 
 
-def rollout_kl(rollout: Rollout) -> float:
-    """`ppo.answer_kl` of one answer."""
-    return float((rollout.logprobs - rollout.reference_logprobs).sum())
-
-
 def describe(rollouts: Sequence[Rollout]) -> Row:
     """What the log says about the answers of a step."""
     return {
-        "reward": mean([rollout.score for rollout in rollouts]),
-        "kl": mean([rollout_kl(rollout) for rollout in rollouts]),
+        "reward": mean([rollout.reward for rollout in rollouts]),
+        "kl": mean([rollout.kl for rollout in rollouts]),
         "entropy": mean([rollout.entropy for rollout in rollouts]),
         "tokens": mean([len(rollout.token_ids) for rollout in rollouts]),
         "missing_stop_share": mean([not rollout.is_complete for rollout in rollouts]),
@@ -441,19 +415,8 @@ def train(
             device_batch_size=settings.device_batch_size,
         )
 
-    def snapshot(step: int) -> list[Row]:
-        return [
-            {
-                "step": step,
-                "question_id": rollout.prompt.query_id,
-                "text": rollout.text,
-                "tokens": len(rollout.token_ids),
-                "finish_reason": rollout.finish_reason,
-                "reward": rollout.score,
-                "kl": rollout_kl(rollout),
-            }
-            for rollout in sample(questions, "question")  # the same random numbers at every snapshot
-        ]
+    def snapshot(step: int) -> list[Row]:  # the same random numbers at every snapshot
+        return answering.snapshot(step, sample(questions, "question"))
 
     found = checkpoints.load(folder, both, optimizer)
     state = None if found is None else State(**found)

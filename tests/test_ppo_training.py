@@ -161,7 +161,7 @@ def test_l1_before_the_first_update_ratio_is_one_and_kl_and_clip_fraction_are_ze
 
     done = improve(both, rollouts, aims(rollouts))
 
-    assert [ppo_training.rollout_kl(rollout) for rollout in rollouts] == [0.0] * 16
+    assert [rollout.kl for rollout in rollouts] == [0.0] * 16
     assert done["clip_fraction"] == 0.0
     assert done["approximate_kl"] == pytest.approx(0.0, abs=1e-9)
     # With every ratio 1 the policy loss is minus the sum of the advantages, which are whitened.
@@ -180,8 +180,8 @@ def test_l1_the_rewards_of_each_answer_sum_to_its_score_less_beta_times_its_kl()
     goals = aims(rollouts, gae_lambda=1.0, kl_coefficient=0.3)
 
     for row, rollout in enumerate(rollouts):
-        kl = ppo_training.rollout_kl(rollout)
-        score = rollout.score if rollout.is_complete else -1.0
+        kl = rollout.kl
+        score = rollout.reward if rollout.is_complete else -1.0
         assert kl != 0.0
         assert goals.returns[row, 0].item() == pytest.approx(score - 0.3 * kl, abs=1e-4)
 
@@ -198,7 +198,7 @@ def test_l2_and_l5_the_value_at_the_last_token_is_the_score_that_the_reward_mode
         padded = torch.cat([whole, torch.full((1, 3), TOKENIZER.pad_token_id)], dim=1)
         mask = torch.tensor([[1] * whole.shape[1] + [0] * 3])
         values = both.value(padded, mask)
-        assert values[0, whole.shape[1] - 1].item() == pytest.approx(rollout.score, abs=1e-5)
+        assert values[0, whole.shape[1] - 1].item() == pytest.approx(rollout.reward, abs=1e-5)
 
 
 def test_l5_policy_value_reward_and_reference_share_no_parameter(tmp_path: Path) -> None:
@@ -217,18 +217,18 @@ def test_l4_a_score_has_mean_zero_and_deviation_one_where_the_reward_model_says_
     """The loss that counts a prompt's pairs as one is train_reward's; what PPO needs is the zero and the unit."""
     folder = tiny.save(tmp_path / "reward", fond_of(" forest"), TOKENIZER)
     _, rollouts = sample(taught(), fond_of(" forest"))
-    reward.normalise(folder, [rollout.score for rollout in rollouts])
+    reward.normalise(folder, [rollout.reward for rollout in rollouts])
 
     _, normalised = sample(taught(), models.load_reward(folder))
 
-    scores = np.array([rollout.score for rollout in normalised])
+    scores = np.array([rollout.reward for rollout in normalised])
     assert scores.mean() == pytest.approx(0.0, abs=1e-5)
     assert scores.std() == pytest.approx(1.0, abs=1e-5)
 
 
 def rollout(text: str, token_ids: list[int], finish_reason: str, score: float) -> Rollout:
     nothing = torch.zeros(len(token_ids))
-    return Rollout(prompts()[0], token_ids, text, finish_reason, score, nothing, nothing, nothing, 0.0)
+    return Rollout(prompts()[0], text, token_ids, finish_reason, score, 0.0, nothing, nothing, nothing, 0.0)
 
 
 def test_l8_cut_off_and_empty_answers_are_paid_the_penalty_at_their_last_token() -> None:
@@ -320,7 +320,7 @@ def test_one_update_has_the_losses_and_gradients_of_a_calculation_in_numpy() -> 
             "beta": 0.1,
             "lambda": 0.95,
             "tokens": [one.token_ids for one in rollouts],
-            "scores": [one.score if one.is_complete else -1.0 for one in rollouts],
+            "scores": [one.reward if one.is_complete else -1.0 for one in rollouts],
         },
     )
     for row, gradient in zip([*logits, *values], [*expected["logits"], *expected["values"]], strict=True):
