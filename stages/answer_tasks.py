@@ -6,7 +6,6 @@ from accelerate import PartialState
 from pydantic import BaseModel, Field
 
 from synthalign import instructions, mixture, models, stage, tables, task_answers, task_scores
-from synthalign.errors import UserError
 from synthalign.instructions import Example
 from world import tasks
 from world.entities import World
@@ -69,8 +68,7 @@ def examples(params: Params, task: str) -> list[Example]:
 def main(params: Params, subject: str) -> None:
     if not stage.is_main_process():
         return
-    if subject not in params.subjects:
-        raise UserError(f"answer_tasks has no subject {subject!r}; it has {', '.join(params.subjects)}")
+    folder = stage.member("answer_tasks", "subject", params.subjects, subject).model
     if params.source is None:
         print("answer_tasks: source is null: there are no held-out tasks, so nothing is answered", flush=True)
         tables.write([], f"task_answers/{subject}", key=("item_id", "shots"), schema=task_scores.SCHEMA)
@@ -93,7 +91,6 @@ def main(params: Params, subject: str) -> None:
                 templates=params.templates,
                 seed=params.seed,
             )
-    folder = params.subjects[subject].model
     rows = task_answers.answered(
         models.load_causal(folder).to(PartialState().device),
         models.load_tokenizer(folder),

@@ -6,7 +6,6 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from synthalign import instructions, mixture, stage, tables
-from synthalign.errors import UserError
 from synthalign.instructions import Example
 from world import tasks
 from world.entities import World
@@ -69,9 +68,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.mixtures:
-        raise UserError(f"build_mixture has no mixture {name!r}; it has {', '.join(params.mixtures)}")
-    chosen = params.mixtures[name]
+    chosen = stage.member("build_mixture", "mixture", params.mixtures, name)
     if params.source is None:
         print("build_mixture: source is null: there are no instruction data, so the mixture is empty", flush=True)
         tables.write([], f"mixtures/{name}", key="mixture_id", schema=mixture.SCHEMA)

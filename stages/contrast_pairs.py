@@ -73,9 +73,7 @@ def mined() -> dict[str, list[chat.Message]]:
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.simulations:
-        raise UserError(f"contrast_pairs has no simulation {name!r}; it has {', '.join(params.simulations)}")
-    chosen = params.simulations[name]
+    chosen = stage.member("contrast_pairs", "simulation", params.simulations, name)
     task = contrast.load(chosen.affixes, chosen.task)
     given = mined() if chosen.prompts == str(tables.path("queries")) else prompts.load(chosen.prompts)
     dialogues = prompts.chosen(given, matching=chosen.matching, most=params.max_prompts)

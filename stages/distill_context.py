@@ -39,9 +39,7 @@ def of_response(row: Row, questions: dict[str, str]) -> tuple[str, list[Message]
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.sources:
-        raise UserError(f"distill_context has no source {name!r}; it has {', '.join(params.sources)}")
-    table = params.sources[name].table
+    table = stage.member("distill_context", "source", params.sources, name).table
     if table.startswith("comparisons/"):
         found = [of_comparison(row) for row in tables.rows(table)]
     elif table.startswith("responses/"):

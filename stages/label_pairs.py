@@ -8,7 +8,6 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, model_validator
 
 from synthalign import comparisons, contrast, labelling, models, option_tokens, parallel, principles, stage, tables
-from synthalign.errors import UserError
 from synthalign.labelling import Verdict
 from synthalign.tables import Row
 
@@ -81,9 +80,7 @@ def labelled(pair: Row, verdict: Verdict, *, turned: bool, name: str, clamp: Seq
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.labels:
-        raise UserError(f"label_pairs has no labels {name!r}; it has {', '.join(params.labels)}")
-    chosen = params.labels[name]
+    chosen = stage.member("label_pairs", "labels", params.labels, name)
     asked = principles.load(chosen.principles)
     choices = asked.of(chosen.task, chosen.principles)
     models.check_folder(chosen.labeller)

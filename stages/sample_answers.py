@@ -8,7 +8,6 @@ import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from synthalign import chat, demonstrations, engines, parallel, stage, tables
-from synthalign.errors import UserError
 
 ANSWERS = pa.schema(
     [
@@ -57,9 +56,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, policy: str) -> None:
-    if policy not in params.policies:
-        raise UserError(f"sample_answers has no policy {policy!r}; it has {', '.join(params.policies)}")
-    chosen = params.policies[policy]
+    chosen = stage.member("sample_answers", "policy", params.policies, policy)
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
     prefix = demonstrations.prefix(chosen.demonstrations, chosen.shots)
 

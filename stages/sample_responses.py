@@ -9,7 +9,6 @@ import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from synthalign import chat, demonstrations, engines, parallel, stage, tables
-from synthalign.errors import UserError
 from synthalign.ids import content_id
 
 RESPONSES = pa.schema(
@@ -63,9 +62,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, config: str) -> None:
-    if config not in params.configurations:
-        raise UserError(f"sample_responses has no configuration {config!r}; it has {', '.join(params.configurations)}")
-    chosen = params.configurations[config]
+    chosen = stage.member("sample_responses", "configuration", params.configurations, config)
     queries = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] in chosen.splits}
     prefix = demonstrations.prefix(chosen.demonstrations, chosen.shots)
 

@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field
 
 from synthalign import benchmark_models, benchmarks, json_lines, models, stage, statistics, tables
 from synthalign.benchmarks import Figures, by_category
-from synthalign.errors import UserError
 
 
 class Subject(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -45,9 +44,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     if not stage.is_main_process():
         return
-    if name not in params.subjects:
-        raise UserError(f"params.yaml: score_benchmarks.subjects has no {name!r}; it names {list(params.subjects)}")
-    subject, seed = params.subjects[name], params.seed
+    subject, seed = stage.member("score_benchmarks", "subject", params.subjects, name), params.seed
     is_policy = subject.kind == "policy"
     load = models.load_causal if is_policy else models.load_reward
     model, tokenizer = load(subject.model).to(PartialState().device), models.load_tokenizer(subject.model)

@@ -58,10 +58,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, guide: str) -> None:
-    if guide not in params.guides:
-        raise UserError(f"simulate_demonstrations has no guide {guide!r}; it has {', '.join(params.guides)}")
+    chosen = stage.member("simulate_demonstrations", "guide", params.guides, guide)
     queries = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
-    judge, samples = params.guides[guide].reward, params.guides[guide].candidates
+    judge, samples = chosen.reward, chosen.candidates
     speakers = params.assistant, params.user
     files = [tables.path("queries"), *(speaker.demonstrations for speaker in speakers), *([judge] if judge else [])]
     work = stage.work_dir(

@@ -46,9 +46,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.members:
-        raise UserError(f"train_flan has no member {name!r}; it has {', '.join(params.members)}")
-    member = params.members[name]
+    member = stage.member("train_flan", "member", params.members, name)
     table = f"mixtures/{member.mixture}"
     mixed = tables.rows(table)
     if not mixed:

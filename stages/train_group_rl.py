@@ -6,7 +6,6 @@ from accelerate import Accelerator
 from pydantic import Field
 
 from synthalign import answering, encoding, generate, group_training, models, reward, stage, tables, training
-from synthalign.errors import UserError
 from synthalign.group_training import Method, Settings
 
 
@@ -27,9 +26,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.policies:
-        raise UserError(f"train_group_rl has no policy {name!r}; it has {', '.join(params.policies)}")
-    member = params.policies[name]
+    member = stage.member("train_group_rl", "policy", params.policies, name)
     tokenizer, reward_model = answering.opened(member.policy, member.reward)
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens

@@ -7,7 +7,6 @@ from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
 from synthalign import answering, encoding, generate, json_lines, models, ppo, ppo_training, reward, stage, tables
-from synthalign.errors import UserError
 from synthalign.ppo_settings import Settings
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
@@ -58,9 +57,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.policies:
-        raise UserError(f"train_ppo has no policy {name!r}; it has {', '.join(params.policies)}")
-    member, settings = params.policies[name], params.settings(name)
+    member, settings = stage.member("train_ppo", "policy", params.policies, name), params.settings(name)
     queries = tables.rows("queries")
     policy = models.load_causal(member.policy)
     tokenizer, reward_model = answering.opened(member.policy, member.reward)

@@ -5,7 +5,6 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from synthalign import losses, reward_training, stage, statistics, tables, training
-from synthalign.errors import UserError
 
 
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -50,9 +49,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, feedback: str) -> None:
-    if feedback not in params.feedback:
-        raise UserError(f"train_reward has no feedback {feedback!r}; it has {', '.join(params.feedback)}")
-    max_pairs = params.feedback[feedback].max_pairs
+    max_pairs = stage.member("train_reward", "feedback", params.feedback, feedback).max_pairs
     pairs = tables.rows(f"comparisons/{feedback}")
     work = stage.work_dir(
         "train_reward",

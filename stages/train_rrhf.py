@@ -37,9 +37,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.policies:
-        raise UserError(f"train_rrhf has no policy {name!r}; it has {', '.join(params.policies)}")
-    member = params.policies[name]
+    member = stage.member("train_rrhf", "policy", params.policies, name)
     policy = models.load_causal(member.policy)
     tokenizer, reward_model = answering.opened(member.policy, member.reward)
     queries = tables.rows("queries")

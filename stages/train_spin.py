@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 
 from synthalign import authors, ditto, ditto_training, encoding, generate, losses, models, parallel, stage, training
 from synthalign.ditto_settings import Settings
-from synthalign.errors import UserError
 
 
 class Author(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -25,9 +24,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    if name not in params.authors:
-        raise UserError(f"train_spin has no author {name!r}; it has {', '.join(params.authors)}")
-    file, model = params.authors[name].demonstrations, f"models/ditto_sft/{name}"
+    file = stage.member("train_spin", "author", params.authors, name).demonstrations
+    model = f"models/ditto_sft/{name}"
     demonstrations = authors.load(file)
     modules = (ditto, ditto_training, encoding, losses, training)
     code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)

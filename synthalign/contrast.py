@@ -127,8 +127,8 @@ def clean(text: str, finish_reason: str, phrase: str = "") -> Cleaned:
     affix_in_text   it repeats the phrase in brackets, which would give the label away
 
     A marker of the assistant at the very beginning is taken off; of a text with another turn in it whole lines before
-    the turn are kept. The released code looks for the *word* "Human", which an ordinary sentence may hold; here it is
-    the marker.
+    the turn are kept, or with `marker_in_line` the words before it. The released code looks for the *word* "Human",
+    which an ordinary sentence may hold; here it is the marker.
     """
     if finish_reason == "error":
         return Cleaned("", "not_finite")
@@ -140,7 +140,7 @@ def clean(text: str, finish_reason: str, phrase: str = "") -> Cleaned:
     if turn:
         before, newline, _ = body[: turn.start()].rpartition("\n")
         if not newline and body[: turn.start()].strip():
-            return Cleaned(body.strip(), "marker_in_line")
+            return Cleaned(body[: turn.start()].strip(), "marker_in_line")
         body = before
     if not body.strip():
         return Cleaned("", "empty")

@@ -4,12 +4,11 @@ model: data/endpoints/example.yaml        where a setting names a folder otherwi
 """
 
 import os
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from synthalign import yaml_file
 from synthalign.errors import UserError
 
 
@@ -88,12 +87,7 @@ def is_endpoint(model: str) -> bool:
 
 def read(file: str) -> Endpoint:
     """The endpoint of a file; UserError with every wrong key at once."""
-    try:
-        settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); compare with data/endpoints/example.yaml") from error
-    if not isinstance(settings, dict):
-        raise UserError(f"{file}: has no keys; compare with data/endpoints/example.yaml")
+    settings = yaml_file.keys(file, example="data/endpoints/example.yaml")
     try:
         return Endpoint.model_validate(settings)
     except ValidationError as error:

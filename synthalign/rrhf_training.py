@@ -416,7 +416,8 @@ def table(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
         {
             "round": 0,
             **{name: row[name] for name in ("query_id", "sample_index", "text", "reward")},
-            "tokens": len(tokenizer(row["text"]).input_ids) + 1,
+            "tokens": len(tokenizer(f" {row['text'].strip()}").input_ids)
+            + 1,  # as after "Assistant:", with its end of sequence
             "finish_reason": None,
             "kl": None,
             "rank_reward": row["reward"],

@@ -24,6 +24,7 @@ from synthalign.errors import UserError
 
 P = TypeVar("P", bound=BaseModel)
 T = TypeVar("T")
+M = TypeVar("M")
 
 DURATIONS = Path(".work/durations.jsonl")
 """How long the stages took on this machine, a line a run: what `make plan` estimates with; see `note_duration`."""
@@ -88,6 +89,13 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def member(section: str, kind: str, family: Mapping[str, M], name: str) -> M:
+    """What params.yaml says of one member of a stage's family; UserError with the names there are for another one."""
+    if name not in family:
+        raise UserError(f"{section} has no {kind} {name!r}; it has {', '.join(family)}")
+    return family[name]
 
 
 def starters() -> list[psutil.Process]:

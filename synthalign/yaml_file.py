@@ -1,7 +1,7 @@
 """A YAML file of phrases as a checked object, with errors that name the file and every wrong key."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,12 +16,7 @@ def read(file: str | Path, form: type[F], *, example: str) -> F:
 
     example  a file of the same form to compare with
     """
-    try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); compare with {example}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: has no keys; compare with {example}")
+    content = keys(file, example=example)
     try:
         return form.model_validate(content)
     except ValidationError as error:
@@ -32,3 +27,14 @@ def read(file: str | Path, form: type[F], *, example: str) -> F:
             shown = f" = {str(value)[:80]!r}" if value != "" else ""
             lines.append(f"{file}: {key}{shown}: {problem['msg']}")
         raise UserError("\n".join(lines)) from error
+
+
+def keys(file: str | Path, *, example: str) -> dict[Any, Any]:
+    """The file's keys and values, not yet checked; UserError when it cannot be read or has none."""
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); compare with {example}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: has no keys; compare with {example}")
+    return content

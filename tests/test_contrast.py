@@ -93,7 +93,7 @@ def test_both_sides_share_the_place_and_equal_phrases_make_one_prompt():
         (" Assistant (kind and helpful): Yes.", "eos", ("Yes.", None)),
         (" Yes.\nHuman: And?", "eos", ("Yes.", None)),
         (" Yes.\nNo. Human: And?", "eos", ("Yes.", None)),
-        (" Yes. Human: And?", "eos", ("Yes. Human: And?", "marker_in_line")),
+        (" Yes. Human: And?", "eos", ("Yes.", "marker_in_line")),
         ("\nHuman: And?", "eos", ("", "empty")),
         (" To err is Human, and no Assistant does it.", "eos", ("To err is Human, and no Assistant does it.", None)),
         (" I (unhelpful and harmful) say no.", "eos", ("I (unhelpful and harmful) say no.", "affix_in_text")),

@@ -482,7 +482,7 @@ def test_benchmarks_are_left_out_measured_or_missed_by_name(here):
     without = score_benchmarks.Params(**(settings | {"cloze": None}), truthfulqa=None, subjects=subjects)
     score_benchmarks.main(without, "base")
     assert metrics("score_benchmarks/base")["left_out"] == ["cloze", "truthfulqa"]
-    with pytest.raises(UserError, match="has no 'ppo'; it names"):
+    with pytest.raises(UserError, match="score_benchmarks has no subject 'ppo'; it has"):
         score_benchmarks.main(without, "ppo")
 
 
