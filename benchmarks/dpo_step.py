@@ -15,6 +15,7 @@ from benchmarks.bench import Comparison
 from benchmarks.trainers import DEFAULTS, MODEL, SETTINGS, STEPS, WARMUP, community_pairs, compared, mean_loss, timed
 from synthalign import dpo_training, models
 from synthalign.tables import Row
+from synthalign.training_settings import Settings
 
 BATCH, LEARNING_RATE, BETA = 16, 1e-4, 0.1
 
@@ -28,11 +29,7 @@ def ours(pairs: Sequence[Row], work: Path) -> Sequence[Mapping[str, float]]:
         work=work / "checkpoints",
         beta=BETA,
         learning_rate=LEARNING_RATE,
-        epochs=1,
-        batch_size=BATCH,
-        warmup=WARMUP,
-        max_length=512,
-        **SETTINGS,
+        settings=Settings(epochs=1, batch_size=BATCH, warmup=WARMUP, max_length=512, **SETTINGS),
     )
     assert used == len(pairs)
     return curve

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from synthalign import community, reward_training, stage, statistics, training
 from synthalign.errors import UserError
 from synthalign.ids import content_id
+from synthalign.training_settings import Settings
 
 
-class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+class Params(Settings, frozen=True, extra="forbid", strict=True):
     community_qa: str = Field(min_length=1)
     """Parquet file of questions: question, and answers as a list of {text, votes, accepted}; plain text, no HTML."""
 
@@ -28,24 +29,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     learning_rate: float = Field(gt=0)
     """Peak of the cosine schedule."""
-
-    epochs: int = Field(gt=0)
-    """Passes over the pairs."""
-
-    batch_size: int = Field(gt=0)
-    """Pairs in an optimizer step, over all processes."""
-
-    warmup: float = Field(ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-
-    weight_decay: float = Field(ge=0)
-    """AdamW's weight decay."""
-
-    max_length: int = Field(gt=1)
-    """Tokens of question and answer that are read, counted from the end."""
-
-    seed: int = Field(ge=0)
-    """Draws the head's first weights, the order of the pairs, and which of them are used and held out."""
 
 
 def read(file: str) -> list[dict]:
@@ -98,12 +81,7 @@ def main(params: Params) -> None:
         folder="models/asis_reward",
         work=work,
         learning_rate=params.learning_rate,
-        epochs=params.epochs,
-        batch_size=params.batch_size,
-        warmup=params.warmup,
-        weight_decay=params.weight_decay,
-        max_length=params.max_length,
-        seed=params.seed,
+        settings=params,
     )
 
     if stage.is_main_process():

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from synthalign import dpo_training, encoding, stage, tables, training
 from synthalign.errors import UserError
+from synthalign.training_settings import Settings
 
 
-class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+class Params(Settings, frozen=True, extra="forbid", strict=True):
     comparisons: str = Field(min_length=1)
     """Which comparisons to learn from, as in data/comparisons/."""
 
@@ -23,24 +24,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     learning_rate: float = Field(gt=0)
     """Peak of the cosine schedule; too high a rate wins on the training pairs and breaks the text."""
-
-    epochs: int = Field(gt=0)
-    """Passes over the comparisons."""
-
-    batch_size: int = Field(gt=0)
-    """Comparisons in an optimizer step, over all processes."""
-
-    warmup: float = Field(ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-
-    weight_decay: float = Field(ge=0)
-    """AdamW's weight decay."""
-
-    max_length: int = Field(gt=1)
-    """Tokens of prompt and response; a longer prompt loses its beginning, a response that is longer is left out."""
-
-    seed: int = Field(ge=0)
-    """Draws the order of the comparisons, and which are used."""
 
 
 def main(params: Params) -> None:
@@ -57,12 +40,7 @@ def main(params: Params) -> None:
             work=work,
             beta=params.beta,
             learning_rate=params.learning_rate,
-            epochs=params.epochs,
-            batch_size=params.batch_size,
-            warmup=params.warmup,
-            weight_decay=params.weight_decay,
-            max_length=params.max_length,
-            seed=params.seed,
+            settings=params,
         )
     except UserError as error:
         raise UserError(f"{table}: {error}") from error

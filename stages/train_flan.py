@@ -9,6 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from synthalign import encoding, models, packing, stage, tables, training
 from synthalign.errors import UserError
+from synthalign.training_settings import Settings
 
 
 class Member(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -22,27 +23,9 @@ class Member(BaseModel, frozen=True, extra="forbid", strict=True):
     """Peak of the cosine schedule; larger models take less."""
 
 
-class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+class Params(Settings, frozen=True, extra="forbid", strict=True):
     members: dict[str, Member]
     """The members of the family by name."""
-
-    epochs: int = Field(gt=0)
-    """Passes over the mixture."""
-
-    batch_size: int = Field(gt=0)
-    """Packed rows in an optimizer step, over all processes."""
-
-    warmup: float = Field(ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-
-    weight_decay: float = Field(ge=0)
-    """AdamW's weight decay."""
-
-    max_length: int = Field(gt=1)
-    """Tokens of a packed row; an example that is longer itself is left out."""
-
-    seed: int = Field(ge=0)
-    """Draws the order of the rows."""
 
 
 def main(params: Params, name: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from synthalign import losses, reward_training, stage, statistics, tables, training
+from synthalign.training_settings import Settings
 
 
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -12,7 +13,7 @@ class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
     """Comparisons used, held-out ones included; the same for all that are compared, so that none wins by its amount."""
 
 
-class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+class Params(Settings, frozen=True, extra="forbid", strict=True):
     feedback: dict[str, Feedback] = Field(min_length=1)
     """The members of the family: a reward model for each table comparisons/<name>."""
 
@@ -28,24 +29,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     learning_rate: float = Field(gt=0)
     """Peak of the cosine schedule."""
-
-    epochs: int = Field(gt=0)
-    """Passes over the comparisons; reward models overfit fast, the papers take 1."""
-
-    batch_size: int = Field(gt=0)
-    """Comparisons in an optimizer step, over all processes."""
-
-    warmup: float = Field(ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-
-    weight_decay: float = Field(ge=0)
-    """AdamW's weight decay."""
-
-    max_length: int = Field(gt=1)
-    """Tokens of dialogue and answer that are read, counted from the end."""
-
-    seed: int = Field(ge=0)
-    """Draws the head's first weights, the order of the comparisons, and which of them are held out."""
 
 
 def main(params: Params, feedback: str) -> None:
@@ -73,12 +56,7 @@ def main(params: Params, feedback: str) -> None:
         folder=folder,
         work=work,
         learning_rate=params.learning_rate,
-        epochs=params.epochs,
-        batch_size=params.batch_size,
-        warmup=params.warmup,
-        weight_decay=params.weight_decay,
-        max_length=params.max_length,
-        seed=params.seed,
+        settings=params,
     )
 
     if stage.is_main_process():

@@ -3,37 +3,20 @@
 from pathlib import Path
 
 from datasets import Dataset
-from pydantic import BaseModel, Field
+from pydantic import Field
 from trl import SFTConfig, SFTTrainer
 
 from synthalign import encoding, models, stage, tables, training
 from synthalign.errors import UserError
+from synthalign.training_settings import Settings
 
 
-class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+class Params(Settings, frozen=True, extra="forbid", strict=True):
     model: str = Field(min_length=1)
     """Folder of the base model to fine-tune."""
 
     learning_rate: float = Field(gt=0)
     """Peak of the cosine schedule."""
-
-    epochs: int = Field(gt=0)
-    """Passes over the demonstrations."""
-
-    batch_size: int = Field(gt=0)
-    """Replies in an optimizer step, over all processes."""
-
-    warmup: float = Field(ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-
-    weight_decay: float = Field(ge=0)
-    """AdamW's weight decay."""
-
-    max_length: int = Field(gt=1)
-    """Tokens of context and reply; a longer context loses its beginning, a reply that is longer itself is left out."""
-
-    seed: int = Field(ge=0)
-    """Draws the order of the replies."""
 
 
 def labelled(encoded: encoding.Encoded) -> dict[str, list[int]]:

@@ -10,6 +10,7 @@ from trl import DPOConfig, DPOTrainer
 from synthalign import encoding, models, training
 from synthalign.errors import UserError
 from synthalign.tables import Row
+from synthalign.training_settings import Settings
 
 
 def train(
@@ -20,42 +21,37 @@ def train(
     work: Path,
     beta: float,
     learning_rate: float,
-    epochs: int,
-    batch_size: int,
-    warmup: float,
-    weight_decay: float,
-    max_length: int,
-    seed: int,
+    settings: Settings,
 ) -> tuple[training.Curve, int]:
     """Train the policy in `base_model`, which is the reference too, on the pairs; write it to `folder`.
 
-    beta        price of a nat of distance from the reference
-    batch_size  pairs a step, over all processes
-    max_length  tokens of prompt and response; a pair with a longer response is left out
-    work        scratch folder for checkpoints, gone on from if there are any
+    beta  price of a nat of distance from the reference
+    work  scratch folder for checkpoints, gone on from if there are any
 
     Returns the curve and how many pairs were trained on.  UserError when none fits, or the loss is not finite.
     """
     tokenizer = models.load_tokenizer(base_model)
-    rows = tokenized(pairs, tokenizer, max_length)
+    rows = tokenized(pairs, tokenizer, settings.max_length)
     if not rows:
         raise UserError(
-            f"none of {len(pairs)} comparisons fits in max_length = {max_length} tokens; look at the table, or raise "
-            "max_length"
+            f"none of {len(pairs)} comparisons fits in max_length = {settings.max_length} tokens; look at the table, "
+            "or raise max_length"
         )
     rows.sort(key=length)  # so that the reference's pass over them pads little
-    order = training.batch_order([length(row) for row in rows], batch_size=batch_size, epochs=epochs, seed=seed)
+    order = training.batch_order(
+        [length(row) for row in rows], batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed
+    )
     trainer = TokenizedDPOTrainer(
         model=training.without_dropout(models.load_causal(base_model)),
         args=training.arguments(
             DPOConfig,
             work=work,
-            steps=len(order) // batch_size,
-            batch_size=batch_size,
+            steps=len(order) // settings.batch_size,
+            batch_size=settings.batch_size,
             learning_rate=learning_rate,
-            warmup=warmup,
-            weight_decay=weight_decay,
-            seed=seed,
+            warmup=settings.warmup,
+            weight_decay=settings.weight_decay,
+            seed=settings.seed,
             beta=beta,
             precompute_ref_log_probs=True,
             max_length=None,

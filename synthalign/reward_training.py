@@ -16,6 +16,7 @@ from trl.trainer.reward_trainer import suppress_seqcls_warning
 from synthalign import encoding, losses, models, reward, training
 from synthalign.errors import UserError
 from synthalign.ids import content_id
+from synthalign.training_settings import Settings
 
 Pair = dict[str, Any]
 """comparison_id, query_id; prompt, chosen, rejected: messages; p_chosen: in [0, 1]; weight: of its loss, if not 1."""
@@ -47,40 +48,31 @@ def train(
     folder: str | Path,
     work: Path,
     learning_rate: float,
-    epochs: int,
-    batch_size: int,
-    warmup: float,
-    weight_decay: float,
-    max_length: int,
-    seed: int,
+    settings: Settings,
 ) -> training.Curve:
-    """Train a reward model from a base model on the pairs, write it to `folder`, and return the curve.
-
-    batch_size  pairs a step, over all processes
-    max_length  tokens of dialogue and answer that are read, counted from the end
-    """
+    """Train a reward model from a base model on the pairs, write it to `folder`, and return the curve."""
     check_labels(pairs)
     tokenizer = models.load_tokenizer(base_model)
-    torch.manual_seed(seed)  # the head is new
+    torch.manual_seed(settings.seed)  # the head is new
     with suppress_seqcls_warning():
         model = training.without_dropout(models.load_reward(base_model))
     # transformers' own forward finds the last token by comparing with the padding token; see reward.py.
     model.forward = functools.partial(reward.last_token_scores, model)
 
-    rows = tokenized(pairs, tokenizer, max_length)
+    rows = tokenized(pairs, tokenizer, settings.max_length)
     lengths = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
-    order = training.batch_order(lengths, batch_size=batch_size, epochs=epochs, seed=seed)
+    order = training.batch_order(lengths, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
     trainer = PairwiseTrainer(
         model=model,
         args=training.arguments(
             RewardConfig,
             work=work,
-            steps=len(order) // batch_size,
-            batch_size=batch_size,
+            steps=len(order) // settings.batch_size,
+            batch_size=settings.batch_size,
             learning_rate=learning_rate,
-            warmup=warmup,
-            weight_decay=weight_decay,
-            seed=seed,
+            warmup=settings.warmup,
+            weight_decay=settings.weight_decay,
+            seed=settings.seed,
             max_length=None,
         ),
         data_collator=functools.partial(collate, pad_token_id=tokenizer.pad_token_id),

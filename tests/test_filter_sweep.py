@@ -12,6 +12,7 @@ from synthalign import filters, models, reward, reward_training
 from synthalign.comparisons import Pair, Response
 from synthalign.errors import UserError
 from synthalign.statistics import Interval
+from synthalign.training_settings import Settings
 from tests import tiny
 from world import entities, params
 from world.answers import Answerer
@@ -185,12 +186,14 @@ def test_the_loop_learns_what_the_trainer_of_the_stages_learns(
         folder=tmp_path / "reward",
         work=tmp_path / "work",
         learning_rate=sweep.learning_rate,
-        epochs=1,
-        batch_size=sweep.batch_size,
-        warmup=sweep.warmup,
-        weight_decay=sweep.weight_decay,
-        max_length=sweep.max_length,
-        seed=3,
+        settings=Settings(
+            epochs=1,
+            batch_size=sweep.batch_size,
+            warmup=sweep.warmup,
+            weight_decay=sweep.weight_decay,
+            max_length=sweep.max_length,
+            seed=3,
+        ),
     )
 
     theirs = models.load_reward(tmp_path / "reward")
