@@ -3,29 +3,22 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.small_graph import QUESTIONS, clone, finish, locked, start
+from tests.small_graph import QUESTIONS, finish, locked, start
 
 
 @pytest.fixture(scope="module")
-def clones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+def clones(toy_graphs: dict[Path, subprocess.Popen[bytes]]) -> tuple[Path, Path]:
     """Two clones in which all of ALMoST, as `make repro` runs it, ran at the same time, a thread each."""
-    root = tmp_path_factory.mktemp("graph")
-    folders = clone(root / "one"), clone(root / "other")
-    processes = [start(folder, "report") for folder in folders]
-    try:
-        for process, folder in zip(processes, folders, strict=True):
-            finish(process, folder)
-        yield folders
-    finally:
-        for process in processes:
-            process.kill()
+    for folder, process in toy_graphs.items():
+        finish(process, folder)
+    one, other = toy_graphs
+    return one, other
 
 
 @pytest.mark.timeout(3600)

@@ -110,7 +110,7 @@ def test_a_reader_always_sees_a_whole_run() -> None:
 
     reader = Thread(target=guarded)
     reader.start()
-    for number in range(60):
+    for number in range(12):
         write(f"run {number}" * 1000)
         publish.publish(["all"], TODAY)
     stop.set()
