@@ -337,7 +337,7 @@ def fitted(
     warmup = round(sweep.warmup * steps)
 
     torch.manual_seed(seed)  # the head is new
-    model = training.without_dropout(models.load_reward(base.folder)).train()
+    model = training.without_dropout(models.load_reward(base.folder, new_head=True)).train()
     matrices = [weight for weight in model.parameters() if weight.ndim > 1]
     vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
     optimizer = torch.optim.AdamW(

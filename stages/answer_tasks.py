@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from synthalign import instructions, mixture, models, stage, tables, task_answers, task_scores
+from synthalign import instructions, mixture, models, parallel, stage, tables, task_answers, task_scores
 from synthalign.instructions import Example
 from world import tasks
 from world.entities import World
@@ -92,7 +91,7 @@ def main(params: Params, subject: str) -> None:
                 seed=params.seed,
             )
     rows = task_answers.answered(
-        models.load_causal(folder).to(PartialState().device),
+        models.load_causal(folder).to(parallel.alone()),
         models.load_tokenizer(folder),
         asked,
         max_new_tokens=params.max_new_tokens,

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from synthalign import setting_files, stage
@@ -43,13 +42,7 @@ def wrong_sections(settings: dict[str, Any], file: str) -> list[str]:
 
 
 def main(file: str) -> None:
-    try:
-        settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    if not isinstance(settings, dict):
-        raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")
-
+    settings = stage.read(file)
     wrong = wrong_sections(settings, file) or setting_files.wrong(settings)
     if wrong:
         raise UserError(f"{len(wrong)} wrong\n" + "\n".join(wrong))

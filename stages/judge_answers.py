@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from accelerate import PartialState
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from synthalign import (
     annotation,
@@ -14,6 +13,7 @@ from synthalign import (
     llm_judge,
     models,
     openai_engine,
+    parallel,
     reward,
     stage,
     tables,
@@ -37,8 +37,8 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """The folder of the world whose oracle judges; null where there is none."""
 
     reward: str | None = Field(min_length=1)
-    """The folder of the reward model that judges; null for none. It is the one that the policies were trained to
-    please, so it shows what they learned and not whether they are better."""
+    """The folder of the reward model that judges; null for none, where the stage runs without DVC. It is the one that
+    the policies were trained to please, so it shows what they learned and not whether they are better."""
 
     batch_size: int = Field(gt=0)
     """Answers scored at a time; does not change the result but for rounding."""
@@ -52,13 +52,21 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     max_new_tokens: int = Field(gt=0)
     """Of a language model's reply."""
 
+    @field_validator("pairs")
+    @classmethod
+    def are_of_two(cls, pairs: list[list[str]]) -> list[list[str]]:
+        for pair in pairs:
+            if len(pair) != 2 or pair[0] == pair[1]:
+                raise ValueError(f"{pair} is no pair; a pair is two different policies")
+        return pairs
+
 
 def rewards(folder: str, batch_size: int, answers: Sequence[tuple[str, str]]) -> list[float]:
     """The reward of each (question, answer)."""
     dialogues = [
         [{"role": "user", "content": question}, {"role": "assistant", "content": text}] for question, text in answers
     ]
-    model, tokenizer = models.load_reward(folder).to(PartialState().device), models.load_tokenizer(folder)
+    model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
     return reward.score(model, tokenizer, dialogues, batch_size=batch_size)
 
 
@@ -87,9 +95,6 @@ def judges(params: Params, work: Path) -> dict[str, judging.Judge]:
 def main(params: Params) -> None:
     if not stage.is_main_process():
         return
-    for pair in params.pairs:
-        if len(pair) != 2 or pair[0] == pair[1]:
-            raise UserError(f"params.yaml: judge_answers.pairs has {pair}; a pair is two different policies")
     work = stage.work_dir("judge_answers", str(params.endpoint))
     found = judges(params, work)
     questions = judging.eval_questions()

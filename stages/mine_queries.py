@@ -19,7 +19,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """File of seed queries, one a line."""
 
     eval_questions: str = Field(min_length=1)
-    """File of evaluation questions, one a line; nothing that resembles one becomes a training query."""
+    """File of evaluation questions, one a line; no query that resembles one is mined."""
 
     shots: int = Field(gt=0)
     """Queries shown in a prompt, drawn from seeds and accepted queries alike."""

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from accelerate import PartialState
 from pydantic import BaseModel, Field
 
-from synthalign import benchmark_models, benchmarks, json_lines, models, stage, statistics, tables
+from synthalign import benchmark_models, benchmarks, json_lines, models, parallel, stage, statistics, tables
 from synthalign.benchmarks import Figures, by_category
 
 
@@ -47,7 +46,7 @@ def main(params: Params, name: str) -> None:
     subject, seed = stage.member("score_benchmarks", "subject", params.subjects, name), params.seed
     is_policy = subject.kind == "policy"
     load = models.load_causal if is_policy else models.load_reward
-    model, tokenizer = load(subject.model).to(PartialState().device), models.load_tokenizer(subject.model)
+    model, tokenizer = load(subject.model).to(parallel.alone()), models.load_tokenizer(subject.model)
     size = params.batch_size
 
     figures: Figures = {}

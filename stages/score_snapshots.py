@@ -58,7 +58,7 @@ def point(step: int, rows: list[Row], seed: int) -> dict[str, Any]:
         "oracle": measures.mean(oracle, seed=seed).metrics() if oracle else None,
         "kl": round(fmean(row["kl"] for row in rows), 6),
         "tokens": round(fmean(row["tokens"] for row in rows), 3),
-        "missing_stop_share": round(fmean(row["finish_reason"] != "eos" for row in rows), 6),
+        "missing_stop_share": round(fmean(row["finish_reason"] != "eos" or not row["text"].strip() for row in rows), 6),
     }
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from synthalign import dpo_training, encoding, stage, tables, training
+from synthalign import comparisons, dpo_training, encoding, stage, tables, training
 from synthalign.errors import UserError
 from synthalign.training_settings import Settings
 
@@ -31,8 +31,9 @@ def main(params: Params) -> None:
     pairs = tables.rows(f"comparisons/{params.comparisons}")
     code = map(Path, (__file__, encoding.__file__, dpo_training.__file__, training.__file__))
     work = stage.work_dir("train_dpo", params, table, Path(params.model), *code)
-    drawn = training.draw(pairs, params.max_pairs, seed=params.seed)
     try:
+        comparisons.check_labels(pairs, hard=True)
+        drawn = training.draw(pairs, params.max_pairs, seed=params.seed)
         curve, used = dpo_training.train(
             drawn,
             base_model=params.model,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import losses, reward_training, stage, statistics, tables, training
+from synthalign import comparisons, losses, reward_training, stage, statistics, tables, training
+from synthalign.errors import UserError
 from synthalign.training_settings import Settings
 
 
@@ -44,8 +45,13 @@ def main(params: Params, feedback: str) -> None:
         *map(Path, (__file__, losses.__file__, reward_training.__file__, training.__file__)),
     )
 
-    reward_training.check_labels(pairs)
+    comparisons.check_labels(pairs)
     train, held_out = reward_training.choose(pairs, max_pairs=max_pairs, held_out=params.held_out, seed=params.seed)
+    if all(pair["p_chosen"] == 0.5 for pair in held_out):
+        raise UserError(
+            f"{tables.path(f'comparisons/{feedback}')}: all {len(held_out)} held-out comparisons are labelled 0.5, so "
+            "nothing can be measured; look at the stage that labels this table"
+        )
     if params.group_by_query:
         weights = losses.group_weights([pair["query_id"] for pair in train])
         train = [pair | {"weight": weight} for pair, weight in zip(train, weights, strict=True)]

@@ -361,5 +361,5 @@ def average(rows: Sequence[Row]) -> Row:
         "reward": mean([row["reward"] for row in rows]),
         "kl": mean([row["kl"] for row in rows]),
         "tokens": mean([row["tokens"] for row in rows]),
-        "missing_stop_share": mean([row["finish_reason"] != "eos" for row in rows]),
+        "missing_stop_share": mean([row["finish_reason"] != "eos" or not row["text"].strip() for row in rows]),
     }

@@ -14,13 +14,17 @@ from torch import nn
 from synthalign.errors import UserError
 
 
-def check_whole(accelerator: Accelerator) -> None:
-    """UserError where accelerate would shard models: a loop of ours samples from whole ones, and saves them."""
+def take_over(accelerator: Accelerator) -> None:
+    """Make accelerate ready for a loop of ours, which divides a batch by itself: no loss is divided for accumulation.
+
+    UserError where accelerate would shard models: a loop of ours samples from whole ones, and saves them.
+    """
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise UserError(
             f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; DITTO, PPO and "
             "RRHF keep whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml"
         )
+    accelerator.gradient_accumulation_steps = 1
 
 
 def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -224,3 +224,23 @@ def summary(comparisons: Iterable[Row]) -> dict[str, float | int]:
         "chosen_characters": round(chosen_characters / pairs, 3) if pairs else 0.0,
         "rejected_characters": round(rejected_characters / pairs, 3) if pairs else 0.0,
     }
+
+
+def check_labels(pairs: Sequence[Row], *, hard: bool = False) -> None:
+    """UserError when there are no pairs, or a label is no probability (NaN included).
+
+    hard  what is to learn from them takes chosen over rejected for a fact, so a label must be above one half
+    """
+    if not pairs:
+        raise UserError("there are no comparisons to train on; look at the counts of the stage that builds them")
+    for pair in pairs:
+        if pair["p_chosen"] is None or not 0 <= pair["p_chosen"] <= 1:
+            raise UserError(
+                f"comparison {pair.get('comparison_id', '')}: p_chosen is {pair['p_chosen']}, which is no probability; "
+                "look at the stage that labels this table"
+            )
+        if hard and pair["p_chosen"] <= 0.5:
+            raise UserError(
+                f"comparison {pair.get('comparison_id', '')}: p_chosen is {pair['p_chosen']}, so its chosen answer is "
+                "not the better one; DPO takes labels for facts: train a reward model on this table instead"
+            )

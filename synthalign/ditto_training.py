@@ -156,7 +156,7 @@ def prepare(
     accelerator: Accelerator, model: PreTrainedModel, *, weight_decay: float
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """The model, without dropout, and AdamW, ready for all processes; UserError where accelerate would shard models."""
-    checkpoints.check_whole(accelerator)
+    checkpoints.take_over(accelerator)
     training.without_dropout(model).requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay)
     prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(model, optimizer)

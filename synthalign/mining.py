@@ -11,6 +11,7 @@ length rule keeps short queries that end with a question mark; neither is follow
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,11 +110,11 @@ class Filter:
     """Decide on candidates one after the other; every accepted one is what later ones must differ from.
 
     unfinished      it had not ended after `max_new_tokens`
-    too_short       fewer than `min_characters`
+    too_short       fewer than `min_characters`, or nothing at all
     too_long        more than `max_characters`
-    keyword         it holds one of the words that are not wanted, in any case
+    keyword         it holds one of the words that are not wanted, as a word and in any case
     duplicate       it is there already, to the letter
-    eval_question   ROUGE-L F1 with an evaluation question is at least the threshold, so it would leak
+    eval_question   ROUGE-L F1 with an evaluation question is at least the threshold, or it is one, so it would leak
     near_duplicate  ROUGE-L F1 with a query that is there is at least the threshold
     """
 
@@ -133,23 +134,26 @@ class Filter:
         self._pool = Pool(seeds)
         self._eval_pool = Pool(eval_questions)
         self._min, self._max, self._threshold = min_characters, max_characters, rouge_threshold
-        self._keywords = [word.lower() for word in keywords]
+        one_of = "|".join(map(re.escape, keywords))
+        self._keywords = re.compile(rf"(?<!\w)(?:{one_of})(?!\w)", re.IGNORECASE) if keywords else None
 
     def judge(self, text: str, *, finished: bool = True) -> Candidate:
         """The candidate with its reject reason; without one it is among the accepted from now on."""
         reason = None
         if not finished:
             reason = "unfinished"
-        elif len(text) < self._min:
+        elif not text or len(text) < self._min:
             reason = "too_short"
         elif len(text) > self._max:
             reason = "too_long"
-        elif any(word in text.lower() for word in self._keywords):
+        elif self._keywords and self._keywords.search(text):
             reason = "keyword"
         if reason:
             return Candidate(text, reason, None, None)
         if text in self._known:
             return Candidate(text, "duplicate", text, 1.0)
+        if text in self._eval_questions:  # ROUGE-L reads Latin letters and digits alone
+            return Candidate(text, "eval_question", text, 1.0)
         place, alike = self._eval_pool.nearest(text)
         if alike >= self._threshold:
             return Candidate(text, "eval_question", self._eval_questions[place], alike)
@@ -191,7 +195,8 @@ def rounds(
         for text, finished in write(round, {name: prompt(pool, shots, seed=seed, name=name) for name in names}):
             if len(mined.accepted) == target:
                 break
-            candidate = judge.judge(text.strip(), finished=finished)
+            query = text.partition(LABEL)[0]  # a model may go on with the next one in the same line
+            candidate = judge.judge(query.strip(), finished=finished)
             if candidate.reject_reason is None:
                 mined.accepted.append(candidate)
             else:

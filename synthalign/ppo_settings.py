@@ -91,3 +91,14 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
         if self.rollout_batch % self.minibatch:
             raise ValueError(f"rollout_batch = {self.rollout_batch} is not a multiple of minibatch = {self.minibatch}")
         return self
+
+    @model_validator(mode="after")
+    def can_be_steered(self) -> Self:
+        if self.kl_target is not None and not self.kl_coefficient:
+            raise ValueError("kl_coefficient = 0 stays 0 whatever kl_target is; start above 0, or set kl_target: null")
+        if self.kl_target is not None and self.kl_horizon <= 0.2 * self.rollout_batch:
+            raise ValueError(
+                f"kl_horizon = {self.kl_horizon} lets one step of {self.rollout_batch} answers turn the coefficient "
+                "negative; it must be above a fifth of rollout_batch (the paper: 10000)"
+            )
+        return self

@@ -385,7 +385,7 @@ def train(
     gradient is not finite.
     """
     check_division(minibatch=settings.minibatch, ptx_batch=settings.ptx_batch, processes=accelerator.num_processes)
-    checkpoints.check_whole(accelerator)
+    checkpoints.take_over(accelerator)
     reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
     value = ValueModel(copy.deepcopy(reward_model))
     reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)

@@ -179,6 +179,13 @@ def pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tenso
     return input_ids, attention_mask
 
 
+def forget_unit(model: PreTrainedModel) -> None:
+    """Make the rewards raw again, where the model to train from was normalised: the new ones get their own unit."""
+    for name in ("reward_mean", "reward_std"):
+        if hasattr(model.config, name):
+            delattr(model.config, name)
+
+
 def normalise(folder: str | Path, raw: Sequence[float]) -> tuple[float, float]:
     """Give the rewards of the model in `folder` mean 0 and standard deviation 1 where it gave `raw`.
 

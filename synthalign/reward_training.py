@@ -13,7 +13,7 @@ from torch import Tensor
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 
-from synthalign import encoding, losses, models, reward, training
+from synthalign import comparisons, encoding, losses, models, reward, training
 from synthalign.errors import UserError
 from synthalign.ids import content_id
 from synthalign.training_settings import Settings
@@ -51,11 +51,12 @@ def train(
     settings: Settings,
 ) -> training.Curve:
     """Train a reward model from a base model on the pairs, write it to `folder`, and return the curve."""
-    check_labels(pairs)
+    comparisons.check_labels(pairs)
     tokenizer = models.load_tokenizer(base_model)
     torch.manual_seed(settings.seed)  # the head is new
     with suppress_seqcls_warning():
-        model = training.without_dropout(models.load_reward(base_model))
+        model = training.without_dropout(models.load_reward(base_model, new_head=True))
+    reward.forget_unit(model)
     # transformers' own forward finds the last token by comparing with the padding token; see reward.py.
     model.forward = functools.partial(reward.last_token_scores, model)
 
@@ -82,18 +83,6 @@ def train(
     curve = training.fit(trainer)
     training.save(trainer, tokenizer, folder)
     return curve
-
-
-def check_labels(pairs: Sequence[Pair]) -> None:
-    """UserError when there are no pairs, or a label is no probability (NaN included)."""
-    if not pairs:
-        raise UserError("there are no comparisons to train on; look at the counts of the stage that builds them")
-    for pair in pairs:
-        if pair["p_chosen"] is None or not 0 <= pair["p_chosen"] <= 1:
-            raise UserError(
-                f"comparison {pair.get('comparison_id', '')}: p_chosen is {pair['p_chosen']}, which is no probability; "
-                "look at the stage that labels this table"
-            )
 
 
 def tokenized(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> list[dict[str, Any]]:

@@ -279,7 +279,7 @@ def train(
     UserError when a batch does not divide among the processes, when accelerate would shard models, or when a score or a
     gradient is not finite.
     """
-    checkpoints.check_whole(accelerator)
+    checkpoints.take_over(accelerator)
     if settings.batch_size % accelerator.num_processes:
         raise UserError(
             f"params.yaml: train_rrhf.batch_size = {settings.batch_size} does not divide among "

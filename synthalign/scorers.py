@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accelerate import PartialState
 from numpy.typing import NDArray
 
-from synthalign import likelihoods, measures, models, reward, statistics, tables
+from synthalign import likelihoods, measures, models, parallel, reward, statistics, tables
 from synthalign.errors import UserError
 from synthalign.judging import Oracle
 from synthalign.measures import HeldOutPair
@@ -45,13 +44,13 @@ def dialogues(responses: Sequence[Row]) -> list[list[dict[str, str]]]:
 
 def rewards_of(folder: str, responses: Sequence[Row], batch_size: int) -> list[float]:
     """The reward of every response."""
-    model, tokenizer = models.load_reward(folder).to(PartialState().device), models.load_tokenizer(folder)
+    model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
     return reward.score(model, tokenizer, dialogues(responses), batch_size=batch_size)
 
 
 def likelihoods_of(folder: str, responses: Sequence[Row], batch_size: int) -> list[float]:
     """How likely a policy finds every response, per token."""
-    model, tokenizer = models.load_causal(folder).to(PartialState().device), models.load_tokenizer(folder)
+    model, tokenizer = models.load_causal(folder).to(parallel.alone()), models.load_tokenizer(folder)
     return likelihoods.mean_logprobs(model, tokenizer, dialogues(responses), batch_size=batch_size)
 
 

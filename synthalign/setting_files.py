@@ -1,6 +1,10 @@
 """What is wrong with the files that settings name, and where the settings of several stages do not fit together."""
 
+import re
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from synthalign import authors, contrast, demonstrations, endpoint, principles, revision, vllm_engine
 from synthalign.errors import UserError
@@ -8,7 +12,8 @@ from synthalign.errors import UserError
 
 def wrong(settings: dict[str, Any]) -> list[str]:
     """Everything that is, one line each; the settings are of the right types by now."""
-    return (wrong_inputs(settings) + wrong_configurations(settings)) or wrong_authors(settings)
+    first = wrong_inputs(settings) + wrong_configurations(settings)
+    return first or wrong_graph(settings) or wrong_authors(settings)
 
 
 def sections(settings: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
@@ -58,10 +63,15 @@ def wrong_endpoint(file: str, *, writes: bool) -> list[str]:
     return []
 
 
+def ranking(settings: dict[str, Any]) -> list[list[str]]:
+    """The configurations from best to worst; those of a group are not compared with each other."""
+    return [[group] if isinstance(group, str) else group for group in settings["build_comparisons"]["ranking"]]
+
+
 def wrong_configurations(settings: dict[str, Any]) -> list[str]:
     """What build_comparisons says of configurations that sample_responses does not bear out."""
     known, pairs = settings["sample_responses"]["configurations"], settings["build_comparisons"]["size_pairs"]
-    groups = [[group] if isinstance(group, str) else group for group in settings["build_comparisons"]["ranking"]]
+    groups = ranking(settings)
     places = [("ranking", name) for group in groups for name in group]
     places += [("size_pairs", name) for pair in pairs for name in pair]
     lines = [
@@ -69,12 +79,55 @@ def wrong_configurations(settings: dict[str, Any]) -> list[str]:
         for key, name in places
         if "train" not in known.get(name, {"splits": []})["splits"]
     ]
+    ranked = {name: place for place, group in enumerate(groups) for name in group}
     for larger, smaller in [pair for pair in pairs if set(pair) <= set(known)]:
+        if ranked.get(larger, -1) != ranked.get(smaller, -1) and {larger, smaller} <= set(ranked):
+            lines.append(f"build_comparisons.size_pairs: {larger} and {smaller} are compared by ranking already")
         for key in ("demonstrations", "shots"):
             one, other = known[larger][key], known[smaller][key]
             if one != other:
                 lines.append(f"build_comparisons.size_pairs: {larger} and {smaller} differ in {key}: {one} and {other}")
     return lines
+
+
+def wrong_graph(settings: dict[str, Any]) -> list[str]:
+    """Where dvc.yaml cannot follow the settings: a dependency that is null, and tables that it does not know a stage to
+    read. Without dvc.yaml nothing is."""
+    if not Path("dvc.yaml").exists():
+        return []
+    lines = []
+    graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for name, entry in graph.items():
+        deps = entry.get("do", entry).get("deps", [])
+        for key in re.findall(r"\$\{item\.(\w+)\}", " ".join(deps)):
+            family = at(settings, entry["foreach"][2:-1])
+            lines += [
+                f"{name}.{member}: {key} is null, and dvc.yaml needs it to know when the stage must run again"
+                for member, given in family.items()
+                if given[key] is None
+            ]
+        lines += [
+            f"{place} is null, and dvc.yaml needs it to know when {name} must run again"
+            for place in re.findall(r"\$\{(\w+\.[\w.]+)\}", " ".join(deps))
+            if not place.startswith("item.") and at(settings, place) is None
+        ]
+    named = {
+        ("build_comparisons", "data/responses"): [name for group in ranking(settings) for name in group],
+        ("judge_answers", "data/answers"): [name for pair in settings["judge_answers"]["pairs"] for name in pair],
+    }
+    for (name, folder), tables in named.items():
+        lines += [
+            f"{name}: {file} is read by these settings, and dvc.yaml does not say so; add it to the deps there"
+            for file in sorted({f"{folder}/{table}.parquet" for table in tables} - set(graph[name]["deps"]))
+        ]
+    return lines
+
+
+def at(settings: Any, place: str) -> Any:
+    """The setting at a place like `section.key`."""
+    for key in place.split("."):
+        settings = settings[key]
+    return settings
 
 
 def wrong_authors(settings: dict[str, Any]) -> list[str]:

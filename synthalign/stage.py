@@ -4,6 +4,7 @@ import errno
 import hashlib
 import inspect
 import json
+import math
 import os
 import shutil
 import sys
@@ -43,13 +44,34 @@ def explain(section: str, error: ValidationError, file: str = "params.yaml") -> 
     return lines
 
 
-def params(section: str, settings: type[P], file: str = "params.yaml") -> P:
-    """The section of params.yaml as its stage's Params; UserError with every wrong key at once."""
+def read(file: str) -> dict[str, Any]:
+    """The sections of a settings file; UserError when there are none, or where a number is infinite or none at all."""
     try:
         everything = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{file} does not exist; copy one of profiles/ to it") from error
-    if section not in (everything or {}):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if not isinstance(everything, dict):
+        raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")
+    places = [place for name, value in everything.items() for place in not_finite(value, name)]
+    if places:
+        raise UserError("\n".join(f"{file}: {place}: write a finite number" for place in places))
+    return everything
+
+
+def not_finite(value: Any, place: str) -> list[str]:
+    """Where a setting, or one within it, is a number that is infinite or none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{place} = {value}"]
+    within = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, inner in within for found in not_finite(inner, f"{place}.{key}")]
+
+
+def params(section: str, settings: type[P], file: str = "params.yaml") -> P:
+    """The section of params.yaml as its stage's Params; UserError with every wrong key at once."""
+    everything = read(file)
+    if section not in everything:
         raise UserError(f"{file}: the section {section!r} is missing; compare with profiles/embedded.yaml")
     try:
         return settings.model_validate(everything[section])

@@ -1,6 +1,7 @@
 """A profile is checked as a whole: every wrong line at once, with its key, its value and what is allowed."""
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,35 @@ def test_an_engine_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path
     settings["mine_queries"]["engine"] = "vlm"
 
     assert "mine_queries.engine = 'vlm': Input should be 'transformers' or 'vllm'" in complaint(tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("train_ppo.missing_stop_penalty", float("nan"), "train_ppo.missing_stop_penalty = nan: write a finite number"),
+        ("train_sft.learning_rate", float("inf"), "train_sft.learning_rate = inf: write a finite number"),
+        ("train_rrhf.temperatures", [1.0, float("inf")], "train_rrhf.temperatures.1 = inf: write a finite number"),
+        ("train_ppo.kl_target", 0.5, "kl_horizon = .* lets one step of 128 answers turn the coefficient negative"),
+        ("judge_answers.pairs", [["ppo", "ppo"]], r"\['ppo', 'ppo'\] is no pair; a pair is two different policies"),
+        (
+            "judge_answers.pairs",
+            [["ppo", "rloo"]],
+            "judge_answers: data/answers/rloo.parquet is read by these settings",
+        ),
+        ("judge_answers.reward", None, "judge_answers.reward is null, and dvc.yaml needs it"),
+        ("simulate_demonstrations.guides.selfplay.reward", None, "simulate_demonstrations.selfplay: reward is null"),
+        ("build_comparisons.ranking", ["a", "b", "c", "d", "small_faithful3"], "are compared by ranking already"),
+    ],
+)
+def test_what_would_go_wrong_later_is_told_now(
+    tmp_path: Path, settings: dict[str, Any], place: str, value: Any, says: str
+) -> None:
+    *within, key = place.split(".")
+    section = settings
+    for name in within:
+        section = section[name]
+    section[key] = value
+    if key == "kl_target":
+        section["kl_horizon"] = 20.0
+
+    assert re.search(says, complaint(tmp_path, settings))

@@ -198,7 +198,7 @@ def test_the_loop_learns_what_the_trainer_of_the_stages_learns(
 
     theirs = models.load_reward(tmp_path / "reward")
     torch.manual_seed(3)
-    untrained = models.load_reward(base.folder)
+    untrained = models.load_reward(base.folder, new_head=True)
     ids = list(tokens.values())[:20]
     with torch.inference_mode():
         before, one, other = (

@@ -20,6 +20,8 @@ def judge() -> mining.Filter:
         ("Why?", "too_short"),
         ("Why is it so that the sky is blue by day?", "too_long"),
         ("What is in this image?", "keyword"),
+        ("Who was here in imagery?", None),  # the keyword is a word, not a part of one
+        ("", "too_short"),
         ("Where does the red fox live?", "duplicate"),
         ("Where does the red fox live", "near_duplicate"),
         ("Where does the old fox live?", "near_duplicate"),  # 5 of 6 words: 0.83
@@ -119,3 +121,21 @@ def test_every_rejected_candidate_has_a_row_even_if_its_text_was_rejected_before
         (0, "Why?", "too_short"),
         (1, "Why?", "too_short"),
     ]
+
+
+def test_an_evaluation_question_without_a_latin_letter_is_known_too() -> None:
+    asked = "\u0413\u0434\u0435 \u0436\u0438\u0432\u0451\u0442 \u043b\u0438\u0441\u0430?"
+    pool = mining.Filter(SEEDS, [asked], min_characters=0, max_characters=40, keywords=[], rouge_threshold=0.7)
+
+    assert pool.judge(asked).reject_reason == "eval_question"
+    assert pool.judge("").reject_reason == "too_short"
+
+
+def test_a_second_query_in_the_same_line_is_cut_off() -> None:
+    lines = [("Who made this bread? Query: Who made it?", True)]
+
+    [mined] = mining.rounds(
+        judge(), lambda round, prompts: lines, target=1, max_rounds=1, round_size=1, shots=1, seed=0
+    )
+
+    assert [one.text for one in mined.accepted] == ["Who made this bread?"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from synthalign import chat, models
 from synthalign.errors import UserError
@@ -117,3 +118,36 @@ def test_an_answer_ends_where_another_turn_begins() -> None:
 def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(UserError, match="role 'robot'"):
         chat.prompt([{"role": "robot", "content": "Beep."}])
+
+
+@pytest.mark.parametrize(
+    "file, content, says",
+    [
+        ("config.json", "[]", "names no model_type"),
+        ("config.json", '{"model_type": "nothing"}', "transformers cannot load the model"),
+        ("model.safetensors", "version https://git-lfs.github.com/spec/v1\n", "does not hold weights .* Git LFS"),
+        ("tokenizer.json", "{", "the tokenizer cannot be loaded"),
+    ],
+)
+def test_a_file_of_a_model_that_cannot_be_read_is_one_error(folder: Path, file: str, content: str, says: str) -> None:
+    (folder / file).write_text(content)
+
+    with pytest.raises(UserError, match=says):
+        models.load_tokenizer(folder)
+        models.load_causal(folder)
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    dropped = "model.layers.1.mlp.gate_proj.weight"
+    save_file({name: tensor for name, tensor in weights.items() if name != dropped}, folder / "model.safetensors")
+
+    with pytest.raises(UserError, match=f"1 weights are missing, {dropped} among them"):
+        models.load_causal(folder)
+
+
+def test_a_language_model_is_no_reward_model_but_one_can_be_trained_from_it(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"is no reward model, it has no head \(score.weight\)"):
+        models.load_reward(folder)
+
+    assert models.load_reward(folder, new_head=True).get_submodule("score").weight.shape == (1, 32)

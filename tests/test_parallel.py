@@ -115,3 +115,18 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "made.json").read_text())
     assert len(list(tmp_path.glob("rows.*.jsonl"))) == 2
     assert {row: [Generation(**one) for one in many] for row, many in rows.items()} == call(tmp_path / "one")
+
+
+def test_a_process_that_works_alone_waits_for_no_other() -> None:
+    """The others have ended without a word: `state` would look for them."""
+    environment = os.environ | {
+        "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29499",
+        "ACCELERATE_USE_CPU": "true",
+    }  # fmt: skip
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from synthalign import parallel; print(parallel.alone())"],
+        env=environment, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+    assert done.stdout == "cpu\n"

@@ -167,3 +167,14 @@ def test_a_reward_model_that_likes_everything_equally_is_refused(tmp_path):
 
     with pytest.raises(UserError, match="gives all 3 reference responses the score 0.5; it learned nothing"):
         reward.normalise(tmp_path, [0.5, 0.5, 0.5])
+
+
+def test_a_model_to_train_from_loses_its_zero_and_unit():
+    model = tiny.reward()
+    raw = reward.score(model, tiny.tokenizer(), [SHORT])
+    model.config.reward_mean, model.config.reward_std = 5.0, 2.0
+    assert reward.score(model, tiny.tokenizer(), [SHORT]) == pytest.approx([(raw[0] - 5) / 2])
+
+    reward.forget_unit(model)
+
+    assert reward.score(model, tiny.tokenizer(), [SHORT]) == raw

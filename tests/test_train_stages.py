@@ -383,6 +383,29 @@ def test_dpo_makes_the_chosen_side_likelier_and_says_how_far(workspace):
     assert models.load_causal("models/dpo").config.vocab_size == tiny.VOCABULARY
 
 
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ([], "there are no comparisons to train on"),
+        ([pair(0, p_chosen=0.5)], "comparison c0000: p_chosen is 0.5, .* DPO takes labels for facts"),
+        ([pair(0, p_chosen=0.3)], "comparison c0000: p_chosen is 0.3, .* DPO takes labels for facts"),
+    ],
+)
+def test_labels_that_dpo_cannot_take_for_facts_are_refused(workspace, pairs, says):
+    write_pairs("sft", pairs)
+
+    with pytest.raises(UserError, match=f"comparisons/sft.parquet: {says}"):
+        train_dpo.main(train_dpo.Params(**DPO))
+
+
+def test_a_reward_model_that_nothing_could_measure_is_not_trained(workspace):
+    write_pairs("test", [pair(number, p_chosen=0.5) for number in range(96)])
+
+    with pytest.raises(UserError, match="held-out comparisons are labelled 0.5, so nothing can be measured"):
+        train_reward.main(train_reward.Params(**REWARD), "test")
+    assert not Path("models/reward").exists()
+
+
 def test_both_responses_of_a_dpo_row_follow_the_same_prompt_and_both_fit():
     tokenizer = tiny.tokenizer()
     rows = dpo_training.tokenized([pair(0)], tokenizer, 1000)
