@@ -37,7 +37,7 @@ class Model(BaseModel, frozen=True, extra="forbid", strict=True):
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     small: Model
-    """Stands for the paper's 7B: it writes configurations D and E and is the one that is aligned."""
+    """Stands for the paper's 7B: it writes configurations D and E, and is the one that the paper aligns."""
 
     medium: Model
     """Stands for the paper's 13B."""
