@@ -63,8 +63,8 @@ ditto: .venv/ready accelerate.yaml  ## align a model with the author of data/aut
 ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and three seeds: metrics/ditto.json
 	python -m benchmarks.ditto_ablation
 
-claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds; write metrics/claims.json, and metrics/methods.json, the table of all methods
-	python -m flows.claims
+claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
+	python -m flows.claims $(if $(SEEDS),--seeds $(SEEDS))
 
 .PHONY: sql check-tables answers
 sql: .venv/ready  ## ask the tables: make sql Q="FROM queries", make sql Q=queries/filter_funnel.sql, or without Q a prompt
