@@ -195,8 +195,7 @@ def rounds(
         for text, finished in write(round, {name: prompt(pool, shots, seed=seed, name=name) for name in names}):
             if len(mined.accepted) == target:
                 break
-            query = text.partition(LABEL)[0]  # a model may go on with the next one in the same line
-            candidate = judge.judge(query.strip(), finished=finished)
+            candidate = judge.judge(cleaned(text), finished=finished)
             if candidate.reject_reason is None:
                 mined.accepted.append(candidate)
             else:
@@ -204,6 +203,11 @@ def rounds(
         yield mined
         if len(mined.accepted) == target:
             break
+
+
+def cleaned(text: str) -> str:
+    """The query in what a model wrote: a model may write the cue once more, or the next query in the same line."""
+    return text.strip().removeprefix(LABEL).partition(LABEL)[0].strip()
 
 
 def query_row(text: str, origin: str, split: str, nearest: str | None = None, rouge_l: float | None = None) -> Row:

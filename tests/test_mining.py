@@ -131,11 +131,10 @@ def test_an_evaluation_question_without_a_latin_letter_is_known_too() -> None:
     assert pool.judge("").reject_reason == "too_short"
 
 
-def test_a_second_query_in_the_same_line_is_cut_off() -> None:
-    lines = [("Who made this bread? Query: Who made it?", True)]
-
+@pytest.mark.parametrize("text", ["Who made this bread? Query: Who made it?", " Query: Who made this bread?"])
+def test_the_cue_is_no_part_of_a_query(text: str) -> None:
     [mined] = mining.rounds(
-        judge(), lambda round, prompts: lines, target=1, max_rounds=1, round_size=1, shots=1, seed=0
+        judge(), lambda round, prompts: [(text, True)], target=1, max_rounds=1, round_size=1, shots=1, seed=0
     )
 
     assert [one.text for one in mined.accepted] == ["Who made this bread?"]

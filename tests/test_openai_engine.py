@@ -68,9 +68,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.under_way -= 1
 
-    def answer(self, samples: int | None = None) -> None:
+    def answer(self, samples: int | None = None, text: str | None = None) -> None:
         made = range(samples or self.request_body["n"])
-        text = f" {self.request_body['prompt']}!"
+        text = text or f" {self.request_body['prompt']}!"
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS * len(made)}
         choices = [{"index": index, "text": text, "finish_reason": "stop"} for index in made]
         self.send(200, json.dumps({"choices": choices[::-1], "usage": usage}))
@@ -475,6 +475,9 @@ def test_mining_and_self_play_ask_one_too(server: Server, world: None, tmp_path:
     speaker = simulate_demonstrations.Speaker(model=file, demonstrations="shown.jsonl", shots=1)
     alone = simulate_demonstrations.Guide(reward=None, candidates=1)
 
+    prompt = "Query: Why is the sky blue?\nQuery:"
+    server.misbehave[prompt] = [lambda handler: handler.answer(text=" Who paints the sky?\nQuery: And who not?")]
+
     mine_queries.main(mine_queries.Params(**mining, **draw))
     simulate_demonstrations.main(
         simulate_demonstrations.Params(
@@ -483,8 +486,8 @@ def test_mining_and_self_play_ask_one_too(server: Server, world: None, tmp_path:
         "selfplay",
     )
 
-    # the server says the prompt again: mined is its first line, said the first turn of the dialogue shown
-    assert "Query: Why is the sky blue?" in [row["text"] for row in tables.rows("queries")]
+    assert "Who paints the sky?" in [row["text"] for row in tables.rows("queries")]
+    # the server says the prompt again: what is said is the first turn of the dialogue shown
     [[_, answer, further, _], _] = [row["messages"] for row in tables.rows("demonstrations/selfplay")]
     assert answer["content"] == further["content"] == "Human: Where is Riga?"
     assert [request["n"] for request in server.requests] == [2, 1, 1, 1, 1, 1, 1]
