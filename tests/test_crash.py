@@ -262,4 +262,6 @@ def test_twenty_kills_leave_no_trace(
     assert keeper.rows() == expected
     assert set(expected.values()) == {1}
     assert products(folder, stages) == products(calm, stages)
-    assert (folder / "dvc.lock").read_bytes() == (calm / "dvc.lock").read_bytes()
+    # in what order they were recorded, and entries that were mended from git, are those of another run
+    locked, expected_lock = (yaml.safe_load((one / "dvc.lock").read_text())["stages"] for one in (folder, calm))
+    assert {name: locked[name] for name in expected_lock} == expected_lock
