@@ -130,6 +130,7 @@ class Filter:
     ) -> None:
         self.accepted: list[str] = list(seeds)
         self._eval_questions = list(eval_questions)
+        self._asked = set(eval_questions)
         self._known = set(seeds)
         self._pool = Pool(seeds)
         self._eval_pool = Pool(eval_questions)
@@ -152,7 +153,7 @@ class Filter:
             return Candidate(text, reason, None, None)
         if text in self._known:
             return Candidate(text, "duplicate", text, 1.0)
-        if text in self._eval_questions:  # ROUGE-L reads Latin letters and digits alone
+        if text in self._asked:  # ROUGE-L reads Latin letters and digits alone
             return Candidate(text, "eval_question", text, 1.0)
         place, alike = self._eval_pool.nearest(text)
         if alike >= self._threshold:

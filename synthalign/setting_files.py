@@ -91,12 +91,14 @@ def wrong_configurations(settings: dict[str, Any]) -> list[str]:
 
 
 def wrong_graph(settings: dict[str, Any]) -> list[str]:
-    """Where dvc.yaml cannot follow the settings: a dependency that is null, and tables that it does not know a stage to
-    read. Without dvc.yaml nothing is."""
-    if not Path("dvc.yaml").exists():
-        return []
-    lines = []
+    """Where dvc.yaml cannot follow the settings, so that DVC stops at once or keeps a result that is out of date."""
     graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return null_dependencies(settings, graph) + unknown_tables(settings, graph)
+
+
+def null_dependencies(settings: dict[str, Any], graph: dict[str, Any]) -> list[str]:
+    """The settings that dvc.yaml has for dependencies and that are null."""
+    lines = []
     for name, entry in graph.items():
         deps = entry.get("do", entry).get("deps", [])
         for key in re.findall(r"\$\{item\.(\w+)\}", " ".join(deps)):
@@ -111,6 +113,12 @@ def wrong_graph(settings: dict[str, Any]) -> list[str]:
             for place in re.findall(r"\$\{(\w+\.[\w.]+)\}", " ".join(deps))
             if not place.startswith("item.") and at(settings, place) is None
         ]
+    return lines
+
+
+def unknown_tables(settings: dict[str, Any], graph: dict[str, Any]) -> list[str]:
+    """The tables that settings let a stage read and that dvc.yaml does not know it to read."""
+    lines = []
     named = {
         ("build_comparisons", "data/responses"): [name for group in ranking(settings) for name in group],
         ("judge_answers", "data/answers"): [name for pair in settings["judge_answers"]["pairs"] for name in pair],
