@@ -23,21 +23,21 @@ accelerate.yaml:
 	cp accelerate/$(ACCELERATE).yaml $@
 
 plan: .venv/ready  ## what `make repro` would run now, why, and how long it would take; runs nothing
-	@python -m synthalign.cli plan report
+	@python -m synthalign plan report
 
 repro: .venv/ready accelerate.yaml  ## run what changed of ALMoST, from queries to the report, then print the results
-	dvc repro report || { python -m synthalign.cli recover && dvc repro report; }
-	@python -m synthalign.results
+	dvc repro report || { python -m synthalign recover && dvc repro report; }
+	@python -m synthalign.reporting.results
 
 methods: .venv/ready accelerate.yaml  ## run what changed of all methods: RLCD, RLAIF, RRHF, RLOO, GRPO, FLAN, DITTO too
-	dvc repro --all-pipelines || { python -m synthalign.cli recover && dvc repro --all-pipelines; }
+	dvc repro --all-pipelines || { python -m synthalign recover && dvc repro --all-pipelines; }
 
 report: .venv/ready accelerate.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
 	dvc repro report
 	@echo "file://$(CURDIR)/report/index.html"
 
 results: .venv/ready  ## print the results of the last run
-	@python -m synthalign.results
+	@python -m synthalign.reporting.results
 
 test: .venv/ready accelerate.yaml  ## run the tests, the tiny run of the whole graph included
 	python -m pytest -m "not slow"
@@ -49,10 +49,10 @@ check: .venv/ready  ## lint, format, types, README's numbers
 	ruff check .
 	ruff format --check --quiet .
 	mypy synthalign stages world flows
-	python -m synthalign.results --check
+	python -m synthalign.reporting.results --check
 
 readme: .venv/ready  ## write README's tables from metrics/
-	python -m synthalign.results --readme
+	python -m synthalign.reporting.results --readme
 
 ditto: .venv/ready accelerate.yaml  ## align a model with the author of data/authors/NAME.jsonl: SFT, DITTO, then samples (make ditto NAME=anna)
 	@test -n "$(NAME)" || { echo "make ditto NAME=…: name the file data/authors/NAME.jsonl"; exit 2; }
@@ -68,20 +68,20 @@ claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seed
 
 .PHONY: sql check-tables answers
 sql: .venv/ready  ## ask the tables: make sql Q="FROM queries", make sql Q=queries/filter_funnel.sql, or without Q a prompt
-	@python -m synthalign.cli sql $(if $(Q),"$$Q")
+	@python -m synthalign sql $(if $(Q),"$$Q")
 
 check-tables: .venv/ready  ## ask every table for the rows that offend
-	@python -m synthalign.cli check-tables
+	@python -m synthalign check-tables
 
 answers: .venv/ready  ## write the answers to the questions of queries/ anew
 	@for answer in queries/answers/*.csv; do \
-	    python -m synthalign.cli sql queries/$$(basename $$answer .csv).sql --output $$answer || exit 1; done
+	    python -m synthalign sql queries/$$(basename $$answer .csv).sql --output $$answer || exit 1; done
 
 nightly: .venv/ready accelerate.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again
 	@python -m flows.nightly
 
 chat: .venv/ready  ## talk to the aligned policy and its base side by side
-	@python -m synthalign.conversation --aligned models/ppo/almost --base models/base/medium
+	@python -m synthalign.commands.conversation --aligned models/ppo/almost --base models/base/medium
 
 world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=folder builds another world)
 	python -m world.build --seed $(or $(SEED),0) --out $(or $(OUT),data/embedded)

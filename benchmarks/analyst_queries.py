@@ -26,9 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.bench import Comparison, take_turns, versions
-from synthalign import mining, simulation, sql
-from synthalign.comparisons import SCHEMA
-from synthalign.tables import ROW_GROUP
+from synthalign.commands import sql
+from synthalign.core.tables import ROW_GROUP
+from synthalign.feedback import simulation
+from synthalign.feedback.comparisons import SCHEMA
+from synthalign.queries import mining
 
 ROWS = 10_000_000
 LIMITS = {"threads": "2", "memory_limit": "2GB"}
@@ -112,7 +114,7 @@ def pairs(turned: str, columns: str, condition: str, number: int) -> str:
 
 
 def write(query: str, name: str, schema: pa.Schema) -> int:
-    """Write the rows of a query as synthalign.tables does, a row group in memory at a time."""
+    """Write the rows of a query as synthalign.core.tables does, a row group in memory at a time."""
     file = Path(f"data/{name}.parquet")
     file.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(config={"temp_directory": "spilled", "memory_limit": "4GB"}) as connection:

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from synthalign import results
+from synthalign.reporting import results
 
 COMPARISONS = {
     "generation_vs_generate": "benchmarks.generation_vs_generate",

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from synthalign import chat, demonstrations, generate, models, tables
+from synthalign.core import tables
+from synthalign.dialogue import chat, demonstrations
+from synthalign.generation import generate, models
 
 MODEL = "models/base/large"
 DEMONSTRATIONS = Path("data/embedded/demonstrations")

@@ -24,11 +24,14 @@ import torch
 import yaml
 from accelerate import Accelerator
 
-from synthalign import authors, chat, ditto, ditto_training, encoding, generate, judging, models, stage, statistics
-from synthalign.ditto import Fractions
-from synthalign.journal import Journal
-from synthalign.measures import difference, mean
-from synthalign.statistics import Interval, combine_seeds
+from synthalign.core import stage, statistics
+from synthalign.core.measures import difference, mean
+from synthalign.core.statistics import Interval, combine_seeds
+from synthalign.dialogue import chat, encoding
+from synthalign.ditto import authors, draws, training
+from synthalign.ditto.draws import Fractions
+from synthalign.generation import generate, models
+from synthalign.generation.journal import Journal
 from world import authors as style_authors
 from world.authors import AUTHORS, TUNING_AUTHORS, style_score
 from world.oracle import Oracle
@@ -141,7 +144,7 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
     shared = {key: settings[key] for key in ("weight_decay", "device_batch_size", "max_new_tokens")} | {"seed": seed}
     sft_work = work / f"sft-{name}-{seed}-{digest(settings['sft'], settings['model'], settings['weight_decay'])}"
     sft_work.mkdir(parents=True, exist_ok=True)
-    sft, log = ditto_training.supervised(
+    sft, log = training.supervised(
         accelerator, settings["model"], demonstrations, folder=sft_work, file=name, **settings["sft"], **shared
     )
     policy, tokenizer = models.load_causal(sft), models.load_tokenizer(sft)
@@ -152,7 +155,7 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
     folder = work / f"run-{digest(name, variant, settings, seed)}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    learned = ditto_training.align(
+    learned = training.align(
         accelerator,
         policy,
         tokenizer,
@@ -166,7 +169,7 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
         **shared,
     )
     shutil.rmtree(folder)
-    return result | ditto_training.summary(learned)
+    return result | training.summary(learned)
 
 
 def digest(*parts: Any) -> str:
@@ -175,7 +178,7 @@ def digest(*parts: Any) -> str:
 
 def all_runs(names: Sequence[str], variants: Sequence[str], settings: Settings, seeds: int) -> dict[str, Result]:
     """The result of every run by "author/variant/seed"."""
-    modules = (ditto.__file__, ditto_training.__file__, encoding.__file__, style_authors.__file__)
+    modules = (draws.__file__, training.__file__, encoding.__file__, style_authors.__file__)
     work = stage.work_dir("ditto_ablation", Path(settings["model"]), *map(Path, modules))
     journal = Journal(work / "runs.jsonl")
     oracle = Oracle.load("data/embedded")
@@ -222,13 +225,13 @@ class Runs:
         """How often an answer of one has more style than the other's answer to the same prompt; ties are half."""
         per_seed = []
         for seed in range(self.seeds):
-            verdicts, clusters = [], []
+            better, clusters = [], []
             for name in self.names:
                 a, b = (self.found[f"{name}/{variant}/{seed}"]["scores"][-1] for variant in (one, other))
                 for prompt, pair in enumerate(zip(a, b, strict=True)):
-                    verdicts += [judging.verdict(x, y) for x, y in zip(*pair, strict=True)]
+                    better += ["a" if x > y else "b" if x < y else "tie" for x, y in zip(*pair, strict=True)]
                     clusters += [f"{name}/{prompt}"] * len(pair[0])
-            per_seed.append(statistics.win_rate(verdicts, clusters, seed=seed))
+            per_seed.append(statistics.win_rate(better, clusters, seed=seed))
         return combine_seeds(per_seed)
 
     def means(self, variant: str) -> np.ndarray:

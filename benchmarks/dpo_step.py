@@ -13,9 +13,10 @@ from trl import DPOConfig
 
 from benchmarks.bench import Comparison
 from benchmarks.trainers import DEFAULTS, MODEL, SETTINGS, STEPS, WARMUP, community_pairs, compared, mean_loss, timed
-from synthalign import dpo_training, models
-from synthalign.tables import Row
-from synthalign.training_settings import Settings
+from synthalign.core.tables import Row
+from synthalign.generation import models
+from synthalign.policies import dpo_training
+from synthalign.reward.training_settings import Settings
 
 BATCH, LEARNING_RATE, BETA = 16, 1e-4, 0.1
 

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-from synthalign import results
+from synthalign.reporting import results
 
 BEGIN, END = "<!-- gains: written by python -m benchmarks.filter_figure -->", "<!-- /gains -->"
 

@@ -34,22 +34,14 @@ from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks import filter_figure
-from synthalign import (
-    comparisons,
-    encoding,
-    filters,
-    ids,
-    losses,
-    models,
-    reward,
-    reward_training,
-    stage,
-    statistics,
-    training,
-)
-from synthalign.comparisons import Pair, Response
-from synthalign.errors import UserError
-from synthalign.statistics import Interval
+from synthalign.core import ids, stage, statistics
+from synthalign.core.errors import UserError
+from synthalign.core.statistics import Interval
+from synthalign.dialogue import encoding
+from synthalign.feedback import comparisons, filters
+from synthalign.feedback.comparisons import Pair, Response
+from synthalign.generation import models
+from synthalign.reward import losses, pairwise, scoring, training
 from world import answers, exports, oracle, questions
 from world.answers import Answerer
 from world.entities import World
@@ -347,10 +339,10 @@ def fitted(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, warmup=warmup, steps=steps))
     for start in range(0, len(order), sweep.batch_size):
-        batch = reward_training.collate(
+        batch = pairwise.collate(
             [rows[row] for row in order[start : start + sweep.batch_size]], base.tokenizer.pad_token_id
         )
-        chosen, rejected = reward.last_token_scores(model, batch["input_ids"], batch["attention_mask"]).chunk(2)
+        chosen, rejected = scoring.last_token_scores(model, batch["input_ids"], batch["attention_mask"]).chunk(2)
         losses.pairwise_loss(chosen, rejected, batch["p_chosen"]).mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -375,7 +367,7 @@ def scores_of(
     found: dict[tuple[int, ...], float] = {}
     for start in range(0, len(distinct), batch_size):
         batch = distinct[start : start + batch_size]
-        found |= zip(batch, reward.last_token_scores(model, *reward.pad(batch, pad_token_id)).tolist(), strict=True)
+        found |= zip(batch, scoring.last_token_scores(model, *scoring.pad(batch, pad_token_id)).tolist(), strict=True)
     return {response_id: found[tuple(row)] for response_id, row in tokens.items()}
 
 
@@ -592,7 +584,7 @@ def run(world_folder: Path, model_folder: Path, out: Path, sweep: Sweep) -> None
         raise UserError(f"{world_folder}/world.json does not exist; `make world` builds a world")
     world = World.load(world_folder / "world.json")
     models.check_folder(model_folder)
-    code = (answers, comparisons, encoding, exports, filters, losses, oracle, questions, reward, reward_training)
+    code = (answers, comparisons, encoding, exports, filters, losses, oracle, questions, scoring, pairwise)
     files = [__file__, *(str(module.__file__) for module in (*code, statistics, training))]
     work = stage.work_dir("filter_sweep", sweep, world_folder / "world.json", model_folder, *map(Path, files))
     shutil.copytree(model_folder, work / "base", dirs_exist_ok=True)  # a world rebuilt meanwhile changes nothing here

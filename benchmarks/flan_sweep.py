@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from stages import answer_tasks, build_mixture, score_tasks, train_flan
-from synthalign import stage
-from synthalign.statistics import Interval, combine_seeds
+from synthalign.core import stage
+from synthalign.core.statistics import Interval, combine_seeds
 
 FOLDER = Path(".work/flan_sweep")
 

@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks.bench import versions
 from benchmarks.contrastive import MODEL, prefix, queries
-from synthalign import generate, models
+from synthalign.generation import generate, models
 
 SIZES: dict[str, dict[str, Any]] = {
     "7b": {

@@ -12,7 +12,7 @@ from itertools import accumulate, count
 from rouge_score import rouge_scorer
 
 from benchmarks.bench import Comparison, take_turns, versions
-from synthalign.mining import Filter
+from synthalign.queries.mining import Filter
 
 QUERIES, MANY = 10_000, 100_000
 SAMPLE = 12

@@ -12,8 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from synthalign import chat, generate, judging, measures, models, reward, stage, tables, win_rates
-from synthalign.judging import Answer
+from synthalign.core import measures, stage, tables
+from synthalign.dialogue import chat
+from synthalign.generation import generate, models
+from synthalign.judging import verdicts, win_rates
+from synthalign.judging.verdicts import Answer
+from synthalign.reward import scoring
 from world.oracle import Oracle
 
 REWARDS = ("almost", "almost_size", "heuristic", "no_filter", "gold")
@@ -57,7 +61,7 @@ def reward_models(questions: dict[str, str], oracle: Oracle) -> dict[str, Any]:
     found = {"longer": measures.accuracy_report(measures.longer_right(pairs), pairs, {}, seed=0)["accuracy"]}
     for name in REWARDS:
         folder = f"models/reward/{name}"
-        scores = reward.score(models.load_reward(folder), models.load_tokenizer(folder), dialogues)
+        scores = scoring.score(models.load_reward(folder), models.load_tokenizer(folder), dialogues)
         right = measures.ranks_right(pairs, scores)
         found[name] = measures.accuracy_report(right, pairs, {}, seed=0)["accuracy"]
     return {"pairs": len(pairs), "accuracy": found}
@@ -69,8 +73,8 @@ def policies(questions: dict[str, str], oracle: Oracle) -> dict[str, Any]:
     found = {}
     for name, folder in TUNED.items():
         after = answers_of(folder, questions, samples=2, top_p=0.9)
-        duels = judging.duels({name: after, "sft_rmsp": before}, [(name, "sft_rmsp")], questions)
-        rows = judging.judgements(duels, "oracle", judging.by_score(partial(points, oracle)))
+        duels = verdicts.duels({name: after, "sft_rmsp": before}, [(name, "sft_rmsp")], questions)
+        rows = verdicts.judgements(duels, "oracle", verdicts.by_score(partial(points, oracle)))
         found[f"{name}_vs_sft_rmsp"] = win_rates.summary(rows, seed=0)
     return found
 

@@ -18,9 +18,11 @@ from accelerate import Accelerator
 
 from benchmarks.bench import Comparison, take_turns, versions
 from benchmarks.peers import environment
-from synthalign import answering, models, ppo_training, tables
-from synthalign.ppo_settings import Settings
-from synthalign.stage import params
+from synthalign.core import tables
+from synthalign.core.stage import params
+from synthalign.generation import models
+from synthalign.policies import answering, ppo_training
+from synthalign.policies.ppo_settings import Settings
 
 STEPS = 4
 MEMBER = "almost"
@@ -63,7 +65,9 @@ def ours(settings: Stage, prompts: list[answering.Prompt], folder: Path) -> floa
 
 
 def theirs(python: Path, settings: Stage, prompts: Path) -> float:
-    """Seconds of TRL's loop in a process of its own, which may use every instruction (see `synthalign.models`)."""
+    """Seconds of TRL's loop in a process of its own, which may use every instruction (see
+    `synthalign.generation.models`).
+    """
     sizes = settings.model_dump() | {"threads": torch.get_num_threads()}
     command = [python, WORKER, settings.policy, settings.reward, prompts, json.dumps(sizes)]
     without = {name: value for name, value in os.environ.items() if name not in ("ATEN_CPU_CAPABILITY", "MKL_CBWR")}

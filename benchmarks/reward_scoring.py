@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from benchmarks.bench import Comparison, take_turns, versions
-from synthalign import models, reward, tables
+from synthalign.core import tables
+from synthalign.generation import models
+from synthalign.reward import scoring
 
 REWARD = "models/reward/almost"
 PROMPTS, CANDIDATES, BATCH = 400, 4, 32
@@ -16,12 +18,12 @@ PROMPTS, CANDIDATES, BATCH = 400, 4, 32
 def compare() -> Comparison:
     dialogues = work()
     model, tokenizer = models.load_reward(REWARD), models.load_tokenizer(REWARD)
-    encoded = [reward.encode(tokenizer, dialogue) for dialogue in dialogues]
+    encoded = [scoring.encode(tokenizer, dialogue) for dialogue in dialogues]
     found: dict[str, list[float]] = {}
 
     def ours() -> float:
         start = time.perf_counter()
-        found["ours"] = reward.score(model, tokenizer, dialogues)
+        found["ours"] = scoring.score(model, tokenizer, dialogues)
         return time.perf_counter() - start
 
     def plain() -> float:
@@ -74,5 +76,5 @@ def padded_batches(model: Any, rows: list[list[int]], pad_token_id: int) -> list
     """What a scoring loop without care does: batches as they come, each padded to its longest row."""
     scores: list[float] = []
     for start in range(0, len(rows), BATCH):
-        scores += reward.last_token_scores(model, *reward.pad(rows[start : start + BATCH], pad_token_id)).tolist()
+        scores += scoring.last_token_scores(model, *scoring.pad(rows[start : start + BATCH], pad_token_id)).tolist()
     return scores

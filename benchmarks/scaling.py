@@ -22,9 +22,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks.bench import machine, versions
-from synthalign import chat, demonstrations, models, parallel
-from synthalign.generate import generate
-from synthalign.ids import content_id
+from synthalign.core.ids import content_id
+from synthalign.dialogue import chat, demonstrations
+from synthalign.generation import models, parallel
+from synthalign.generation.generate import generate
 
 CONFIGURATIONS = {
     "1 process, 1 worker": (1, 1),

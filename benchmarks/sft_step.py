@@ -15,7 +15,9 @@ from trl import SFTConfig, SFTTrainer
 from benchmarks.bench import Comparison
 from benchmarks.trainers import DEFAULTS, MODEL, SETTINGS, STEPS, WARMUP, community_pairs, compared, timed
 from stages.train_sft import labelled
-from synthalign import encoding, models, training
+from synthalign.dialogue import encoding
+from synthalign.generation import models
+from synthalign.reward import training
 
 BATCH, LEARNING_RATE = 32, 1e-3
 HELD_OUT = 300

@@ -18,8 +18,9 @@ import yaml
 
 from benchmarks.bench import Comparison, versions
 from stages.sample_responses import RESPONSES
-from synthalign import mining, tables
-from synthalign.tables import Row
+from synthalign.core import tables
+from synthalign.core.tables import Row
+from synthalign.queries import mining
 
 QUERIES, CONFIGURATIONS = 200_000, ("a", "b", "c", "d", "e")
 LIMIT = 3_000_000_000

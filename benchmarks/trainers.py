@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow.parquet as pq
 
 from benchmarks.bench import Comparison, take_turns, versions
-from synthalign import community
-from synthalign.tables import Row
+from synthalign.core.tables import Row
+from synthalign.feedback import community
 
 STEPS = 30
 SETTINGS: dict[str, Any] = {"weight_decay": 0.0, "seed": 0}

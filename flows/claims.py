@@ -85,7 +85,7 @@ def main() -> None:
     with ThreadPoolExecutor(given.jobs) as pool:
         others = list(pool.map(lambda seed: reproduce(seed, given.threads), range(1, given.seeds)))
     metrics = [Path("metrics"), *others]
-    subprocess.run([sys.executable, "-m", "synthalign.claims", *map(str, metrics)], check=True)
+    subprocess.run([sys.executable, "-m", "synthalign.reporting.claims", *map(str, metrics)], check=True)
 
 
 if __name__ == "__main__":

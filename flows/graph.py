@@ -73,7 +73,7 @@ def select(stages: Mapping[str, Stage], targets: Sequence[str]) -> dict[str, Sta
 
 def mend() -> str:
     """Mend what a killed DVC left behind, a dvc.lock that was cut above all; returns what was broken."""
-    command = [sys.executable, "-m", "synthalign.cli", "recover"]
+    command = [sys.executable, "-m", "synthalign", "recover"]
     return subprocess.run(command, capture_output=True, text=True).stderr.strip()
 
 
@@ -82,7 +82,7 @@ def to_run() -> set[str]:
 
     One call for all: to ask DVC for each takes seconds a stage.
     """
-    command = [sys.executable, "-m", "synthalign.cli", "plan", "--json"]
+    command = [sys.executable, "-m", "synthalign", "plan", "--json"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no plan")

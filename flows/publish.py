@@ -69,7 +69,7 @@ def published_files(lock: bytes, stages: Collection[str]) -> dict[str, str]:
 
 def offending(name: str) -> str:
     """The rows of the tables of published/<name> that break a rule, each rule's first; empty where none does."""
-    command = [sys.executable, "-m", "synthalign.cli", "check-tables", "--published", name]
+    command = [sys.executable, "-m", "synthalign", "check-tables", "--published", name]
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout + done.stderr if done.returncode else ""
 

@@ -1,5 +1,5 @@
 -- What must hold between rows and between tables: every query selects the rows that offend, so none is right.
--- What must hold within a row is in synthalign.tables.RULES. `python -m synthalign.cli check-tables` asks for both.
+-- What must hold within a row is in synthalign.core.tables.RULES. `python -m synthalign check-tables` asks for both.
 
 -- -- keys -------------------------------------------------------------------------------------------------------------
 

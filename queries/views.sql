@@ -1,7 +1,7 @@
 -- One view for each table of the graph, every column with its meaning; a family (data/responses/*.parquet) is one view.
 --
 --     duckdb -init queries/views.sql          in DuckDB's own shell, from the root of the repository
---     python -m synthalign.cli sql "..."      has them already
+--     python -m synthalign sql "..."      has them already
 --
 -- The tables are those of this folder, or of another one that has a data/ in it:
 --     SET VARIABLE root = 'published/2026-11-21-ca95026b';

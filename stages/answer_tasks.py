@@ -4,8 +4,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import instructions, mixture, models, parallel, stage, tables, task_answers, task_scores
-from synthalign.instructions import Example
+from synthalign.core import stage, tables
+from synthalign.flan import instructions, mixture, task_answers, task_scores
+from synthalign.flan.instructions import Example
+from synthalign.generation import models, parallel
 from world import tasks
 from world.entities import World
 

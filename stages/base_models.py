@@ -8,8 +8,10 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from pydantic import BaseModel, Field
 
-from synthalign import chat, models, stage
-from synthalign.errors import UserError
+from synthalign.core import stage
+from synthalign.core.errors import UserError
+from synthalign.dialogue import chat
+from synthalign.generation import models
 
 WANTED = [
     "*.safetensors",

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from synthalign import comparisons, filters, stage, tables
-from synthalign.comparisons import Response
-from synthalign.errors import UserError
-from synthalign.tables import Row
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.tables import Row
+from synthalign.feedback import comparisons, filters
+from synthalign.feedback.comparisons import Response
 
 VARIANTS = {
     "heuristic": {"keyword": True, "length": True},

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import instructions, mixture, stage, tables
-from synthalign.instructions import Example
+from synthalign.core import stage, tables
+from synthalign.flan import instructions, mixture
+from synthalign.flan.instructions import Example
 from world import tasks
 from world.entities import World
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from synthalign import setting_files, stage
-from synthalign.errors import UserError
+from synthalign.commands import setting_files
+from synthalign.core import stage
+from synthalign.core.errors import UserError
 
 
 def stages_with_settings() -> dict[str, type[BaseModel]]:

@@ -4,9 +4,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from synthalign import judging, measures, policy_report, stage, tables, win_rates
-from synthalign.errors import UserError
-from synthalign.policy_report import points_of
+from synthalign.core import measures, stage, tables
+from synthalign.core.errors import UserError
+from synthalign.judging import policy_report, verdicts, win_rates
+from synthalign.judging.policy_report import points_of
 from world.oracle import Oracle
 
 
@@ -44,13 +45,13 @@ def main(params: Params) -> None:
         if not found:
             raise UserError(f"data/answers/{policy}.parquet: no answer that the oracle can judge; sample it again")
 
-    questions = judging.eval_questions()
-    answers = {policy: judging.answers_of(policy, questions) for policy in known}
-    judge = judging.by_oracle(oracle)
+    questions = verdicts.eval_questions()
+    answers = {policy: verdicts.answers_of(policy, questions) for policy in known}
+    judge = verdicts.by_oracle(oracle)
 
     def wins(one: str, other: str) -> dict[str, Any]:
-        duels = judging.duels(answers, [(one, other)], questions)
-        return win_rates.summary(judging.judgements(duels, "oracle", judge), seed=params.seed)
+        duels = verdicts.duels(answers, [(one, other)], questions)
+        return win_rates.summary(verdicts.judgements(duels, "oracle", judge), seed=params.seed)
 
     def gains(one: str, other: str) -> dict[str, Any]:
         return {

@@ -5,19 +5,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import (
-    chat,
-    comparisons,
-    contrast,
-    contrast_sampling,
-    contrast_table,
-    engines,
-    parallel,
-    prompts,
-    stage,
-    tables,
-)
-from synthalign.errors import UserError
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.dialogue import chat, prompts
+from synthalign.feedback import comparisons, contrast, contrast_sampling, contrast_table
+from synthalign.generation import engines, parallel
 
 
 class Simulation(BaseModel, frozen=True, extra="forbid", strict=True):

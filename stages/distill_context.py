@@ -6,11 +6,12 @@ from collections import Counter
 
 from pydantic import BaseModel, Field
 
-from synthalign import comparisons, contrast, simulation, stage, tables
-from synthalign.chat import Message
-from synthalign.errors import UserError
-from synthalign.ids import content_id
-from synthalign.tables import Row
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.core.tables import Row
+from synthalign.dialogue.chat import Message
+from synthalign.feedback import comparisons, contrast, simulation
 
 
 class Source(BaseModel, frozen=True, extra="forbid", strict=True):

@@ -6,20 +6,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, field_validator
 
-from synthalign import (
-    annotation,
-    endpoint,
-    judging,
-    llm_judge,
-    models,
-    openai_engine,
-    parallel,
-    reward,
-    stage,
-    tables,
-    win_rates,
-)
-from synthalign.errors import UserError
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.generation import endpoint, models, openai_engine, parallel
+from synthalign.judging import annotation, llm_judge, verdicts, win_rates
+from synthalign.reward import scoring
 from world.oracle import Oracle
 
 REPLIES = Path(".work/judge_answers/replies.jsonl")
@@ -67,16 +58,16 @@ def rewards(folder: str, batch_size: int, answers: Sequence[tuple[str, str]]) ->
         [{"role": "user", "content": question}, {"role": "assistant", "content": text}] for question, text in answers
     ]
     model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
-    return reward.score(model, tokenizer, dialogues, batch_size=batch_size)
+    return scoring.score(model, tokenizer, dialogues, batch_size=batch_size)
 
 
-def judges(params: Params, work: Path) -> dict[str, judging.Judge]:
+def judges(params: Params, work: Path) -> dict[str, verdicts.Judge]:
     """Who judges, by name; UserError when nobody does, or an endpoint cannot be asked."""
-    found: dict[str, judging.Judge] = {}
+    found: dict[str, verdicts.Judge] = {}
     if params.oracle is not None:
-        found["oracle"] = judging.by_oracle(Oracle.load(params.oracle))
+        found["oracle"] = verdicts.by_oracle(Oracle.load(params.oracle))
     if params.reward is not None:
-        found["reward"] = judging.by_score(partial(rewards, params.reward, params.batch_size))
+        found["reward"] = verdicts.by_score(partial(rewards, params.reward, params.batch_size))
     if params.endpoint is not None:
         asked = endpoint.read(params.endpoint)
         asked.key(params.endpoint)
@@ -97,20 +88,20 @@ def main(params: Params) -> None:
         return
     work = stage.work_dir("judge_answers", str(params.endpoint))
     found = judges(params, work)
-    questions = judging.eval_questions()
+    questions = verdicts.eval_questions()
     answers = {
-        policy: judging.answers_of(policy, questions) for policy in {name for pair in params.pairs for name in pair}
+        policy: verdicts.answers_of(policy, questions) for policy in {name for pair in params.pairs for name in pair}
     }
-    duels = judging.duels(answers, params.pairs, questions)
+    duels = verdicts.duels(answers, params.pairs, questions)
 
     judgements = annotation.recorded(duels)
     for name, judge in found.items():
-        judgements += (rows := judging.judgements(duels, name, judge))
+        judgements += (rows := verdicts.judgements(duels, name, judge))
         if unread := [row["raw"] for row in rows if row["raw"] is not None and row["verdict"] == "unjudged"]:
             example = openai_engine.shortened(unread[0])
             print(f"{name}: {len(unread)} of {len(rows)} replies are unjudged, for instance {example!r}")
 
-    tables.write(judgements, "judgements", key=judging.KEY, schema=judging.SCHEMA)
+    tables.write(judgements, "judgements", key=verdicts.KEY, schema=verdicts.SCHEMA)
     stage.write_metrics("judge_answers", **win_rates.by_pair(judgements, params.pairs, seed=params.seed))
     stage.give_up(work)
 

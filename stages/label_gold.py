@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import comparisons, human_pairs, stage, tables
-from synthalign.errors import UserError
-from synthalign.tables import Row
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.tables import Row
+from synthalign.feedback import comparisons, human_pairs
 from world.oracle import Oracle
 
 

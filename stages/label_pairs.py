@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign import comparisons, contrast, labelling, models, option_tokens, parallel, principles, stage, tables
-from synthalign.labelling import Verdict
-from synthalign.tables import Row
+from synthalign.core import stage, tables
+from synthalign.core.tables import Row
+from synthalign.feedback import comparisons, contrast, labelling, option_tokens, principles
+from synthalign.feedback.labelling import Verdict
+from synthalign.generation import models, parallel
 
 ORIGIN = [("p_ab", pa.float64()), ("p_ba", pa.float64()), ("principle", pa.int64()), ("labeller", pa.string())]
 """The labeller's probability that `chosen` is better in each order: p_ab in the one that a single order would be."""

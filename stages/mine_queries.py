@@ -7,8 +7,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import engines, mining, parallel, stage, tables
-from synthalign.errors import UserError
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.generation import engines, parallel
+from synthalign.queries import mining
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):

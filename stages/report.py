@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field
 
-from synthalign import claims, stage, tables
-from synthalign.errors import UserError
-from synthalign.report import page, sections
-from synthalign.report.run import Answer, Input, Question, Run
-from synthalign.tables import Row
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.tables import Row
+from synthalign.reporting import claims
+from synthalign.reporting.report import page, sections
+from synthalign.reporting.report.run import Answer, Input, Question, Run
 
 OUT = Path("report/index.html")
 
@@ -100,7 +101,7 @@ def first_of(questions: Sequence[Question], megabytes: float) -> list[Question]:
 
 def main(params: Params) -> None:
     files = declared()
-    inputs = [hashed(file) for file in files if file.suffix != ".py"]
+    inputs = [hashed(file) for file in files if file.parts[0] not in ("stages", "synthalign")]
     metrics = {name: json_of(file) for name, file in below("metrics", files).items()}
     recorded = metrics.pop("claims", [])
     points = {name.removeprefix("plots/"): metrics.pop(name) for name in list(metrics) if name.startswith("plots/")}

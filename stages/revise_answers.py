@@ -8,10 +8,13 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign import chat, contrast, engines, parallel, revision, simulation, stage, tables
-from synthalign.errors import UserError
-from synthalign.generate import Generation
-from synthalign.revision import Draft
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.dialogue import chat
+from synthalign.feedback import contrast, revision, simulation
+from synthalign.feedback.revision import Draft
+from synthalign.generation import engines, parallel
+from synthalign.generation.generate import Generation
 
 NAME = "constitutional"
 

@@ -7,7 +7,9 @@ from statistics import fmean
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from synthalign import chat, demonstrations, engines, parallel, stage, tables
+from synthalign.core import stage, tables
+from synthalign.dialogue import chat, demonstrations
+from synthalign.generation import engines, parallel
 
 ANSWERS = pa.schema(
     [

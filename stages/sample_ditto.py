@@ -8,7 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import chat, ditto_answers, engines, parallel, stage, tables
+from synthalign.core import stage, tables
+from synthalign.dialogue import chat
+from synthalign.ditto import answers
+from synthalign.generation import engines, parallel
 
 
 class Author(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -47,10 +50,10 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     files = {author: (given.demonstrations, given.prompts) for author, given in params.authors.items()}
-    demonstrations, prompts = ditto_answers.held_out(name, files)
+    demonstrations, prompts = answers.held_out(name, files)
     shown = chat.few_shot("", [one.messages for one in demonstrations])
     methods = {"zero_shot": (params.model, ""), "few_shot": (params.model, shown)}
-    trained = ditto_answers.trained(name, spin_needed=name in params.authors)
+    trained = answers.trained(name, spin_needed=name in params.authors)
     methods |= {method: (folder, "") for method, folder in trained.items()}
 
     settings = params.model_dump(include={"samples", "max_new_tokens", "temperature", "top_p", "seed"})
@@ -77,12 +80,12 @@ def main(params: Params, name: str) -> None:
                 stops=chat.STOPS,
                 **settings,
             )
-        rows += ditto_answers.rows(method, prompts, made)
+        rows += answers.rows(method, prompts, made)
         paid.update(engines.bill([model], work))
         parallel.finish(work)
 
     if stage.is_main_process():
-        tables.write(rows, f"ditto_answers/{name}", key=ditto_answers.KEY, schema=ditto_answers.SCHEMA)
+        tables.write(rows, f"ditto_answers/{name}", key=answers.KEY, schema=answers.SCHEMA)
         stage.write_metrics(
             f"sample_ditto/{name}",
             prompts=len(prompts),

@@ -5,10 +5,14 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign import chat, comparisons, engines, models, parallel, reward, stage, tables
-from synthalign.comparisons import Pair, Response
-from synthalign.errors import UserError
-from synthalign.ids import content_id
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.dialogue import chat
+from synthalign.feedback import comparisons
+from synthalign.feedback.comparisons import Pair, Response
+from synthalign.generation import engines, models, parallel
+from synthalign.reward import scoring
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -69,7 +73,7 @@ def main(params: Params) -> None:
         for query in queries
         for answer in answers[query]
     ]
-    scores = iter(reward.score(judge.to(parallel.device()), judge_tokenizer, dialogues))
+    scores = iter(scoring.score(judge.to(parallel.device()), judge_tokenizer, dialogues))
 
     pairs, margins = [], []
     for query, texts in answers.items():

@@ -8,8 +8,10 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from synthalign import chat, demonstrations, engines, parallel, stage, tables
-from synthalign.ids import content_id
+from synthalign.core import stage, tables
+from synthalign.core.ids import content_id
+from synthalign.dialogue import chat, demonstrations
+from synthalign.generation import engines, parallel
 
 RESPONSES = pa.schema(
     [

@@ -5,8 +5,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from synthalign import benchmark_models, benchmarks, json_lines, models, parallel, stage, statistics, tables
-from synthalign.benchmarks import Figures, by_category
+from synthalign.core import json_lines, stage, statistics, tables
+from synthalign.generation import models, parallel
+from synthalign.judging import benchmark_models, benchmarks
+from synthalign.judging.benchmarks import Figures, by_category
 
 
 class Subject(BaseModel, frozen=True, extra="forbid", strict=True):

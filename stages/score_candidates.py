@@ -4,9 +4,9 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign import measures, stage, tables
-from synthalign.errors import UserError
-from synthalign.tables import Row
+from synthalign.core import measures, stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.tables import Row
 from world.oracle import Oracle
 
 

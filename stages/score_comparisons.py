@@ -4,9 +4,10 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign import label_measures, measures, stage, tables
-from synthalign.errors import UserError
-from synthalign.tables import Row
+from synthalign.core import measures, stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.tables import Row
+from synthalign.judging import label_measures
 from world.oracle import Oracle
 
 

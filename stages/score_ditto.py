@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from synthalign import judging, measures, stage, tables, win_rates
-from synthalign.judging import Answer
-from synthalign.tables import Row
+from synthalign.core import measures, stage, tables
+from synthalign.core.tables import Row
+from synthalign.judging import verdicts, win_rates
+from synthalign.judging.verdicts import Answer
 from world.authors import AUTHORS, features, style_score
 from world.oracle import Oracle
 
@@ -59,10 +60,10 @@ def head_to_head(by_method: Mapping[str, list[Row]], seed: int) -> dict[str, dic
     # A prompt stands here for its id, which is one author's.
     styles = {(row["prompt_id"], row["text"]): row["style"] for rows in by_method.values() for row in rows}
     prompts = {prompt: prompt for prompt, _ in styles}
-    judge = judging.by_score(lambda given: [styles[one] for one in given])
+    judge = verdicts.by_score(lambda given: [styles[one] for one in given])
     found: dict[str, dict[str, Any]] = {}
     for a, b in permutations(by_method, 2):
-        rows = judging.judgements(judging.duels(answers, [(a, b)], prompts), "style", judge)
+        rows = verdicts.judgements(verdicts.duels(answers, [(a, b)], prompts), "style", judge)
         found[f"{a}_vs_{b}"] = win_rates.summary(rows, seed=seed)
     return found
 

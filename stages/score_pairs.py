@@ -5,10 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from synthalign import label_measures, measures, stage, tables
-from synthalign.errors import UserError
-from synthalign.label_measures import Parts
-from synthalign.measures import Label
+from synthalign.core import measures, stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.measures import Label
+from synthalign.judging import label_measures
+from synthalign.judging.label_measures import Parts
 from world.oracle import Oracle
 
 

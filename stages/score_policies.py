@@ -4,10 +4,10 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign import measures, stage, tables
-from synthalign.errors import UserError
-from synthalign.policy_report import TRAITS, judged, points_of, report
-from synthalign.tables import Row
+from synthalign.core import measures, stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.tables import Row
+from synthalign.judging.policy_report import TRAITS, judged, points_of, report
 from world.oracle import Oracle
 
 

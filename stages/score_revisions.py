@@ -4,8 +4,9 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign import measures, revision, stage, tables
-from synthalign.errors import UserError
+from synthalign.core import measures, stage, tables
+from synthalign.core.errors import UserError
+from synthalign.feedback import revision
 from world.oracle import Oracle
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from synthalign import measures, scorers, stage, statistics
-from synthalign.errors import UserError
+from synthalign.core import measures, stage, statistics
+from synthalign.core.errors import UserError
+from synthalign.judging import scorers
 from world.oracle import Oracle
 
 

@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel, Field
 
-from synthalign import measures, scorers, stage
+from synthalign.core import measures, stage
+from synthalign.judging import scorers
 from world.oracle import Oracle
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from synthalign import hacking, measures, stage, tables
-from synthalign.errors import UserError
-from synthalign.statistics import Interval
-from synthalign.tables import Row
+from synthalign.core import measures, stage, tables
+from synthalign.core.errors import UserError
+from synthalign.core.statistics import Interval
+from synthalign.core.tables import Row
+from synthalign.policies import hacking
 from world.oracle import Oracle
 
 

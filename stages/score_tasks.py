@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from synthalign import stage, tables, task_scores
-from synthalign.errors import UserError
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.flan import task_scores
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):

@@ -4,9 +4,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import chat, demonstrations, engines, models, parallel, reward, simulation, stage, tables
-from synthalign.chat import Message
-from synthalign.errors import UserError
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.dialogue import chat, demonstrations
+from synthalign.dialogue.chat import Message
+from synthalign.feedback import simulation
+from synthalign.generation import engines, models, parallel
+from synthalign.reward import scoring
 
 
 class Guide(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -68,7 +72,7 @@ def main(params: Params, guide: str) -> None:
         guide,
         params,
         *(given for speaker in speakers for given in engines.inputs(speaker.model, params.engine)),
-        *map(Path, (*files, __file__, chat.__file__, reward.__file__, simulation.__file__)),
+        *map(Path, (*files, __file__, chat.__file__, scoring.__file__, simulation.__file__)),
     )
     play = simulation.Play(queries)
 
@@ -91,7 +95,7 @@ def main(params: Params, guide: str) -> None:
         if judge is None:
             return None
         model = models.load_reward(judge).to(parallel.device())
-        return reward.score(model, models.load_tokenizer(judge), dialogues)
+        return scoring.score(model, models.load_tokenizer(judge), dialogues)
 
     for turn in range(1, params.max_turns):
         if not play.open:

@@ -6,7 +6,9 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign import answering, models, stage, tables
+from synthalign.core import stage, tables
+from synthalign.generation import models
+from synthalign.policies import answering
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):

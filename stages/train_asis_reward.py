@@ -5,10 +5,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from synthalign import community, reward_training, stage, statistics, training
-from synthalign.errors import UserError
-from synthalign.ids import content_id
-from synthalign.training_settings import Settings
+from synthalign.core import stage, statistics
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.feedback import community
+from synthalign.reward import pairwise, training
+from synthalign.reward.training_settings import Settings
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):
@@ -52,7 +54,7 @@ def main(params: Params) -> None:
         params,
         Path(params.community_qa),
         Path(params.model),
-        *map(Path, (__file__, community.__file__, reward_training.__file__, training.__file__)),
+        *map(Path, (__file__, community.__file__, pairwise.__file__, training.__file__)),
     )
 
     pairs = []
@@ -72,10 +74,8 @@ def main(params: Params) -> None:
                     "p_chosen": 1.0,
                 }
             )
-    train, held_out = reward_training.choose(
-        pairs, max_pairs=params.max_pairs, held_out=params.held_out, seed=params.seed
-    )
-    curve = reward_training.train(
+    train, held_out = pairwise.choose(pairs, max_pairs=params.max_pairs, held_out=params.held_out, seed=params.seed)
+    curve = pairwise.train(
         train,
         base_model=params.model,
         folder="models/asis_reward",
@@ -85,7 +85,7 @@ def main(params: Params) -> None:
     )
 
     if stage.is_main_process():
-        judged = reward_training.finish("models/asis_reward", held_out, max_length=params.max_length)
+        judged = pairwise.finish("models/asis_reward", held_out, max_length=params.max_length)
         stage.write_metrics(
             "train_asis_reward",
             questions=len(questions),

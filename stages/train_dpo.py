@@ -4,9 +4,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from synthalign import comparisons, dpo_training, encoding, stage, tables, training
-from synthalign.errors import UserError
-from synthalign.training_settings import Settings
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
+from synthalign.feedback import comparisons
+from synthalign.policies import dpo_training
+from synthalign.reward import training
+from synthalign.reward.training_settings import Settings
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):

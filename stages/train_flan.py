@@ -7,9 +7,13 @@ from datasets import Dataset
 from pydantic import BaseModel, Field
 from transformers import Trainer, TrainingArguments
 
-from synthalign import encoding, models, packing, stage, tables, training
-from synthalign.errors import UserError
-from synthalign.training_settings import Settings
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
+from synthalign.flan import packing
+from synthalign.generation import models
+from synthalign.reward import training
+from synthalign.reward.training_settings import Settings
 
 
 class Member(BaseModel, frozen=True, extra="forbid", strict=True):

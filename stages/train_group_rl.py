@@ -5,8 +5,12 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign import answering, encoding, generate, group_training, models, reward, stage, tables, training
-from synthalign.group_training import Method, Settings
+from synthalign.core import stage, tables
+from synthalign.dialogue import encoding
+from synthalign.generation import generate, models
+from synthalign.policies import answering, group_training
+from synthalign.policies.group_training import Method, Settings
+from synthalign.reward import scoring, training
 
 
 class Member(Method, frozen=True, extra="forbid", strict=True):
@@ -32,7 +36,7 @@ def main(params: Params, name: str) -> None:
     longest = params.max_prompt_tokens
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    modules = (answering, encoding, group_training, reward, training)
+    modules = (answering, encoding, group_training, scoring, training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude={"policies"})
     work = stage.work_dir("train_group_rl", name, member, family, *inputs, *code)

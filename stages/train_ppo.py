@@ -6,8 +6,12 @@ from typing import Self
 from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign import answering, encoding, generate, json_lines, models, ppo, ppo_training, reward, stage, tables
-from synthalign.ppo_settings import Settings
+from synthalign.core import json_lines, stage, tables
+from synthalign.dialogue import encoding
+from synthalign.generation import generate, models
+from synthalign.policies import answering, ppo, ppo_training
+from synthalign.policies.ppo_settings import Settings
+from synthalign.reward import scoring
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
 """Settings that do not change the result, so that a run may go on with others than it began with."""
@@ -70,7 +74,7 @@ def main(params: Params, name: str) -> None:
         rows = encoding.tokenize(tokenizer, texts)
         ptx_texts = [[*tokens, tokenizer.eos_token_id][: params.ptx_max_tokens] for tokens in rows]
 
-    modules = (answering, encoding, ppo, ppo_training, reward)
+    modules = (answering, encoding, ppo, ppo_training, scoring)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)

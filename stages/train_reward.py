@@ -4,9 +4,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign import comparisons, losses, reward_training, stage, statistics, tables, training
-from synthalign.errors import UserError
-from synthalign.training_settings import Settings
+from synthalign.core import stage, statistics, tables
+from synthalign.core.errors import UserError
+from synthalign.feedback import comparisons
+from synthalign.reward import losses, pairwise, training
+from synthalign.reward.training_settings import Settings
 
 
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -42,11 +44,11 @@ def main(params: Params, feedback: str) -> None:
         params.model_dump_json(exclude={"feedback"}),
         tables.path(f"comparisons/{feedback}"),
         Path(params.model),
-        *map(Path, (__file__, losses.__file__, reward_training.__file__, training.__file__)),
+        *map(Path, (__file__, losses.__file__, pairwise.__file__, training.__file__)),
     )
 
     comparisons.check_labels(pairs)
-    train, held_out = reward_training.choose(pairs, max_pairs=max_pairs, held_out=params.held_out, seed=params.seed)
+    train, held_out = pairwise.choose(pairs, max_pairs=max_pairs, held_out=params.held_out, seed=params.seed)
     if all(pair["p_chosen"] == 0.5 for pair in held_out):
         raise UserError(
             f"{tables.path(f'comparisons/{feedback}')}: all {len(held_out)} held-out comparisons are labelled 0.5, so "
@@ -56,7 +58,7 @@ def main(params: Params, feedback: str) -> None:
         weights = losses.group_weights([pair["query_id"] for pair in train])
         train = [pair | {"weight": weight} for pair, weight in zip(train, weights, strict=True)]
     folder = f"models/reward/{feedback}"
-    curve = reward_training.train(
+    curve = pairwise.train(
         train,
         base_model=params.model,
         folder=folder,
@@ -66,7 +68,7 @@ def main(params: Params, feedback: str) -> None:
     )
 
     if stage.is_main_process():
-        judged = reward_training.finish(folder, held_out, max_length=params.max_length)
+        judged = pairwise.finish(folder, held_out, max_length=params.max_length)
         stage.write_metrics(
             f"train_reward/{feedback}",
             pairs=len(train),

@@ -6,9 +6,13 @@ from typing import Literal
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign import answering, encoding, generate, models, ppo, reward, rrhf, rrhf_training, stage, tables
-from synthalign.errors import UserError
-from synthalign.rrhf_training import Settings, Variant
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
+from synthalign.generation import generate, models
+from synthalign.policies import answering, ppo, rrhf, rrhf_training
+from synthalign.policies.rrhf_training import Settings, Variant
+from synthalign.reward import scoring
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
 """Settings that do not change the result, so that a run may go on with others than it began with."""
@@ -59,7 +63,7 @@ def main(params: Params, name: str) -> None:
             ) from error
         samples = rrhf_training.table(rows, tokenizer)
 
-    modules = (answering, encoding, ppo, reward, rrhf, rrhf_training)
+    modules = (answering, encoding, ppo, scoring, rrhf, rrhf_training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)

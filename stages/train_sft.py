@@ -6,9 +6,12 @@ from datasets import Dataset
 from pydantic import Field
 from trl import SFTConfig, SFTTrainer
 
-from synthalign import encoding, models, stage, tables, training
-from synthalign.errors import UserError
-from synthalign.training_settings import Settings
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
+from synthalign.generation import models
+from synthalign.reward import training
+from synthalign.reward.training_settings import Settings
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):

@@ -9,8 +9,11 @@ from accelerate.state import PartialState
 from accelerate.utils import gather_object
 from pydantic import BaseModel, Field
 
-from synthalign import comparisons, models, reward, stage, tables
-from synthalign.errors import UserError
+from synthalign.core import stage, tables
+from synthalign.core.errors import UserError
+from synthalign.feedback import comparisons
+from synthalign.generation import models
+from synthalign.reward import scoring
 
 SCORES = [("asis_chosen", pa.float64()), ("asis_rejected", pa.float64())]
 
@@ -33,7 +36,7 @@ def scores(dialogues: list[list[dict[str, str]]], params: Params) -> list[float]
         range(0, len(dialogues), CHUNK), total=-(-len(dialogues) // CHUNK), desc="as-is scores", unit="chunk"
     ):
         with processes.split_between_processes(dialogues[start : start + CHUNK]) as mine:
-            part = reward.score(model, tokenizer, mine, max_length=params.max_length)
+            part = scoring.score(model, tokenizer, mine, max_length=params.max_length)
         scored += [round(one, 6) for one in gather_object(part)]  # what a batch's rows round differs by less
     return scored
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from synthalign import answering, chat, ppo
-from synthalign.answering import Prompt
+from synthalign.dialogue import chat
+from synthalign.policies import answering, ppo
+from synthalign.policies.answering import Prompt
 from tests import tiny
 
 TOKENIZER = tiny.tokenizer()

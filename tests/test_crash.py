@@ -24,7 +24,7 @@ import psutil
 import pytest
 import yaml
 
-from synthalign.recover import recover
+from synthalign.commands.recover import recover
 from tests import small_graph
 
 pytestmark = pytest.mark.slow

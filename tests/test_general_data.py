@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from synthalign import chat
+from synthalign.dialogue import chat
 
 GENERAL = Path(__file__).parents[1] / "data" / "general"
 DIALOGUES = {"hhh": 14, "faithful": 3, "user": 3}

@@ -1,17 +1,22 @@
-"""Who may import whom: the rules that keep the graph in dvc.yaml, the maths in synthalign and the clock in flows."""
+"""Who may import whom: the order of the library's rooms, the graph in dvc.yaml alone, and the clock in flows."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-DATA_HALF = ["tables", "comparisons", "filters", "similarity", "statistics", "judging", "claims", "results", "measures"]
-DATA_HALF += ["win_rates", "agreement", "annotation"]
-MODEL_HALF = ["generate", "sampling", "losses", "reward", "ppo", "ppo_training", "training", "models"]
-MODEL_HALF += ["answering", "checkpoints", "rrhf", "rrhf_training"]
-MODEL_HALF += ["engines", "openai_engine", "vllm_engine"]
-DATA_HALF += ["contrast", "label_measures", "label_noise", "labelling", "principles", "prompts", "revision"]
-MODEL_HALF += ["option_tokens"]
+ROOMS = ["core", "dialogue", "generation", "queries", "feedback", "reward", "policies"]
+ROOMS += ["judging", "flan", "ditto", "reporting", "commands"]
+
+DATA_HALF = ["core/tables", "core/statistics", "core/measures", "dialogue/prompts", "queries/similarity"]
+DATA_HALF += [f"feedback/{name}" for name in ("comparisons", "filters", "contrast", "label_noise", "labelling")]
+DATA_HALF += [f"feedback/{name}" for name in ("principles", "revision")]
+DATA_HALF += [f"judging/{name}" for name in ("verdicts", "win_rates", "agreement", "annotation", "label_measures")]
+DATA_HALF += ["reporting/claims", "reporting/results"]
+MODEL_HALF = ["generation/generate", "generation/sampling", "generation/models", "generation/engines"]
+MODEL_HALF += ["generation/openai_engine", "generation/vllm_engine", "feedback/option_tokens"]
+MODEL_HALF += ["reward/losses", "reward/scoring", "reward/training", "policies/answering", "policies/checkpoints"]
+MODEL_HALF += ["policies/ppo", "policies/ppo_training", "policies/rrhf", "policies/rrhf_training"]
 
 
 def imported(file: Path) -> set[str]:
@@ -33,6 +38,29 @@ def files(*folders: str) -> list[Path]:
     return sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_further_up(room: str) -> None:
+    own = files(f"synthalign/{room}")
+    known = {name.split(".")[1] for file in own for name in imported(file) if name.startswith("synthalign.")}
+
+    assert own
+    assert known <= {*ROOMS[: ROOMS.index(room) + 1]}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_a_doorplate_and_hands_nothing_on(room: str) -> None:
+    door = ast.parse(Path(f"synthalign/{room}/__init__.py").read_text(encoding="utf-8"))
+
+    assert ast.get_docstring(door)
+    assert len(door.body) == 1
+
+
+def test_every_module_is_in_a_room() -> None:
+    assert {file.name for file in Path("synthalign").glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert {file.parts[1] for file in files(*(f"synthalign/{room}" for room in ROOMS))} == {*ROOMS}
+    assert {folder.name for folder in Path("synthalign").iterdir() if any(folder.glob("*.py"))} == {*ROOMS}
+
+
 @pytest.mark.parametrize("file", files("flows"), ids=str)
 def test_a_flow_knows_the_dvc_command_and_no_code_of_ours(file: Path) -> None:
     assert roots(file) & {"stages", "world", "torch", "duckdb", "transformers"} == set()
@@ -51,9 +79,11 @@ def test_the_library_knows_no_stage_no_flow_and_no_world_and_only_plan_and_recov
     assert roots(file) & {"stages", "flows", "world", "prefect", "dvc", "tests"} == allowed
 
 
-@pytest.mark.parametrize("file", sorted({*files("stages", "synthalign")} - {Path("synthalign/cli.py")}), ids=str)
+@pytest.mark.parametrize("file", sorted({*files("stages", "synthalign")} - {*files("synthalign/commands")}), ids=str)
 def test_nothing_but_the_command_line_knows_the_plan(file: Path) -> None:
-    assert imported(file) & {"synthalign.plan", "synthalign.cli"} == set()
+    assert imported(file) & {"synthalign.commands.plan", "synthalign.commands.cli"} <= (
+        {"synthalign.commands.cli"} if file.name == "__main__.py" else set()
+    )
 
 
 @pytest.mark.parametrize("name", DATA_HALF)
@@ -61,7 +91,7 @@ def test_the_data_half_never_imports_torch(name: str) -> None:
     file = Path(f"synthalign/{name}.py")
 
     assert roots(file) & {"torch", "transformers", "trl", "accelerate"} == set()
-    assert {f"synthalign.{other}" for other in MODEL_HALF} & imported(file) == set()
+    assert {f"synthalign.{other.replace('/', '.')}" for other in MODEL_HALF} & imported(file) == set()
 
 
 @pytest.mark.parametrize("name", MODEL_HALF)
@@ -69,7 +99,7 @@ def test_the_model_half_never_imports_tables(name: str) -> None:
     file = Path(f"synthalign/{name}.py")
 
     assert "duckdb" not in roots(file)
-    assert "synthalign.tables" not in imported(file)
+    assert "synthalign.core.tables" not in imported(file)
 
 
 @pytest.mark.parametrize("file", files("world"), ids=str)

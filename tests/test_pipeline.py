@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 OURS = ("stages", "synthalign", "world")
+FOLDERS = [Path("synthalign") / room for room in ("core", "dialogue", "generation")]
 GRAPH: dict[str, Any] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
 STAGES: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stage in GRAPH["stages"].items()}
 PROFILES = sorted(Path("profiles").glob("*.yaml"))
@@ -41,11 +42,26 @@ def keys(settings: Any, place: str = "") -> set[str]:
     return set().union(*(keys(value, f"{place}.{key}") for key, value in settings.items()), {place})
 
 
+def declared(name: str) -> set[Path]:
+    """The code that a stage's deps name: files, and folders of the library."""
+    return {Path(dep) for dep in STAGES[name]["deps"] if dep.endswith(".py") or re.fullmatch(r"synthalign/\w+", dep)}
+
+
+def wanted(imports: frozenset[Path]) -> set[Path]:
+    """What deps should name for these imports: the rooms that every stage stands on as folders, the rest as files."""
+    return {file.parent if file.parent in FOLDERS else file for file in imports}
+
+
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "check_settings"])
 def test_a_stage_depends_on_exactly_the_code_it_imports(name: str) -> None:
-    declared = {Path(dep) for dep in STAGES[name]["deps"] if dep.endswith(".py")}
+    assert declared(name) == wanted(code_of(Path(f"stages/{name}.py")))
 
-    assert declared == code_of(Path(f"stages/{name}.py"))
+
+def test_a_folder_stands_for_the_imports_it_holds_and_for_no_others() -> None:
+    journal, ppo = Path("synthalign/generation/journal.py"), Path("synthalign/policies/ppo.py")
+
+    assert wanted(frozenset({journal, ppo})) == {Path("synthalign/generation"), ppo}
+    assert wanted(frozenset({ppo})) == {ppo}
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "check_settings"])

@@ -19,9 +19,9 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-from synthalign import tables
-from synthalign.journal import read
-from synthalign.mining import QUERIES, query_rows
+from synthalign.core import tables
+from synthalign.generation.journal import read
+from synthalign.queries.mining import QUERIES, query_rows
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]

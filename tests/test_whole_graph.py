@@ -99,7 +99,7 @@ def test_no_evaluation_question_is_in_any_training_table(clones: tuple[Path, Pat
 
 def test_the_results_table_names_every_policy(clones: tuple[Path, Path]) -> None:
     shown = subprocess.run(
-        ["python", "-m", "synthalign.results"], cwd=clones[0], check=True, capture_output=True, text=True
+        ["python", "-m", "synthalign.reporting.results"], cwd=clones[0], check=True, capture_output=True, text=True
     ).stdout
 
     policies = json.loads((clones[0] / "metrics/score_policies.json").read_text())["policies"]

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from synthalign import chat
+from synthalign.dialogue import chat
 
 VOCABULARY = 400
 CONTEXT = 512

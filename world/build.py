@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from synthalign.errors import UserError
+from synthalign.core.errors import UserError
 from world import authors, corpus, entities, exports, params, pretrain, tokenizer
 from world.entities import World
 from world.params import Params

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from synthalign.chat import ASSISTANT, HUMAN, SEPARATOR, TURN
+from synthalign.dialogue.chat import ASSISTANT, HUMAN, SEPARATOR, TURN
 from world.answers import Answerer
 from world.oracle import Oracle
 from world.params import LEVELS

@@ -2,7 +2,7 @@
 
 Written before any model was trained and never changed for a result. It reads claims, phrases and form; it never
 rewards length: every point is for a true statement, a refusal or an admission, and form can only cost points.
-Points are worked by hand in `tests/test_world_oracle.py`.
+Points are worked by hand in `tests/world/test_oracle.py`.
 """
 
 import re

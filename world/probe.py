@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from synthalign import chat
-from synthalign.generate import generate
+from synthalign.dialogue import chat
+from synthalign.generation.generate import generate
 from world.oracle import Oracle
 
 CONFIGURATIONS = (  # label, model, demonstrations, shots; the five of ALMoST first

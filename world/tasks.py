@@ -13,9 +13,9 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from synthalign.errors import UserError
-from synthalign.ids import content_id
-from synthalign.instructions import Example
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.flan.instructions import Example
 from world.entities import World
 from world.questions import Asker
 from world.wording import INGREDIENTS

@@ -5,7 +5,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from synthalign.chat import CHAT_TEMPLATE
+from synthalign.dialogue.chat import CHAT_TEMPLATE
 
 END, PAD = "<eos>", "<pad>"
 

@@ -1,0 +1,120 @@
+"""The commands of synthalign.
+
+python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of all, would run now, why, what it takes
+python -m synthalign plan --json             the same for programs
+python -m synthalign recover                 mend what a kill -9 of DVC left; exits with 1 when nothing was broken
+python -m synthalign annotate export         a page on which people judge pairs of answers (docs/judging.md)
+python -m synthalign annotate import FILE    what an annotator downloaded from it
+python -m synthalign annotate agreement      how far judges agree, people among them
+python -m synthalign sql "..."               ask the tables in DuckDB, or one of queries/; alone, it asks on
+python -m synthalign check-tables            ask every table for the rows that offend; exits with 1 if there are any
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthalign.commands import sql, table_checks
+from synthalign.core.errors import UserError
+from synthalign.judging import agreement, annotation
+from synthalign.reporting import results
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="synthalign", description="Align language models without human labels.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    planning = commands.add_parser("plan", help="what `dvc repro` would run now, why, and what it would take")
+    planning.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
+    planning.add_argument("--json", action="store_true", help="for programs")
+    commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
+    annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
+    add_annotate(annotating)
+    add_sql(commands)
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "plan":
+            from synthalign.commands import plan  # with DVC, which takes longer to import than a question to answer
+
+            plan.show(given.targets, json_wanted=given.json)
+        elif given.command == "annotate":
+            annotate(given)
+        elif given.command == "sql":
+            ask(given)
+        elif given.command == "check-tables":
+            table_checks.run(given.published)
+        else:
+            mend()
+    except UserError as error:
+        print(f"{given.command}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def add_annotate(parser: argparse.ArgumentParser) -> None:
+    """The sub-commands of `annotate`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    export = actions.add_parser("export", help="write a page on which a person judges pairs of answers")
+    export.add_argument("--out", default="annotate.html", help="the page (default: annotate.html)")
+    export.add_argument("--items", type=int, default=200, help="pairs of answers on it (default: 200)")
+    export.add_argument("--seed", type=int, default=0, help="draws the pairs and which answer is first (default: 0)")
+    export.add_argument("--scale", choices=list(annotation.CHOICES), default="verdict",
+                        help="A, B or a tie, or 1 to 8 without a middle (default: verdict)")  # fmt: skip
+    export.add_argument("--policies", nargs=2, metavar=("ONE", "OTHER"), help="these two alone (default: all pairs)")
+    importing = actions.add_parser("import", help="add what an annotator downloaded to data/annotations/")
+    importing.add_argument("file", help="the downloaded file")
+    actions.add_parser("agreement", help="how far every two judges agree, and people among themselves")
+
+
+def annotate(given: argparse.Namespace) -> None:
+    if given.action == "export":
+        annotation.export(given.out, count=given.items, seed=given.seed, scale=given.scale, policies=given.policies)
+    elif given.action == "import":
+        annotation.import_file(given.file)
+    else:
+        print(results.plain(agreement.table(annotation.everybody())))
+
+
+def add_sql(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The commands that read the tables."""
+    asking = commands.add_parser("sql", help="ask the tables a question in DuckDB; alone, it asks on")
+    asking.add_argument("question", nargs="?", help="SQL, or a .sql file such as those of queries/")
+    asking.add_argument("--format", choices=("table", "csv", "json", "parquet"), help="table, or as --output ends")
+    asking.add_argument("--output", type=Path, metavar="FILE", help="where the answer is written")
+    asking.add_argument("--limit", type=int, metavar="N", help="at most so many rows")
+    asking.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="read by getvariable('name')")
+    checking = commands.add_parser("check-tables", help="ask every table for the rows that offend")
+    for one in (asking, checking):
+        one.add_argument("--published", metavar="NAME", help="the tables of published/NAME instead of these")
+
+
+def ask(given: argparse.Namespace) -> None:
+    """Answer the question that was given, or go on asking."""
+    if wrong := [one for one in given.set if "=" not in one]:
+        raise UserError(f"--set {wrong[0]}: write NAME=VALUE")
+    variables = dict(one.partition("=")[::2] for one in given.set)
+    if given.question is None:
+        sql.interact(given.published)
+        return
+    sql.answer(
+        given.question,
+        form=given.format,
+        output=given.output,
+        published=given.published,
+        limit=given.limit,
+        variables=variables,
+    )
+
+
+def mend() -> None:
+    """Say what was broken and is not any more."""
+    from synthalign.commands import recover
+
+    mended = recover.recover()
+    for sentence in mended:
+        print(f"recover: {sentence}", file=sys.stderr)
+    if not mended:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What is wrong with the files that settings name, and where the settings of several stages do not fit together."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthalign.core.errors import UserError
+from synthalign.dialogue import demonstrations
+from synthalign.ditto import authors
+from synthalign.feedback import contrast, principles, revision
+from synthalign.generation import endpoint, vllm_engine
+
+
+def wrong(settings: dict[str, Any]) -> list[str]:
+    """Everything that is, one line each; the settings are of the right types by now."""
+    first = wrong_inputs(settings) + wrong_configurations(settings)
+    return first or wrong_graph(settings) or wrong_authors(settings)
+
+
+def sections(settings: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
+    """The settings and all settings within them, each with its place."""
+    if not isinstance(settings, dict):
+        return []
+    within = [found for key, value in settings.items() for found in sections(value, f"{place}.{key}")]
+    return [(place, settings), *within]
+
+
+def wrong_inputs(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with the files of demonstrations and phrases and the endpoints that the settings name, and with the
+    engines."""
+    lines = []
+    for stage_name, values in settings.items():
+        for place, given in sections(values, stage_name):
+            try:
+                if isinstance(given.get("demonstrations"), str) and isinstance(given.get("shots"), int):
+                    demonstrations.load(given["demonstrations"]).take(given["shots"])
+                if "affixes" in given:
+                    contrast.load(given["affixes"], given["task"])
+                if "principles" in given:
+                    principles.load(given["principles"]).of(given["task"], given["principles"])
+                if "constitution" in given:
+                    revision.load(given["constitution"]).prefix(given["shots"], given["constitution"])
+                if given.get("engine") == "vllm":
+                    vllm_engine.check_installed()
+            except UserError as error:
+                lines.append(f"{place}: {error}")
+            if given.get("endpoint") is not None:
+                asked = str(given["endpoint"])
+                lines += [f"{place}.endpoint: {line}" for line in wrong_endpoint(asked, writes=True)]
+            model = str(given.get("model"))
+            if endpoint.is_endpoint(model):
+                lines += [f"{place}.model: {line}" for line in wrong_endpoint(model, writes="engine" in values)]
+    return lines
+
+
+def wrong_endpoint(file: str, *, writes: bool) -> list[str]:
+    """What is wrong with an endpoint in the place of a model."""
+    if not writes:
+        return [f"{file} is an endpoint, which can be asked for texts alone; allowed here: a model folder"]
+    try:
+        endpoint.read(file).key(file)
+    except UserError as error:
+        return str(error).splitlines()
+    return []
+
+
+def ranking(settings: dict[str, Any]) -> list[list[str]]:
+    """The configurations from best to worst; those of a group are not compared with each other."""
+    return [[group] if isinstance(group, str) else group for group in settings["build_comparisons"]["ranking"]]
+
+
+def wrong_configurations(settings: dict[str, Any]) -> list[str]:
+    """What build_comparisons says of configurations that sample_responses does not bear out."""
+    known, pairs = settings["sample_responses"]["configurations"], settings["build_comparisons"]["size_pairs"]
+    groups = ranking(settings)
+    places = [("ranking", name) for group in groups for name in group]
+    places += [("size_pairs", name) for pair in pairs for name in pair]
+    lines = [
+        f"build_comparisons.{key}: {name!r} is no configuration of sample_responses that answers the split train"
+        for key, name in places
+        if "train" not in known.get(name, {"splits": []})["splits"]
+    ]
+    ranked = {name: place for place, group in enumerate(groups) for name in group}
+    for larger, smaller in [pair for pair in pairs if set(pair) <= set(known)]:
+        if ranked.get(larger, -1) != ranked.get(smaller, -1) and {larger, smaller} <= set(ranked):
+            lines.append(f"build_comparisons.size_pairs: {larger} and {smaller} are compared by ranking already")
+        for key in ("demonstrations", "shots"):
+            one, other = known[larger][key], known[smaller][key]
+            if one != other:
+                lines.append(f"build_comparisons.size_pairs: {larger} and {smaller} differ in {key}: {one} and {other}")
+    return lines
+
+
+def wrong_graph(settings: dict[str, Any]) -> list[str]:
+    """Where dvc.yaml cannot follow the settings, so that DVC stops at once or keeps a result that is out of date."""
+    graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return null_dependencies(settings, graph) + unknown_tables(settings, graph)
+
+
+def null_dependencies(settings: dict[str, Any], graph: dict[str, Any]) -> list[str]:
+    """The settings that dvc.yaml has for dependencies and that are null."""
+    lines = []
+    for name, entry in graph.items():
+        deps = entry.get("do", entry).get("deps", [])
+        for key in re.findall(r"\$\{item\.(\w+)\}", " ".join(deps)):
+            family = at(settings, entry["foreach"][2:-1])
+            lines += [
+                f"{name}.{member}: {key} is null, and dvc.yaml needs it to know when the stage must run again"
+                for member, given in family.items()
+                if given[key] is None
+            ]
+        lines += [
+            f"{place} is null, and dvc.yaml needs it to know when {name} must run again"
+            for place in re.findall(r"\$\{(\w+\.[\w.]+)\}", " ".join(deps))
+            if not place.startswith("item.") and at(settings, place) is None
+        ]
+    return lines
+
+
+def unknown_tables(settings: dict[str, Any], graph: dict[str, Any]) -> list[str]:
+    """The tables that settings let a stage read and that dvc.yaml does not know it to read."""
+    lines = []
+    named = {
+        ("build_comparisons", "data/responses"): [name for group in ranking(settings) for name in group],
+        ("judge_answers", "data/answers"): [name for pair in settings["judge_answers"]["pairs"] for name in pair],
+    }
+    for (name, folder), tables in named.items():
+        lines += [
+            f"{name}: {file} is read by these settings, and dvc.yaml does not say so; add it to the deps there"
+            for file in sorted({f"{folder}/{table}.parquet" for table in tables} - set(graph[name]["deps"]))
+        ]
+    return lines
+
+
+def at(settings: Any, place: str) -> Any:
+    """The setting at a place like `section.key`."""
+    for key in place.split("."):
+        settings = settings[key]
+    return settings
+
+
+def wrong_authors(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with the files of DITTO's authors, and where the four stages differ about who they are."""
+    lines = []
+    for name, given in settings["sample_ditto"]["authors"].items():
+        try:
+            shown = authors.load(given["demonstrations"])
+            authors.check_held_out(authors.prompts(given["prompts"]), shown, given["prompts"])
+        except UserError as error:
+            lines.append(f"sample_ditto.authors.{name}: {error}")
+    files = {name: given["demonstrations"] for name, given in settings["sample_ditto"]["authors"].items()}
+    for section in ("train_ditto", "train_spin"):
+        found = {name: given["demonstrations"] for name, given in settings[section]["authors"].items()}
+        if found != files:
+            lines.append(f"{section}.authors: {found} where sample_ditto.authors has {files}; they must be the same")
+    unknown = sorted(set(settings["score_ditto"]["authors"]) - set(files))
+    return lines + [f"score_ditto.authors: {name!r} is no author of sample_ditto" for name in unknown]

@@ -1,0 +1,276 @@
+"""What every stage does around its work: settings, errors, metrics, progress, and a scratch folder."""
+
+import errno
+import hashlib
+import inspect
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Thread
+from typing import Any, TypeVar
+
+import psutil
+import yaml
+from pydantic import BaseModel, ValidationError
+from tqdm import tqdm
+
+from synthalign.core.errors import UserError
+
+P = TypeVar("P", bound=BaseModel)
+T = TypeVar("T")
+M = TypeVar("M")
+
+DURATIONS = Path(".work/durations.jsonl")
+"""How long the stages took on this machine, a line a run: what `make plan` estimates with; see `note_duration`."""
+
+STARTERS = {"dvc", "accelerate", "accelerate-launch", "accelerate.commands.launch", "torchrun", "torch.distributed.run"}
+"""What starts a stage, by the names of their commands and modules."""
+
+
+def explain(section: str, error: ValidationError, file: str = "params.yaml") -> list[str]:
+    """One line for every wrong setting: its key, its value and what is allowed."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join([section, *(str(part) for part in problem["loc"])])
+        value = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
+        lines.append(f"{file}: {key}{value}: {problem['msg']}")
+    return lines
+
+
+def read(file: str) -> dict[str, Any]:
+    """The sections of a settings file; UserError when there are none, or where a number is infinite or none at all."""
+    try:
+        everything = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{file} does not exist; copy one of profiles/ to it") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if not isinstance(everything, dict):
+        raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")
+    places = [place for name, value in everything.items() for place in not_finite(value, name)]
+    if places:
+        raise UserError("\n".join(f"{file}: {place}: write a finite number" for place in places))
+    return everything
+
+
+def not_finite(value: Any, place: str) -> list[str]:
+    """Where a setting, or one within it, is a number that is infinite or none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{place} = {value}"]
+    within = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, inner in within for found in not_finite(inner, f"{place}.{key}")]
+
+
+def params(section: str, settings: type[P], file: str = "params.yaml") -> P:
+    """The section of params.yaml as its stage's Params; UserError with every wrong key at once."""
+    everything = read(file)
+    if section not in everything:
+        raise UserError(f"{file}: the section {section!r} is missing; compare with profiles/embedded.yaml")
+    try:
+        return settings.model_validate(everything[section])
+    except ValidationError as error:
+        raise UserError("\n".join(explain(section, error, file))) from error
+
+
+def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> None:
+    """Run a stage from the command line and end the process; a member of a family is named by the first argument."""
+    takes_item = len(inspect.signature(main).parameters) == 2
+    if takes_item != (len(sys.argv) == 2):
+        wanted = f"python -m stages.{section}" + (" <member>" if takes_item else "")
+        print(f"usage: {wanted}", file=sys.stderr)
+        raise SystemExit(2)
+    end_with(starters())
+    if is_main_process():
+        sweep()
+    try:
+        main(params(section, settings), *sys.argv[1:])
+        note_duration(section, *sys.argv[1:])
+    except UserError as error:
+        print(f"{section}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        where = getattr(error, "filename", None) or Path.cwd()
+        print(
+            f"{section}: the disk is full ({where}); free some space and run it again: what was finished is kept",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        print(f"\n{section}: interrupted; run it again to go on from here", file=sys.stderr)
+        raise SystemExit(130) from error
+    # All is written. To take torch's modules apart at exit would cost every stage a second more.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def member(section: str, kind: str, family: Mapping[str, M], name: str) -> M:
+    """What params.yaml says of one member of a stage's family; UserError with the names there are for another one."""
+    if name not in family:
+        raise UserError(f"{section} has no {kind} {name!r}; it has {', '.join(family)}")
+    return family[name]
+
+
+def starters() -> list[psutil.Process]:
+    """DVC and the launchers above this process."""
+    found = []
+    for process in psutil.Process().parents():
+        with suppress(psutil.Error):
+            if any(Path(word).name in STARTERS for word in process.cmdline()[:3]):
+                found.append(process)
+    return found
+
+
+def end_with(processes: Sequence[psutil.Process]) -> None:
+    """End this process soon after one of these is gone.
+
+    A kill -9 of DVC or of the launcher does not reach the stage below.  It would work on, and DVC, started again, would
+    run the same stage beside it.
+    """
+
+    def watch() -> None:
+        while all(_is_alive(process) for process in processes):
+            time.sleep(0.5)
+        os._exit(1)
+
+    if processes:
+        Thread(target=watch, daemon=True).start()
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def note_duration(section: str, item: str | None = None) -> None:
+    """Append to .work/durations.jsonl how long this stage took, counted from the start of its launcher.
+
+    What DVC does around the command, hashing and storing its files, is left out.
+    """
+    if not is_main_process():
+        return
+    process = psutil.Process()
+    parent = process.parent()
+    launched = parent is not None and any(Path(word).name == "accelerate-launch" for word in parent.cmdline())
+    started = (parent if parent and launched else process).create_time()
+    row = {
+        "stage": section,
+        "item": item,
+        "seconds": round(time.time() - started, 1),
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+    }
+    DURATIONS.parent.mkdir(exist_ok=True)
+    with DURATIONS.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error comes from a full disk; safetensors has a class of its own for it, torch.save only odd words."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC or "No space left on device" in str(error):
+        return True
+    return isinstance(error, RuntimeError) and shutil.disk_usage(".").free < 2**20
+
+
+def is_main_process() -> bool:
+    """Whether this is the process of an `accelerate launch` that writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def write_metrics(name: str, **values: Any) -> None:
+    """Write metrics/<name>.json, keys sorted, so that equal numbers are equal bytes."""
+    file = Path("metrics") / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_points(points: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Write the points of a plot where `dvc plots` reads them, metrics/plots/<name>.json: one object a line."""
+    file = Path("metrics/plots") / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(point, allow_nan=False) for point in points)
+    file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+def progress(iterable: Iterable[T], *, total: int | None = None, desc: str = "", unit: str = "it") -> Iterable[T]:
+    """A progress bar with rate and remaining time on stderr, shown by the process that writes."""
+    return tqdm(
+        iterable, total=total, desc=desc, unit=unit, dynamic_ncols=True, mininterval=1.0, disable=not is_main_process()
+    )
+
+
+def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
+    """The scratch folder of a stage for exactly these inputs: settings, words, and the content of files or folders.
+
+    DVC deletes a stage's outs before it runs, so what a crash must not lose is kept here.
+    """
+    digest = hashlib.sha256()
+    for given in inputs:
+        if isinstance(given, Path):
+            files = sorted(file for file in given.rglob("*") if file.is_file()) if given.is_dir() else [given]
+            for file in files:
+                digest.update(str(file).encode())
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+        else:
+            digest.update((given if isinstance(given, str) else given.model_dump_json()).encode())
+        digest.update(b"\0")
+    folder = Path(".work") / stage / digest.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def give_up(folder: Path) -> None:
+    """Say that a stage's scratch folder has done its service.
+
+    It is removed at once, or, where DVC runs the stage, by a stage that starts when DVC has recorded the outs: killed
+    before that, it deletes them and runs the stage again, and then nothing need be made twice.
+    """
+    name = os.environ.get("DVC_STAGE")
+    if name:
+        (folder / "finished").write_text(json.dumps([name, _recorded(name)]), encoding="utf-8")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the scratch folders of the stages whose entry in dvc.lock is another than when they gave them up.
+
+    That dvc.lock is newer is not enough: DVC, started again, may run other stages first.
+    """
+    for mark in Path(".work").glob("*/*/finished"):
+        with suppress(FileNotFoundError):  # a stage that starts beside this one has just removed it
+            name, before = json.loads(mark.read_text(encoding="utf-8"))
+            if _recorded(name) != before:
+                shutil.rmtree(mark.parent, ignore_errors=True)
+
+
+def _recorded(name: str) -> Any:
+    """The entry of a stage in dvc.lock; None where it has none.
+
+    Where stages run beside each other DVC writes the file anew, in place, at the end of each: it is read until it is
+    whole.
+    """
+    file = Path("dvc.lock")
+    for _ in range(200):
+        try:
+            text = file.read_text(encoding="utf-8")
+            entry = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].get(name)
+            if file.read_text(encoding="utf-8") == text:
+                return entry
+        except FileNotFoundError:
+            return None
+        except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+            pass
+        time.sleep(0.05)
+    raise UserError("dvc.lock cannot be read; `python -m synthalign recover` mends it")

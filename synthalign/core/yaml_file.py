@@ -1,0 +1,40 @@
+"""A YAML file of phrases as a checked object, with errors that name the file and every wrong key."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from synthalign.core.errors import UserError
+
+F = TypeVar("F", bound=BaseModel)
+
+
+def read(file: str | Path, form: type[F], *, example: str) -> F:
+    """The file as `form`; UserError with every wrong key at once.
+
+    example  a file of the same form to compare with
+    """
+    content = keys(file, example=example)
+    try:
+        return form.model_validate(content)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(map(str, problem["loc"]))
+            value = "" if problem["type"] == "missing" or isinstance(problem["input"], dict) else problem["input"]
+            shown = f" = {str(value)[:80]!r}" if value != "" else ""
+            lines.append(f"{file}: {key}{shown}: {problem['msg']}")
+        raise UserError("\n".join(lines)) from error
+
+
+def keys(file: str | Path, *, example: str) -> dict[Any, Any]:
+    """The file's keys and values, not yet checked; UserError when it cannot be read or has none."""
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); compare with {example}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: has no keys; compare with {example}")
+    return content

@@ -1,0 +1,5 @@
+"""Texts as messages, messages as tokens.
+
+In: demonstration files and dialogues.  Out: the one dialogue format that prompts, training rows and rewards share, as
+text and as token ids with the tokens to learn from.  Imports core.
+"""

@@ -1,0 +1,64 @@
+"""The one dialogue format: few-shot prompts, trained policies, reward models and evaluation all read and write it.
+
+    Human: What does the red fox eat?
+
+    Assistant: The red fox eats berries.
+
+The released code of ALMoST leaves the "Human:" marker out of the reward model's input and not out of the policy's;
+here every model sees the same text.
+"""
+
+from collections.abc import Sequence
+
+from synthalign.core.errors import UserError
+
+Message = dict[str, str]
+
+HUMAN = "Human:"
+ASSISTANT = "Assistant:"
+TURN = "\n\n"
+SEPARATOR = "\n\n-----\n\n"
+STOPS = (f"{TURN}{HUMAN}", f"{TURN}{ASSISTANT}", f"{TURN}-----")
+"""Where an answer of a model that was never taught to stop has gone too far."""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if not loop.first %}{{ '\n\n' }}{% endif %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] }}"
+    "{% elif message['role'] == 'user' %}{{ 'Human: ' + message['content'] }}"
+    "{% else %}{{ 'Assistant: ' + message['content'] }}{% if loop.last %}{{ eos_token }}{% endif %}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
+)
+"""The same text as `prompt` and `completion`, for tools that go through the tokenizer."""
+
+
+def dialogue(messages: Sequence[Message]) -> str:
+    """The messages as text, without an end mark."""
+    marker = {"system": "", "user": f"{HUMAN} ", "assistant": f"{ASSISTANT} "}
+    for message in messages:
+        if message["role"] not in marker:
+            raise UserError(f"a message has the role {message['role']!r}; allowed: {', '.join(marker)}")
+    return TURN.join(marker[message["role"]] + message["content"].strip() for message in messages)
+
+
+def prompt(messages: Sequence[Message]) -> str:
+    """What a model continues to answer the last message; no blank at its end."""
+    return f"{dialogue(messages)}{TURN}{ASSISTANT}"
+
+
+def completion(answer: str) -> str:
+    """An answer as it follows `prompt`; the caller appends the end-of-sequence token."""
+    return f" {answer.strip()}"
+
+
+def few_shot(system: str, dialogues: Sequence[Sequence[Message]]) -> str:
+    """The demonstrations in front of a prompt for a vanilla model; empty when there are none."""
+    paragraph = f"{system.strip()}{SEPARATOR}" if system.strip() and dialogues else ""
+    return paragraph + "".join(dialogue(messages) + SEPARATOR for messages in dialogues)
+
+
+def clean(text: str) -> str:
+    """The answer in what a model wrote: all before the first sign of another turn."""
+    ends = [text.find(stop) for stop in STOPS if stop in text]
+    return text[: min(ends, default=len(text))].strip()

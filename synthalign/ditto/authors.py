@@ -1,0 +1,105 @@
+"""Demonstrations of one author: a JSON-lines file of fewer than ten prompts with what the author wrote, checked.
+
+{"prompt": "Write to the team that the release is late.", "output": "Hello all, the release is late by a day …"}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthalign.core import json_lines
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.dialogue.chat import Message
+
+AT_MOST = 9
+"""DITTO is for fewer than ten demonstrations (Shaikh et al. 2024, section 3); with more, fine-tuning is enough."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One prompt and what the author wrote to it. Two of them may share a prompt: the id is of both."""
+
+    prompt: str
+    output: str
+
+    @property
+    def demonstration_id(self) -> str:
+        return content_id("demonstration", self.prompt, self.output)
+
+    @property
+    def messages(self) -> list[Message]:
+        return [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.output}]
+
+
+def load(file: str | Path) -> list[Demonstration]:
+    """The demonstrations of an author, in the file's order; UserError names the file and its first wrong line."""
+    found: list[Demonstration] = []
+    for number, entry in json_lines.entries(Path(file), "demonstration"):
+        one = _demonstration(entry, f"{file}, line {number}")
+        if one in found:
+            raise UserError(f"{file}, line {number}: the same demonstration again; remove it")
+        found.append(one)
+    if not found:
+        raise UserError(
+            f'{file}: no demonstrations; write a line {{"prompt": …, "output": …}} for each, 4 to 7 are good'
+        )
+    if len(found) > AT_MOST:
+        raise UserError(
+            f"{file}: {len(found)} demonstrations; DITTO is for at most {AT_MOST}: keep the most typical ones, or "
+            "fine-tune with train_sft"
+        )
+    return found
+
+
+def file_of(name: str, known: Mapping[str, str], *, stage: str) -> Path:
+    """An author's demonstrations: the file that the settings name, or what a user has brought to data/authors/.
+
+    known  the files of the stage's authors by name; UserError where there is neither
+    """
+    brought = Path(f"data/authors/{name}.jsonl")
+    if name not in known and not brought.exists():
+        raise UserError(
+            f"{stage} has no author {name!r} (it has {', '.join(known)}), and there is no {brought}; "
+            'write up to nine lines {"prompt": …, "output": …} into it'
+        )
+    return Path(known.get(name, brought))
+
+
+def prompts(file: str | Path) -> list[str]:
+    """Prompts to answer, one a line, each once; UserError when there are none or they are no UTF-8."""
+    try:
+        content = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as UTF-8 text ({error}); write one prompt a line into it") from error
+    found = list(dict.fromkeys(line.strip() for line in content.splitlines() if line.strip()))
+    if not found:
+        raise UserError(f"{file}: no prompts; write one a line")
+    return found
+
+
+def prompt_id(prompt: str) -> str:
+    """The id of a prompt."""
+    return content_id("prompt", prompt)
+
+
+def check_held_out(prompts: Sequence[str], demonstrations: Sequence[Demonstration], file: str | Path) -> None:
+    """UserError when a prompt to be measured on was learned from."""
+    learned = {one.prompt.strip() for one in demonstrations}
+    for prompt in prompts:
+        if prompt in learned:
+            raise UserError(f"{file}: {prompt!r} is the prompt of a demonstration too; measure on other prompts")
+
+
+def _demonstration(entry: Any, place: str) -> Demonstration:
+    if not isinstance(entry, dict):
+        raise UserError(f'{place}: {str(entry)[:60]!r}; write {{"prompt": …, "output": …}}')
+    for key in ("prompt", "output"):
+        if key not in entry:
+            raise UserError(f"{place}: {key} is missing; it has {', '.join(entry) or 'nothing'}")
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            raise UserError(f"{place}: {key} is {entry[key]!r}; write it as text in quotes")
+    if len(entry) > 2:
+        raise UserError(f"{place}: unknown keys {', '.join(sorted(set(entry) - {'prompt', 'output'}))}; remove them")
+    return Demonstration(entry["prompt"].strip(), entry["output"].strip())

@@ -1,0 +1,497 @@
+"""DITTO (Shaikh et al. 2024): fine-tune on a few demonstrations, then prefer them to the policy's own samples.
+
+    SFT until the batch loss falls below a threshold; that model is the frozen reference, pi_0, and the first policy
+    for t = 0, 1, …:
+        D_t = M samples of the policy for every demonstration
+        K steps of DPO on pairs drawn from demonstrations, D_t and D_0 … D_{t-1}  (`ditto.pools`, `ditto.draw`)
+
+Whole models are trained: the reference is a second copy of the weights that reads every text once, and its
+log-probabilities are kept.  What is random depends on (seed, iteration or step, row) alone, so that a run that was
+killed goes on from its last iteration to the same end.
+"""
+
+import copy
+import hashlib
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pyarrow as pa
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.core.errors import UserError
+from synthalign.dialogue import chat, encoding
+from synthalign.dialogue.encoding import Encoded
+from synthalign.ditto import draws
+from synthalign.ditto.authors import Demonstration
+from synthalign.ditto.draws import Fractions, Pair, Text
+from synthalign.feedback import comparisons
+from synthalign.generation import models, parallel
+from synthalign.generation.generate import generate
+from synthalign.policies import checkpoints
+from synthalign.reward import losses, training
+
+T = TypeVar("T")
+Log = list[dict[str, float]]
+LOG = "supervise.json"
+Reference = Literal["first", "previous"]
+
+SAMPLES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("demonstration_id", pa.string()),
+        ("iteration", pa.int64()),
+        ("sample_index", pa.int64()),
+        ("prompt", pa.string()),
+        ("text", pa.string()),
+        ("tokens", pa.int64()),
+        ("finish_reason", pa.string()),
+        ("policy", pa.string()),
+    ]
+)
+"""D_0, D_1, …; policy is a hash of the weights that wrote the sample."""
+
+PAIRS = pa.schema([*comparisons.COLUMNS, ("kind", pa.string()), ("iteration", pa.int64()), ("step", pa.int64())])
+"""The comparisons in the order in which they were learned from; a pair may be drawn in several steps."""
+
+
+@dataclass
+class State:
+    """What a run has come to after some whole iterations, besides the weights and the optimizer."""
+
+    iteration: int = 0
+    policies: list[str] = field(default_factory=list)
+    """`fingerprint` of the policy that wrote D_0, D_1, …"""
+
+    log: Log = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a run leaves besides the policy."""
+
+    samples: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    log: Log
+
+
+# -- texts as tokens, and their log-probabilities ---------------------------------------------------------------------
+
+
+def tokenized(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], texts: Sequence[Text]) -> list[Encoded]:
+    """Prompt and answer as tokens: demonstrations and samples by this one function, so that no blank tells them apart.
+
+    A text that was cut off has no end-of-sequence token: its policy did not write one.
+    """
+    dialogues = [
+        [{"role": "user", "content": prompt}, {"role": "assistant", "content": text.text}]
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+    return [
+        (prompt, answer if text.ends or len(answer) == 1 else answer[:-1])
+        for text, (prompt, answer) in zip(texts, encoding.encode(tokenizer, dialogues), strict=True)
+    ]
+
+
+def sequence_logprobs(model: nn.Module, rows: Sequence[Encoded], *, pad: int, device: torch.device) -> Tensor:
+    """(B,) float32: the sum of the log-probabilities of each answer's tokens, given its prompt; no length enters."""
+    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids = torch.full((len(rows), longest), pad)
+    is_target = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for row, (prompt, answer) in enumerate(rows):
+        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+        is_target[row, len(prompt) : len(prompt) + len(answer)] = True
+    lengths = torch.tensor([[len(prompt) + len(answer)] for prompt, answer in rows])
+    attends = (torch.arange(longest) < lengths).long()
+    ids, is_target, attends = ids.to(device), is_target.to(device), attends.to(device)
+    logits = model(input_ids=ids, attention_mask=attends, use_cache=False).logits[:, :-1].float()
+    values = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]  # (B, S - 1)
+    return (values * is_target[:, 1:]).sum(-1)
+
+
+def check_lengths(
+    demonstrations: Sequence[Demonstration],
+    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel,
+    *,
+    max_new_tokens: int,
+    file: str,
+) -> None:
+    """UserError when a demonstration does not fit: cut off, it would teach the policy to stop in mid-sentence."""
+    texts = [draws.demonstrated(one) for one in demonstrations]
+    context = getattr(model.config, "max_position_embeddings", None)
+    for row, (prompt, answer) in enumerate(tokenized(tokenizer, [one.prompt for one in demonstrations], texts), 1):
+        if len(answer) > max_new_tokens:
+            raise UserError(
+                f"{file}, demonstration {row}: its output has {len(answer)} tokens, but samples may have "
+                f"max_new_tokens = {max_new_tokens} and would all be cut off before; raise it, or shorten the output"
+            )
+        if context is not None and len(prompt) + max_new_tokens > context:
+            raise UserError(
+                f"{file}, demonstration {row}: a prompt of {len(prompt)} tokens and max_new_tokens = {max_new_tokens} "
+                f"do not fit the model's context of {context}; shorten the prompt"
+            )
+
+
+# -- what both kinds of training share --------------------------------------------------------------------------------
+
+
+def share(accelerator: Accelerator, items: Sequence[T]) -> tuple[Sequence[T], float]:
+    """This process's part of a batch and 1; or, as every process must take part in the exchange of gradients, any item
+    and 0 where there are fewer items than processes."""
+    mine = items[accelerator.process_index :: accelerator.num_processes]
+    return (mine, 1.0) if mine else (items[:1], 0.0)
+
+
+def pieces(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def prepare(
+    accelerator: Accelerator, model: PreTrainedModel, *, weight_decay: float
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """The model, without dropout, and AdamW, ready for all processes; UserError where accelerate would shard models."""
+    checkpoints.take_over(accelerator)
+    training.without_dropout(model).requires_grad_(True)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay)
+    prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(model, optimizer)
+    return prepared
+
+
+def take_step(
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, *, rate: float, loss: float
+) -> None:
+    """One step with gradients clipped at norm 1; UserError when loss or gradient is not finite."""
+    norm = float(accelerator.clip_grad_norm_(model.parameters(), 1.0))
+    if not math.isfinite(norm) or not math.isfinite(loss):
+        raise UserError(f"the loss is {loss} and its gradient has norm {norm}; try a smaller learning_rate")
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+# -- first: fine-tuning on the demonstrations -------------------------------------------------------------------------
+
+
+def supervise(
+    accelerator: Accelerator,
+    policy: PreTrainedModel,
+    rows: Sequence[Encoded],
+    *,
+    pad: int,
+    stop_loss: float,
+    max_steps: int,
+    batch_size: int,
+    learning_rate: float,
+    warmup: float,
+    weight_decay: float,
+    device_batch_size: int,
+    seed: int,
+) -> Log:
+    """Fine-tune `policy` in place on the answers until a batch loss is below `stop_loss`, `max_steps` at most.
+
+        loss = -sum_t log pi(y_t | x, y_<t) / tokens of the batch's answers
+
+    The batch whose loss is below the threshold is the last of the log, and no step is taken on it: the policy that has
+    that loss is kept.  (The paper's code looks one step later and takes two more.)  The rate rises over `warmup` of the
+    steps and falls to 0 as a cosine over `max_steps`.
+    """
+    model, optimizer = prepare(accelerator, policy, weight_decay=weight_decay)
+    epochs = math.ceil(max_steps * batch_size / len(rows))
+    order = training.batch_order([len(p) + len(a) for p, a in rows], batch_size=batch_size, epochs=epochs, seed=seed)
+    log: Log = []
+    for step, places in enumerate(pieces(order, batch_size)[:max_steps], start=1):
+        tokens = sum(len(rows[place][1]) for place in places)
+        mine, weight = share(accelerator, places)
+        total = torch.zeros((), device=accelerator.device)
+        groups = pieces(mine, device_batch_size)
+        for index, group in enumerate(groups):
+            with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(model):
+                values = sequence_logprobs(model, [rows[place] for place in group], pad=pad, device=accelerator.device)
+                loss = -values.sum() * weight / tokens
+                accelerator.backward(loss * accelerator.num_processes)
+            total += loss.detach()
+        reached = float(accelerator.reduce(total, "sum"))
+        log.append({"step": step, "loss": round(reached, 6)})
+        if reached < stop_loss:
+            break
+        rise = round(warmup * max_steps)
+        fall = (step - 1 - rise) / max(1, max_steps - rise)
+        factor = step / (rise + 1) if step <= rise else (1 + math.cos(math.pi * fall)) / 2
+        take_step(accelerator, model, optimizer, rate=learning_rate * factor, loss=reached)
+    optimizer.zero_grad()
+    return log
+
+
+def supervised(
+    accelerator: Accelerator,
+    base_model: str | Path,
+    demonstrations: Sequence[Demonstration],
+    *,
+    folder: Path,
+    file: str,
+    max_new_tokens: int,
+    **settings: Any,
+) -> tuple[Path, Log]:
+    """The folder of `base_model` after `supervise`, and the log; what `folder` has from an earlier run is taken.
+
+    file            the demonstrations', for messages
+    max_new_tokens  of the samples to come, see `check_lengths`
+    """
+    done = folder / "sft"
+    if not done.exists():
+        tokenizer = models.load_tokenizer(base_model)
+        policy = models.load_causal(base_model)
+        check_lengths(demonstrations, tokenizer, policy, max_new_tokens=max_new_tokens, file=file)
+        texts = [draws.demonstrated(one) for one in demonstrations]
+        rows = tokenized(tokenizer, [one.prompt for one in demonstrations], texts)
+        log = supervise(accelerator, policy, rows, pad=tokenizer.pad_token_id, **settings)
+        if accelerator.is_main_process:
+            partial_folder = folder / "sft.partial"
+            shutil.rmtree(partial_folder, ignore_errors=True)
+            policy.save_pretrained(partial_folder)
+            tokenizer.save_pretrained(partial_folder)
+            (partial_folder / LOG).write_text(json.dumps(log), encoding="utf-8")
+            partial_folder.rename(done)
+        accelerator.free_memory()
+        accelerator.wait_for_everyone()
+    return done, json.loads((done / LOG).read_text(encoding="utf-8"))
+
+
+# -- then: demonstrations against samples -----------------------------------------------------------------------------
+
+
+def improve(
+    accelerator: Accelerator,
+    model: nn.Module,
+    pairs: Sequence[Pair],
+    rows: Mapping[str, Encoded],
+    reference: Mapping[str, float],
+    *,
+    beta: float,
+    pad: int,
+    device_batch_size: int,
+) -> dict[str, float]:
+    """Add the gradients of one batch of pairs, and return what the log says of it.
+
+        loss = -log sigmoid( beta * [log pi(y_w|x) - log pi_0(y_w|x) - log pi(y_l|x) + log pi_0(y_l|x)] ), mean of pairs
+
+    rows, reference  tokens, and log-probability under the reference, of each text by its id
+    """
+    mine, weight = share(accelerator, pairs)
+    sums = torch.zeros(3, device=accelerator.device)
+    groups = pieces(mine, device_batch_size)
+    for index, group in enumerate(groups):
+        ids = list(dict.fromkeys(text.text_id for pair in group for text in (pair.chosen, pair.rejected)))
+        place = {text_id: at for at, text_id in enumerate(ids)}  # a demonstration stands in many pairs, read once
+        with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(model):
+            values = sequence_logprobs(model, [rows[name] for name in ids], pad=pad, device=accelerator.device)
+            rewards = beta * (values - torch.tensor([reference[name] for name in ids], device=accelerator.device))
+            chosen, rejected = (
+                rewards[[place[getattr(pair, side).text_id] for pair in group]] for side in ("chosen", "rejected")
+            )
+            loss = losses.pairwise_loss(chosen, rejected, torch.ones_like(chosen)).sum() * weight / len(pairs)
+            accelerator.backward(loss * accelerator.num_processes)
+        margin = (chosen - rejected).detach() * weight
+        sums += torch.stack([loss.detach(), (margin > 0).sum() / len(pairs), margin.sum() / len(pairs)])
+    loss_sum, accuracy, margin_sum = accelerator.reduce(sums, "sum").tolist()
+    return {"loss": loss_sum, "accuracy": accuracy, "margin": margin_sum}
+
+
+@torch.no_grad()
+def read(
+    accelerator: Accelerator,
+    model: nn.Module,
+    rows: Mapping[str, Encoded],
+    *,
+    pad: int,
+    device_batch_size: int,
+) -> dict[str, float]:
+    """The log-probability of each text by its id, on every process."""
+    mine = list(rows)[accelerator.process_index :: accelerator.num_processes]
+    found: dict[str, float] = {}
+    for group in pieces(mine, device_batch_size):
+        with accelerator.autocast():
+            values = sequence_logprobs(model, [rows[name] for name in group], pad=pad, device=accelerator.device)
+        found |= dict(zip(group, values.tolist(), strict=True))
+    return parallel.gathered(found)
+
+
+def align(
+    accelerator: Accelerator,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    demonstrations: Sequence[Demonstration],
+    *,
+    folder: Path,
+    iterations: int,
+    steps_per_iteration: int,
+    negatives: int,
+    pairs_per_demonstration: int,
+    fractions: Fractions,
+    reference: Reference,
+    beta: float,
+    learning_rate: float,
+    warmup: float,
+    weight_decay: float,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    device_batch_size: int,
+    seed: int,
+    on_iteration: Callable[[int, PreTrainedModel], None] | None = None,
+) -> Learned:
+    """Train the fine-tuned `policy` in place on its demonstrations against its own samples.
+
+    folder                   scratch folder of exactly these inputs, for checkpoints and samples; gone on from
+    iterations               sets of samples, each followed by `steps_per_iteration` steps (the paper: 4 times 10)
+    negatives                M, samples for every demonstration and set (the paper: 10)
+    pairs_per_demonstration  pairs of a batch for every demonstration; all are in every batch (the paper: 3)
+    reference                what the implicit reward is measured against: `first`, the policy as it comes in, frozen;
+                             or `previous`, the policy at the start of the iteration, as in SPIN (Chen et al. 2024)
+    warmup                   share of all steps in which the rate rises; after them it is constant
+    on_iteration             told the number of finished iterations and the policy
+
+    UserError when a loss is not finite or the processes disagree on the checkpoint.
+    """
+    frozen = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
+    model, optimizer = prepare(accelerator, policy, weight_decay=weight_decay)
+    state = State(**(checkpoints.load(folder, policy, optimizer) or {}))
+    prompt_of = {one.demonstration_id: one.prompt for one in demonstrations}
+    best = [draws.demonstrated(one) for one in demonstrations]
+    rows = dict(zip((one.text_id for one in best), tokenized(tokenizer, list(prompt_of.values()), best), strict=True))
+    values: dict[str, float] = {}
+    sets: list[list[Text]] = []
+    sampled: list[dict[str, Any]] = []
+    learned: list[dict[str, Any]] = []
+    settings = {"pad": tokenizer.pad_token_id, "device_batch_size": device_batch_size}
+
+    def sample(iteration: int) -> None:
+        """Add D_t: from the folder what was written before, by that policy, and the rest from the policy now."""
+        written_by = state.policies[iteration]
+        made = parallel.generated(
+            partial(generate, policy, tokenizer),
+            folder=folder,
+            name=f"samples-{iteration}-{written_by}",
+            prefix="",
+            suffixes=[chat.prompt([{"role": "user", "content": prompt}]) for prompt in prompt_of.values()],
+            row_ids=[f"{iteration}/{name}" for name in prompt_of],
+            stops=chat.STOPS,
+            samples=negatives,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+        )
+        texts = []
+        for name, prompt in prompt_of.items():
+            for index, one in enumerate(made[f"{iteration}/{name}"]):
+                text = draws.sampled(name, iteration, index, chat.clean(one.text), ends=one.finish_reason == "eos")
+                texts.append(text)
+                sampled.append(
+                    {
+                        "sample_id": text.text_id,
+                        "demonstration_id": name,
+                        "iteration": iteration,
+                        "sample_index": index,
+                        "prompt": prompt,
+                        "text": text.text,
+                        "tokens": len(one.token_ids),
+                        "finish_reason": one.finish_reason,
+                        "policy": written_by,
+                    }
+                )
+        sets.append(texts)
+        encoded = tokenized(tokenizer, [prompt_of[text.demonstration_id] for text in texts], texts)
+        rows.update(zip((text.text_id for text in texts), encoded, strict=True))
+
+    pairs_of_a_step = pairs_per_demonstration * len(demonstrations)
+    rise = round(warmup * iterations * steps_per_iteration)
+    for iteration in range(iterations):
+        is_done = iteration < state.iteration
+        if len(state.policies) == iteration:
+            state.policies.append(fingerprint(policy))
+        sample(iteration)  # before the first step, so that it learns from the new samples
+        found = draws.pools(best, sets)
+        if reference == "previous" and not is_done:
+            frozen.load_state_dict(policy.state_dict())
+            values.clear()
+        if reference == "first" or not is_done:  # set by set, so that a resumed run rounds as one that was not killed
+            new = {name: row for name, row in rows.items() if name not in values}
+            values |= read(accelerator, frozen, new, **settings)
+        for step in range(iteration * steps_per_iteration + 1, (iteration + 1) * steps_per_iteration + 1):
+            pairs = draws.draw(found, pairs_of_a_step, fractions, seed=seed, step=step)
+            learned += [row_of(pair, prompt_of, iteration=iteration, step=step) for pair in pairs]
+            if is_done:
+                continue
+            entry: dict[str, float] = {"step": step, "iteration": iteration, "pairs": len(pairs)}
+            if pairs:  # none when every sample says what its demonstration says
+                done = improve(accelerator, model, pairs, rows, values, beta=beta, **settings)
+                rate = learning_rate * min(1.0, step / (rise + 1))
+                take_step(accelerator, model, optimizer, rate=rate, loss=done["loss"])
+                entry |= {name: round(value, 6) for name, value in done.items()}
+            state.log.append(entry)
+        if not is_done:
+            state.iteration = iteration + 1
+            if accelerator.is_main_process and state.iteration < iterations:
+                checkpoints.save(folder, state.iteration, policy, optimizer, vars(state))
+            accelerator.wait_for_everyone()
+            if on_iteration:
+                on_iteration(state.iteration, policy)
+    return Learned(sampled, learned, state.log)
+
+
+def row_of(pair: Pair, prompt_of: Mapping[str, str], *, iteration: int, step: int) -> dict[str, Any]:
+    """A pair as a row of the table of comparisons."""
+    chosen, rejected = (
+        comparisons.Response(
+            response_id=text.text_id,
+            config="demonstration" if math.isinf(text.rank) else f"iteration {int(text.rank)}",
+            rank=0,
+            text=text.text,
+        )
+        for text in (pair.chosen, pair.rejected)
+    )
+    name = pair.chosen.demonstration_id
+    given = comparisons.Pair(chosen, rejected)
+    row = comparisons.row(given, query_id=name, question=prompt_of[name], feedback="ditto")
+    return row | {"kind": pair.kind, "iteration": iteration, "step": step}
+
+
+def summary(learned: Learned) -> dict[str, Any]:
+    """What a run's metrics file says of it."""
+    steps = [entry for entry in learned.log if "loss" in entry]
+    kinds = Counter(row["kind"] for row in learned.pairs)
+    return {
+        "samples": len(learned.samples),
+        "samples_without_end": sum(row["finish_reason"] != "eos" for row in learned.samples),
+        "steps": len(learned.log),
+        "pairs": {kind: kinds[kind] for kind in draws.KINDS},
+        "first_loss": steps[0]["loss"] if steps else None,
+        "last_loss": steps[-1]["loss"] if steps else None,
+        "last_accuracy": steps[-1]["accuracy"] if steps else None,
+        "last_margin": steps[-1]["margin"] if steps else None,
+    }
+
+
+# -- what survives a crash --------------------------------------------------------------------------------------------
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """Sixteen hex characters of the weights."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,111 @@
+"""Instruction data: tasks with inputs and targets, some with the reasoning that leads to the target.
+
+A file of them is Parquet or JSON lines with the columns
+
+    task       a task's name                                      required
+    input      what is asked, without exemplars or instructions   required
+    target     the answer alone                                   required
+    family     what kind of task it is; the task's name if left out
+    rationale  the reasoning that ends in the target; null or left out for a task without
+    options    all answers to choose from; null or left out where the answer is free
+
+    {"task": "animal_colour", "input": "What colour is the red fox?", "target": "red"}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from synthalign.core import json_lines
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+
+REQUIRED, OPTIONAL = ("task", "input", "target"), ("family", "rationale", "options")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One instance of a task.
+
+    asks       wordings of the same question; a file has one
+    target     the right answer
+    rationale  the reasoning that leads to it; None for a task without
+    options    all answers to choose from, the right one among them; empty where the answer is free
+    kind       how an answer looks, for the instruction that asks for it: a key of templates.DIRECT; of a file, "text"
+    accepted   other right answers, for the evaluation alone
+    """
+
+    task: str
+    family: str
+    asks: tuple[str, ...]
+    target: str
+    rationale: str | None = None
+    options: tuple[str, ...] = ()
+    kind: str = "text"
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def example_id(self) -> str:
+        """Of its content alone."""
+        return content_id(self.task, self.asks[0], self.target)
+
+
+def load(file: Path) -> list[Example]:
+    """The examples of a .parquet or .jsonl file; UserError names the file and the row that is not one."""
+    if file.suffix not in (".parquet", ".jsonl"):
+        raise UserError(f"{file}: instruction data are a .parquet or a .jsonl file")
+    examples = [example(row, place) for place, row in _given(file)]
+    if not examples:
+        raise UserError(f"{file}: no examples; every row needs {', '.join(REQUIRED)}")
+    return examples
+
+
+def example(row: Any, place: str) -> Example:
+    """One row as an example; UserError, with `place`, when it is none."""
+    if not isinstance(row, Mapping):
+        raise UserError(f"{place}: {str(row)[:60]!r} is no object with {', '.join(REQUIRED)}")
+    for key in row:
+        if key not in REQUIRED + OPTIONAL:
+            raise UserError(f"{place}: unknown column {key!r}; allowed: {', '.join(REQUIRED + OPTIONAL)}")
+    for key in REQUIRED:
+        if not isinstance(row.get(key), str) or not row[key].strip():
+            raise UserError(f"{place}: {key} is {row.get(key)!r}; every row needs a text there")
+    for key in ("family", "rationale"):
+        if row.get(key) is not None and (not isinstance(row[key], str) or not row[key].strip()):
+            raise UserError(f"{place}: {key} is {row[key]!r}; it is a text, null, or left out")
+    options = row.get("options")
+    if options is not None and not (isinstance(options, list) and all(isinstance(one, str) for one in options)):
+        raise UserError(f"{place}: options is {options!r}; it is a list of texts, null, or left out")
+    target, answers = row["target"].strip(), [one.strip() for one in options or ()]
+    if answers and (target not in answers or len(set(answers)) != len(answers)):
+        raise UserError(f"{place}: options is {options!r}; it needs each answer once, {target!r} too")
+    return Example(
+        task=row["task"],
+        family=row.get("family") or row["task"],
+        asks=(row["input"].strip(),),
+        target=target,
+        rationale=row.get("rationale"),
+        options=tuple(answers),
+    )
+
+
+def by_task(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """The examples of each task, each once, in the order of their ids."""
+    tasks: dict[str, dict[str, Example]] = {}
+    for one in examples:
+        tasks.setdefault(one.task, {})[one.example_id] = one
+    return {task: [found[key] for key in sorted(found)] for task, found in tasks.items()}
+
+
+def _given(file: Path) -> list[tuple[str, Any]]:
+    """The rows with their places."""
+    if file.suffix == ".jsonl":
+        return [(f"{file}, line {number}", row) for number, row in json_lines.entries(file, "example")]
+    try:
+        rows = pq.read_table(file).to_pylist()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {error}; fetch it, or set its key in params.yaml to null") from error
+    return [(f"{file}, row {number}", row) for number, row in enumerate(rows)]

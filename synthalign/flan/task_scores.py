@@ -1,0 +1,124 @@
+"""What held-out tasks say about models: when an answer is right, scores with chance taken out, and differences.
+
+A score is normalised as (raw - chance) / (1 - chance), so that 0 is guessing and 1 is all right, and may be below 0;
+over several tasks it is the mean of the tasks, whatever their numbers of items (Chung et al. 2022, sections 2 and 3).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from synthalign.core import statistics
+from synthalign.core.errors import UserError
+from synthalign.core.statistics import Interval
+from synthalign.core.tables import Row
+from synthalign.flan.templates import ANSWER_IS
+
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("subject", "item_id", "task", "family", "template")]
+    + [("shots", pa.int64()), ("cot", pa.bool_()), ("metric", pa.string()), ("query", pa.string())]
+    + [("target", pa.string()), ("text", pa.string()), ("right", pa.bool_()), ("chance", pa.float64())]
+)
+"""One item of a held-out task as a model took it.
+
+    metric  exact: the model wrote an answer; choice: the log-probabilities of the options were compared
+    text    what it wrote, or the option it found most probable; NULL where two were equally so
+    chance  how often a guess is right: 1 / options, and 0 for a free answer
+"""
+
+PARTS = ("all", "direct", "cot")
+"""All held-out tasks, those that want an answer and no more, those that want reasoning."""
+
+
+def answer_of(text: str, *, cot: bool) -> str:
+    """The answer in what a model wrote: all of it, or for reasoning what follows the last "the answer is".
+
+    Reasoning that never comes to it counts as an answer as a whole, so that a bare answer can be right.
+    """
+    at = text.rfind(ANSWER_IS) if cot else -1
+    return plain(text[at + len(ANSWER_IS) :] if at >= 0 else text)
+
+
+def plain(answer: str) -> str:
+    """An answer without case, outer blanks and a full stop."""
+    return " ".join(answer.casefold().split()).rstrip(".!").strip()
+
+
+def is_right(text: str, targets: Sequence[str], *, cot: bool) -> bool:
+    """Whether the answer in a text is one of the targets (exact match)."""
+    return answer_of(text, cot=cot) in map(plain, targets)
+
+
+def normalised(raw: float, chance: float) -> float:
+    """0 for chance, 1 for all right."""
+    return (raw - chance) / (1 - chance)
+
+
+def part_of(rows: Sequence[Row], part: str) -> list[Row]:
+    """The rows of one of PARTS."""
+    wanted = {"all": (True, False), "direct": (False,), "cot": (True,)}[part]
+    return [row for row in rows if row["cot"] in wanted]
+
+
+def contributions(rows: Sequence[Row]) -> dict[tuple[str, int], float]:
+    """What each row, by item and shots, adds to the score of the tasks it is of; their mean is that score.
+
+    score = mean over tasks of ( mean over the task's rows of normalised(right) )
+    """
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row["task"]] = sizes.get(row["task"], 0) + 1
+    weight = {task: len(rows) / len(sizes) / size for task, size in sizes.items()}
+    return {
+        (row["item_id"], row["shots"]): normalised(row["right"], row["chance"]) * weight[row["task"]] for row in rows
+    }
+
+
+def score(rows: Sequence[Row], *, seed: int) -> Interval:
+    """The normalised score of the rows with an interval over items."""
+    found = contributions(rows)
+    return statistics.mean_interval(list(found.values()), [item for item, _ in found], seed=seed)
+
+
+def difference(one: Sequence[Row], other: Sequence[Row], *, seed: int) -> Interval:
+    """one - other, paired by item and shots."""
+    first, second = contributions(one), contributions(other)
+    _check_same(first, second)
+    return statistics.difference_interval(
+        list(first.values()), [second[key] for key in first], [item for item, _ in first], seed=seed
+    )
+
+
+def share_of_gain(before: Sequence[Row], last: Sequence[Row], base: Sequence[Row], *, seed: int) -> Interval | None:
+    """How much of the gain over the base model the last step brought: (last - before) / (last - base).
+
+    None where there is no gain at all to share.
+    """
+    end, middle, start = contributions(last), contributions(before), contributions(base)
+    _check_same(end, middle)
+    _check_same(end, start)
+    step = [end[key] - middle[key] for key in end]
+    gain = [end[key] - start[key] for key in end]
+    if sum(gain) <= 0:
+        return None
+    return statistics.ratio_interval(step, gain, [item for item, _ in end], seed=seed)
+
+
+def check_unseen(rows: Sequence[Row], mixtures: Mapping[str, Sequence[Row]]) -> None:
+    """UserError when a task of the evaluation, or an item as it is put to a model, template and all, is in a mixture.
+
+    A question that a mixture has in another template is not found.
+    """
+    tasks, queries = {row["task"] for row in rows}, {row["query"] for row in rows}
+    for name, mixed in mixtures.items():
+        for row in mixed:
+            if row["task"] in tasks or row["query"] in queries:
+                raise UserError(
+                    f"data/mixtures/{name}.parquet: {row['mixture_id']} is of the task {row['task']!r} and asks "
+                    f"{row['query']!r}, which the evaluation has too; put the task on build_mixture.block_list"
+                )
+
+
+def _check_same(one: Mapping[tuple[str, int], float], other: Mapping[tuple[str, int], float]) -> None:
+    if set(one) != set(other):
+        raise UserError("two models answered different items of the held-out tasks; run answer_tasks again for both")

@@ -1,0 +1,279 @@
+"""Continue texts at an OpenAI-compatible endpoint: `/v1/completions`, which takes a prompt as it is.
+
+The call is that of `generate`.  A row is one request for all its samples (a server that ignores `n` is asked again),
+several requests are under way at a time, and what passes by itself is tried again: a full server, a lost connection,
+half an answer.  When one row fails for good, or a cap is reached, nothing new is sent, and what is under way is waited
+for, because it is paid for.
+"""
+
+import asyncio
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from itertools import accumulate, pairwise
+from typing import Any
+
+import httpx2
+from pydantic import BaseModel, Field, ValidationError
+
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.generation.generate import Generation
+from synthalign.generation.spending import Spending, Tokens
+
+RETRIED = {408, 409, 429}
+"""And all from 500 on: what another attempt may change."""
+
+FREE = {409, 429, 500, 503}
+"""The server did nothing; behind another status, a gateway's for one, the work may have been done and lost."""
+
+LONGEST_WAIT = 60.0
+"""Seconds between two attempts, unless the endpoint asks for more."""
+
+UNKNOWN = -1
+"""A token that an endpoint counted and did not name."""
+
+SPECIAL_TOKENS = 8
+"""More than a tokenizer puts around a prompt; within it no token is shorter than a byte."""
+
+
+class Choice(BaseModel):
+    text: str
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class Usage(BaseModel):
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+
+
+class Answer(BaseModel):
+    """What of an endpoint's answer is read."""
+
+    choices: list[Choice] = Field(min_length=1)
+    usage: Usage | None = None
+
+
+class Again(Exception):
+    """No answer, and another attempt may bring one."""
+
+    def __init__(self, message: str, *, is_free: bool, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.is_free = is_free
+        self.wait = wait
+        """Seconds that the endpoint asks for."""
+
+
+def generate(
+    spending: Spending,
+    *,
+    prefix: str,
+    suffixes: Sequence[str],
+    row_ids: Sequence[str],
+    samples: int = 1,
+    seed: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    stops: Sequence[str] = (),
+    backoff: float = 1.0,
+    progress: Callable[[int], None] | None = None,
+    on_finished: Callable[[int, list[Generation]], None] | None = None,
+) -> list[list[Generation]]:
+    """`samples` continuations of prefix + suffix for every suffix, as `generate.generate`.
+
+    spending  the endpoint, and what it was paid so far
+    backoff   seconds before the second attempt; they double, up to `LONGEST_WAIT`, with jitter
+    returns   a list for every row; of tokens the number is known and not the ids, and how the tokens of a
+              row spread over its samples goes by the length of their texts
+
+    Raises UserError when the endpoint refuses a request, when a row fails `max_attempts` times, and before a request
+    that could pass a cap.
+    """
+    endpoint, key = spending.endpoint, spending.endpoint.key(spending.file)
+    settings: dict[str, Any] = {"model": endpoint.model, "max_tokens": max_new_tokens, "temperature": temperature}
+    settings |= {"top_p": top_p} | ({"stop": list(stops)} if stops else {})
+    results: list[list[Generation]] = [[] for _ in suffixes]
+    workers = max(1, endpoint.concurrency // spending.processes)
+
+    async def make(requests: Requests, at: int) -> None:
+        prompt, row, made = prefix + suffixes[at], row_ids[at], results[at]
+        while len(made) < samples:
+            missing = samples - len(made)
+            body = settings | {"prompt": prompt, "n": missing, "seed": seed_of(seed, row, len(made))}
+            worst = Tokens(len(prompt.encode()) + SPECIAL_TOKENS, max_new_tokens * missing)
+            made += generations(await requests.answer(row, body, worst), missing, stops)
+        if on_finished:
+            on_finished(at, made)
+        if progress:
+            progress(1)
+
+    async def work(requests: Requests, places: Iterator[int]) -> None:
+        for at in places:
+            try:
+                await make(requests, at)
+            except UserError as error:
+                requests.failures.append(error)
+            if requests.failures:
+                requests.stopped.set()
+                return
+
+    async def run() -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        limits = httpx2.Limits(max_connections=workers)
+        async with httpx2.AsyncClient(headers=headers, timeout=None, limits=limits) as client:
+            requests = Requests(client, spending, key or "", backoff)
+            places = iter(range(len(suffixes)))
+            await asyncio.gather(*(work(requests, places) for _ in range(min(workers, len(suffixes)))))
+        if requests.failures:
+            raise requests.failures[0]
+
+    asyncio.run(run())
+    return results
+
+
+@dataclass
+class Requests:
+    """Requests to one endpoint, until one of them fails for good."""
+
+    client: httpx2.AsyncClient
+    spending: Spending
+    key: str
+    backoff: float
+    failures: list[UserError] = field(default_factory=list)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    """Something was settled, so that more may fit under a cap."""
+
+    async def answer(self, row: str, body: dict[str, Any], worst: Tokens) -> Answer:
+        """As many attempts as it takes."""
+        attempts = self.spending.endpoint.max_attempts
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self.paid(body, worst)
+            except Again as error:
+                last = error
+            wait = min(self.backoff * 2 ** (attempt - 1), LONGEST_WAIT) * random.uniform(0.5, 1)
+            if attempt < attempts:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopped.wait(), max(wait, last.wait))
+        raise UserError(
+            f"{self.spending.file}: row {row} failed {attempts} times, at last with: {last}; see whether "
+            f"{self.spending.endpoint.url} is up, and run the stage again: what is finished is kept"
+        )
+
+    async def paid(self, body: dict[str, Any], worst: Tokens) -> Answer:
+        """One attempt; what it may cost is written down before it, what it did cost after."""
+        async with self.changed:  # what is under way mostly turns out cheaper than it could be
+            await self.changed.wait_for(lambda: not self.spending.under_way or not self.spending.exceeded(worst))
+            if told := self.spending.exceeded(worst):
+                raise UserError(told)
+            if self.failures:
+                raise self.failures[0]
+            name = self.spending.reserve(worst)
+        try:
+            answer = await self.sent(body)
+            used = answer.usage
+            self.spending.settle(name, Tokens(used.prompt_tokens, used.completion_tokens) if used else worst)
+            return answer
+        except (Again, UserError) as error:
+            self.spending.settle(name, Tokens() if isinstance(error, UserError) or error.is_free else worst)
+            raise
+        finally:
+            async with self.changed:
+                self.changed.notify_all()
+
+    async def sent(self, body: dict[str, Any]) -> Answer:
+        """One attempt at an answer: Again where another may help, UserError where none will."""
+        endpoint = self.spending.endpoint
+        try:
+            async with asyncio.timeout(endpoint.timeout):
+                response = await self.client.post(f"{endpoint.url}/completions", json=body)
+        except httpx2.ConnectError as error:
+            raise Again(f"no connection ({error})", is_free=True) from error
+        except TimeoutError as error:
+            raise Again(f"no answer in {endpoint.timeout:g} seconds (timeout)", is_free=False) from error
+        except httpx2.RequestError as error:
+            raise Again(f"the connection broke ({error})", is_free=False) from error
+        if response.is_success:
+            try:
+                return Answer.model_validate_json(response.content)
+            except ValidationError as error:
+                raise Again(f"an answer that is none: {self.shown(response.text)!r}", is_free=False) from error
+        status, told = response.status_code, self.told(response)
+        if status in RETRIED or status >= 500:
+            raise Again(f"{status} {told}", is_free=status in FREE, wait=retry_after(response))
+        if status in (401, 403):
+            step = f"check the key in {endpoint.api_key_env}" if self.key else "name the key's variable in api_key_env"
+        elif status == 400:
+            step = "check model, and whether the prompt fits it: fewer shots or fewer new tokens make it shorter"
+        else:
+            step = "check url and model"
+        raise UserError(f"{self.spending.file}: {endpoint.url} answered {status}: {told}; {step}")
+
+    def told(self, response: httpx2.Response) -> str:
+        """The endpoint's own words in a refusal."""
+        try:
+            words = json.loads(response.content)
+        except ValueError:
+            words = response.text
+        if isinstance(words, dict):
+            words = words.get("error", words)
+        if isinstance(words, dict):
+            words = words.get("message") or words.get("detail") or words
+        return self.shown(words if isinstance(words, str) else json.dumps(words)) or response.reason_phrase
+
+    def shown(self, text: str) -> str:
+        """What an endpoint says, for a message: one short printable line, without the key should it repeat it."""
+        return shortened(text.replace(self.key, "…") if self.key else text)
+
+
+def generations(answer: Answer, wanted: int, stops: Sequence[str]) -> list[Generation]:
+    """The samples of an answer; some servers leave the stop string in the text, and some tell no reason."""
+    made = []
+    choices = sorted(answer.choices, key=lambda choice: choice.index)[:wanted]
+    counts = spread(answer.usage.completion_tokens if answer.usage else 0, [len(one.text) + 1 for one in choices])
+    for choice, count in zip(choices, counts, strict=True):
+        ends = [choice.text.find(stop) for stop in stops if stop in choice.text]
+        text = choice.text[: min(ends, default=len(choice.text))]
+        # "stop" is an end of sequence or a stop string, and most servers do not say which; all else cut the text off
+        reason = ("stop" if stops else "eos") if ends or choice.finish_reason == "stop" else "length"
+        made.append(Generation(text, [UNKNOWN] * count, reason, None))
+    return made
+
+
+def spread(total: int, weights: Sequence[int]) -> list[int]:
+    """The total in whole parts about proportional to the weights."""
+    ends = [total * so_far // sum(weights) for so_far in accumulate(weights, initial=0)]
+    return [end - start for start, end in pairwise(ends)]
+
+
+def seed_of(seed: int, row: str, sample: int) -> int:
+    """The seed of the request that begins with this sample of the row; some servers take no more than 31 bits."""
+    return int(content_id("seed", seed, row, sample), 16) >> 33
+
+
+def retry_after(response: httpx2.Response) -> float:
+    """The seconds that the endpoint asks to wait, which it may give as a number or as a date; 0 without any."""
+    value = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time())
+
+
+def shortened(text: str, limit: int = 200) -> str:
+    """One printable line of it."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * limit])
+    line = " ".join(line.split())
+    return line if len(line) <= limit else f"{line[:limit]}…"

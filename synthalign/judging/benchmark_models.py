@@ -1,0 +1,148 @@
+"""Put language models and reward models to the questions of `benchmarks`."""
+
+from collections.abc import Sequence
+from math import exp
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.dialogue import encoding
+from synthalign.judging import benchmarks
+from synthalign.judging.benchmarks import Choice, Preference
+from synthalign.reward import scoring
+from synthalign.reward.scoring import pad
+
+Option = tuple[str, str]
+"""A prefix, and the continuation whose log-probability is an option's score."""
+
+
+def options_right(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[tuple[Choice, Sequence[Option]]],
+    *,
+    batch_size: int,
+) -> list[float]:
+    """For each question, 1 when its right option's continuation is strictly the most probable of all, else 0.
+
+    items  the question, and for each of its options, in order, the text that is scored
+    """
+    pairs = [option for _, options in items for option in options]
+    scores = iter(continuation_log_probs(model, tokenizer, pairs, batch_size=batch_size))
+    return [float(benchmarks.strictly_highest([next(scores) for _ in options], item.right)) for item, options in items]
+
+
+def letters_right(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Preference], *, batch_size: int
+) -> list[float]:
+    """For each item of HHH, 1 when a language model names the preferred reply's letter, counted over both orders."""
+    pairs = [
+        (benchmarks.letter_prompt(item, chosen_first=chosen_first), letter)
+        for item in items
+        for chosen_first in (item.order == 0, item.order == 1)
+        for letter in (" A", " B")
+    ]
+    found = [exp(value) for value in continuation_log_probs(model, tokenizer, pairs, batch_size=batch_size)]
+    right = []
+    for place, item in enumerate(items):
+        a, b, other_a, other_b = found[4 * place : 4 * place + 4]
+        shown = [(a, b), (other_a, other_b)]
+        right.append(float(benchmarks.both_orders_right(shown[item.order], shown[1 - item.order])))
+    return right
+
+
+def preferences_right(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Preference], *, batch_size: int
+) -> list[float]:
+    """For each item of HHH, 1 when a reward model gives the preferred reply strictly the higher reward, else 0."""
+    dialogues = [
+        [*item.context, {"role": "assistant", "content": reply}]
+        for item in items
+        for reply in (item.chosen, item.rejected)
+    ]
+    rewards = scoring.score(model, tokenizer, dialogues, batch_size=batch_size)
+    return [float(chosen > rejected) for chosen, rejected in zip(rewards[::2], rewards[1::2], strict=True)]
+
+
+def rewards_right(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Choice], *, batch_size: int
+) -> list[float]:
+    """For each question, 1 when a reward model gives its right option strictly the highest reward, else 0."""
+    dialogues = [
+        [{"role": "user", "content": item.question}, {"role": "assistant", "content": option}]
+        for item in items
+        for option in item.options
+    ]
+    rewards = iter(scoring.score(model, tokenizer, dialogues, batch_size=batch_size))
+    return [float(benchmarks.strictly_highest([next(rewards) for _ in item.options], item.right)) for item in items]
+
+
+@torch.inference_mode()
+def continuation_log_probs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    batch_size: int,
+) -> list[float]:
+    """The summed log-probability (nats) of each continuation's tokens after its prefix, from (prefix, continuation).
+
+    The two are tokenized as one text; the continuation begins where the prefix's own tokens end or differ. A text
+    longer than the model's context loses its beginning.
+    """
+    rows, starts = [], []
+    for prefix, continuation in pairs:
+        before, whole = encoding.tokenize(tokenizer, [prefix, prefix + continuation])
+        same = 0
+        while same < min(len(before), len(whole)) and before[same] == whole[same]:
+            same += 1
+        context = _context(model)
+        cut = max(0, len(whole) - context)
+        rows.append(whole[cut:])
+        starts.append(max(same - cut, 1))  # the first token of all has no probability
+    scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
+    return [float(values[start - 1 :].sum()) for values, start in zip(scored, starts, strict=True)]
+
+
+@torch.inference_mode()
+def text_log_probs(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, batch_size: int
+) -> list[tuple[float, int]]:
+    """The log-probability (nats) of each text and the number of its tokens, so that -sum / tokens is its loss.
+
+    A text follows the end-of-sequence token, which has no probability itself; of a text longer than the model's
+    context the beginning counts.
+    """
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    rows = []
+    for tokens in encoding.tokenize(tokenizer, texts):
+        tokens = tokens[1:] if tokens[:1] == [start] else tokens
+        rows.append([start, *tokens][: _context(model)])
+    scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
+    return [(float(values.sum()), len(values)) for values in scored]
+
+
+@torch.inference_mode()
+def token_log_probs(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], *, pad_token_id: int, batch_size: int
+) -> list[Tensor]:
+    """The log-probability (nats, fp32) of every token but the first, (T - 1,) for each row of T tokens."""
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    scored: dict[int, Tensor] = {}
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        input_ids, attention_mask = pad([rows[place] for place in places], pad_token_id)
+        input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
+        logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[
+            :, :-1
+        ]  # (B, T-1, V)
+        targets = input_ids[:, 1:, None]
+        logprobs = (logits.gather(-1, targets).squeeze(-1) - logits.logsumexp(-1)).float().cpu()  # (B, T-1)
+        for place, values in zip(places, logprobs, strict=True):
+            scored[place] = values[: len(rows[place]) - 1]
+    return [scored[place] for place in range(len(rows))]
+
+
+def _context(model: PreTrainedModel) -> int:
+    return int(getattr(model.config, "max_position_embeddings", 0) or 1_000_000)

@@ -1,0 +1,35 @@
+"""A policy as a reward model: how likely it finds an answer, per token (the p_i of RRHF)."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.dialogue import encoding
+from synthalign.dialogue.chat import Message
+from synthalign.policies import answering, ppo, rrhf
+
+
+@torch.no_grad()
+def mean_logprobs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    dialogues: Sequence[Sequence[Message]],
+    *,
+    batch_size: int,
+) -> list[float]:
+    """`rrhf.mean_logprobs` of each dialogue's last message and its end of sequence, given the messages before it."""
+    encoded = encoding.encode(tokenizer, dialogues)
+    found: dict[int, float] = {}
+    for group in answering.alike([len(prompt) + len(answer) for prompt, answer in encoded], batch_size):
+        batch = answering.collate(
+            [encoded[place][0] for place in group],
+            [encoded[place][1] for place in group],
+            pad=tokenizer.pad_token_id,
+            device=model.device,
+        )
+        logprobs = answering.by_answer(
+            ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen), batch.mask
+        )
+        found |= dict(zip(group, rrhf.mean_logprobs(logprobs, batch.mask).tolist(), strict=True))
+    return [found[place] for place in range(len(encoded))]

@@ -1,0 +1,76 @@
+"""How well rewards, and policies taken as rewards, rank responses that nothing was trained on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from synthalign.core import measures, statistics, tables
+from synthalign.core.errors import UserError
+from synthalign.core.measures import HeldOutPair
+from synthalign.core.tables import Row
+from synthalign.generation import models, parallel
+from synthalign.judging import likelihoods
+from synthalign.judging.verdicts import Oracle
+from synthalign.reward import scoring
+
+
+def held_out_responses(configurations: Sequence[str], oracle: Oracle) -> list[Row]:
+    """Every response to an evaluation query that the oracle can judge, with its question and its points."""
+    questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
+    found = []
+    for config in configurations:
+        for row in tables.rows(f"responses/{config}"):
+            question = questions.get(row["query_id"], "")
+            scores = oracle.score(question, row["text"])
+            if scores is not None:
+                found.append(row | {"question": question, "total": scores.total})
+    return found
+
+
+def held_out_pairs(responses: Sequence[Row]) -> list[HeldOutPair]:
+    """The pairs of them on which the oracle has a preference; UserError when there are none."""
+    questions, texts, totals = ([row[name] for row in responses] for name in ("query_id", "text", "total"))
+    pairs = measures.held_out_pairs(questions, texts, totals)
+    if not pairs:
+        raise UserError(f"the oracle has no preference among {len(responses)} responses to the evaluation queries")
+    return pairs
+
+
+def dialogues(responses: Sequence[Row]) -> list[list[dict[str, str]]]:
+    """Each response behind its question."""
+    return [
+        [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["text"]}]
+        for row in responses
+    ]
+
+
+def rewards_of(folder: str, responses: Sequence[Row], batch_size: int) -> list[float]:
+    """The reward of every response."""
+    model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
+    return scoring.score(model, tokenizer, dialogues(responses), batch_size=batch_size)
+
+
+def likelihoods_of(folder: str, responses: Sequence[Row], batch_size: int) -> list[float]:
+    """How likely a policy finds every response, per token."""
+    model, tokenizer = models.load_causal(folder).to(parallel.alone()), models.load_tokenizer(folder)
+    return likelihoods.mean_logprobs(model, tokenizer, dialogues(responses), batch_size=batch_size)
+
+
+def report(
+    scores: Sequence[float],
+    responses: Sequence[Row],
+    pairs: Sequence[HeldOutPair],
+    against: Mapping[str, NDArray[Any]],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """How often these scores rank a pair right, beside others, and what they go with.
+
+    scores   (R,)  of the responses
+    against  (P,)  which pairs others rank right
+    """
+    return measures.accuracy_report(measures.ranks_right(pairs, scores), pairs, against, seed=seed) | {
+        "correlation_with_length": statistics.correlation(scores, [len(row["text"]) for row in responses]),
+        "correlation_with_oracle": statistics.correlation(scores, [row["total"] for row in responses]),
+    }

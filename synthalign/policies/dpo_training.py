@@ -1,0 +1,95 @@
+"""Train a policy on comparisons by direct preference optimization (Rafailov et al. 2023), with TRL's trainer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from synthalign.core.errors import UserError
+from synthalign.core.tables import Row
+from synthalign.dialogue import encoding
+from synthalign.generation import models
+from synthalign.reward import training
+from synthalign.reward.training_settings import Settings
+
+
+def train(
+    pairs: Sequence[Row],
+    *,
+    base_model: str | Path,
+    folder: str | Path,
+    work: Path,
+    beta: float,
+    learning_rate: float,
+    settings: Settings,
+) -> tuple[training.Curve, int]:
+    """Train the policy in `base_model`, which is the reference too, on the pairs; write it to `folder`.
+
+    beta  price of a nat of distance from the reference
+    work  scratch folder for checkpoints, gone on from if there are any
+
+    Returns the curve and how many pairs were trained on.  UserError when none fits, or the loss is not finite.
+    """
+    tokenizer = models.load_tokenizer(base_model)
+    rows = tokenized(pairs, tokenizer, settings.max_length)
+    if not rows:
+        raise UserError(
+            f"none of {len(pairs)} comparisons fits in max_length = {settings.max_length} tokens; look at the table, "
+            "or raise max_length"
+        )
+    rows.sort(key=length)  # so that the reference's pass over them pads little
+    order = training.batch_order(
+        [length(row) for row in rows], batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed
+    )
+    trainer = TokenizedDPOTrainer(
+        model=training.without_dropout(models.load_causal(base_model)),
+        args=training.arguments(
+            DPOConfig,
+            work=work,
+            steps=len(order) // settings.batch_size,
+            batch_size=settings.batch_size,
+            learning_rate=learning_rate,
+            warmup=settings.warmup,
+            weight_decay=settings.weight_decay,
+            seed=settings.seed,
+            beta=beta,
+            precompute_ref_log_probs=True,
+            max_length=None,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    # The reference's log-probabilities were computed above, once for each comparison; now the order of training.
+    assert isinstance(trainer.train_dataset, Dataset)
+    trainer.train_dataset = trainer.train_dataset.select(order)
+    curve = training.fit(trainer)
+    training.save(trainer, tokenizer, folder)
+    return curve, len(rows)
+
+
+def length(row: dict[str, list[int]]) -> int:
+    """Tokens of the prompt and the longer response."""
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+
+
+class TokenizedDPOTrainer(DPOTrainer):
+    """TRL's trainer for rows that are tokens already, by the one tokenization that all models here share."""
+
+    def _prepare_dataset(self, dataset: Dataset, *others: Any) -> Dataset:
+        return dataset
+
+
+def tokenized(pairs: Sequence[Row], tokenizer: Any, max_length: int) -> list[dict[str, list[int]]]:
+    """The comparisons as rows of tokens; both responses follow the same prompt tokens, and both fit."""
+    dialogues = [[*pair["prompt"], *pair[side]] for pair in pairs for side in ("chosen", "rejected")]
+    encoded = encoding.encode(tokenizer, dialogues)
+    rows = []
+    for (prompt, chosen), (other, rejected) in zip(encoded[::2], encoded[1::2], strict=True):
+        shared = min(len(prompt), len(other))  # they differ only if a tokenizer merges across the border
+        prompt, chosen, rejected = prompt[:shared], prompt[shared:] + chosen, other[shared:] + rejected
+        room = max_length - max(len(chosen), len(rejected))
+        if room > 0:
+            rows.append({"prompt_ids": prompt[-room:], "chosen_ids": chosen, "rejected_ids": rejected})
+    return rows

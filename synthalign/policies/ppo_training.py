@@ -1,0 +1,513 @@
+"""Proximal policy optimisation of a language model against a reward model, data-parallel with accelerate.
+
+One step: the policy answers a batch of prompts; the reward model scores the answers; policy, reference and value model
+read them; then the policy and the value model are improved on them, minibatch after minibatch.
+
+Every process holds the whole batch of a step once it is sampled, so whitening and every denominator are global: neither
+the number of processes nor the number of rows that go through a model at once is part of the result (up to rounding).
+What is random depends on (seed, step) alone, so that a run that was killed goes on from its checkpoint to the same end.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.core.errors import UserError
+from synthalign.core.stage import progress
+from synthalign.generation.models import free_cores
+from synthalign.policies import answering, checkpoints, ppo
+from synthalign.policies.answering import (
+    Answer,
+    Batch,
+    Prompt,
+    alike,
+    by_answer,
+    collate,
+    draw,
+    mean,
+    my_share,
+    pieces,
+    sampled,
+    state_logits,
+)
+from synthalign.policies.ppo_settings import Settings
+from synthalign.reward import scoring
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rollout(Answer):
+    """An answer of T tokens, and what the models thought of it when it was sampled; its KL is under training's."""
+
+    logprobs: Tensor
+    """(T,) of the policy that sampled it, by the forward pass that training uses."""
+    reference_logprobs: Tensor
+    """(T,) of the policy before all training."""
+    values: Tensor
+    """(T,) before each token is chosen."""
+    entropy: float
+    """Of the policy, mean over the T tokens, in nats."""
+
+
+class ValueModel(nn.Module):
+    """A reward model that is read at every token: how the answer will score, judged by its beginning.
+
+    At first its value at the last token of a text is the reward model's score of the text.  It has its own parameters:
+    a value network that is still wrong cannot wreck the policy (Stiennon et al. 2020, App. G.1).
+    """
+
+    def __init__(self, reward_model: PreTrainedModel) -> None:
+        super().__init__()
+        self.reward_model = reward_model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids (B, S) -> values (B, S)."""
+        return scoring.token_values(self.reward_model, input_ids, attention_mask)
+
+
+class Reading(NamedTuple):
+    """What policy and value model make of a batch, (B, T) each, 0 at padding."""
+
+    logprobs: Tensor
+    values: Tensor
+    entropies: Tensor | None
+    """When asked for."""
+    ptx_loss: Tensor
+    """Sum of the negative log-likelihood of the pre-training tokens; a scalar."""
+
+
+Side = Literal["both", "policy", "value"]
+
+
+class PolicyAndValue(nn.Module):
+    """The two models that are trained, in one module, so that a step is one forward and one backward pass.
+
+    They share nothing, so either side can be read by itself: what is not asked for is zero.
+    """
+
+    def __init__(self, policy: PreTrainedModel, value: ValueModel, *, temperature: float) -> None:
+        super().__init__()
+        self.policy = policy
+        self.value = value
+        self.temperature = temperature
+
+    def forward(
+        self, batch: Batch, ptx: Batch | None = None, *, side: Side = "both", with_entropies: bool = False
+    ) -> Reading:
+        logprobs = values = torch.zeros(batch.mask.shape, device=batch.mask.device)
+        ptx_loss, entropies = torch.zeros((), device=batch.mask.device), None
+        if side != "value":
+            logits = state_logits(self.policy, batch)
+            logprobs = by_answer(ppo.token_logprobs(logits, batch.chosen, temperature=self.temperature), batch.mask)
+            if with_entropies:
+                entropies = by_answer(ppo.token_entropies(logits.detach(), temperature=self.temperature), batch.mask)
+            if ptx is not None:
+                ptx_loss = -ppo.token_logprobs(state_logits(self.policy, ptx), ptx.chosen).sum()
+        if side != "policy":
+            values = by_answer(self.value(batch.input_ids, batch.attention_mask)[batch.states], batch.mask)
+        return Reading(logprobs, values, entropies, ptx_loss)
+
+
+def check_division(*, minibatch: int, ptx_batch: int, processes: int) -> None:
+    """UserError unless every process gets the same share of every update."""
+    for key, value in (("minibatch", minibatch), ("ptx_batch", ptx_batch)):
+        if value % processes:
+            raise UserError(
+                f"params.yaml: train_ppo.{key} = {value} does not divide among {processes} processes; "
+                "choose a multiple, or another num_processes in accelerate.yaml"
+            )
+
+
+@torch.no_grad()
+def sample_rollouts(
+    accelerator: Accelerator,
+    models: PolicyAndValue,
+    reference: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    row_ids: Sequence[str],
+    *,
+    seed: int,
+    max_new_tokens: int,
+    device_batch_size: int,
+) -> list[Rollout]:
+    """One answer of the policy to each prompt, scored and read; on every process, in the order of the prompts.
+
+    Each process answers a contiguous share of the prompts. UserError when the reward model gives no finite score.
+    """
+    mine = my_share(accelerator, len(prompts))
+    prompts, row_ids = prompts[mine], row_ids[mine]
+    generations, rewards = sampled(
+        models.policy,
+        reward_model,
+        tokenizer,
+        prompts,
+        row_ids,
+        seed=seed,
+        temperature=models.temperature,
+        max_new_tokens=max_new_tokens,
+        device_batch_size=device_batch_size,
+    )
+    rollouts: dict[int, Rollout] = {}
+
+    def read(group: list[int]) -> None:
+        batch = collate(
+            [prompts[place].token_ids for place in group],
+            [generations[place].token_ids for place in group],
+            pad=tokenizer.pad_token_id,
+            device=accelerator.device,
+        )
+        with torch.no_grad(), accelerator.autocast():  # as in training, so that the reference differs by weights
+            reading = models(batch, with_entropies=True)
+            reference_logprobs = by_answer(
+                ppo.token_logprobs(state_logits(reference, batch), batch.chosen, temperature=models.temperature),
+                batch.mask,
+            )
+        for row, place in enumerate(group):
+            one = generations[place]
+            length = len(one.token_ids)
+            ours, theirs = (of[row, :length].cpu().clone() for of in (reading.logprobs, reference_logprobs))
+            rollouts[place] = Rollout(
+                prompt=prompts[place],
+                text=one.text,
+                token_ids=one.token_ids,
+                finish_reason=one.finish_reason,
+                reward=rewards[place],
+                kl=float((ours - theirs).sum()),
+                logprobs=ours,
+                reference_logprobs=theirs,
+                values=reading.values[row, :length].cpu().clone(),
+                entropy=float(reading.entropies[row, :length].mean()),
+            )
+
+    lengths = [len(prompt.token_ids) + len(one.token_ids) for prompt, one in zip(prompts, generations, strict=True)]
+    with ThreadPoolExecutor(free_cores(accelerator.device)) as threads:
+        list(threads.map(read, alike(lengths, device_batch_size)))
+    gathered: list[Rollout] = gather_object([rollouts[place] for place in range(len(prompts))])
+    return gathered
+
+
+class Targets(NamedTuple):
+    """What the update of a step aims at, (B, T) each, for the rollouts in their order."""
+
+    mask: Tensor
+    logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+def targets(
+    rollouts: Sequence[Rollout],
+    *,
+    kl_coefficient: float,
+    missing_stop_penalty: float,
+    whiten_rewards: bool,
+    discount: float,
+    gae_lambda: float,
+) -> Targets:
+    """Advantages and returns of a whole step's rollouts; no gradient flows through them."""
+    padded = [
+        nn.utils.rnn.pad_sequence([getattr(rollout, name) for rollout in rollouts], batch_first=True)
+        for name in ("logprobs", "reference_logprobs", "values")
+    ]
+    logprobs, reference_logprobs, values = padded
+    lengths = torch.tensor([[len(rollout.token_ids)] for rollout in rollouts])
+    mask = torch.arange(logprobs.shape[1]) < lengths
+    scores = torch.tensor([rollout.reward for rollout in rollouts])
+    complete = torch.tensor([rollout.is_complete for rollout in rollouts])
+    scores = ppo.penalised_scores(scores, complete, missing_stop_penalty=missing_stop_penalty)
+    rewards = ppo.token_rewards(logprobs, reference_logprobs, scores, mask, kl_coefficient=kl_coefficient)
+    if whiten_rewards:
+        rewards = ppo.whiten(rewards, mask, keep_mean=True)
+    advantages = ppo.generalized_advantages(rewards, values, mask, discount=discount, gae_lambda=gae_lambda)
+    return Targets(
+        mask=mask,
+        logprobs=logprobs,
+        values=values,
+        advantages=ppo.whiten(advantages, mask),
+        returns=advantages + values,
+    )
+
+
+def improve(
+    accelerator: Accelerator,
+    models: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rollouts: Sequence[Rollout],
+    aims: Targets,
+    ptx: Sequence[list[int]],
+    *,
+    pad: int,
+    clip: float,
+    value_clip: float,
+    ptx_coefficient: float,
+    max_gradient_norm: float,
+    device_batch_size: int,
+) -> dict[str, float]:
+    """Change both models by one minibatch, and return the sums over its tokens that the log is made of.
+
+        loss = mean_t policy loss + mean_t value loss + gamma * mean_t ptx loss
+
+    The models share no parameters and have gradients clipped apart, so the value loss needs no coefficient.
+    `rollouts`, `aims` and `ptx` (texts as token ids) are the whole minibatch; each process takes its contiguous share.
+    UserError when a gradient is not finite.
+    """
+
+    def share(count: int) -> slice:
+        size = count // accelerator.num_processes
+        return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
+
+    tokens = int(aims.mask.sum())
+    ptx_tokens = sum(len(text) - 1 for text in ptx)
+    mine = share(len(rollouts))
+    rollouts, aims, ptx = rollouts[mine], Targets(*(aim[mine] for aim in aims)), ptx[share(len(ptx))]
+    groups = alike([len(one.prompt.token_ids) + len(one.token_ids) for one in rollouts], device_batch_size)
+    optimizer.zero_grad()
+
+    def learn(side: Side) -> Tensor:
+        """Add the gradients of one or both models, and return the sums of what is logged of them."""
+        sums = torch.zeros(5, device=accelerator.device)
+        for index, group in enumerate(groups):
+            batch = collate(
+                [rollouts[place].prompt.token_ids for place in group],
+                [rollouts[place].token_ids for place in group],
+                pad=pad,
+                device=accelerator.device,
+            )
+            longest = batch.mask.shape[1]
+            _, old_logprobs, old_values, advantages, returns = (
+                aim[group, :longest].to(accelerator.device) for aim in aims
+            )
+            texts = ptx[index :: len(groups)] if side != "value" else []
+            ptx_batch = (
+                collate([text[:1] for text in texts], [text[1:] for text in texts], pad=pad, device=accelerator.device)
+                if texts
+                else None
+            )
+            with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(models):
+                now: Reading = models(batch, ptx_batch, side=side)
+                policy = value = clipped = squared = torch.zeros((), device=accelerator.device)
+                if side != "value":
+                    policy = ppo.policy_loss(now.logprobs, old_logprobs, advantages, batch.mask, clip=clip).sum()
+                    logprobs = now.logprobs.detach()
+                    clipped = ppo.clipped(logprobs, old_logprobs, batch.mask, clip=clip).sum()
+                    squared = ppo.squared_log_ratios(logprobs, old_logprobs, batch.mask).sum()
+                if side != "policy":
+                    value = ppo.value_loss(now.values, old_values, returns, batch.mask, clip=value_clip).sum()
+                loss = (policy + value) / tokens + ptx_coefficient * now.ptx_loss / max(ptx_tokens, 1)
+                # Gradients are averaged over processes, and the denominators above are those of the whole minibatch.
+                accelerator.backward(loss * accelerator.num_processes)
+            sums += torch.stack([policy, value, clipped, squared, now.ptx_loss]).detach()
+        return sums
+
+    if accelerator.num_processes == 1 and free_cores(accelerator.device) > 1:
+        with ThreadPoolExecutor(2) as threads:  # the models share nothing, so each has a core of its own
+            policy_sums, value_sums = threads.map(learn, ("policy", "value"))
+        sums = policy_sums + value_sums
+    else:
+        sums = learn("both")
+    both = accelerator.unwrap_model(models)
+    for name, part_model in (("policy", both.policy), ("value model", both.value)):
+        norm = float(accelerator.clip_grad_norm_(part_model.parameters(), max_gradient_norm))
+        if not math.isfinite(norm):
+            raise UserError(
+                f"the gradient of the {name} has norm {norm}; lower learning_rate or value_learning_rate of train_ppo, "
+                "or raise its kl_coefficient"
+            )
+    optimizer.step()
+    policy, value, clipped, squared, ptx_loss = accelerator.reduce(sums, "sum").tolist()
+    return {
+        "tokens": tokens,
+        "policy_loss": policy,
+        "value_loss": value,
+        "clip_fraction": clipped,
+        "approximate_kl": squared,
+        "ptx_tokens": ptx_tokens,
+        "ptx_loss": ptx_loss,
+    }
+
+
+@dataclass
+class State:
+    """All that a run has come to after a step, besides the weights and the optimizer."""
+
+    step: int
+    kl_coefficient: float
+    log: list[Row]
+    curve: list[Row]
+
+
+def describe(rollouts: Sequence[Rollout]) -> Row:
+    """What the log says about the answers of a step."""
+    return {
+        "reward": mean([rollout.reward for rollout in rollouts]),
+        "kl": mean([rollout.kl for rollout in rollouts]),
+        "entropy": mean([rollout.entropy for rollout in rollouts]),
+        "tokens": mean([len(rollout.token_ids) for rollout in rollouts]),
+        "missing_stop_share": mean([not rollout.is_complete for rollout in rollouts]),
+    }
+
+
+def train(
+    accelerator: Accelerator,
+    policy: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Settings,
+    *,
+    prompts: Sequence[Prompt],
+    questions: Sequence[Prompt],
+    ptx_texts: Sequence[list[int]],
+    folder: Path,
+    report: Callable[[Row], None] | None = None,
+) -> State:
+    """Train `policy` in place for `settings.steps` steps; the state it returns has the log and the snapshots.
+
+    prompts, questions  what to train on; what to answer, never to train on, at every snapshot
+    ptx_texts           texts as token ids, of which `settings.ptx_batch` are read with every minibatch
+    folder              where checkpoints are kept, and gone on from if there are any
+    report              called with every row of the log
+
+    UserError when a batch does not divide among the processes, when accelerate would shard models, or when a score or a
+    gradient is not finite.
+    """
+    check_division(minibatch=settings.minibatch, ptx_batch=settings.ptx_batch, processes=accelerator.num_processes)
+    checkpoints.take_over(accelerator)
+    reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
+    value = ValueModel(copy.deepcopy(reward_model))
+    reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
+    both = (
+        PolicyAndValue(policy, value, temperature=settings.temperature).requires_grad_(True).eval()
+    )  # eval: no dropout
+    optimizer = torch.optim.AdamW(
+        [{"params": list(policy.parameters())}, {"params": list(value.parameters())}],
+        betas=(0.9, 0.95),  # InstructGPT, App. C
+        eps=1e-5,  # with the usual 1e-8 the first steps are too long (Huang et al. 2024)
+        weight_decay=0.0,
+    )
+    models, optimizer = accelerator.prepare(both, optimizer)
+    ptx = settings.ptx_coefficient > 0
+
+    def sample(of: Sequence[Prompt], name: str) -> list[Rollout]:
+        return sample_rollouts(
+            accelerator,
+            both,
+            reference,
+            reward_model,
+            tokenizer,
+            of,
+            [f"{name}/{place}" for place in range(len(of))],
+            seed=settings.seed,
+            max_new_tokens=settings.max_new_tokens,
+            device_batch_size=settings.device_batch_size,
+        )
+
+    def snapshot(step: int) -> list[Row]:  # the same random numbers at every snapshot
+        return answering.snapshot(step, sample(questions, "question"))
+
+    found = checkpoints.load(folder, both, optimizer)
+    state = None if found is None else State(**found)
+    if state is None:
+        state = State(0, settings.kl_coefficient, [], [])
+        state.curve += snapshot(0)
+
+    def improve_on(step: int) -> Row:
+        places = draw(
+            len(prompts),
+            (step - 1) * settings.rollout_batch,
+            settings.rollout_batch,
+            seed=settings.seed,
+            name="prompts",
+        )
+        rollouts = sample([prompts[place] for place in places], f"step {step}")
+        aims = targets(
+            rollouts,
+            kl_coefficient=state.kl_coefficient,
+            missing_stop_penalty=settings.missing_stop_penalty,
+            whiten_rewards=settings.whiten_rewards,
+            discount=settings.discount,
+            gae_lambda=settings.gae_lambda,
+        )
+        order = draw(
+            settings.rollout_batch,
+            0,
+            settings.epochs * settings.rollout_batch,
+            seed=settings.seed,
+            name=f"minibatches of step {step}",
+        )
+        minibatches = [order[piece] for piece in pieces(len(order), settings.minibatch)]
+        ptx_start = (step - 1) * len(minibatches) * settings.ptx_batch
+        ptx_places = (
+            draw(len(ptx_texts), ptx_start, len(minibatches) * settings.ptx_batch, seed=settings.seed, name="ptx")
+            if ptx
+            else []
+        )
+        sums: dict[str, float] = {}
+        for number, chosen in enumerate(minibatches):
+            done = improve(
+                accelerator,
+                models,
+                optimizer,
+                [rollouts[place] for place in chosen],
+                Targets(*(aim[chosen] for aim in aims)),
+                [
+                    ptx_texts[place]
+                    for place in ptx_places[number * settings.ptx_batch : (number + 1) * settings.ptx_batch]
+                ],
+                pad=tokenizer.pad_token_id,
+                clip=settings.clip,
+                value_clip=settings.value_clip,
+                ptx_coefficient=settings.ptx_coefficient,
+                max_gradient_norm=settings.max_gradient_norm,
+                device_batch_size=settings.device_batch_size,
+            )
+            sums = {name: sums.get(name, 0.0) + amount for name, amount in done.items()}
+        row = {"step": step, **describe(rollouts), "kl_coefficient": state.kl_coefficient}
+        for name in ("policy_loss", "value_loss", "clip_fraction", "approximate_kl"):
+            row[name] = sums[name] / sums["tokens"]
+        return row | ({"ptx_loss": sums["ptx_loss"] / sums["ptx_tokens"]} if ptx else {})
+
+    remaining = range(state.step + 1, settings.steps + 1)
+    for step in progress(remaining, total=len(remaining), desc="train_ppo", unit="step"):
+        factor = ppo.learning_rate_factor(
+            step, steps=settings.steps, warmup_steps=settings.warmup_steps, schedule=settings.schedule
+        )
+        for group, rate in zip(
+            optimizer.param_groups, (settings.learning_rate, settings.value_learning_rate), strict=True
+        ):
+            group["lr"] = rate * factor
+        try:
+            row = improve_on(step)
+            state.step = step
+            state.log.append(row)
+            if step == settings.steps or (settings.snapshot_every and step % settings.snapshot_every == 0):
+                state.curve += snapshot(step)
+        except UserError as error:
+            raise UserError(f"step {step} of {settings.steps}: {error}") from error
+        if settings.kl_target is not None:
+            state.kl_coefficient = ppo.next_kl_coefficient(
+                state.kl_coefficient,
+                row["kl"],
+                target=settings.kl_target,
+                horizon=settings.kl_horizon,
+                answers=settings.rollout_batch,
+            )
+        if accelerator.is_main_process and step % settings.checkpoint_every == 0 and step < settings.steps:
+            checkpoints.save(folder, step, both, optimizer, vars(state))
+        if report is not None:
+            report(row)
+    return state

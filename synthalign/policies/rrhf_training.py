@@ -1,0 +1,450 @@
+"""RRHF (Yuan et al. 2023): teach a policy to find better answers likelier, and to write the best; ours, on accelerate.
+
+One loop serves the paper's variants. In each round answers are collected, ranked by their rewards, and learned from:
+offline is one round (of answers that someone else wrote, or of the first policy's own), iterated is a few rounds over
+all queries, online is many short ones. One optimizer goes through all of them.
+
+What is random depends on (seed, round, step) alone, so that a run that was killed goes on from its checkpoint to the
+same end; denominators are those of the whole batch, so that the number of processes is no part of the result.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import torch
+from accelerate import Accelerator
+from pydantic import BaseModel, Field
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.core.errors import UserError
+from synthalign.core.stage import progress
+from synthalign.dialogue import encoding
+from synthalign.policies import answering, checkpoints, ppo, rrhf
+from synthalign.policies.answering import Answer, Prompt, Row
+
+SAMPLES = pa.schema(
+    [
+        ("round", pa.int32()),
+        ("query_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("text", pa.string()),
+        ("tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("reward", pa.float64()),
+        ("kl", pa.float64()),
+        ("rank_reward", pa.float64()),
+    ]
+)
+"""What was learned from; finish_reason and kl (nats, of one answer) are NULL where the policy did not write it."""
+
+
+class Variant(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What tells the paper's variants from each other."""
+
+    rounds: int = Field(ge=1)
+    """How often answers are collected and learned from: 1 is offline, a few iterated, many online."""
+
+    queries: int | None = Field(ge=1)
+    """Queries in a round; null takes all."""
+
+    epochs: int = Field(ge=1)
+    """Passes over the queries of a round (the paper: 3)."""
+
+    rank_weight: float = Field(ge=0)
+    """Weight of the rank loss beside the fine-tuning loss (the paper: 1); 0 leaves fine-tuning on the best."""
+
+    kl_coefficient: float = Field(ge=0)
+    """What a nat away from the start costs in the rewards that rank own answers, in deviations of the reward."""
+
+    learning_rate: float = Field(gt=0)
+    """AdamW's peak rate; after the warm-up it falls linearly to 0 (the paper)."""
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What all variants share."""
+
+    seed: int = Field(ge=0)
+    """Chooses queries, answers and batches."""
+
+    temperatures: list[float] = Field(min_length=1)
+    """Of the policy's own answers to a query, one answer each."""
+
+    batch_size: int = Field(ge=1)
+    """Queries in an optimizer step, over all processes (the paper: 64)."""
+
+    warmup_steps: int = Field(ge=0)
+    """Steps in which the rate rises from a tenth."""
+
+    missing_stop_penalty: float
+    """The reward of an own answer that is empty or does not end by itself, in place of the reward model's score."""
+
+    max_new_tokens: int = Field(ge=1)
+    """Where an answer is cut off."""
+
+    max_gradient_norm: float = Field(gt=0)
+    """The gradient is scaled down to this norm."""
+
+    snapshot_every: int = Field(ge=0)
+    """Steps between snapshots: answers to the evaluation questions; the first and last policy always have one."""
+
+    checkpoint_every: int = Field(ge=1)
+    """Steps between checkpoints to go on from after a crash; does not change the result."""
+
+    device_batch_size: int = Field(ge=1)
+    """Responses that go through a model at once on one device; does not change the result but for rounding."""
+
+
+class Query(NamedTuple):
+    """A query with its responses, as tokens, and what ranks them."""
+
+    prompt: list[int]
+    responses: list[list[int]]
+    rewards: list[float]
+
+
+@dataclass
+class State:
+    """All that a run has come to after a step, besides the weights and the optimizer."""
+
+    step: int = 0
+    log: list[Row] = field(default_factory=list)
+    curve: list[Row] = field(default_factory=list)
+    samples: list[Row] = field(default_factory=list)
+    """Rows of `SAMPLES` of all rounds so far."""
+    queries: list[Query] = field(default_factory=list)
+    """Of the round that the step belongs to."""
+
+
+def usable(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
+    """The responses that can be ranked, and how many were left out for which reason.
+
+    rows  {query_id, text, reward} each
+
+    A reward that is missing or no number ranks nothing, an empty text teaches nothing, and a response that the query
+    already has would count twice.
+    """
+    kept: list[Row] = []
+    seen: set[tuple[str, str]] = set()
+    dropped = {"without_reward": 0, "empty": 0, "repeated": 0}
+    for row in rows:
+        key = (row["query_id"], row["text"].strip())
+        if row["reward"] is None or not math.isfinite(row["reward"]):
+            dropped["without_reward"] += 1
+        elif not key[1]:
+            dropped["empty"] += 1
+        elif key in seen:
+            dropped["repeated"] += 1
+        else:
+            seen.add(key)
+            kept.append(row)
+    return kept, dropped
+
+
+def from_table(rows: Sequence[Row], prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> list[Query]:
+    """The queries of rows {query_id, text, reward} that others wrote; only those that have a prompt among `prompts`.
+
+    UserError when none is left.
+    """
+    by_query: dict[str, list[Row]] = {}
+    for row in rows:
+        by_query.setdefault(row["query_id"], []).append(row)
+    found = []
+    for prompt in prompts:
+        mine = by_query.get(prompt.query_id, [])
+        said = {"role": "user", "content": prompt.question}
+        encoded = encoding.encode(tokenizer, [[said, {"role": "assistant", "content": row["text"]}] for row in mine])
+        if mine:
+            found.append(Query(prompt.token_ids, [answer for _, answer in encoded], [row["reward"] for row in mine]))
+    if not found:
+        raise UserError(f"none of {len(rows)} responses answers one of {len(prompts)} training queries with a reward")
+    return found
+
+
+def ranked(answer: Answer, *, missing_stop_penalty: float, kl_coefficient: float) -> float:
+    """The reward that ranks one of the policy's own answers: the score, or the penalty in its place, less the KL."""
+    score = answer.reward if answer.is_complete else missing_stop_penalty
+    return score - kl_coefficient * answer.kl
+
+
+def own(answers: Sequence[Sequence[Answer]], rank_rewards: Sequence[Sequence[float]]) -> list[Query]:
+    """Queries of the policy's own answers, the tokens as they were sampled; an answer counts once."""
+    found = []
+    for given, rewards in zip(answers, rank_rewards, strict=True):
+        once: dict[tuple[int, ...], float] = {}
+        for one, reward in zip(given, rewards, strict=True):
+            once.setdefault(tuple(one.token_ids), reward)
+        found.append(Query(given[0].prompt.token_ids, [list(tokens) for tokens in once], list(once.values())))
+    return found
+
+
+def packed(queries: Sequence[Query], size: int) -> list[list[Query]]:
+    """The queries in batches of about `size` responses (one query may have more) and of like length."""
+    batches: list[list[Query]] = []
+    room = 0
+    for query in sorted(queries, key=lambda query: len(query.prompt) + max(map(len, query.responses))):
+        room -= len(query.responses)
+        if room < 0:
+            batches.append([])
+            room = size - len(query.responses)
+        batches[-1].append(query)
+    return batches
+
+
+def losses(model: nn.Module, queries: Sequence[Query], *, pad: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Of some queries the sums of L_rank and of L_ft, how many pairs are in the wrong order, and how many have one."""
+    batch = answering.collate(
+        [query.prompt for query in queries for _ in query.responses],
+        [response for query in queries for response in query.responses],
+        pad=pad,
+        device=device,
+    )
+    rewards = torch.tensor([reward for query in queries for reward in query.rewards], device=device)
+    owner = torch.tensor([place for place, query in enumerate(queries) for _ in query.responses], device=device)
+    logprobs = answering.by_answer(ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen), batch.mask)
+    scores = rrhf.mean_logprobs(logprobs, batch.mask)
+    rank = rrhf.rank_loss(scores, rewards, owner).sum()
+    best = rrhf.is_best(rewards, owner)
+    apart = (rewards[:, None] < rewards[None, :]) & (owner[:, None] == owner[None, :])
+    wrong = (apart & (scores[:, None] > scores[None, :])).sum()
+    return rank, rrhf.fine_tuning_loss(logprobs, batch.mask, best).sum(), wrong, apart.sum()
+
+
+def learn(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    queries: Sequence[Query],
+    *,
+    pad: int,
+    rank_weight: float,
+    max_gradient_norm: float,
+    device_batch_size: int,
+) -> Row:
+    """Change the policy by one batch of queries: loss = mean over queries of (rank_weight L_rank + L_ft).
+
+    Each process takes its contiguous share. UserError when the gradient is not finite.
+    """
+    size = len(queries) // accelerator.num_processes
+    mine = queries[accelerator.process_index * size : (accelerator.process_index + 1) * size]
+    sums = torch.zeros(4, device=accelerator.device)
+    optimizer.zero_grad()
+    groups = packed(mine, device_batch_size)
+    for index, group in enumerate(groups):
+        with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(model):
+            rank, tuning, wrong, apart = losses(model, group, pad=pad, device=accelerator.device)
+            loss = (rank_weight * rank + tuning) / len(queries)
+            # Gradients are averaged over processes, and the denominator above is that of the whole batch.
+            accelerator.backward(loss * accelerator.num_processes)
+        sums += torch.stack([rank, tuning, wrong, apart]).detach()
+    norm = float(accelerator.clip_grad_norm_(model.parameters(), max_gradient_norm))
+    if not math.isfinite(norm):
+        raise UserError(f"the gradient of the policy has norm {norm}; lower learning_rate of train_rrhf")
+    optimizer.step()
+    rank, tuning, wrong, apart = accelerator.reduce(sums, "sum").tolist()
+    return {
+        "rank_loss": rank / len(queries),
+        "fine_tuning_loss": tuning / len(queries),
+        "pairs_in_order": 1 - wrong / apart if apart else 1.0,
+    }
+
+
+def train(
+    accelerator: Accelerator,
+    policy: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Settings,
+    variant: Variant,
+    *,
+    prompts: Sequence[Prompt],
+    questions: Sequence[Prompt],
+    given: Sequence[Query] | None,
+    folder: Path,
+    report: Callable[[Row], None] | None = None,
+) -> State:
+    """Train `policy` in place; the state that it returns has the log, the snapshots and the samples.
+
+    prompts, questions  whom to answer and learn from; what to answer, never to train on, at every snapshot
+    given               answers that others wrote, for every round; None lets the policy write its own
+    folder              where checkpoints are kept, and gone on from if there are any
+    report              called with every row of the log
+
+    UserError when a batch does not divide among the processes, when accelerate would shard models, or when a score or a
+    gradient is not finite.
+    """
+    checkpoints.take_over(accelerator)
+    if settings.batch_size % accelerator.num_processes:
+        raise UserError(
+            f"params.yaml: train_rrhf.batch_size = {settings.batch_size} does not divide among "
+            f"{accelerator.num_processes} processes; choose a multiple, or another num_processes in accelerate.yaml"
+        )
+    reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
+    reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
+    policy.requires_grad_(True).eval()  # eval: no dropout
+    optimizer = torch.optim.AdamW(policy.parameters(), weight_decay=0.0)
+    model, optimizer = accelerator.prepare(policy, optimizer)
+    count = min(variant.queries or len(given or prompts), len(given or prompts))
+    in_round = math.ceil(count * variant.epochs / settings.batch_size)  # the last batch is filled up from one more pass
+    steps = variant.rounds * in_round
+
+    def say(of: Sequence[Prompt], row_ids: Sequence[str], temperature: float) -> list[Answer]:
+        return answering.answers(
+            accelerator,
+            policy,
+            reference,
+            reward_model,
+            tokenizer,
+            of,
+            row_ids,
+            seed=settings.seed,
+            temperature=temperature,
+            max_new_tokens=settings.max_new_tokens,
+            device_batch_size=settings.device_batch_size,
+        )
+
+    def snapshot(step: int) -> list[Row]:
+        ids = [f"question/{place}" for place in range(len(questions))]  # the same random numbers at every snapshot
+        return answering.snapshot(step, say(questions, ids, 1.0))
+
+    def collect(number: int) -> tuple[list[Query], list[Row]]:
+        """The queries of round 0, 1, ... and, where the policy answered them, rows of `SAMPLES`."""
+        places = answering.draw(len(given or prompts), 0, count, seed=settings.seed, name=f"queries of round {number}")
+        if given is not None:
+            return [given[place] for place in places], []
+        asked = [prompts[place] for place in places]
+        said = [
+            say(asked, [f"round {number}/{sample}/{place}" for place in range(count)], temperature)
+            for sample, temperature in enumerate(settings.temperatures)
+        ]
+        answers = [list(of_one) for of_one in zip(*said, strict=True)]
+        rank_rewards = [
+            [
+                ranked(
+                    one,
+                    missing_stop_penalty=settings.missing_stop_penalty,
+                    kl_coefficient=variant.kl_coefficient,
+                )
+                for one in of_one
+            ]
+            for of_one in answers
+        ]
+        rows = [
+            {
+                "round": number,
+                "query_id": one.prompt.query_id,
+                "sample_index": sample,
+                "text": one.text,
+                "tokens": len(one.token_ids),
+                "finish_reason": one.finish_reason,
+                "reward": one.reward,
+                "kl": one.kl,
+                "rank_reward": rank_reward,
+            }
+            for of_one, rewards in zip(answers, rank_rewards, strict=True)
+            for sample, (one, rank_reward) in enumerate(zip(of_one, rewards, strict=True))
+        ]
+        return own(answers, rank_rewards), rows
+
+    def improve_on(step: int) -> Row:
+        number, place = divmod(step - 1, in_round)
+        if place == 0:
+            state.queries, rows = collect(number)
+            state.samples += rows
+        chosen = answering.draw(
+            count, place * settings.batch_size, settings.batch_size, seed=settings.seed, name=f"batches of {number}"
+        )
+        done = learn(
+            accelerator,
+            model,
+            optimizer,
+            [state.queries[one] for one in chosen],
+            pad=tokenizer.pad_token_id,
+            rank_weight=variant.rank_weight,
+            max_gradient_norm=settings.max_gradient_norm,
+            device_batch_size=settings.device_batch_size,
+        )
+        return {"step": step, "round": number, **done}
+
+    found = checkpoints.load(folder, policy, optimizer)
+    state = State() if found is None else State(**found | {"queries": [Query(*query) for query in found["queries"]]})
+    if found is None:
+        state.curve += snapshot(0)
+    remaining = range(state.step + 1, steps + 1)
+    for step in progress(remaining, total=len(remaining), desc="train_rrhf", unit="step"):
+        factor = ppo.learning_rate_factor(
+            step, steps=steps, warmup_steps=min(settings.warmup_steps, steps - 1), schedule="linear"
+        )
+        optimizer.param_groups[0]["lr"] = variant.learning_rate * factor
+        try:
+            row = improve_on(step)
+            state.step = step
+            state.log.append(row)
+            if step == steps or (settings.snapshot_every and step % settings.snapshot_every == 0):
+                state.curve += snapshot(step)
+        except UserError as error:
+            raise UserError(f"step {step} of {steps}: {error}") from error
+        if accelerator.is_main_process and step % settings.checkpoint_every == 0 and step < steps:
+            checkpoints.save(folder, step, policy, optimizer, vars(state))
+        if report is not None:
+            report(row)
+    return state
+
+
+def sample_rewards(rows: Sequence[Row]) -> dict[str, float]:
+    """What a query's responses are worth: mean, deviation and best, means over queries (Table 4 of the paper)."""
+    by_query: dict[tuple[int, str], list[float]] = {}
+    for row in rows:
+        by_query.setdefault((row.get("round", 0), row["query_id"]), []).append(row["reward"])
+    groups: list[list[float]] = list(by_query.values())
+    return {
+        "mean": fmean(map(fmean, groups)),
+        "deviation": fmean(map(pstdev, groups)),
+        "best": fmean(map(max, groups)),
+    }
+
+
+def table(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+    """Responses that others wrote, {query_id, sample_index, text, reward}, as rows of `SAMPLES`."""
+    return [
+        {
+            "round": 0,
+            **{name: row[name] for name in ("query_id", "sample_index", "text", "reward")},
+            "tokens": len(tokenizer(f" {row['text'].strip()}").input_ids)
+            + 1,  # as after "Assistant:", with its end of sequence
+            "finish_reason": None,
+            "kl": None,
+            "rank_reward": row["reward"],
+        }
+        for row in rows
+    ]
+
+
+Report = dict[str, Any]
+
+
+def summary(state: State, samples: Sequence[Row]) -> Report:
+    """For the metrics file: the first and the last snapshot, and what the policy learned from, by round."""
+    steps = sorted({row["step"] for row in state.curve})
+    ends = {
+        name: [row for row in state.curve if row["step"] == step]
+        for name, step in (("before", steps[0]), ("after", steps[-1]))
+    }
+    rounds = sorted({row["round"] for row in samples})
+    first, last = ([row for row in samples if row["round"] == number] for number in (rounds[0], rounds[-1]))
+    return {
+        **{
+            name: answering.average(rows) | {"reward_deviation": pstdev([row["reward"] for row in rows])}
+            for name, rows in ends.items()
+        },
+        "samples": {"first_round": sample_rewards(first), "last_round": sample_rewards(last)},
+        "first": {name: state.log[0][name] for name in ("rank_loss", "fine_tuning_loss", "pairs_in_order")},
+        "last": {name: state.log[-1][name] for name in ("rank_loss", "fine_tuning_loss", "pairs_in_order")},
+    }

@@ -1,0 +1,192 @@
+"""Train a reward model on comparisons, each with its own probability that the chosen response is the better one."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import PartialState
+from datasets import Dataset
+from torch import Tensor
+from trl import RewardConfig, RewardTrainer
+from trl.trainer.reward_trainer import suppress_seqcls_warning
+
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.dialogue import encoding
+from synthalign.feedback import comparisons
+from synthalign.generation import models
+from synthalign.reward import losses, scoring, training
+from synthalign.reward.training_settings import Settings
+
+Pair = dict[str, Any]
+"""comparison_id, query_id; prompt, chosen, rejected: messages; p_chosen: in [0, 1]; weight: of its loss, if not 1."""
+
+
+class PairwiseTrainer(RewardTrainer):
+    """TRL's trainer with a label probability and a weight for each row; TRL 1.16 itself has only a margin."""
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        chosen, rejected = model(inputs["input_ids"], inputs["attention_mask"]).chunk(2)
+        loss = inputs["weight"] * losses.pairwise_loss(chosen, rejected, inputs["p_chosen"])
+        margin = (chosen - rejected).detach()
+        metrics = self._metrics["train"]
+        metrics["accuracy"].append(((margin > 0) == (inputs["p_chosen"] > 0.5)).float().mean().item())
+        metrics["margin"].append(margin.mean().item())
+        return loss.mean()
+
+
+def train(
+    pairs: Sequence[Pair],
+    *,
+    base_model: str | Path,
+    folder: str | Path,
+    work: Path,
+    learning_rate: float,
+    settings: Settings,
+) -> training.Curve:
+    """Train a reward model from a base model on the pairs, write it to `folder`, and return the curve."""
+    comparisons.check_labels(pairs)
+    tokenizer = models.load_tokenizer(base_model)
+    torch.manual_seed(settings.seed)  # the head is new
+    with suppress_seqcls_warning():
+        model = training.without_dropout(models.load_reward(base_model, new_head=True))
+    scoring.forget_unit(model)
+    # transformers' own forward finds the last token by comparing with the padding token; see reward.py.
+    model.forward = functools.partial(scoring.last_token_scores, model)
+
+    rows = tokenized(pairs, tokenizer, settings.max_length)
+    lengths = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
+    order = training.batch_order(lengths, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
+    trainer = PairwiseTrainer(
+        model=model,
+        args=training.arguments(
+            RewardConfig,
+            work=work,
+            steps=len(order) // settings.batch_size,
+            batch_size=settings.batch_size,
+            learning_rate=learning_rate,
+            warmup=settings.warmup,
+            weight_decay=settings.weight_decay,
+            seed=settings.seed,
+            max_length=None,
+        ),
+        data_collator=functools.partial(collate, pad_token_id=tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list(rows).select(order),
+        processing_class=tokenizer,
+    )
+    curve = training.fit(trainer)
+    training.save(trainer, tokenizer, folder)
+    return curve
+
+
+def tokenized(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> list[dict[str, Any]]:
+    """The pairs as rows of tokens, cut from the left to `max_length`."""
+    sides = {
+        side: encoding.encode(tokenizer, [[*pair["prompt"], *pair[side]] for pair in pairs])
+        for side in ("chosen", "rejected")
+    }
+    return [
+        {
+            "chosen_ids": (chosen[0] + chosen[1])[-max_length:],
+            "rejected_ids": (rejected[0] + rejected[1])[-max_length:],
+            "p_chosen": float(pair["p_chosen"]),
+            "weight": float(pair.get("weight", 1.0)),
+        }
+        for pair, chosen, rejected in zip(pairs, sides["chosen"], sides["rejected"], strict=True)
+    ]
+
+
+def collate(rows: Sequence[dict[str, Any]], pad_token_id: int) -> dict[str, Tensor]:
+    """B rows as a batch: the B chosen dialogues, then the B rejected ones, in one tensor (2B, T)."""
+    input_ids, attention_mask = scoring.pad(
+        [row["chosen_ids"] for row in rows] + [row["rejected_ids"] for row in rows], pad_token_id
+    )
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "p_chosen": torch.tensor([row["p_chosen"] for row in rows]),
+        "weight": torch.tensor([row["weight"] for row in rows]),
+    }
+
+
+def choose(pairs: Sequence[Pair], *, max_pairs: int, held_out: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """At most `max_pairs` of the pairs, as (training pairs, held-out pairs).
+
+    held_out  share of the queries whose pairs are kept for measuring; split by query, because pairs of one query
+              share responses and would give the answer away
+
+    Both draws go by hashes of the seed and the ids, so a pair stays on its side when other pairs come or go.
+    """
+    drawn = training.draw(pairs, max_pairs, seed=seed)
+    bound = held_out * 2**64
+    kept = {pair["query_id"] for pair in drawn if int(content_id(seed, "query", pair["query_id"]), 16) < bound}
+    training_pairs = [pair for pair in drawn if pair["query_id"] not in kept]
+    held_out_pairs = [pair for pair in drawn if pair["query_id"] in kept]
+    if not training_pairs or not held_out_pairs:
+        raise UserError(
+            f"{len(drawn)} comparisons make {len(training_pairs)} to train on and {len(held_out_pairs)} held out; both "
+            f"are needed: look at the counts of the stage that builds them, or change `held_out` (now {held_out})"
+        )
+    return training_pairs, held_out_pairs
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a reward model says of pairs that it has not seen; only those with a better side (p_chosen is not 1/2)."""
+
+    queries: list[str]
+    """(N,) the query of each pair."""
+
+    correct: list[float]
+    """(N,) 1 where the better side has the strictly higher score, else 0."""
+
+    longer: list[float]
+    """(N,) 1 where the better side has more characters, 1/2 for equal lengths: what "always the longer" gets."""
+
+    loss: float
+    """Mean pairwise loss in nats over all of the pairs; log 2 for a model that knows nothing."""
+
+    reward_mean: float
+    reward_std: float
+    """Of the raw scores of the distinct responses; the scores of the finished model have mean 0 and deviation 1."""
+
+
+def finish(folder: str | Path, pairs: Sequence[Pair], *, max_length: int) -> Judged:
+    """Judge a trained reward model on held-out pairs, and fix the zero and unit of its scores on their responses."""
+    tokenizer, model = models.load_tokenizer(folder), models.load_reward(folder)
+    model.to(PartialState().device)
+    dialogues = [[*pair["prompt"], *pair[side]] for side in ("chosen", "rejected") for pair in pairs]
+    raw = scoring.score(model, tokenizer, dialogues, max_length=max_length)
+    distinct = dict(zip((str(dialogue) for dialogue in dialogues), raw, strict=True))
+    mean, std = scoring.normalise(folder, list(distinct.values()))
+
+    chosen, rejected = torch.tensor(raw).chunk(2)
+    p_chosen = torch.tensor([float(pair["p_chosen"]) for pair in pairs])
+    verdicts = [
+        (pair["query_id"], (margin > 0) == (p > 0.5) and margin != 0, _longer(pair) if p > 0.5 else 1 - _longer(pair))
+        for pair, margin, p in zip(pairs, (chosen - rejected).tolist(), p_chosen.tolist(), strict=True)
+        if p != 0.5
+    ]
+    return Judged(
+        queries=[query for query, _, _ in verdicts],
+        correct=[float(correct) for _, correct, _ in verdicts],
+        longer=[longer for _, _, longer in verdicts],
+        loss=losses.pairwise_loss(chosen, rejected, p_chosen).double().mean().item(),
+        reward_mean=mean,
+        reward_std=std,
+    )
+
+
+def _longer(pair: Pair) -> float:
+    """1 when the chosen response has more characters, 1/2 when as many, else 0."""
+    chosen, rejected = (sum(len(message["content"]) for message in pair[side]) for side in ("chosen", "rejected"))
+    return (chosen > rejected) + 0.5 * (chosen == rejected)

@@ -1,0 +1,207 @@
+"""Read a reward model: the score of a dialogue, and the value of every token.
+
+A reward model is a folder that `transformers.AutoModelForSequenceClassification` loads with one output. Its body and
+head are called here directly: `forward` of transformers looks for the last token that is not the padding token, which
+reads another token wherever an answer ends with that token or the tokenizer pads with it. Here the attention
+mask says which tokens are real.
+
+A value model for PPO is the same folder: `load_reward(folder)`, then `token_values`. At a dialogue's last real token it
+is the score of that dialogue, to the bit when the batch is the same.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
+from synthalign.dialogue.chat import Message
+from synthalign.generation import models
+
+
+def token_values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """The head's output at every token, on the scale of the reference set (see `normalise`).
+
+    input_ids       (B, T)
+    attention_mask  (B, T)  1 for a real token; padding may be on either side
+    returns         (B, T)  fp32; meaningless at padding
+    """
+    return _values(model, input_ids, attention_mask, (attention_mask.cumsum(dim=-1) - 1).clamp(min=0))
+
+
+def _values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+    """The same for positions (B, T) and a mask, (B, T) or what is added to the scores (B, 1, T, T), of one's own."""
+    hidden = model.base_model(
+        input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
+    ).last_hidden_state  # (B, T, D)
+    values = model.get_submodule("score")(hidden).squeeze(-1).float()
+    return (values - getattr(model.config, "reward_mean", 0.0)) / getattr(model.config, "reward_std", 1.0)
+
+
+def last_token_scores(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """The value at the last real token of each row: (B, T), (B, T) -> (B,)."""
+    last = (attention_mask * torch.arange(attention_mask.shape[1], device=attention_mask.device)).argmax(dim=-1)
+    return token_values(model, input_ids, attention_mask)[torch.arange(len(last), device=last.device), last]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], max_length: int | None = None) -> list[int]:
+    """The tokens a reward model reads: dialogue and end of sequence, cut at the left so that the answer survives."""
+    [(prompt, answer)] = encoding.encode(tokenizer, [messages])
+    return (prompt + answer)[-(max_length or 0) :]
+
+
+def score(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    dialogues: Sequence[Sequence[Message]],
+    *,
+    batch_size: int = 64,
+    max_length: int | None = None,
+) -> list[float]:
+    """The reward of each dialogue's last message, given the messages before it.
+
+    Equal dialogues get equal scores: each text is scored once. Several answers to one prompt are read behind one copy
+    of it, batches hold rows of like length, and every free core reads batches. The scores are in the order of
+    `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
+    """
+    longest = max_length or getattr(model.config, "max_position_embeddings", None) or 0
+    keys = [_cut(prompt, answer, longest) for prompt, answer in encoding.encode(tokenizer, dialogues)]
+    takes_masks = model.config._attn_implementation in ("sdpa", "eager")
+
+    def read(rows: Sequence[Row]) -> list[float]:
+        with torch.inference_mode():  # which belongs to a thread
+            return _scores(model, rows, tokenizer.pad_token_id)
+
+    batches = pack(keys, batch_size=batch_size, answers=ANSWERS if takes_masks else 1)
+    with ThreadPoolExecutor(models.free_cores(model.device)) as threads:
+        found = [one for scores in threads.map(read, batches) for one in scores]
+    read_keys = [(prompt, answer) for rows in batches for prompt, answers in rows for answer in answers]
+    scores = dict(zip(read_keys, found, strict=True))
+    for key, dialogue in zip(keys, dialogues, strict=True):
+        if not math.isfinite(scores[key]):
+            raise UserError(
+                f"the reward model scores {dialogue[-1]['content'][:80]!r} with {scores[key]}; "
+                "train it again with a lower learning_rate"
+            )
+    return [scores[key] for key in keys]
+
+
+Tokens = tuple[int, ...]
+Row = tuple[Tokens, tuple[Tokens, ...]]
+"""A prompt, and answers that are read behind one copy of it."""
+
+ANSWERS = 8
+"""At most so many in a row: every answer is compared with the whole row, and masked out of the others."""
+
+
+def _cut(prompt: list[int], answer: list[int], longest: int) -> tuple[Tokens, Tokens]:
+    """Prompt and answer, cut at the left to `longest` tokens; 0 is no limit."""
+    if not longest:
+        return tuple(prompt), tuple(answer)
+    kept = answer[-longest:]
+    room = longest - len(kept)
+    return tuple(prompt[-room:] if room else []), tuple(kept)
+
+
+def pack(keys: Sequence[tuple[Tokens, Tokens]], *, batch_size: int, answers: int) -> list[list[Row]]:
+    """The distinct keys in rows of at most `answers` to a prompt, those of one answer and of several apart, in batches
+    of at most `batch_size` answers and of like length."""
+    given: dict[Tokens, list[Tokens]] = {}
+    for prompt, answer in dict.fromkeys(keys):
+        given.setdefault(prompt, []).append(answer)
+    rows = [
+        (prompt, tuple(found[start : start + answers]))
+        for prompt, found in given.items()
+        for start in range(0, len(found), answers)
+    ]
+    text = {row: sum(row[1], row[0]) for row in rows}
+    rows.sort(key=lambda row: (len(text[row]), text[row]))
+    batches = []
+    for part, size in (
+        ([row for row in rows if len(row[1]) == 1], batch_size),
+        ([row for row in rows if len(row[1]) > 1], max(1, batch_size // answers)),
+    ):
+        batches += [part[start : start + size] for start in range(0, len(part), size)]
+    return batches
+
+
+def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> list[float]:
+    """The scores of the answers of the rows, one after the other."""
+    input_ids, attention_mask = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
+    input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
+    if all(len(answers) == 1 for _, answers in rows):
+        return [float(score) for score in last_token_scores(model, input_ids, attention_mask).tolist()]
+    part, positions, last = _layout(rows, input_ids.shape[1])
+    part = part.to(model.device)
+    visible = (part[:, :, None] == part[:, None, :]) | (part[:, None, :] == 0)
+    visible = visible.tril()
+    hidden = torch.finfo(model.dtype).min
+    mask = torch.zeros(visible.shape, dtype=model.dtype, device=model.device).masked_fill_(~visible, hidden)
+    values = _values(model, input_ids, mask[:, None], positions.to(model.device)).tolist()
+    return [float(values[row][place]) for row, places in enumerate(last) for place in places]
+
+
+def _layout(rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor, list[list[int]]]:
+    """Where the tokens of packed rows stand.
+
+    part       (B, T)  0 in the prompt, 1, 2, … in the answers, -1 in padding
+    positions  (B, T)  in the prompt and its own answer, as if the others were not there
+    last       of each row, the places of its answers' last tokens
+    """
+    part = torch.full((len(rows), width), -1)
+    positions = torch.zeros(len(rows), width, dtype=torch.int64)
+    last = []
+    for row, (prompt, answers) in enumerate(rows):
+        place = len(prompt)
+        part[row, :place] = 0
+        positions[row, :place] = torch.arange(place)
+        ends = []
+        for number, answer in enumerate(answers, start=1):
+            end = place + len(answer)
+            part[row, place:end] = number
+            positions[row, place:end] = torch.arange(len(prompt), len(prompt) + len(answer))
+            ends.append(end - 1)
+            place = end
+        last.append(ends)
+    return part, positions, last
+
+
+def pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Rows of tokens as one right-padded tensor and its attention mask, (B, T) each."""
+    width = max(len(row) for row in rows)
+    input_ids = torch.tensor([[*row, *[pad_token_id] * (width - len(row))] for row in rows])
+    attention_mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return input_ids, attention_mask
+
+
+def forget_unit(model: PreTrainedModel) -> None:
+    """Make the rewards raw again, where the model to train from was normalised: the new ones get their own unit."""
+    for name in ("reward_mean", "reward_std"):
+        if hasattr(model.config, name):
+            delattr(model.config, name)
+
+
+def normalise(folder: str | Path, raw: Sequence[float]) -> tuple[float, float]:
+    """Give the rewards of the model in `folder` mean 0 and standard deviation 1 where it gave `raw`.
+
+    Only differences of rewards are learned, so their zero and unit are free; with both fixed on a reference set, a
+    KL coefficient means the same for every reward model (as in Ziegler et al. 2019). The two numbers go into
+    config.json as reward_mean and reward_std; `token_values` and `score` apply them.
+    """
+    values = torch.tensor(raw, dtype=torch.float64)
+    mean, std = values.mean().item(), values.std(correction=0).item()
+    if not std > 0:
+        raise UserError(
+            f"{folder}: the reward model gives all {len(values)} reference responses the score {mean:.3g}; "
+            "it learned nothing: raise `learning_rate` or `epochs`, or look at the labels of its comparisons"
+        )
+    file = Path(folder) / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | {"reward_mean": mean, "reward_std": std}
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return mean, std

@@ -1,0 +1,227 @@
+"""What the trainers share: the order of rows, repeatable arguments, checkpoints to resume from, curve and save.
+
+The order of rows is made here and the trainers read it from front to back. So a batch holds the same rows on one
+process or on eight, with or without accumulation, and a resumed run goes on exactly where it stopped.
+"""
+
+import json
+import math
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate.state import PartialState
+from accelerate.utils import gather_object, get_int_from_env
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.core.stage import give_up, write_points
+
+Config = TypeVar("Config", bound=TrainingArguments)
+Curve = list[dict[str, float]]
+
+LOG_EVERY = 10
+"""Steps between two points of the curve; a checkpoint falls on such a step, so that a resumed curve is the same."""
+
+POOL = 16
+"""Batches among which rows are exchanged so that a batch holds rows of like length."""
+
+CURVE = ("loss", "accuracy", "margin", "mean_token_accuracy", "rewards/accuracies", "rewards/margins", "learning_rate")
+
+
+def draw(rows: Sequence[dict[str, Any]], limit: int, *, seed: int) -> list[dict[str, Any]]:
+    """At most `limit` comparisons, in an order that hashes of the seed and their ids give: none is drawn for its place
+    in the table, and most stay drawn when others come or go."""
+    return sorted(rows, key=lambda row: content_id(seed, "pair", row["comparison_id"]))[:limit]
+
+
+def batch_order(lengths: Sequence[int], *, batch_size: int, epochs: int, seed: int) -> list[int]:
+    """The rows to train on, one after the other: every `batch_size` of them are a batch.
+
+    lengths  of each row, in tokens
+
+    Each pass over the rows is shuffled anew. Within POOL batches rows are exchanged so that those of one batch have
+    like lengths and little is padded. The last batch is filled up with rows of one more pass.
+    """
+    if not lengths:
+        raise UserError("there is no row to train on; look at the counts in metrics/ of the stage that makes them")
+    steps = math.ceil(len(lengths) * epochs / batch_size)
+    generator = random.Random(seed)
+    stream: list[int] = []
+    while len(stream) < steps * batch_size:
+        once = list(range(len(lengths)))
+        generator.shuffle(once)
+        stream += once
+    ordered: list[int] = []
+    for start in range(0, steps * batch_size, POOL * batch_size):
+        pool = stream[start : min(start + POOL * batch_size, steps * batch_size)]
+        pool.sort(key=lambda row: lengths[row])
+        batches = [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
+        generator.shuffle(batches)
+        ordered += [row for batch in batches for row in batch]
+    return ordered
+
+
+def per_device_batch(batch_size: int, *, processes: int, accumulation: int) -> int:
+    """How many rows one process takes at a time, so that all of them together take `batch_size` a step."""
+    rows, rest = divmod(batch_size, processes * accumulation)
+    if rest or not rows:
+        raise UserError(
+            f"a batch of {batch_size} rows cannot be divided among {processes} processes × {accumulation} accumulation "
+            "steps; set `batch_size` of the stage to a multiple of that, or change the number of processes in "
+            "accelerate.yaml"
+        )
+    return rows
+
+
+def arguments(
+    config: type[Config],
+    *,
+    work: Path,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    warmup: float,
+    weight_decay: float,
+    seed: int,
+    **special: Any,
+) -> Config:
+    """Arguments of a TRL trainer under which equal inputs make equal weights.
+
+    config   the trainer's own class of arguments; `special` holds what only that trainer knows
+    work     where checkpoints go, about five in a run and one at a time
+    steps    optimizer steps of the whole run
+    warmup   share of the steps in which the learning rate rises; after them it falls to 0 as a cosine
+
+    Precision, processes and devices come from accelerate.yaml; accumulation from the environment variable that
+    accelerate reads for it (ACCELERATE_GRADIENT_ACCUMULATION_STEPS), because none of them is part of the method.
+    """
+    accumulation = get_int_from_env(["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"], 1)
+    rows = per_device_batch(batch_size, processes=PartialState().num_processes, accumulation=accumulation)
+    return config(
+        output_dir=str(work),
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=accumulation,
+        num_train_epochs=1,
+        train_sampling_strategy="sequential",
+        learning_rate=learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(warmup * steps),
+        weight_decay=weight_decay,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused",
+        seed=seed,
+        data_seed=seed,
+        full_determinism=torch.cuda.is_available(),
+        bf16=False,
+        gradient_checkpointing=False,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        logging_steps=LOG_EVERY,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=LOG_EVERY * max(1, math.ceil(steps / 5 / LOG_EVERY)),
+        save_total_limit=1,
+        report_to="none",
+        push_to_hub=False,
+        **special,
+    )
+
+
+def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with every dropout set to 0, so that log-probabilities and rewards repeat (as Huang et al. 2024)."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.__dict__["attention_dropout"] = 0.0  # a plain number
+    return model
+
+
+class Watch(TrainerCallback):
+    """Put the last step on the curve, and stop a run whose loss is no number: every later step would be wasted."""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+        control.should_log |= state.global_step == state.max_steps
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **others: Any,
+    ) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} by step {state.global_step} of {state.max_steps} (it is looked at every "
+                f"{LOG_EVERY} steps); try a smaller `learning_rate` (now {args.learning_rate}) or a longer `warmup`"
+            )
+
+
+def fit(trainer: Trainer) -> Curve:
+    """Train, going on from the last whole checkpoint if there is one, and return the curve.
+
+    A checkpoint is whole when its state, which is written last, can be read. The folder of checkpoints is given up at
+    the end.
+    """
+    trainer.add_callback(Watch())
+    work = Path(str(trainer.args.output_dir))
+    checkpoint = _last_checkpoint(work)
+    if len(set(gather_object([checkpoint]))) > 1:
+        raise UserError(
+            f"{work}: not every process sees the checkpoint that the others go on from; on several hosts this folder "
+            "must be on a file system that they share, or be removed on all of them to begin anew"
+        )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        give_up(work)
+    return [
+        {"step": entry["step"]} | {name: round(entry[name], 6) for name in CURVE if name in entry}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+
+
+def _last_checkpoint(work: Path) -> str | None:
+    for folder in sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        print(f"{folder}: going on from here", flush=True)
+        return str(folder)
+    return None
+
+
+def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Write the trained model and its tokenizer to `folder`: whole weights of all processes, written by one."""
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(folder, ignore_errors=True)
+        model.save_pretrained(str(folder), state_dict=state)
+        tokenizer.save_pretrained(str(folder))
+    trainer.accelerator.wait_for_everyone()
+
+
+def write_curve(curve: Curve, stage: str, item: str) -> None:
+    """Write the curve where `dvc plots` reads it, metrics/plots/<stage>/<item>.json."""
+    points = [{name.replace("/", "_"): value for name, value in point.items()} for point in curve]
+    write_points(points, f"{stage}/{item}")

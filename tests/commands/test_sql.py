@@ -1,0 +1,435 @@
+"""`synthalign sql`: real DuckDB over real Parquet; what it answers, and what it refuses."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from fnmatch import fnmatch
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from synthalign.commands import cli, sql
+from synthalign.core import tables
+from synthalign.core.errors import UserError
+from tests import small_tables
+
+ROOT = small_tables.ROOT
+QUESTIONS = sorted({*(ROOT / "queries").glob("*.sql")} - {ROOT / "queries/views.sql", ROOT / "queries/checks.sql"})
+ANSWERS = sorted((ROOT / "queries/answers").glob("*.csv"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with every table, small."""
+    monkeypatch.chdir(small_tables.project(tmp_path))
+    small_tables.write(tmp_path, small_tables.rows())
+    return tmp_path
+
+
+def asked(question: str, *arguments: str, form: str = "csv") -> str:
+    """What the command writes to a file."""
+    cli.main(["sql", question, *arguments, "--format", form, "--output", "answer"])
+    return Path("answer").read_text()
+
+
+# -- views and questions ----------------------------------------------------------------------------------------------
+
+
+def test_every_table_of_the_graph_has_a_view_and_every_column_a_comment(here: Path) -> None:
+    found = sql.opened()
+
+    assert found.absent == frozenset()
+    outs = sql.outs()
+    assert "data/responses/a.parquet" in outs
+    assert [out for out in outs if not any(fnmatch(out, pattern) for pattern in found.patterns.values())] == []
+    columns = found.connection.execute(
+        "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal"
+    ).fetchall()
+    assert {row[0] for row in columns} == set(found.patterns)
+    assert [row[:2] for row in columns if not row[2]] == []
+
+
+def test_the_tables_of_this_repository_have_no_column_without_a_comment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = sql.opened()
+    if found.absent:
+        pytest.skip("`dvc repro` has not made every table here")
+
+    bare = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL"
+    assert found.connection.execute(bare).fetchall() == []
+
+
+@pytest.mark.parametrize("file", QUESTIONS, ids=lambda file: file.stem)
+def test_a_question_begins_with_its_words_and_runs_as_it_stands(file: Path, here: Path) -> None:
+    assert re.match(r"-- [A-Z].*\?\n", file.read_text())
+    for run in ("2026-01-01-a", "2026-01-02-b"):  # drift.sql
+        small_tables.write(here / "published" / run, small_tables.rows())
+    Path("metrics/train_reward").mkdir(parents=True)
+    Path("metrics/train_reward/almost_size.json").write_text('{"reward_std": 2.0, "other": {"n": 1}}')
+
+    answer = asked(f"queries/{file.name}")
+
+    empty = {"disagreements", "reward_agreement", "reward_calibration"}  # this oracle has no preference
+    assert (len(answer.splitlines()) == 1) == (file.stem in empty)
+
+
+def test_there_are_twelve_questions_and_each_has_an_answer_where_the_tables_alone_decide_it() -> None:
+    assert len(QUESTIONS) >= 12
+    assert {file.stem for file in QUESTIONS} - {file.stem for file in ANSWERS} == {"drift"}
+
+
+@pytest.mark.parametrize("file", ANSWERS, ids=lambda file: file.stem)
+def test_the_recorded_answer_is_that_of_the_tables(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    if [path for path in sql.outs() if not Path(path).exists()]:
+        pytest.skip("`dvc repro` has not made every table here")
+
+    sql.answer(f"queries/{file.stem}.sql", form="csv", output=tmp_path / "now.csv")
+
+    assert (tmp_path / "now.csv").read_text() == file.read_text(), "`make answers` records them anew"
+
+
+def test_win_rates_count_ties_as_half_and_both_orders_once(here: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(asked("queries/win_rates_of_policies.sql"))))
+
+    assert [(row["judge"], row["win_rate"], row["questions"]) for row in rows] == [
+        ("oracle", "0.5", "1"),
+        ("reward", "1.0", "1"),
+    ]
+
+
+def test_an_endpoints_tokens_cost_what_its_file_says(here: Path) -> None:
+    rows = small_tables.rows()
+    for row in rows["responses/a"]:
+        row["model"] = "data/endpoints/large.yaml"
+    small_tables.write(here, rows)
+    Path("data/endpoints").mkdir()
+    Path("data/endpoints/large.yaml").write_text("prompt_price: 1\ncompletion_price: 250000.0\n")
+
+    [cost] = [row for row in csv.reader(io.StringIO(asked("queries/tokens_and_cost.sql"))) if row[0].endswith("@a")]
+
+    tokens = sum(row["tokens"] for row in rows["responses/a"])
+    assert (int(cost[3]), float(cost[5])) == (tokens, tokens * 0.25)
+
+
+def test_a_policy_that_learned_nothing_has_a_lineage_of_question_and_answer(here: Path) -> None:
+    steps = list(csv.reader(io.StringIO(asked("queries/lineage.sql", "--set", "policy=base"))))
+
+    assert [(row[1], row[3]) for row in steps[1:]] == [
+        ("evaluation question", "What is it?"),
+        ("answer of base", "The base eel."),
+    ]
+
+
+@pytest.mark.slow
+def test_duckdb_and_pandas_answer_the_questions_over_comparisons_alike(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks import analyst_queries
+
+    small_tables.project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    comparison = analyst_queries.compare(20_000)  # raises when they differ
+
+    assert len(comparison.ratios) == 3
+
+
+# -- published runs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_published_run_is_read_in_place_of_these_tables(here: Path) -> None:
+    rows = small_tables.rows()
+    rows["queries"] = rows["queries"][:1]
+    small_tables.write(here / "published/2026-01-01-a", rows)
+
+    assert asked("SELECT count(*) AS n FROM queries") == "n\n3\n"
+    assert asked("SELECT count(*) AS n FROM queries", "--published", "2026-01-01-a") == "n\n1\n"
+    assert asked("SELECT run, count(*) AS n FROM published('*', 'queries') GROUP BY run") == "run,n\n2026-01-01-a,1\n"
+
+
+@pytest.mark.parametrize("name", ["2026-01-09-x", "..", "2026-01-01-a/data", "/etc"])
+def test_a_run_that_was_not_published_is_named_with_those_that_were(here: Path, name: str) -> None:
+    small_tables.write(here / "published/2026-01-01-a", {"queries": small_tables.rows()["queries"]})
+
+    with pytest.raises(UserError, match="is no folder of a published run; there are 2026-01-01-a"):
+        sql.opened(name)
+
+
+def test_drift_is_the_change_between_the_last_two_runs_or_those_that_are_named(here: Path) -> None:
+    for run, verdict in (("2026-01-01-a", "b"), ("2026-01-02-b", "tie"), ("2026-01-03-c", "a")):
+        rows = small_tables.rows()["judgements"]
+        judged = [row | {"verdict": verdict} for row in rows if row["judge"] == "reward"]
+        small_tables.write(here / "published" / run, {"judgements": judged})
+
+    (here / "published/latest").symlink_to("2026-01-03-c")
+
+    [last] = csv.DictReader(io.StringIO(asked("queries/drift.sql")))
+    [whole] = csv.DictReader(io.StringIO(asked("queries/drift.sql", "--set", "older=2026-01-01-a")))
+
+    assert (last["older"], last["newer"], float(last["change"])) == ("2026-01-02-b", "2026-01-03-c", 1 - 0.5)
+    assert (whole["older"], whole["newer"], float(whole["change"])) == ("2026-01-01-a", "2026-01-03-c", 1 - 0)
+
+
+def test_before_anything_was_published_drift_says_so(here: Path) -> None:
+    with pytest.raises(UserError, match="No such run was published yet"):
+        sql.ask(sql.opened(), Path("queries/drift.sql").read_text())
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+COPY = "COPY (SELECT 1 AS a) TO 'data/queries.parquet'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        COPY,
+        f"WITH written AS ({COPY}) FROM written",
+        f"EXPLAIN ANALYZE {COPY}",
+        f"EXPLAIN ANALYZE WITH written AS ({COPY}) FROM written",
+        f"FROM queries; {COPY}",
+        f"SET VARIABLE x = (WITH written AS ({COPY}) FROM written)",
+        "FROM query('{}')".format(f"WITH written AS ({COPY}) FROM written".replace("'", "''")),
+        "FROM \"Query\"('SELECT 1')",
+        "ATTACH 'data/other.duckdb'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "EXPORT DATABASE 'data/all'",
+        "CREATE TABLE data AS FROM queries",
+        "SET enable_external_access = true",
+        "SET allowed_directories = ['/']",
+        "PRAGMA enable_profiling",
+        "CALL enable_logging()",
+        "FROM enable_logging('QueryLog', storage = 'file', storage_config = {'path': 'data/log'})",
+    ],
+)
+def test_what_is_more_than_a_question_is_refused_and_changes_nothing(here: Path, text: str) -> None:
+    before = {file: file.read_bytes() for file in Path("data").rglob("*") if file.is_file()}
+
+    with pytest.raises(UserError, match="refused|locked|must be at the top level"):
+        sql.ask(sql.opened(), text)
+
+    assert {file: file.read_bytes() for file in Path("data").rglob("*") if file.is_file()} == before
+
+
+def test_a_copy_as_a_serialized_query_is_refused(here: Path) -> None:
+    [(tree,)] = duckdb.execute("SELECT json_serialize_sql(?)", [f"WITH written AS ({COPY}) FROM written"]).fetchall()
+    quoted = tree.replace("'", "''")
+
+    with pytest.raises(UserError, match="json_execute_serialized_sql is refused"):
+        sql.ask(sql.opened(), f"FROM json_execute_serialized_sql('{quoted}')")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "read_text('/etc/passwd')",
+        "read_csv('/etc/passwd')",
+        "'/etc/passwd.csv'",
+        "read_text('params.yaml')",
+        "read_text('data/../params.yaml')",
+        "read_blob('database/x')",
+        "glob('/etc/*')",
+        "read_parquet('https://example.com/x.parquet')",
+    ],
+)
+def test_other_files_are_not_read(here: Path, source: str) -> None:
+    with pytest.raises(UserError, match=r"Permission Error|does not exist"):
+        sql.ask(sql.opened(), f"FROM {source}").fetchall()
+
+
+def test_the_variables_of_python_are_not_read(here: Path) -> None:
+    secret = pa.table({"a": [1]})  # noqa: F841
+
+    with pytest.raises(UserError, match="secret does not exist"):
+        sql.ask(sql.opened(), "FROM secret")
+
+
+def test_a_value_of_a_variable_is_a_value_and_no_sql(here: Path) -> None:
+    value = "x'; COPY (SELECT 1) TO 'data/x.csv"
+
+    assert (
+        asked("SELECT getvariable('given') AS a", "--set", f"given={value}", form="json")
+        == f'[\n{{"a": "{value}"}}\n]\n'
+    )
+    with pytest.raises(UserError, match="lower-case letters and _ alone"):
+        sql.opened(variables={"a = 1; --": "x"})
+
+
+def test_what_duckdb_may_ask_besides_is_allowed(here: Path) -> None:
+    for text in (
+        "SHOW TABLES",
+        "DESCRIBE queries",
+        "SUMMARIZE queries",
+        "EXPLAIN FROM queries",
+        "SET VARIABLE x = 1; SELECT getvariable('x')",
+        "PIVOT judgements ON judge IN ('oracle', 'reward') USING count(*) GROUP BY verdict",
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3) FROM t UNION SELECT 4",
+    ):
+        assert sql.ask(sql.opened(), text).fetchall(), text
+
+
+# -- what was not made yet --------------------------------------------------------------------------------------------
+
+
+def test_a_table_that_was_not_made_names_its_stage(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables.path("judgements").unlink()
+
+    with pytest.raises(SystemExit):
+        cli.main(["sql", "FROM judgements"])
+
+    said = "sql: data/judgements.parquet does not exist yet; stage judge_answers makes it: dvc repro judge_answers\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_family_with_members_that_are_not_made_is_said_to_be_incomplete(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["sql", "SELECT count(*) FROM responses"])
+
+    said = capsys.readouterr()
+    assert said.out.split() == ["count_star()", "-" * len("count_star()"), "6"]
+    assert (
+        "responses is not complete, these are not made yet: data/responses/c.parquet (sample_responses@c)" in said.err
+    )
+    assert "comparisons" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["FROM nowhere"], "Table with name nowhere does not exist"),
+        (["SELEC 1"], "syntax error"),
+        ([""], "there is no question"),
+        (["queries/nothing.sql"], "queries/nothing.sql: cannot be read"),
+        (["FROM queries", "--limit", "-1"], "--limit -1: a number of rows is 0 or more"),
+        (["FROM queries", "--format", "parquet"], "add --output FILE"),
+        (["FROM queries", "--output", "data/queries.parquet"], "are written by the graph alone"),
+        (["FROM queries", "--output", "nowhere/a.csv"], "nowhere is no folder"),
+    ],
+)
+def test_what_a_user_got_wrong_is_told(
+    here: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["sql", *arguments])
+
+    assert said in capsys.readouterr().err
+
+
+def test_outside_of_the_repository_the_way_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UserError, match="go to the root of the repository"):
+        sql.opened()
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+VALUES = "SELECT 1 AS a, 'x, \"y\"' AS b, NULL AS c, [{'role': 'user'}] AS d, 'nan'::DOUBLE AS e, true AS f"
+
+
+def test_csv_json_and_parquet_have_the_same_values(here: Path) -> None:
+    [row] = csv.DictReader(io.StringIO(asked(VALUES)))
+    assert row == {"a": "1", "b": 'x, "y"', "c": "", "d": '[{"role": "user"}]', "e": "", "f": "true"}
+    assert json.loads(asked(VALUES, form="json")) == [
+        {"a": 1, "b": 'x, "y"', "c": None, "d": [{"role": "user"}], "e": None, "f": True}
+    ]
+    cli.main(["sql", f"SELECT * EXCLUDE (e) FROM ({VALUES})", "--output", "answer.parquet"])
+    assert pq.read_table("answer.parquet").to_pylist() == [
+        {"a": 1, "b": 'x, "y"', "c": None, "d": [{"role": "user"}], "f": True}
+    ]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_limit_holds_in_every_format_and_no_rows_are_no_error(here: Path, form: str) -> None:
+    read = {
+        "csv": lambda: len(Path("a").read_text().splitlines()) - 1,
+        "json": lambda: len(json.loads(Path("a").read_text())),
+    }
+    read["parquet"] = lambda: pq.read_table("a").num_rows
+    for limit, rows in ((0, 0), (2, 2), (25_000, 25_000)):
+        cli.main(["sql", "FROM range(30000)", "--format", form, "--output", "a", "--limit", str(limit)])
+        assert read[form]() == rows
+
+
+def test_a_terminal_gets_fifty_rows_and_is_told_that_there_are_more(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["sql", "FROM range(51)"])
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "49",
+        "(the first 50 rows; --limit N shows more, --format csv all)",
+    ]
+    cli.main(["sql", "FROM range(50)"])
+    assert capsys.readouterr().out.splitlines()[-1] == "49"
+
+
+def test_what_a_model_wrote_cannot_move_the_cursor(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = small_tables.rows()
+    rows["answers/ppo"][0]["text"] = "\x1b[2J\x07one\ntwo\u202e" + "x" * 99
+    small_tables.write(here, rows)
+
+    cli.main(["sql", "SELECT text FROM answers WHERE policy = 'ppo'"])
+
+    [line] = capsys.readouterr().out.splitlines()[2:]
+    assert line == (r"\x1b[2J\x07one\ntwo\u202e" + "x" * 99)[: sql.WIDTH - 1] + "…"
+
+
+def test_an_answer_that_fails_on_the_way_leaves_no_file(here: Path) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["sql", "SELECT if(range = 29999, error('no'), 1) FROM range(30000)", "--output", "answer.csv"])
+
+    assert not list(Path(".").glob("answer*"))
+
+
+def test_questions_from_a_pipe_are_answered_one_after_the_other(here: Path) -> None:
+    questions = "SELECT count(*) AS n\nFROM queries;\nFROM nowhere;\nCOPY queries TO 'data/x.csv';\nSELECT 'last'"
+    command = [sys.executable, "-m", "synthalign", "sql"]
+
+    done = subprocess.run(
+        command, input=questions, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+
+    assert done.returncode == 0
+    assert done.stdout.split() == ["n", "-", "3", "'last'", "------", "last"]
+    assert [line for line in done.stderr.splitlines() if line.startswith("sql:")] == [
+        "sql: Catalog Error: Table with name nowhere does not exist!",
+        "sql: COPY is refused: tables are read here and never changed; ask with SELECT or FROM",
+    ]
+
+
+def test_where_duckdbs_ui_is_not_installed_it_is_said_and_not_downloaded(here: Path) -> None:
+    with pytest.raises(duckdb.Error):
+        sql.opened(ui=True)
+
+
+def test_readers_see_a_table_as_it_was_or_as_it_is_while_a_stage_writes_it(here: Path) -> None:
+    [row] = small_tables.rows()["ppo_curve/almost"]
+    schema = pa.Table.from_pylist([row]).schema
+    finished = threading.Event()
+
+    def write() -> None:
+        for value in range(30):
+            rows = [row | {"step": step, "kl": float(value)} for step in range(2000)]
+            tables.write_ordered(rows, "ppo_curve/almost", key="step", schema=schema)
+        finished.set()
+
+    tables.write_ordered([row | {"step": step} for step in range(2000)], "ppo_curve/almost", key="step", schema=schema)
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = {sql.ask(sql.opened(), "SELECT count(*), count(DISTINCT kl) FROM snapshots").fetchall()[0]}
+    while not finished.is_set():
+        seen.add(sql.ask(sql.opened(), "SELECT count(*), count(DISTINCT kl) FROM snapshots").fetchall()[0])
+    writer.join()
+
+    assert seen == {(2000, 1)}

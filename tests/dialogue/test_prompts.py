@@ -1,0 +1,56 @@
+"""Dialogues to answer, out of a file."""
+
+import pytest
+
+from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
+from synthalign.dialogue import prompts
+
+USER, ASSISTANT = '{"role": "user", "content": "Hello."}', '{"role": "assistant", "content": "Good day."}'
+
+
+def test_a_dialogue_of_one_question_has_the_id_of_a_mined_query(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f'{{"messages": [{USER}]}}\n\n{{"messages": [{USER}, {ASSISTANT}, {USER}]}}\n')
+
+    found = prompts.load(file)
+
+    assert list(found) == [content_id("query", "Hello."), content_id("query", "Hello.", "Good day.", "Hello.")]
+    assert [len(messages) for messages in found.values()] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "line, told",
+    [
+        ("hello", "line 1: not JSON"),
+        ('{"prompt": "x"}', "line 1: messages is 'None'; write a list of messages"),
+        (f'{{"messages": [{USER}, {ASSISTANT}]}}', "line 1: the dialogue ends with the assistant"),
+        (f'{{"messages": [{ASSISTANT}]}}', "line 1, message 1: .*; the user must say something here"),
+        (f'{{"messages": [{USER}, {{"role": "assistant"}}, {USER}]}}', "message 2: .*; the assistant must say"),
+        ("", "no dialogues"),
+    ],
+)  # fmt: skip
+def test_a_wrong_line_is_named(tmp_path, line, told):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(line)
+
+    with pytest.raises(UserError, match=told):
+        prompts.load(file)
+
+
+def said(*texts):
+    return {f"q{place}": [{"role": "user", "content": text}] for place, text in reversed(list(enumerate(texts)))}
+
+
+def test_prompts_are_taken_by_id_and_by_their_last_message():
+    dialogues = said("a recipe", "a fox", "Which ingredients?", "ingredients")
+
+    assert list(prompts.chosen(dialogues, matching="recipe|ingredients", most=2)) == ["q0", "q2"]
+    assert list(prompts.chosen(dialogues, matching=None, most=9)) == ["q0", "q1", "q2", "q3"]
+
+
+def test_an_expression_that_is_none_or_finds_nothing_is_told():
+    with pytest.raises(UserError, match=r"matching = '\(' is no regular expression"):
+        prompts.chosen(said("a"), matching="(", most=1)
+    with pytest.raises(UserError, match="none of 1 prompts holds matching = 'z'"):
+        prompts.chosen(said("a"), matching="z", most=1)

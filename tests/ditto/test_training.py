@@ -1,0 +1,328 @@
+"""DITTO's training on tiny models: D1, D2, D6 and D7 by name, the tokens, the steps, and what survives a kill."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from synthalign.core.errors import UserError
+from synthalign.dialogue import chat
+from synthalign.ditto import draws, training
+from synthalign.ditto.authors import Demonstration
+from synthalign.ditto.draws import Fractions, Text
+from synthalign.generation import models
+from synthalign.policies import checkpoints
+from tests import tiny
+
+DEMONSTRATIONS = [
+    Demonstration("Where does the red fox live?", "In the forest, dear."),
+    Demonstration("What does the grey owl eat?", "It eats plums, dear."),
+    Demonstration("What does the grey owl eat?", "Bread, dear."),  # a second one for the same prompt
+]
+SETTINGS: dict[str, Any] = {
+    "iterations": 3,
+    "steps_per_iteration": 2,
+    "negatives": 3,
+    "pairs_per_demonstration": 3,
+    "fractions": Fractions(online=0.7, replay=0.2, inter=0.1),
+    "reference": "first",
+    "beta": 0.1,
+    "learning_rate": 1e-3,
+    "warmup": 0.25,
+    "weight_decay": 0.0,
+    "max_new_tokens": 12,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "device_batch_size": 4,
+    "seed": 0,
+}
+SFT: dict[str, Any] = {
+    "stop_loss": 1.0,
+    "max_steps": 40,
+    "batch_size": 2,
+    "learning_rate": 1e-2,
+    "warmup": 0.1,
+    "weight_decay": 0.0,
+    "device_batch_size": 2,
+    "seed": 0,
+}
+
+
+def encoded(demonstrations=DEMONSTRATIONS):
+    texts = [draws.demonstrated(one) for one in demonstrations]
+    return training.tokenized(tiny.tokenizer(), [one.prompt for one in demonstrations], texts)
+
+
+def align(folder: Path, policy=None, **changes: Any):
+    """The policy after DITTO, and what the run leaves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    policy = policy or tiny.causal()
+    return policy, training.align(
+        Accelerator(cpu=True), policy, tiny.tokenizer(), DEMONSTRATIONS, folder=folder, **SETTINGS | changes
+    )
+
+
+def same(one, other) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+# --- texts as tokens
+
+
+def test_demonstrations_and_samples_of_the_same_words_have_the_same_tokens():
+    one, text = DEMONSTRATIONS[0], DEMONSTRATIONS[0].output
+    as_sample = draws.sampled(one.demonstration_id, 0, 0, text, ends=True)
+
+    shown, sampled = training.tokenized(tiny.tokenizer(), [one.prompt] * 2, [draws.demonstrated(one), as_sample])
+
+    assert shown == sampled
+    assert tiny.tokenizer().decode(shown[1]) == f" {text}<eos>"
+
+
+def test_a_text_that_was_cut_off_has_no_end_of_sequence():
+    cut = draws.sampled("d", 0, 0, "In the", ends=False)
+
+    [(prompt, answer)] = training.tokenized(tiny.tokenizer(), ["Where?"], [cut])
+
+    assert tiny.tokenizer().decode(prompt + answer) == "Human: Where?\n\nAssistant: In the"
+
+
+def test_the_log_probability_of_an_answer_is_the_sum_over_its_tokens_whatever_stands_beside_it():
+    model, rows = tiny.causal(), encoded()
+
+    together = training.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu"))
+
+    for value, (prompt, answer) in zip(together, rows, strict=True):
+        logits = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+        expected = sum(logits[len(prompt) - 1 + at, token].item() for at, token in enumerate(answer))
+        assert value.item() == pytest.approx(expected, abs=1e-3)
+
+
+# --- fine-tuning
+
+
+def test_D7_fine_tuning_stops_at_the_first_batch_below_the_threshold_and_takes_no_step_on_it():
+    policy, before = tiny.causal(), []
+    whole = training.supervise(Accelerator(cpu=True), tiny.causal(), encoded(), pad=1, **SFT | {"stop_loss": 0.0})
+    threshold = whole[12]["loss"] + 1e-6
+    first = next(entry["step"] for entry in whole if entry["loss"] < threshold)
+
+    log = training.supervise(Accelerator(cpu=True), policy, encoded(), pad=1, **SFT | {"stop_loss": threshold})
+
+    assert len(whole) == SFT["max_steps"]
+    assert log == whole[:first]
+    assert all(entry["loss"] >= threshold for entry in log[:-1])
+    assert log[-1]["loss"] < threshold
+    before = tiny.causal()
+    steps = SFT | {"stop_loss": threshold}
+    training.supervise(Accelerator(cpu=True), before, encoded(), pad=1, **steps)
+    assert same(policy, before)
+
+
+def test_D7_the_cap_ends_what_the_threshold_does_not():
+    rows = encoded()
+
+    log = training.supervise(Accelerator(cpu=True), tiny.causal(), rows, pad=1, **SFT | {"max_steps": 3})
+
+    assert [entry["step"] for entry in log] == [1, 2, 3]
+    assert log[-1]["loss"] > SFT["stop_loss"]
+
+
+def test_the_first_loss_is_the_mean_over_the_answers_tokens():
+    rows, model = encoded()[:2], tiny.causal()
+    values = training.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu"))
+    expected = -values.sum().item() / sum(len(answer) for _, answer in rows)
+
+    log = training.supervise(Accelerator(cpu=True), model, rows, pad=1, **SFT | {"max_steps": 1})
+
+    assert log[0]["loss"] == pytest.approx(expected, abs=1e-4)
+
+
+# --- preferences
+
+
+def test_D1_the_reference_is_the_policy_as_it_came_in_and_stays_so(tmp_path, monkeypatch):
+    read, references = training.read, []
+
+    def remember(accelerator, model, rows, **settings):
+        references.append(copy.deepcopy(model))
+        return read(accelerator, model, rows, **settings)
+
+    monkeypatch.setattr(training, "read", remember)
+    policy, _ = align(tmp_path)
+
+    assert len(references) == SETTINGS["iterations"]
+    assert all(same(reference, tiny.causal()) for reference in references)
+    assert not same(policy, tiny.causal())
+
+
+def test_a_reference_that_follows_is_the_policy_that_wrote_the_latest_samples(tmp_path, monkeypatch):
+    read, references = training.read, []
+
+    def remember(accelerator, model, rows, **settings):
+        references.append((training.fingerprint(model), len(rows)))
+        return read(accelerator, model, rows, **settings)
+
+    monkeypatch.setattr(training, "read", remember)
+    _, learned = align(tmp_path, reference="previous")
+
+    written_by = list(dict.fromkeys(row["policy"] for row in learned.samples))
+    assert [reference for reference, _ in references] == written_by
+    assert len(set(written_by)) == SETTINGS["iterations"]
+    assert [rows for _, rows in references] == [3 + 9, 3 + 18, 3 + 27]  # every text is read again
+
+
+def test_D2_the_first_loss_is_ln_2_and_no_text_has_a_reward(tmp_path):
+    _, learned = align(tmp_path)
+
+    assert learned.log[0]["loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert learned.log[0]["margin"] == pytest.approx(0, abs=1e-3)
+    assert learned.log[-1]["loss"] < math.log(2)
+
+
+def test_the_first_step_after_new_samples_learns_from_them(tmp_path):
+    _, learned = align(tmp_path)
+
+    by_id = {row["sample_id"]: row["iteration"] for row in learned.samples}
+    for step in range(1, 7):
+        online = [row for row in learned.pairs if row["step"] == step and row["kind"] == "online"]
+        assert {by_id[row["rejected_id"]] for row in online} == {(step - 1) // 2}
+        assert {row["iteration"] for row in online} == {(step - 1) // 2}
+
+
+def test_D4_the_fractions_of_a_run_are_those_of_its_settings(tmp_path):
+    none = Fractions(online=0.5, replay=0.5, inter=0.0)
+    _, learned = align(tmp_path / "none", fractions=none)
+    _, paper = align(tmp_path / "paper")
+
+    kinds = [[row["kind"] for row in learned.pairs if row["step"] == step] for step in (1, 6)]
+    assert [(k.count("online"), k.count("replay"), k.count("inter")) for k in kinds] == [(4, 0, 0), (4, 4, 0)]  # of 9
+    kinds = [[row["kind"] for row in paper.pairs if row["step"] == step] for step in (1, 6)]
+    assert [(k.count("online"), k.count("replay"), k.count("inter")) for k in kinds] == [(6, 0, 0), (6, 2, 1)]
+
+
+def test_D5_every_demonstration_has_its_samples_also_those_that_share_a_prompt(tmp_path):
+    _, learned = align(tmp_path)
+
+    assert len(learned.samples) == 3 * 3 * 3  # iterations, demonstrations, samples
+    assert {row["chosen_id"] for row in learned.pairs if row["kind"] == "online"} == {
+        one.demonstration_id for one in DEMONSTRATIONS
+    }
+
+
+def test_a_gradient_over_several_parts_is_that_of_the_whole(tmp_path):
+    one, _ = align(tmp_path / "one", device_batch_size=64)
+    other, _ = align(tmp_path / "other", device_batch_size=2)
+
+    for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.allclose(a, b, atol=2e-3)
+
+
+# --- what survives a crash
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(monkeypatch, name: str, calls: int) -> None:
+    """Let the function raise at its call of this number."""
+    of = checkpoints if name == "save" else training
+    original, made = getattr(of, name), []
+
+    def counted(*given, **others):
+        made.append(1)
+        if len(made) > calls:
+            raise Killed
+        return original(*given, **others)
+
+    monkeypatch.setattr(of, name, counted)
+
+
+@pytest.mark.parametrize("reference", ["first", "previous"])
+@pytest.mark.parametrize(("name", "calls"), [("improve", 3), ("take_step", 4), ("read", 2), ("save", 1)])
+def test_a_run_that_was_killed_goes_on_to_the_same_weights_samples_and_pairs(
+    tmp_path, monkeypatch, name, calls, reference
+):
+    whole, expected = align(tmp_path / "whole", reference=reference)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(patch, name, calls)
+        align(tmp_path / "killed", reference=reference)
+
+    resumed, learned = align(tmp_path / "killed", reference=reference)
+
+    assert same(resumed, whole)
+    assert learned == expected
+
+
+def test_D6_samples_of_finished_iterations_are_read_again_and_not_made_again(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(patch, "improve", 3)
+        align(tmp_path)
+    made = []
+
+    def counted(*given, **settings):
+        made.extend(settings["row_ids"])
+        return original(*given, **settings)
+
+    original = training.generate
+    monkeypatch.setattr(training, "generate", counted)
+    _, learned = align(tmp_path)
+
+    assert {row.split("/")[0] for row in made} == {"2"}  # D_0 and D_1 were written before the kill
+    journals = {file.name.rsplit(".", 2)[0] for file in tmp_path.glob("*.jsonl")}
+    assert journals == {f"samples-{row['iteration']}-{row['policy']}" for row in learned.samples}
+
+
+def test_the_fine_tuned_model_is_kept_and_not_trained_twice(tmp_path, monkeypatch):
+    tiny.save(tmp_path / "base", tiny.causal(), tiny.tokenizer())
+    settings = SFT | {"folder": tmp_path, "file": "x.jsonl", "max_new_tokens": 64}
+
+    folder, log = training.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
+    monkeypatch.setattr(training, "supervise", None)
+    again = training.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
+
+    assert again == (folder, log)
+    assert not same(models.load_causal(folder), tiny.causal())
+
+
+# --- what is refused
+
+
+def test_a_demonstration_that_samples_could_not_reach_or_that_does_not_fit_is_named():
+    rows = [DEMONSTRATIONS[0], Demonstration("Short?", "word " * 40)]
+    given = {"file": "x.jsonl", "tokenizer": tiny.tokenizer(), "model": tiny.causal()}
+    with pytest.raises(UserError, match=r"x\.jsonl, demonstration 2: its output has \d+ tokens.*max_new_tokens = 20"):
+        training.check_lengths(rows, max_new_tokens=20, **given)
+
+    long = [Demonstration("word " * tiny.CONTEXT, "Yes.")]
+    with pytest.raises(UserError, match=r"demonstration 1: a prompt of \d+ tokens and max_new_tokens = 20"):
+        training.check_lengths(long, max_new_tokens=20, **given)
+
+
+def test_a_rate_that_breaks_the_model_is_told(tmp_path):
+    policy = tiny.causal()
+    policy.model.norm.weight.data.fill_(math.inf)
+
+    with pytest.raises(UserError, match="not finite|try a smaller learning_rate"):
+        align(tmp_path, policy)
+
+
+def test_a_policy_whose_samples_all_say_what_the_demonstration_says_takes_no_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(draws, "_differs", lambda best, sample: False)
+
+    policy, learned = align(tmp_path)
+
+    assert same(policy, tiny.causal())
+    assert [entry["pairs"] for entry in learned.log] == [0] * 6
+    assert training.summary(learned)["first_loss"] is None
+
+
+def test_the_prompt_of_a_sample_is_that_of_the_dialogue_format():
+    [(prompt, _)] = training.tokenized(tiny.tokenizer(), ["Where?"], [Text("t", "d", 0, "There.")])
+
+    assert tiny.tokenizer().decode(prompt) == chat.prompt([{"role": "user", "content": "Where?"}])

@@ -1,0 +1,90 @@
+import pytest
+
+from synthalign.core.errors import UserError
+from synthalign.flan import task_scores
+
+
+def row(item, task, right, *, chance=0.0, cot=False, shots=0, query=None):
+    return {
+        "item_id": item, "task": task, "right": right, "chance": chance, "cot": cot, "shots": shots,
+        "query": query or item,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "cot", "right"),
+    [
+        ("forest", False, True),
+        (" Forest. ", False, True),
+        ("The fox lives in the forest.", False, False),
+        ("in the forest", False, False),
+        ("So the answer is forest.", False, False),  # nobody asked for reasoning
+        ("The fox lives in the forest. So the answer is forest.", True, True),
+        ("So the answer is cave. No, the answer is forest.", True, True),  # the last one counts
+        ("So the answer is cave.", True, False),
+        ("forest", True, True),  # a bare answer may be right
+        ("The fox lives in the forest.", True, False),
+        ("", True, False),
+    ],
+)
+def test_an_answer_is_right_when_it_is_the_target_and_nothing_else(text, cot, right):
+    assert task_scores.is_right(text, ["forest"], cot=cot) is right
+
+
+def test_a_normalised_score_is_0_for_guessing_and_1_for_all_right():
+    assert task_scores.normalised(0.25, 0.25) == 0
+    assert task_scores.normalised(1.0, 0.25) == 1
+    assert task_scores.normalised(0.7, 0.5) == pytest.approx((0.7 - 0.5) / (1 - 0.5))
+    assert task_scores.normalised(0.0, 0.5) == -1
+
+
+def test_a_score_is_the_mean_of_the_tasks_however_many_items_they_have():
+    rows = [row("a", "open", True), row("b", "open", False), row("c", "open", False), row("d", "open", False)]
+    rows += [row("e", "yes_no", True, chance=0.5)]
+
+    assert task_scores.score(rows, seed=0).value == pytest.approx((1 / 4 + 1) / 2)
+
+
+def test_the_items_are_what_is_drawn_again():
+    rows = [row(item, "t", item == "a", shots=shots) for item in "ab" for shots in (0, 3)]
+
+    assert task_scores.score(rows, seed=0).n == 2
+
+
+def test_a_difference_is_paired_by_item_and_shots():
+    one = [row("a", "t", True), row("b", "t", True), row("c", "u", True, chance=0.5)]
+    other = [row("c", "u", False, chance=0.5), row("b", "t", True), row("a", "t", False)]
+
+    # task t: 1 - 1/2, task u: 1 - (-1)
+    assert task_scores.difference(one, other, seed=0).value == pytest.approx((1 / 2 + 2) / 2)
+    with pytest.raises(UserError, match="different items"):
+        task_scores.difference(one, other[1:], seed=0)
+
+
+def test_the_share_of_the_last_step_in_the_gain():
+    base = [row(str(at), "t", at < 2) for at in range(10)]
+    before = [row(str(at), "t", at < 8) for at in range(10)]
+    last = [row(str(at), "t", at < 9) for at in range(10)]
+
+    assert task_scores.share_of_gain(before, last, base, seed=0).value == pytest.approx((9 - 8) / (9 - 2))
+    assert task_scores.share_of_gain(before, base, last, seed=0) is None  # no gain to share
+
+
+def test_direct_tasks_and_those_with_reasoning_are_told_apart():
+    rows = [row("a", "t", True), row("b", "u", False, cot=True)]
+
+    assert task_scores.part_of(rows, "direct") == rows[:1]
+    assert task_scores.part_of(rows, "cot") == rows[1:]
+    assert task_scores.part_of(rows, "all") == rows
+
+
+@pytest.mark.parametrize(
+    "mixed", [{"task": "t", "query": "other?"}, {"task": "other", "query": "a?"}]
+)  # fmt: skip
+def test_f1_a_task_or_a_question_of_the_evaluation_in_a_mixture_is_named(mixed):
+    rows = [row("a", "t", True, query="a?")]
+    clean = {"mixture_id": "1", "task": "other", "query": "other?"}
+
+    task_scores.check_unseen(rows, {"all": [clean]})
+    with pytest.raises(UserError, match=r"mixtures/all.parquet: 2 is of the task .* the evaluation has too"):
+        task_scores.check_unseen(rows, {"all": [clean, {"mixture_id": "2"} | mixed]})

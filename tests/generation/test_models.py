@@ -1,0 +1,154 @@
+"""A folder that is not a usable model is refused by name, with what to do, before anything is computed with it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from synthalign.core.errors import UserError
+from synthalign.dialogue import chat
+from synthalign.generation import models
+from tests import tiny
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny.save(tmp_path / "model", tiny.causal(), tiny.tokenizer())
+
+
+def edit(file: Path, **changes: object) -> None:
+    settings = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+
+
+def test_a_whole_folder_loads_and_computes_in_fp32(folder: Path) -> None:
+    model = models.load_causal(folder)
+
+    assert not model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: no such model folder"):
+        models.load_causal(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "missing, says",
+    [
+        ("config.json", "config.json is missing"),
+        ("model.safetensors", "no \\*.safetensors"),
+        ("tokenizer.json", "no tokenizer"),
+    ],
+)
+def test_what_is_missing_in_a_folder_is_named(folder: Path, missing: str, says: str) -> None:
+    (folder / missing).unlink()
+
+    with pytest.raises(UserError, match=says):
+        models.load_tokenizer(folder)
+
+
+def test_a_configuration_that_is_not_json_is_named(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+    with pytest.raises(UserError, match="config.json is not JSON"):
+        models.check_folder(folder)
+
+
+def test_a_configuration_without_a_model_type_is_named(folder: Path) -> None:
+    edit(folder / "config.json", model_type=None)
+
+    with pytest.raises(UserError, match="names no model_type"):
+        models.check_folder(folder)
+
+
+def test_a_tokenizer_without_a_pad_token_is_refused_with_the_setting_to_change(folder: Path) -> None:
+    edit(folder / "tokenizer_config.json", pad_token=None)
+
+    with pytest.raises(UserError, match="no pad_token; set `pad_token` of this model in base_models"):
+        models.load_tokenizer(folder)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(folder: Path) -> None:
+    edit(folder / "tokenizer_config.json", eos_token=None)
+
+    with pytest.raises(UserError, match="no eos_token"):
+        models.load_tokenizer(folder)
+
+
+def test_padding_with_the_end_token_is_refused_because_the_last_real_token_would_be_unknown(folder: Path) -> None:
+    edit(folder / "tokenizer_config.json", pad_token="<eos>")
+
+    with pytest.raises(UserError, match="pad_token and eos_token are both '<eos>'"):
+        models.load_tokenizer(folder)
+
+
+def test_the_chat_template_says_what_prompt_and_completion_say(folder: Path) -> None:
+    tokenizer = models.load_tokenizer(folder)
+    question = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Where is it?"}]
+    dialogue = [*question, {"role": "assistant", "content": "In the barn."}]
+
+    asked = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+    answered = tokenizer.apply_chat_template(dialogue, tokenize=False)
+
+    assert asked == chat.prompt(question) == "Be kind.\n\nHuman: Where is it?\n\nAssistant:"
+    assert answered == chat.prompt(question) + chat.completion("In the barn. ") + "<eos>"
+
+
+def test_few_shot_text_and_prompt_join_as_one_transcript() -> None:
+    shot = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]
+
+    text = chat.few_shot("", [shot, shot]) + chat.prompt([{"role": "user", "content": "C?"}])
+
+    one = "Human: A?\n\nAssistant: B.\n\n-----\n\n"
+    assert text == one + one + "Human: C?\n\nAssistant:"
+
+
+def test_no_shots_mean_no_prefix_even_with_a_system_paragraph() -> None:
+    assert chat.few_shot("You are kind.", []) == ""
+
+
+def test_an_answer_ends_where_another_turn_begins() -> None:
+    assert chat.clean(" It is red.\n\nHuman: Why?\n\nAssistant: So.") == "It is red."
+    assert chat.clean(" It is red.\n\n-----\n\nHuman: Why?") == "It is red."
+    assert chat.clean(" A Human: walks in. ") == "A Human: walks in."  # the word is not a turn
+
+
+def test_an_unknown_role_is_refused() -> None:
+    with pytest.raises(UserError, match="role 'robot'"):
+        chat.prompt([{"role": "robot", "content": "Beep."}])
+
+
+@pytest.mark.parametrize(
+    "file, content, says",
+    [
+        ("config.json", "[]", "names no model_type"),
+        ("config.json", '{"model_type": "nothing"}', "transformers cannot load the model"),
+        ("model.safetensors", "version https://git-lfs.github.com/spec/v1\n", "does not hold weights .* Git LFS"),
+        ("tokenizer.json", "{", "the tokenizer cannot be loaded"),
+    ],
+)
+def test_a_file_of_a_model_that_cannot_be_read_is_one_error(folder: Path, file: str, content: str, says: str) -> None:
+    (folder / file).write_text(content)
+
+    with pytest.raises(UserError, match=says):
+        models.load_tokenizer(folder)
+        models.load_causal(folder)
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    dropped = "model.layers.1.mlp.gate_proj.weight"
+    save_file({name: tensor for name, tensor in weights.items() if name != dropped}, folder / "model.safetensors")
+
+    with pytest.raises(UserError, match=f"1 weights are missing, {dropped} among them"):
+        models.load_causal(folder)
+
+
+def test_a_language_model_is_no_reward_model_but_one_can_be_trained_from_it(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"is no reward model, it has no head \(score.weight\)"):
+        models.load_reward(folder)
+
+    assert models.load_reward(folder, new_head=True).get_submodule("score").weight.shape == (1, 32)

@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+
+from synthalign.judging import benchmark_models, benchmarks
+from synthalign.judging.benchmark_models import continuation_log_probs, text_log_probs, token_log_probs
+from synthalign.judging.benchmarks import Preference
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny.tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.causal(seed=1)
+
+
+def test_token_log_probs_are_those_of_a_row_by_itself(model):
+    row = [5, 9, 11, 200, 31]
+    with torch.inference_mode():
+        logprobs = model(input_ids=torch.tensor([row])).logits[0].log_softmax(-1)
+    by_hand = [float(logprobs[place - 1, row[place]]) for place in range(1, len(row))]
+
+    [alone] = token_log_probs(model, [row], pad_token_id=1, batch_size=1)
+    _, beside_a_longer_one, _ = token_log_probs(model, [[7] * 30, row, [3, 4]], pad_token_id=1, batch_size=3)
+
+    assert alone.tolist() == pytest.approx(by_hand, abs=1e-5)
+    assert beside_a_longer_one.tolist() == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_a_continuation_and_its_parts_add_up(model, tokenizer):
+    prefix, first, second = "Where does the red fox live?", " In the", " forest."
+
+    whole, one, other = continuation_log_probs(
+        model, tokenizer, [(prefix, first + second), (prefix, first), (prefix + first, second)], batch_size=2
+    )
+
+    assert whole == pytest.approx(one + other, abs=1e-3)
+    assert whole < one < 0
+
+
+def test_a_uniform_model_gives_every_token_the_same(tokenizer):
+    uniform = tiny.causal()
+    torch.nn.init.zeros_(uniform.model.embed_tokens.weight)  # the head shares it, so all logits are 0
+    text = "The red fox lives in the forest."
+
+    [(total, tokens)] = text_log_probs(uniform, tokenizer, [text], batch_size=4)
+
+    assert tokens == len(tokenizer(text)["input_ids"])  # the start has no probability itself
+    assert -total / tokens == pytest.approx(math.log(tiny.VOCABULARY), abs=1e-4)
+
+
+def test_equal_options_are_all_wrong(model, tokenizer):
+    item = benchmarks.shuffled("Where does it live?", "In the forest", ["By the sea", "Who knows"], seed=0)
+    same = [("prefix", " word")] * 3
+
+    assert benchmark_models.options_right(model, tokenizer, [(item, same)], batch_size=4) == [0.0]
+
+
+def test_a_right_option_is_found_wherever_it_stands(model, tokenizer):
+    options = [" fox", " Riga", " plum cake"]
+    scores = continuation_log_probs(model, tokenizer, [("The red", option) for option in options], batch_size=4)
+    best = options[scores.index(max(scores))]
+
+    for seed in range(4):
+        item = benchmarks.shuffled("The red", best, [option for option in options if option != best], seed=seed)
+        asked = [(item, [("The red", option) for option in item.options])]
+        assert benchmark_models.options_right(model, tokenizer, asked, batch_size=4) == [1.0]
+
+
+def preference(chosen, rejected, order=0):
+    return Preference("id", "other", ({"role": "user", "content": "Where does it live?"},), chosen, rejected, order)
+
+
+def test_hhh_is_right_for_one_of_two_replies_whatever_is_shown_first(model, tokenizer):
+    verdicts = [
+        benchmark_models.letters_right(model, tokenizer, [preference(*replies, order)], batch_size=4)
+        for replies in [("In the forest.", "Who knows."), ("Who knows.", "In the forest.")]
+        for order in (0, 1)
+    ]
+
+    assert verdicts[0] == verdicts[1] != verdicts[2] == verdicts[3]
+
+
+def test_equal_replies_are_wrong_for_policies_and_reward_models(model, tokenizer):
+    same = preference("In the forest.", "In the forest.")
+
+    assert benchmark_models.letters_right(model, tokenizer, [same], batch_size=4) == [0.0]
+    assert benchmark_models.preferences_right(tiny.reward(), tokenizer, [same], batch_size=4) == [0.0]
+
+
+def test_a_reward_model_is_right_for_one_of_two_replies(tokenizer):
+    items = [preference("In the forest.", "Who knows."), preference("Who knows.", "In the forest.")]
+
+    assert sum(benchmark_models.preferences_right(tiny.reward(), tokenizer, items, batch_size=4)) == 1.0
+
+
+def test_a_reward_model_picks_one_option(tokenizer):
+    options = ["In the forest.", "By the sea.", "Who knows."]
+    items = [
+        benchmarks.shuffled("Where?", right, [option for option in options if option != right], seed=0)
+        for right in options
+    ]
+
+    assert sum(benchmark_models.rewards_right(tiny.reward(), tokenizer, items, batch_size=8)) == 1.0
+
+
+def test_a_text_longer_than_the_context_is_scored_at_its_end(tokenizer):
+    short = tiny.causal(seed=1, max_position_embeddings=16)
+
+    [score] = continuation_log_probs(short, tokenizer, [("The red fox lives. " * 20, " In the forest.")], batch_size=1)
+
+    assert math.isfinite(score) and score < 0

@@ -1,0 +1,22 @@
+from types import SimpleNamespace
+
+import pytest
+from accelerate.utils import DistributedType
+
+from synthalign.core.errors import UserError
+from synthalign.policies import checkpoints
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_sharded_models_are_refused(kind):
+    with pytest.raises(UserError, match=f"distributed_type {kind.value} shards models; .* use accelerate/cpu.yaml"):
+        checkpoints.take_over(SimpleNamespace(distributed_type=kind))
+
+
+@pytest.mark.parametrize("kind", [DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU])
+def test_whole_models_on_every_device_are_not_and_no_loss_is_divided_for_accumulation(kind):
+    accelerator = SimpleNamespace(distributed_type=kind, gradient_accumulation_steps=4)
+
+    checkpoints.take_over(accelerator)
+
+    assert accelerator.gradient_accumulation_steps == 1

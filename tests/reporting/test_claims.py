@@ -1,0 +1,310 @@
+import copy
+import json
+import math
+
+import pytest
+
+from synthalign.core.errors import UserError
+from synthalign.reporting import claims
+
+IDS = [
+    "rule_of_thumb_order",
+    "size_effect",
+    "shots_effect",
+    "demonstration_effect",
+    "label_accuracy_raw",
+    "label_accuracy_hf",
+    "label_accuracy_hf_asis",
+    "reward_accuracy_vs_gold",
+    "reward_vs_longer",
+    "filter_ablation",
+    "rmsp_vs_selfplay",
+    "best_of_n_oracle",
+    "sft_vs_base",
+    "ppo_vs_sft",
+    "dpo_vs_sft",
+    "small_vs_large",
+    "rrhf_near_best",
+    "rrhf_rank_loss",
+    "rrhf_second_round",
+    "rrhf_online_hacks",
+    "rrhf_online_kl_sound",
+    "rrhf_as_reward_model",
+    "ptx_vs_sft",
+    "ptx_forgets_less",
+    "rlcd_labels_vs_rlaif",
+    "rlcd_gain_by_size",
+    "rlcd_labels_vs_rescore",
+    "order_averaging",
+    "order_averaging_large",
+    "rlcd_gap",
+    "rlcd_equal_affixes",
+    "rlcd_vs_base",
+    "rlcd_vs_distillation",
+    "rlcd_vs_rlaif",
+    "rlcd_vs_rlaif_harmless",
+    "rlcd_vs_rlaif_helpful",
+    "ditto_sft_vs_zero_shot",
+    "ditto_vs_sft",
+    "ditto_iterations",
+    "ditto_frozen_reference",
+    "ditto_online_samples",
+    "ditto_negatives",
+    "flan_tuned_vs_base",
+    "flan_size",
+    "flan_more_tasks",
+    "flan_direct_hurts_reasoning",
+    "flan_direct_below_base",
+    "flan_reasoning_hurts_direct",
+    "flan_reasoning_below_base",
+    "flan_both_keeps_direct",
+    "flan_both_keeps_reasoning",
+    "flan_saturates",
+]
+
+
+def figure(value, half=0.05, n=400):
+    return {"value": value, "low": value - half, "high": value + half, "n": n}
+
+
+METRICS = {
+    "score_comparisons": {
+        "differences": {
+            "a_b": figure(0.6), "b_c": figure(0.3), "c_d": figure(0.3), "d_e": figure(0.1), "a_e": figure(1.3),
+            "size": figure(0.3), "shots": figure(0.1), "demonstrations": figure(0.7),
+        },
+        "labels": {
+            "no_filter": {"agreement": figure(0.68)},
+            "heuristic": {"agreement": figure(0.75), "over_first": figure(0.07)},
+            "almost": {"agreement": figure(0.85), "over_previous": figure(0.1)},
+        },
+    },
+    "score_pairs": {
+        "label_differences": {
+            "rlcd_over_rlaif": figure(0.2), "small_over_large": figure(0.1), "rlcd_over_rescore": figure(0.2),
+            "both_orders": figure(0.1), "both_orders_large": figure(0.1),
+        },
+        "gap_differences": {"rlcd_over_iid": figure(1.0)},
+        "labels": {"rlcd_equal": {"agreement": figure(0.52)}},
+    },
+    "score_rewards": {
+        "rewards": {
+            "almost": {
+                "ratio_to_upper_bound": figure(0.93), "minus_longer": figure(0.2), "minus_no_filter": figure(0.07)
+            }
+        },
+    },
+    "score_scorers": {"likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}}},
+    "compare_methods": {
+        "policies": {
+            name: figure(1.0)
+            | {"harmless": 0.5, "helpful": 0.25, "honest": 0.25, "tokens": 20.0}
+            | {"against": {base: {"win_rate": figure(0.8)}}}
+            for name, base in (("ppo_rlcd", "base"), ("ppo_ptx", "sft_rmsp"))
+        },
+        "differences": {
+            "rlcd_distillation": {"wins": {"win_rate": figure(0.6)}},
+            "rlcd_rlaif": {"wins": {"win_rate": figure(0.6)}, "harmless": figure(0.2), "helpful": figure(0.2)},
+        },
+    },
+    "train_rrhf/offline": {"samples": {"last_round": {"mean": 1.0, "best": 2.0}}},
+    "score_snapshots": {
+        "trainers": {
+            "rrhf": {"curve": [{"reward": figure(1.0)}, {"reward": figure(1.8)}]},
+            "rrhf_online": {"reward_gain": figure(0.5), "flags": ["oracle"]},
+            "rrhf_online_kl": {"reward_gain": figure(0.4), "flags": []},
+        },
+        "differences": {"rank_loss": {"reward": figure(0.1)}, "second_round": {"reward": figure(0.1)}},
+    },
+    "score_benchmarks/ppo": {"heldout_text": {"loss_per_token": figure(0.8)}},
+    "score_benchmarks/ppo_ptx": {"heldout_text": {"loss_per_token": figure(0.6)}},
+    "score_candidates": {
+        "gain": figure(0.7),
+        "curve": [{"value": 1.0, "reward": 0.0}, {"value": 1.5, "reward": 0.5}, {"value": 1.7, "reward": 0.8}],
+    },
+    "judge_answers": {
+        pair: {"oracle": {"win_rate": figure(0.6)}}
+        for pair in ("sft_rmsp_vs_sft_selfplay", "sft_rmsp_vs_base", "ppo_vs_sft_rmsp", "dpo_vs_sft_rmsp",
+                     "ppo_vs_large_hhh")
+    },
+    "ditto": {
+        "seeds": 3,
+        "differences": {
+            name: figure(0.1)
+            for name in ("sft_minus_zero_shot", "ditto_minus_sft", "last_minus_first_iteration",
+                         "ditto_minus_update_reference", "ditto_minus_up_front")
+        },
+        "variance_ratio_1_to_all_negatives": figure(3.0, half=1.5),
+    },
+    "score_tasks": {
+        "differences": {
+            name: {part: figure(0.2) for part in ("all", "direct", "cot")}
+            for name in ("small", "medium", "large", "medium_over_small", "large_over_medium", "all_over_three",
+                         "base_over_direct", "base_over_cot", "both_over_direct", "both_over_cot")
+        },
+        "last_step_of_gain": figure(0.1),
+    },
+}  # fmt: skip
+
+
+def changed(path, value):
+    metrics = copy.deepcopy(METRICS)
+    at = metrics
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    return metrics
+
+
+def holds(*metrics):
+    return {claim["id"]: claim["holds"] for claim in claims.claims(metrics)}
+
+
+def test_there_is_one_claim_for_every_row_and_all_hold_where_all_figures_are_clear():
+    found = claims.claims([METRICS])
+
+    assert [claim["id"] for claim in found] == IDS
+    assert {claim["id"] for claim in found if not claim["holds"]} == set()
+    assert all(
+        list(claim) == ["id", "claim", "source", "value", "low", "high", "n", "seeds", "holds"] for claim in found
+    )
+
+
+# For each claim, the figure just beyond the rule
+DIFFERENCES, LABELS = ("score_comparisons", "differences"), ("score_comparisons", "labels")
+TRAINERS = ("score_snapshots", "trainers")
+PAIRS, METHODS = ("score_pairs", "label_differences"), ("compare_methods", "differences")
+REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
+TASKS = ("score_tasks", "differences")
+BREAKS = [
+    ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(-0.01)),
+    ("rule_of_thumb_order", (*DIFFERENCES, "a_e"), figure(0.04)),
+    ("size_effect", (*DIFFERENCES, "size"), figure(0.05)),
+    ("shots_effect", (*DIFFERENCES, "shots"), figure(0.04)),
+    ("demonstration_effect", (*DIFFERENCES, "demonstrations"), figure(0.29)),
+    ("label_accuracy_raw", (*LABELS, "no_filter", "agreement"), figure(0.55)),
+    ("label_accuracy_hf", (*LABELS, "heuristic", "over_first"), figure(0.04)),
+    ("label_accuracy_hf_asis", (*LABELS, "almost", "over_previous"), figure(0.05)),
+    ("reward_accuracy_vs_gold", (*REWARD, "ratio_to_upper_bound"), figure(0.899)),
+    ("reward_vs_longer", (*REWARD, "minus_longer"), figure(0.04)),
+    ("filter_ablation", (*REWARD, "minus_no_filter"), figure(-0.1)),
+    ("rmsp_vs_selfplay", (JUDGED, "sft_rmsp_vs_sft_selfplay", "oracle", "win_rate"), figure(0.55)),
+    ("best_of_n_oracle", ("score_candidates", "gain"), figure(0.05)),
+    ("best_of_n_oracle", ("score_candidates", "curve", 2, "value"), 1.5),
+    ("best_of_n_oracle", ("score_candidates", "curve", 1, "reward"), 0.9),
+    ("sft_vs_base", (JUDGED, "sft_rmsp_vs_base", "oracle", "win_rate"), figure(0.54)),
+    ("ppo_vs_sft", (JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
+    ("dpo_vs_sft", (JUDGED, "dpo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.54)),
+    ("small_vs_large", (JUDGED, "ppo_vs_large_hhh", "oracle", "win_rate"), figure(0.54)),
+    ("rrhf_near_best", (*TRAINERS, "rrhf", "curve", 1, "reward"), figure(1.54)),  # (1.49 - 1) / (2 - 1) is below 1/2
+    ("rrhf_rank_loss", ("score_snapshots", "differences", "rank_loss", "reward"), figure(0.04)),
+    ("rrhf_second_round", ("score_snapshots", "differences", "second_round", "reward"), figure(0.04)),
+    ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "reward_gain"), figure(0.04)),
+    ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "flags"), []),
+    ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "reward_gain"), figure(0.04)),
+    ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "flags"), ["kl"]),
+    ("rrhf_as_reward_model", ("score_scorers", "likelihoods", "rrhf", "accuracy"), figure(0.54)),
+    ("rrhf_as_reward_model", ("score_scorers", "likelihoods", "base", "accuracy"), figure(0.61)),
+    ("ptx_forgets_less", ("score_benchmarks/ppo_ptx", "heldout_text", "loss_per_token"), figure(0.71)),
+    ("rlcd_labels_vs_rlaif", (*PAIRS, "rlcd_over_rlaif"), figure(0.05)),
+    ("rlcd_gain_by_size", (*PAIRS, "small_over_large"), figure(0.05)),
+    ("rlcd_labels_vs_rescore", (*PAIRS, "rlcd_over_rescore"), figure(0.05)),
+    ("order_averaging", (*PAIRS, "both_orders"), figure(0.05)),
+    ("order_averaging_large", (*PAIRS, "both_orders_large"), figure(0.05)),
+    ("rlcd_gap", ("score_pairs", "gap_differences", "rlcd_over_iid"), figure(0.05)),
+    ("rlcd_equal_affixes", ("score_pairs", "labels", "rlcd_equal", "agreement"), figure(0.56)),
+    ("ptx_vs_sft", ("compare_methods", "policies", "ppo_ptx", "against", "sft_rmsp", "win_rate"), figure(0.54)),
+    ("rlcd_vs_base", ("compare_methods", "policies", "ppo_rlcd", "against", "base", "win_rate"), figure(0.54)),
+    ("rlcd_vs_distillation", (*METHODS, "rlcd_distillation", "wins", "win_rate"), figure(0.54)),
+    ("rlcd_vs_rlaif", (*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(0.54)),
+    ("rlcd_vs_rlaif_harmless", (*METHODS, "rlcd_rlaif", "harmless"), figure(0.05)),
+    ("rlcd_vs_rlaif_helpful", (*METHODS, "rlcd_rlaif", "helpful"), figure(0.05)),
+    ("ditto_sft_vs_zero_shot", ("ditto", "differences", "sft_minus_zero_shot"), figure(0.04)),
+    ("ditto_vs_sft", ("ditto", "differences", "ditto_minus_sft"), figure(0.04)),
+    ("ditto_iterations", ("ditto", "differences", "last_minus_first_iteration"), figure(0.04)),
+    ("ditto_frozen_reference", ("ditto", "differences", "ditto_minus_update_reference"), figure(-0.1)),
+    ("ditto_online_samples", ("ditto", "differences", "ditto_minus_up_front"), figure(0.05)),
+    ("ditto_negatives", ("ditto", "variance_ratio_1_to_all_negatives"), figure(1.04)),
+    ("flan_tuned_vs_base", (*TASKS, "medium", "all"), figure(0.04)),
+    ("flan_tuned_vs_base", (*TASKS, "large", "all"), figure(-0.3)),
+    ("flan_size", (*TASKS, "large_over_medium", "all"), figure(0.05)),
+    ("flan_more_tasks", (*TASKS, "all_over_three", "all"), figure(0.05)),
+    ("flan_direct_hurts_reasoning", (*TASKS, "both_over_direct", "cot"), figure(0.05)),
+    ("flan_direct_below_base", (*TASKS, "base_over_direct", "cot"), figure(0.05)),
+    ("flan_reasoning_hurts_direct", (*TASKS, "both_over_cot", "direct"), figure(0.05)),
+    ("flan_reasoning_below_base", (*TASKS, "base_over_cot", "direct"), figure(0.05)),
+    ("flan_both_keeps_direct", (*TASKS, "both_over_direct", "direct"), figure(-0.06)),
+    ("flan_both_keeps_reasoning", (*TASKS, "both_over_cot", "cot"), figure(-0.06)),
+    ("flan_saturates", ("score_tasks", "last_step_of_gain"), figure(0.2)),
+]
+
+
+def test_every_claim_has_a_figure_that_breaks_it():
+    assert {name for name, _, _ in BREAKS} == set(IDS)
+
+
+@pytest.mark.parametrize("name, path, value", BREAKS)
+def test_a_claim_falls_with_its_figure_and_no_other_does(name, path, value):
+    assert {other for other, held in holds(changed(path, value)).items() if not held} == {name}
+
+
+def test_the_order_is_as_good_as_its_smallest_step():
+    [order] = [claim for claim in claims.claims([METRICS]) if claim["id"] == "rule_of_thumb_order"]
+
+    assert (order["value"], order["low"], order["high"]) == pytest.approx((0.1, 0.05, 0.15))
+
+
+def test_what_was_not_measured_has_no_value_and_does_not_hold():
+    found = claims.claims([{}])
+
+    assert [claim["id"] for claim in found] == IDS
+    assert all((claim["value"], claim["n"], claim["holds"]) == (None, 0, False) for claim in found)
+
+
+def test_a_figure_that_one_seed_lacks_is_not_measured():
+    assert not holds(METRICS, changed((*DIFFERENCES, "size"), None))["size_effect"]
+
+
+def test_ditto_has_seeds_of_its_own_and_more_folders_with_the_same_file_do_not_narrow_its_interval():
+    def ditto(*metrics):
+        return [claim for claim in claims.claims(metrics) if claim["id"] == "ditto_vs_sft"]
+
+    assert ditto(METRICS, METRICS) == ditto(METRICS)
+    assert (ditto(METRICS)[0]["seeds"], ditto(METRICS)[0]["low"]) == (3, 0.05)
+    assert ditto({})[0]["seeds"] == 0
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    win_rate = (JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate")
+    seeds = [changed(win_rate, figure(value)) for value in (0.55, 0.6, 0.65)]
+
+    [ppo] = [claim for claim in claims.claims(seeds) if claim["id"] == "ppo_vs_sft"]
+
+    half = math.sqrt(0.05**2 + 4.303**2 * 0.05**2 / 3)
+    assert (ppo["value"], ppo["low"], ppo["high"]) == pytest.approx((0.6, 0.6 - half, 0.6 + half), abs=1e-6)
+    assert (ppo["seeds"], ppo["holds"]) == (3, False)  # 0.6 - 0.134 is not above 1/2
+
+
+def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, values in METRICS.items():
+        file = tmp_path / "metrics" / f"{name}.json"
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text(json.dumps(values))
+    (tmp_path / "metrics/plots").mkdir()
+    (tmp_path / "metrics/plots/curve.json").write_text("[]")
+
+    claims.main(["metrics", "metrics"])
+
+    written = json.loads((tmp_path / "metrics/claims.json").read_text())
+    assert written == claims.claims([METRICS, METRICS])
+    assert list(json.loads((tmp_path / "metrics/methods.json").read_text())) == ["ppo_rlcd", "ppo_ptx"]
+    assert claims.read(tmp_path / "metrics") == METRICS  # what is written is no metrics of a run
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such metrics folder"):
+        claims.main([str(tmp_path / "nowhere")])
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match="broken.json: not JSON"):
+        claims.read(tmp_path)

@@ -1,0 +1,109 @@
+import math
+from collections import Counter
+
+import pytest
+import torch
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from synthalign.core.errors import UserError
+from synthalign.reward import training
+from tests import tiny
+
+
+def batches(order, size):
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def test_every_row_is_seen_once_in_every_pass():
+    order = training.batch_order([5] * 12, batch_size=4, epochs=2, seed=0)
+
+    assert len(order) == 2 * 12
+    assert set(Counter(order).values()) == {2}
+
+
+def test_the_last_batch_is_filled_up_with_rows_of_one_more_pass():
+    order = training.batch_order([5] * 10, batch_size=4, epochs=1, seed=0)
+
+    assert len(order) == 12  # ceil(10 / 4) × 4
+    assert set(order) == set(range(10))
+
+
+def test_fewer_rows_than_a_batch_still_make_a_whole_batch():
+    order = training.batch_order([5] * 3, batch_size=8, epochs=1, seed=0)
+
+    assert len(order) == 8
+    assert sorted(Counter(order).values()) == [2, 3, 3]  # 8 = 3 + 3 + 2
+
+
+def test_rows_of_like_length_share_a_batch():
+    lengths = [1, 100] * 32
+
+    order = training.batch_order(lengths, batch_size=8, epochs=1, seed=0)
+
+    assert all(len({lengths[row] for row in batch}) == 1 for batch in batches(order, 8))
+    assert [lengths[batch[0]] for batch in batches(order, 8)] != sorted([1, 100] * 4)  # and not all short ones first
+
+
+def test_the_order_depends_on_the_seed_alone():
+    lengths = list(range(50))
+
+    assert training.batch_order(lengths, batch_size=4, epochs=1, seed=3) == training.batch_order(
+        lengths, batch_size=4, epochs=1, seed=3
+    )
+    assert training.batch_order(lengths, batch_size=4, epochs=1, seed=3) != training.batch_order(
+        lengths, batch_size=4, epochs=1, seed=4
+    )
+
+
+def test_nothing_to_train_on_is_said():
+    with pytest.raises(UserError, match="no row to train on"):
+        training.batch_order([], batch_size=4, epochs=1, seed=0)
+
+
+def test_a_batch_is_divided_among_processes_and_accumulation_steps():
+    assert training.per_device_batch(64, processes=4, accumulation=2) == 64 // (4 * 2)
+    assert training.per_device_batch(64, processes=1, accumulation=1) == 64
+
+
+@pytest.mark.parametrize(("batch", "processes"), [(30, 4), (2, 4)])
+def test_a_batch_that_cannot_be_divided_evenly_is_refused(batch, processes):
+    with pytest.raises(UserError, match=f"a batch of {batch} rows cannot be divided among {processes} processes"):
+        training.per_device_batch(batch, processes=processes, accumulation=1)
+
+
+def test_which_pairs_are_drawn_does_not_depend_on_their_order():
+    rows = [{"comparison_id": f"{number}"} for number in range(20)]
+
+    drawn = training.draw(rows, 5, seed=0)
+
+    assert len(drawn) == 5
+    assert drawn == training.draw(rows[::-1], 5, seed=0)
+    assert drawn != training.draw(rows, 5, seed=1)
+    assert training.draw(rows, 9, seed=0)[:5] == drawn
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_try(tmp_path, loss):
+    args = TrainingArguments(str(tmp_path), learning_rate=0.5, report_to="none", use_cpu=True)
+    state = TrainerState(global_step=20, max_steps=80)
+
+    with pytest.raises(UserError, match=r"by step 20 of 80 .* smaller `learning_rate` \(now 0.5\)"):
+        training.Watch().on_log(args, state, TrainerControl(), logs={"loss": loss})
+
+
+def test_dropout_is_off_even_where_attention_keeps_its_own():
+    model = training.without_dropout(tiny.causal(attention_dropout=0.5).train())
+    ids = torch.tensor([[5, 6, 7, 8]])
+
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, model(ids).logits)
+
+
+def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
+    for step, state in ((9, '{"global_step": 9}'), (10, '{"global_step": 10}'), (20, '{"global_st')):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-30").mkdir()
+
+    assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert training._last_checkpoint(tmp_path / "empty") is None

@@ -1,0 +1,251 @@
+"""A profile is checked as a whole: every wrong line at once, with its key, its value and what is allowed."""
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import check_settings
+from synthalign.core.errors import UserError
+
+EMBEDDED = Path("profiles/embedded.yaml")
+
+
+def complaint(tmp_path: Path, settings: dict[str, Any]) -> str:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    with pytest.raises(UserError) as caught:
+        check_settings.main(str(file))
+    return str(caught.value)
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    return yaml.safe_load(EMBEDDED.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("profile", sorted(Path("profiles").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_profile_is_right(profile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_settings.main(str(profile))
+
+    assert "all right" in capsys.readouterr().out
+
+
+def test_unknown_missing_and_mistyped_keys_are_told_at_once(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["train_sft"]["learning_rat"] = settings["train_sft"].pop("learning_rate")
+    settings["train_ppo"]["steps"] = "60"
+    del settings["judge_answers"]
+    settings["train_pro"] = {}
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("5 wrong")
+    for line in (
+        "train_sft.learning_rat = 0.001: Extra inputs are not permitted",
+        "train_sft.learning_rate: Field required",
+        "train_ppo.steps = '60': Input should be a valid integer",
+        "judge_answers: the section is missing",
+        "train_pro: no stage has this name",
+    ):
+        assert line in told
+
+
+def test_more_shots_than_the_file_has_are_told_with_their_place(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["sample_responses"]["configurations"]["b"]["shots"] = 99
+
+    assert "sample_responses.configurations.b: " in complaint(tmp_path, settings)
+
+
+def test_a_ranked_configuration_has_to_answer_training_queries(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["build_comparisons"]["ranking"] = ["a", ["b", "large_hhh3"], "z"]
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("2 wrong")  # large_hhh3 answers the evaluation alone, z is nowhere
+    assert "build_comparisons.ranking: 'large_hhh3' is no configuration" in told
+    assert "build_comparisons.ranking: 'z' is no configuration" in told
+
+
+def test_a_pair_of_sizes_may_differ_in_the_model_alone(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["build_comparisons"]["size_pairs"] = [["b", "e"]]
+
+    told = complaint(tmp_path, settings)
+
+    assert "build_comparisons.size_pairs: b and e differ in shots: 5 and 1" in told
+
+
+def test_the_stages_of_ditto_agree_about_their_authors(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["train_spin"]["authors"].pop("poet")
+    settings["score_ditto"]["authors"] = ["captain", "nobody"]
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("2 wrong")
+    assert "train_spin.authors: " in told
+    assert "score_ditto.authors: 'nobody' is no author of sample_ditto" in told
+
+
+def test_the_files_of_an_author_are_checked_before_any_training(tmp_path: Path, settings: dict[str, Any]) -> None:
+    file = tmp_path / "captain.jsonl"
+    file.write_text('{"prompt": "Where?", "output": ""}\n')
+    for section in ("train_ditto", "train_spin", "sample_ditto"):
+        settings[section]["authors"]["captain"]["demonstrations"] = str(file)
+
+    told = complaint(tmp_path, settings)
+
+    assert f"sample_ditto.authors.captain: {file}, line 1: output is ''" in told
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("a: [")
+    with pytest.raises(UserError, match="mine.yaml cannot be read"):
+        check_settings.main(str(file))
+
+
+ENDPOINT = Path("data/endpoints/example.yaml")
+
+
+def with_endpoint(tmp_path: Path, settings: dict[str, Any], **changes: Any) -> str:
+    """A configuration that asks the example endpoint, changed."""
+    file = tmp_path / "server.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(ENDPOINT.read_text(encoding="utf-8")) | changes))
+    settings["sample_responses"]["configurations"]["a"]["model"] = str(file)
+    return str(file)
+
+
+def test_an_endpoint_in_a_models_place_is_right(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_endpoint(tmp_path, settings, api_key_env="SERVER_KEY", max_cost=5, prompt_price=0.2)
+    settings["mine_queries"]["model"] = settings["simulate_demonstrations"]["user"]["model"] = str(ENDPOINT)
+    monkeypatch.setenv("SERVER_KEY", "abc")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
+
+    check_settings.main(str(tmp_path / "mine.yaml"))
+
+
+def test_an_endpoint_that_judges_is_checked_too(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["judge_answers"] |= {"endpoint": "data/endpoints/none.yaml", "prompt": "scores"}
+
+    assert "judge_answers.endpoint: data/endpoints/none.yaml: cannot be read" in complaint(tmp_path, settings)
+
+    settings["judge_answers"] |= {"endpoint": "elsewhere.yaml", "prompt": "numbers"}
+    told = complaint(tmp_path, settings)
+    assert "judge_answers.endpoint = 'elsewhere.yaml': String should match" in told
+    assert "judge_answers.prompt = 'numbers': Input should be 'scores' or 'letters'" in told
+
+
+def test_all_that_is_wrong_with_an_endpoint_is_told_at_once(tmp_path: Path, settings: dict[str, Any]) -> None:
+    file = with_endpoint(
+        tmp_path, settings, url="localhost:8000", concurrency=0, timeout="60", max_cots=3, completion_price=-1
+    )
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("5 wrong")
+    for line in (
+        "url = 'localhost:8000': Value error, allowed: an address that begins with http:// or https://",
+        "concurrency = 0: Input should be greater than 0",
+        "timeout = '60': Input should be a valid number",
+        "max_cots = 3: Extra inputs are not permitted",
+        "completion_price = -1: Input should be greater than or equal to 0",
+    ):
+        assert f"sample_responses.configurations.a.model: {file}: {line}" in told
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"url": "https://me:hunter2@host/v1"}, "url: Value error, no user, password or query belongs in it"),
+        ({"url": "https://host/v1?key=hunter2@"}, "url: Value error, no user, password or query belongs in it"),
+        ({"url": "https://host/v1/completions"}, "leave /completions out"),
+        ({"api_key_env": "sk-hunter2"}, "api_key_env: String should match pattern"),
+        ({"api_key": "hunter2"}, "api_key: Extra inputs are not permitted"),
+        ({"max_cost": 3}, "max_cost can never be reached with prices of 0"),
+        ({"api_key_env": "NOT_SET_HERE"}, "api_key_env = 'NOT_SET_HERE': this environment variable is not set"),
+    ],
+)
+def test_an_endpoint_is_refused_without_its_secrets_being_shown(
+    tmp_path: Path, settings: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    file = with_endpoint(tmp_path, settings, **changes)
+
+    told = complaint(tmp_path, settings)
+
+    assert words in told and file in told
+    assert "hunter2" not in told
+
+
+def test_a_key_that_no_header_can_hold_is_refused_unseen(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_endpoint(tmp_path, settings, api_key_env="SERVER_KEY")
+    monkeypatch.setenv("SERVER_KEY", "hunter2\nhunter3")
+
+    told = complaint(tmp_path, settings)
+
+    assert "the variable's value is no key" in told
+    assert "hunter" not in told
+
+
+def test_a_missing_endpoint_and_one_where_weights_are_needed_are_told(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["mine_queries"]["model"] = "data/endpoints/nobody.yaml"
+    settings["train_reward"]["model"] = str(ENDPOINT)
+
+    told = complaint(tmp_path, settings)
+
+    assert "mine_queries.model: data/endpoints/nobody.yaml: cannot be read" in told
+    assert f"train_reward.model: {ENDPOINT} is an endpoint, which can be asked for texts alone" in told
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
+def test_an_engine_that_is_not_installed_is_told_with_its_extra(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["sample_answers"]["engine"] = "vllm"
+
+    told = complaint(tmp_path, settings)
+
+    assert told == (
+        "1 wrong\nsample_answers: engine = vllm, but vLLM is not installed; it is an extra: pip install '.[vllm]'"
+    )
+
+
+def test_an_engine_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["mine_queries"]["engine"] = "vlm"
+
+    assert "mine_queries.engine = 'vlm': Input should be 'transformers' or 'vllm'" in complaint(tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("train_ppo.missing_stop_penalty", float("nan"), "train_ppo.missing_stop_penalty = nan: write a finite number"),
+        ("train_sft.learning_rate", float("inf"), "train_sft.learning_rate = inf: write a finite number"),
+        ("train_rrhf.temperatures", [1.0, float("inf")], "train_rrhf.temperatures.1 = inf: write a finite number"),
+        ("train_ppo.kl_target", 0.5, "kl_horizon = .* lets one step of 128 answers turn the coefficient negative"),
+        ("judge_answers.pairs", [["ppo", "ppo"]], r"\['ppo', 'ppo'\] is no pair; a pair is two different policies"),
+        (
+            "judge_answers.pairs",
+            [["ppo", "rloo"]],
+            "judge_answers: data/answers/rloo.parquet is read by these settings",
+        ),
+        ("judge_answers.reward", None, "judge_answers.reward is null, and dvc.yaml needs it"),
+        ("simulate_demonstrations.guides.selfplay.reward", None, "simulate_demonstrations.selfplay: reward is null"),
+        ("build_comparisons.ranking", ["a", "b", "c", "d", "small_faithful3"], "are compared by ranking already"),
+    ],
+)
+def test_what_would_go_wrong_later_is_told_now(
+    tmp_path: Path, settings: dict[str, Any], place: str, value: Any, says: str
+) -> None:
+    *within, key = place.split(".")
+    section = settings
+    for name in within:
+        section = section[name]
+    section[key] = value
+    if key == "kl_target":
+        section["kl_horizon"] = 20.0
+
+    assert re.search(says, complaint(tmp_path, settings))
