@@ -33,6 +33,7 @@ COMPARISONS = {
     "dpo_step": "benchmarks.dpo_step",
     "ppo_vs_trl": "benchmarks.ppo_vs_trl",
     "noop_repro": "benchmarks.noop_repro",
+    "around_a_stage": "benchmarks.around_a_stage",
     "table_memory": "benchmarks.table_memory",
     "analyst_queries": "benchmarks.analyst_queries",
 }
