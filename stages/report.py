@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
-from synthalign.reporting import claims
+from synthalign.reporting import claims, recorded
 from synthalign.reporting.report import page, sections
 from synthalign.reporting.report.run import Answer, Input, Question, Run
 
@@ -103,9 +103,14 @@ def main(params: Params) -> None:
     files = declared()
     inputs = [hashed(file) for file in files if file.parts[0] not in ("stages", "synthalign")]
     metrics = {name: json_of(file) for name, file in below("metrics", files).items()}
-    recorded = metrics.pop("claims", [])
+    known, of, methods = (
+        metrics.pop(name, empty) for name, empty in (("claims", []), ("recorded", {}), ("methods", {}))
+    )
+    now = recorded.hashes(Path("metrics"))
+    now = {name: now[name] for name in metrics if name in now}
     points = {name.removeprefix("plots/"): metrics.pop(name) for name in list(metrics) if name.startswith("plots/")}
     measured = any(claim["value"] is not None for claim in claims.claims([metrics]))
+    stands = measured and recorded.stands(known, of, now)
     answers = {policy: tables.rows(f"answers/{policy}") for policy in below("data/answers", files)}
     judged = ["question_id", "sample_index", "policy_a", "policy_b", "judge", "score_a", "score_b"]
     scores = scores_of(list(tables.stream("judgements", judged)))
@@ -116,7 +121,10 @@ def main(params: Params) -> None:
         settings=yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")),
         metrics=metrics,
         points=points,
-        claims=recorded if measured else [],
+        claims=recorded.of_this_run(known, of, now) if measured else [],
+        elsewhere=[claim for claim in known if recorded.source(claim) not in now] if stands else [],
+        methods=methods if stands else {},
+        recorded=recorded.said(of),
         snapshots=list(tables.stream("ppo_curve/almost", snapshot)),
         inputs=inputs,
         questions=first_of(questions, params.answer_megabytes),

@@ -2,7 +2,8 @@
 
     python -m synthalign.reporting.claims METRICS [METRICS …]
 
-writes metrics/claims.json and metrics/methods.json (the table of all methods) from one metrics folder per seed.
+writes metrics/claims.json and metrics/methods.json (the table of all methods) from one metrics folder per seed, and
+metrics/recorded.json, which says of which run they are.
 
 `holds` is computed from the numbers alone, by the rule that stands beside each claim. Several seeds are put together as
 `statistics.combine_seeds` says. A claim whose figure was not measured has no value and does not hold.
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import method_claims, method_table
+from synthalign.reporting import method_claims, method_table, recorded
 from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above
 
 STEPS = ("a_b", "b_c", "c_d", "d_e")
@@ -158,18 +159,14 @@ def rises(values: Sequence[float]) -> bool:
     return all(one < other for one, other in zip(values, values[1:], strict=False))
 
 
-RECORDED = ("claims", "methods")
-"""What `main` writes of several seeds; no metrics of one run."""
-
-
 def read(folder: Path) -> dict[str, Any]:
-    """The metrics of one run: every JSON object below the folder, named by its path; plots and RECORDED left out."""
+    """The metrics of one run: every JSON object below the folder, named by its path; plots and recorded.FILES left out."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such metrics folder; `make repro` makes it")
     found = {}
     for file in sorted(folder.rglob("*.json")):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        if name not in RECORDED and not name.startswith("plots/"):
+        if name not in recorded.FILES and not name.startswith("plots/"):
             try:
                 found[name] = json.loads(file.read_text(encoding="utf-8"))
             except ValueError as error:
@@ -186,6 +183,8 @@ def main(folders: Sequence[str]) -> None:
     write("claims", found, f"{holding} of {len(found)} claims hold over {len(folders)} seeds")
     methods = method_table.table(metrics, [method_table.seconds_of(Path(folder).parent) for folder in folders])
     write("methods", methods, f"{len(methods)} policies")
+    of = recorded.origin(Path(folders[0]), len(folders))
+    write("recorded", of, recorded.said(of))
 
 
 def write(name: str, found: Any, says: str) -> None:

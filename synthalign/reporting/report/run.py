@@ -37,7 +37,10 @@ class Run:
     settings   params.yaml
     metrics    the metrics files by stage: {"score_rewards": {…}, "train_sft/rmsp": {…}}; {} where nothing was measured
     points     the learning curves by stage: {"train_sft/rmsp": [{"step": 1, "loss": …}, …]}
-    claims     metrics/claims.json
+    claims     of metrics/claims.json those that this run measured, byte for byte
+    elsewhere  the others, of stages that are not part of this run, where nothing here contradicts what was recorded
+    methods    metrics/methods.json, likewise
+    recorded   of which run these three are, in words
     snapshots  rows of data/ppo_curve/almost.parquet without their texts: step, question_id, reward, kl, tokens
     inputs     what all of this was read from
     questions  the questions of the browser of answers, and how many there are in all
@@ -47,6 +50,9 @@ class Run:
     metrics: Mapping[str, Any]
     points: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     claims: Sequence[Mapping[str, Any]] = ()
+    elsewhere: Sequence[Mapping[str, Any]] = ()
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recorded: str = ""
     snapshots: Sequence[Mapping[str, Any]] = ()
     inputs: Sequence[Input] = ()
     questions: Sequence[Question] = ()

@@ -44,8 +44,8 @@ def sections(run: Run) -> list[Section]:
         wins(run),
         tax(run),
     ]
-    if "methods" in run.metrics:
-        parts.append(methods(run.metrics["methods"]))
+    if run.methods:
+        parts.append(methods(run.methods, run.recorded))
     return [*parts, answers(run), inputs(run)]
 
 
@@ -65,7 +65,9 @@ def summary(run: Run) -> Section:
     said: list[Block] = [aligned(run)]
     if run.claims:
         held, seeds = sum(claim["holds"] for claim in run.claims), run.claims[0]["seeds"]
-        said.append(f"{held} of {len(run.claims)} claims hold over {seeds} seeds; the rest are not shown.")
+        said.append(
+            f"{held} of the {len(run.claims)} claims that this run measured hold over {seeds} seeds; the rest are not shown."
+        )
     said.append(
         "Intervals are 95% bootstrap intervals over questions (or queries), which is also what n counts: answers to "
         "one question resemble each other. Win rates count a tie as half, and both orders of a question as one sample. "
@@ -93,8 +95,8 @@ def aligned(run: Run) -> str:
     reward = at(settings, "train_ppo", "policies", "almost", "reward")
     said += "A reward model learned from them; SFT on self-play that it guided, then DPO and PPO"
     said += f" against {reward}," if reward else ","
-    policies = ", ".join(at(settings, "sample_answers", "policies") or {})
-    return f"{said} made the policies compared here: {policies}."
+    named = dict.fromkeys(name for pair in at(run.metrics, "judge_answers") or {} for name in pair.split("_vs_"))
+    return f"{said} made the policies compared here: {', '.join(named)}." if named else f"{said} followed."
 
 
 def win_chart(run: Run) -> Figure | None:
@@ -200,34 +202,45 @@ def inputs(run: Run) -> Section:
 
 
 def claimed(run: Run) -> Section:
-    """The claims of the papers with their verdicts, and where this run lies."""
-    if not run.claims:
+    """The claims of the papers with their verdicts: over several seeds where they are of this run, else of its own seed."""
+    here = [claim for claim in claims.claims([run.metrics]) if claim["value"] is not None]
+    if not here:
         return Section(
             "Claims",
             "claims",
             ["The claims need an oracle and the metrics that ask it; this run has none, so no claim is tested."],
         )
-    now = {claim["id"]: claim["value"] for claim in claims.claims([run.metrics])}
-    rows = []
-    for claim in run.claims:
-        found = interval(claim)
-        verdict = Cell("holds", mark="good") if claim["holds"] else Cell("not shown", mark="open")
-        cells = [word(claim["claim"]), word(claim["source"].split(";")[0]), verdict]
-        rows.append([*cells, *counted(found), count(claim["seeds"]), number(now.get(claim["id"]))])
-    return Section(
-        "Claims",
-        "claims",
-        [
-            "`holds` is computed from the numbers alone, by the rule that stands beside each claim in "
-            "synthalign/reporting/claims.py. The recorded figures are those of metrics/claims.json, which `make "
-            "claims` writes from several seeds of the trained stages; the last column is this run's one seed.",
-            Table(
-                "Claims of the papers. 95% interval over questions and seeds; n counts questions or queries.",
-                ["claim", "source", "verdict", "figure", "95% interval", "n", "seeds", "this run"],
-                rows,
-            ),
-        ],
-    )
+    now, ours = {claim["id"]: claim["value"] for claim in here}, {claim["id"] for claim in run.claims}
+    alone = [claim for claim in here if claim["id"] not in ours]
+    blocks: list[Block] = [
+        "`holds` is computed from the numbers alone, by the rule that stands beside each claim in "
+        "synthalign/reporting/claims.py."
+    ]
+    columns = ["claim", "source", "verdict", "figure", "95% interval", "n", "seeds"]
+    if run.claims:
+        blocks.append(
+            f"Those of the first table are {run.recorded}, and this run is the first of these: the files that they were "
+            "computed from are the same, byte for byte. The last column is this run's one seed."
+        )
+        rows = [[*verdict(claim), number(now.get(claim["id"]))] for claim in run.claims]
+        caption = "Claims of the papers. 95% interval over questions and seeds; n counts questions or queries."
+        blocks.append(Table(caption, [*columns, "this run"], rows))
+    if alone:
+        blocks.append("`make claims` has recorded no figures over several seeds for what this run measured.")
+        caption = "Claims as this run alone has them. 95% interval over questions; n counts questions or queries."
+        blocks.append(Table(caption, columns, [verdict(claim) for claim in alone]))
+    if run.elsewhere:
+        caption = f"Claims about methods that are no part of this page, {run.recorded}."
+        table = Table(caption, columns, [verdict(claim) for claim in run.elsewhere])
+        blocks.append(Folded(f"{len(run.elsewhere)} claims about other methods", table=table))
+    return Section("Claims", "claims", blocks)
+
+
+def verdict(claim: Mapping[str, Any]) -> list[Cell]:
+    """A row of a table of claims."""
+    said = Cell("holds", mark="good") if claim["holds"] else Cell("not shown", mark="open")
+    source = word(claim["source"].split(";")[0])
+    return [word(claim["claim"]), source, said, *counted(interval(claim)), count(claim["seeds"])]
 
 
 # -- filters ----------------------------------------------------------------------------------------------------------
@@ -357,13 +370,12 @@ def tax(run: Run) -> Section:
     return Section("Alignment tax", "tax", blocks)
 
 
-def methods(found: Mapping[str, Mapping[str, Any]]) -> Section:
+def methods(found: Mapping[str, Mapping[str, Any]], recorded: str) -> Section:
     """The table of all methods, from metrics/methods.json: a row for each method, a column for each measure.
 
-    found  {method: {measure: number, words or {value, low, high, n}}}; n is shown of the first interval
+    found     {method: {measure: number, words or {value, low, high, n}}}; n is shown of the first interval
+    recorded  of which run they are, in words
     """
-    if not found:
-        return Section("Methods beside each other", "methods", ["metrics/methods.json holds no method yet."])
     measures_of = list(dict.fromkeys(key for row in found.values() for key in row))
     wide = [key for key in measures_of if any(interval(row.get(key)) for row in found.values())]
     columns, lines = ["method"], []
@@ -378,7 +390,7 @@ def methods(found: Mapping[str, Mapping[str, Any]]) -> Section:
                 cells.append(_plain(row.get(key)))
         lines.append(cells + [counted(interval(row.get(key)))[-1] for key in wide[:1]])
     caption = (
-        "All methods on the same evaluation questions; 95% interval, n counts questions. Reward and KL are those of "
+        f"All methods on the same evaluation questions, {recorded}; 95% interval, n counts questions. Reward and KL are those of "
         "answers at temperature 1; seconds are of the training stage, with whatever ran beside it; flagged counts the "
         "seeds whose gain in reward is not to be believed."
     )
