@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthalign import agreement, annotation, results, sql, table_checks
+from synthalign import agreement, annotation, sql, table_checks, text_tables
 from synthalign.errors import UserError
 
 
@@ -69,7 +69,7 @@ def annotate(given: argparse.Namespace) -> None:
     elif given.action == "import":
         annotation.import_file(given.file)
     else:
-        print(results.plain(agreement.table(annotation.everybody())))
+        print(text_tables.plain(agreement.table(annotation.everybody())))
 
 
 def add_sql(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

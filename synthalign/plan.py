@@ -25,7 +25,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 
 from synthalign.costs import Money, durations, endpoints, estimate, last_run, metrics, money
 from synthalign.errors import UserError
-from synthalign.results import Rows, plain
+from synthalign.text_tables import Rows, plain
 
 SETTINGS_CHECK = "check_settings"
 """The stage that all others follow. It loads no model, so the plan makes its check, and knows what it would write."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 DATA_HALF = ["tables", "comparisons", "filters", "similarity", "statistics", "judging", "claims", "results", "measures"]
+DATA_HALF += ["result_tables", "text_tables", "generated_part", "layout", "graph_figure"]
 DATA_HALF += ["win_rates", "agreement", "annotation"]
 MODEL_HALF = ["generate", "sampling", "losses", "reward", "ppo", "ppo_training", "training", "models"]
 MODEL_HALF += ["answering", "checkpoints", "rrhf", "rrhf_training"]
