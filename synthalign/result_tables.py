@@ -13,8 +13,8 @@ MOST_ROWS = 8
 """The rows of README's table."""
 
 RULE = (
-    "Chosen by a rule: of every paper the claim that was measured on the most questions (the first of equals), "
-    "whatever came out; then the first claims that do not hold, up to eight rows."
+    "The table is chosen by a rule: of every paper the claim that was measured on the most questions (the first of "
+    "equals), whatever came out; then the first claims that do not hold, up to eight rows."
 )
 """What `chosen_claims` does, in words that stand above its table."""
 
@@ -38,11 +38,11 @@ def chosen_claims(recorded: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
 
 def chosen_rows(recorded: Sequence[Mapping[str, Any]]) -> Rows:
     """The claims of README."""
-    rows: Rows = [("claim", "figure (95% interval)", "n, seeds", "holds", "paper")]
+    rows: Rows = [("claim", "figure (95% interval)", "n", "seeds", "holds", "paper")]
     for claim, cells in zip(chosen := chosen_claims(recorded), claim_rows(chosen)[1:], strict=True):
         said, value, low_high, n, seeds, holds, source = cells
         figure = value if claim["value"] is None else f"{value} ({low_high})"
-        rows.append((said, figure, f"{n}, {seeds}", holds if claim["holds"] else "**no**", source))
+        rows.append((said, figure, n, seeds, holds if claim["holds"] else "**no**", source))
     return rows
 
 
