@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help plan repro methods report results test test-slow check readme ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
+.PHONY: help plan repro methods report results test test-slow check readme findings ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,14 +45,24 @@ test: .venv/ready accelerate.yaml  ## run the tests, the tiny run of the whole g
 test-slow: .venv/ready accelerate.yaml  ## run the tests that take minutes: kill and resume, several processes, sweeps
 	python -m pytest -m slow
 
-check: .venv/ready  ## lint, format, types, README's numbers
+check: .venv/ready  ## lint, format, types, and whether what is generated of README and docs is up to date
 	ruff check .
 	ruff format --check --quiet .
 	mypy synthalign stages world flows
 	python -m synthalign.reporting.results --check
+	python -m synthalign.reporting.layout --check
+	python -m synthalign.reporting.graph_figure --check
 
-readme: .venv/ready  ## write README's tables from metrics/
+readme: .venv/ready  ## write what is generated of README and docs: tables, the list of files, the picture of the graph
 	python -m synthalign.reporting.results --readme
+	python -m synthalign.reporting.layout
+	python -m synthalign.reporting.graph_figure
+
+findings:  ## run findings/*.sh: does outside software still do what each says? needs the network
+	@failed=0; for finding in findings/*.sh; do \
+	    [ -e "$$finding" ] || continue; \
+	    if bash "$$finding"; then echo "PASS $$finding"; else echo "FAIL $$finding"; failed=1; fi; \
+	done; exit $$failed
 
 ditto: .venv/ready accelerate.yaml  ## align a model with the author of data/authors/NAME.jsonl: SFT, DITTO, then samples (make ditto NAME=anna)
 	@test -n "$(NAME)" || { echo "make ditto NAME=…: name the file data/authors/NAME.jsonl"; exit 2; }

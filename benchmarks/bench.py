@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from synthalign.reporting import results
+from synthalign.reporting import text_tables
 
 COMPARISONS = {
     "generation_vs_generate": "benchmarks.generation_vs_generate",
@@ -96,13 +96,13 @@ def machine() -> str:
 
 def table(entries: Sequence[dict[str, object]]) -> str:
     """The results for the terminal."""
-    rows: results.Rows = [("work", "against", "ratio", "spread", "n", "at least", "")]
+    rows: text_tables.Rows = [("work", "against", "ratio", "spread", "n", "at least", "")]
     for entry in entries:
         reached = "yes" if float(str(entry["ratio"])) >= float(str(entry["at_least"])) else "NO"
         spread = f"{entry['low']} to {entry['high']}"
         cells = (entry["work"], entry["against"], entry["ratio"], spread, entry["n"], entry["at_least"], reached)
         rows.append(tuple(map(str, cells)))
-    return results.plain(rows)
+    return text_tables.plain(rows)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-from synthalign.reporting import results
+from synthalign.reporting import generated_part, text_tables
 
 BEGIN, END = "<!-- gains: written by python -m benchmarks.filter_figure -->", "<!-- /gains -->"
 
@@ -117,18 +117,17 @@ def _gap_characters(found: Mapping[str, Any]) -> float:
 def gains(cells: Sequence[Mapping[str, Any]]) -> str:
     """The gain of each part of the filter over no filter in each cell, in points, as a table in Markdown."""
     parts = ("length", "keyword", "both")
-    rows: results.Rows = [("accidents", "gap", *(NAMES[part] for part in parts))]
+    rows: text_tables.Rows = [("accidents", "gap", *(NAMES[part] for part in parts))]
     for found in cells:
         intervals = [found["reward_models"][part]["gain"] for part in parts]
         cell = [f"{100 * one['value']:+.1f} [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]" for one in intervals]
         rows.append((f"{100 * found['accident_rate']:.0f}%", TITLES[found["gap"]], *cell))
-    return results.markdown(rows)
+    return text_tables.markdown(rows)
 
 
 def with_gains(text: str, cells: Sequence[Mapping[str, Any]]) -> str:
     """A page with the table between its markers replaced."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{gains(cells)}\n\n{END}{rest.split(END)[1]}"
+    return generated_part.replaced(text, BEGIN, END, gains(cells), name="docs/filter_sweep.md")
 
 
 def print_table(cells: Sequence[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""python -m flows.accept    make the figures that are in metrics/ now the baseline of the gates: flows/baseline.json
+"""Make the figures that are in metrics/ now the baseline of the gates: `python -m flows.accept`, flows/baseline.json.
 
 Commit that file: from then on nightly runs are held to it.
 """

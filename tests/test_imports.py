@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-ROOMS = ["core", "dialogue", "generation", "queries", "feedback", "reward", "policies"]
-ROOMS += ["judging", "flan", "ditto", "reporting", "commands"]
+from synthalign.reporting.layout import PACKAGES
+
+ROOMS = list(PACKAGES)
 
 DATA_HALF = ["core/tables", "core/statistics", "core/measures", "dialogue/prompts", "queries/similarity"]
 DATA_HALF += [f"feedback/{name}" for name in ("comparisons", "filters", "contrast", "label_noise", "labelling")]
 DATA_HALF += [f"feedback/{name}" for name in ("principles", "revision")]
 DATA_HALF += [f"judging/{name}" for name in ("verdicts", "win_rates", "agreement", "annotation", "label_measures")]
-DATA_HALF += ["reporting/claims", "reporting/results"]
+DATA_HALF += [f"reporting/{name}" for name in ("claims", "results", "result_tables", "text_tables")]
+DATA_HALF += [f"reporting/{name}" for name in ("generated_part", "layout", "graph_figure")]
 MODEL_HALF = ["generation/generate", "generation/sampling", "generation/models", "generation/engines"]
 MODEL_HALF += ["generation/openai_engine", "generation/vllm_engine", "feedback/option_tokens"]
 MODEL_HALF += ["reward/losses", "reward/scoring", "reward/training", "policies/answering", "policies/checkpoints"]

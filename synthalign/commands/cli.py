@@ -18,7 +18,7 @@ from pathlib import Path
 from synthalign.commands import sql, table_checks
 from synthalign.core.errors import UserError
 from synthalign.judging import agreement, annotation
-from synthalign.reporting import results
+from synthalign.reporting import text_tables
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,7 +71,7 @@ def annotate(given: argparse.Namespace) -> None:
     elif given.action == "import":
         annotation.import_file(given.file)
     else:
-        print(results.plain(agreement.table(annotation.everybody())))
+        print(text_tables.plain(agreement.table(annotation.everybody())))
 
 
 def add_sql(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -25,7 +25,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 
 from synthalign.core.errors import UserError
 from synthalign.reporting.costs import Money, durations, endpoints, estimate, last_run, metrics, money
-from synthalign.reporting.results import Rows, plain
+from synthalign.reporting.text_tables import Rows, plain
 
 SETTINGS_CHECK = "check_settings"
 """The stage that all others follow. It loads no model, so the plan makes its check, and knows what it would write."""

@@ -26,7 +26,7 @@ import yaml
 from duckdb import DuckDBPyConnection, StatementType
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import results
+from synthalign.reporting import text_tables
 
 Format = Literal["table", "csv", "json", "parquet"]
 
@@ -289,7 +289,7 @@ def plain(value: Any) -> Any:
 
 def as_table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
     """The rows for a terminal."""
-    return results.plain([tuple(map(cell, columns)), *(tuple(map(cell, row)) for row in rows)])
+    return text_tables.plain([tuple(map(cell, columns)), *(tuple(map(cell, row)) for row in rows)])
 
 
 def write_table(answer: DuckDBPyConnection, stream: IO[str], limit: int | None) -> None:

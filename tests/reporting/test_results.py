@@ -3,7 +3,7 @@ import json
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import method_table, results
+from synthalign.reporting import method_table, result_tables, results, text_tables
 
 METRICS = {
     "judge_answers": {
@@ -29,7 +29,7 @@ METRICS = {
 CLAIM = {
     "id": "ppo_vs_sft",
     "claim": "PPO beats SFT",
-    "source": "Figure 3; metrics/judge_answers.json",
+    "source": "ALMoST Figure 3; metrics/judge_answers.json",
     "value": 0.61,
     "low": 0.56,
     "high": 0.66,
@@ -39,9 +39,19 @@ CLAIM = {
 }
 
 
-def in_folder(
-    folder, monkeypatch, readme="# x\n\n<!-- results -->\nstale words\n<!-- /results -->\n\nend\n", recorded=(CLAIM,)
-):
+README = """# x
+
+<!-- printed -->
+<!-- /printed -->
+<!-- results -->
+stale words
+<!-- /results -->
+
+end
+"""
+
+
+def in_folder(folder, monkeypatch, readme=README, recorded=(CLAIM,)):
     monkeypatch.chdir(folder)
     for name, values in METRICS.items():
         file = folder / "metrics" / f"{name}.json"
@@ -50,6 +60,8 @@ def in_folder(
     if recorded:
         (folder / "metrics/claims.json").write_text(json.dumps(list(recorded)))
     (folder / "README.md").write_text(readme)
+    (folder / "docs").mkdir(exist_ok=True)
+    (folder / "docs/results.md").write_text("# Results\n\n<!-- results -->\n<!-- /results -->\n")
 
 
 def test_the_terminal_says_who_wins_and_where_things_are(tmp_path, monkeypatch, capsys):
@@ -83,10 +95,25 @@ def test_the_readme_is_written_between_its_markers_and_then_checks(tmp_path, mon
     results.main(["--check"])
 
     text = (tmp_path / "README.md").read_text()
-    assert text.startswith("# x\n\n<!-- results -->") and text.endswith("<!-- /results -->\n\nend\n")
+    assert text.startswith("# x\n\n<!-- printed -->") and text.endswith("<!-- /results -->\n\nend\n")
     assert "stale words" not in text
-    assert "| PPO beats SFT | 0.610 | 0.560 to 0.660 | 400 | 3 | yes | Figure 3 |" in text
-    assert "| ppo | hhh accuracy | 0.700 | 0.600 to 0.800 | 221 |" in text
+    assert "Of 1 claims of 1 papers, 1 hold." in text
+    assert "| PPO beats SFT | 0.610 (0.560 to 0.660) | 400 | 3 | yes | ALMoST Figure 3 |" in text
+    page = (tmp_path / "docs/results.md").read_text()
+    assert "| PPO beats SFT | 0.610 | 0.560 to 0.660 | 400 | 3 | yes | ALMoST Figure 3 |" in page
+    assert "## Public tests\n\n" in page and "| ppo | hhh accuracy | 0.700 | 0.600 to 0.800 | 221 |" in page
+
+
+def test_what_the_readme_shows_of_make_repro_is_what_it_prints(tmp_path, monkeypatch, capsys):
+    in_folder(tmp_path, monkeypatch)
+    results.main(["--readme"])
+    results.main([])
+
+    said = capsys.readouterr().out.splitlines()
+    shown = (tmp_path / "README.md").read_text().partition("<!-- printed -->\n\n")[2].partition("\n\n<!-- /")[0]
+    lines = [line.removeprefix("    ") for line in shown.splitlines()]
+    assert lines[1] == "Policies" and any(line.startswith("ppo ") for line in lines)
+    assert [line for line in lines if line != "…" and line not in said] == []
 
 
 def test_a_changed_metric_makes_the_readme_stale(tmp_path, monkeypatch):
@@ -95,14 +122,57 @@ def test_a_changed_metric_makes_the_readme_stale(tmp_path, monkeypatch):
 
     (tmp_path / "metrics/claims.json").write_text(json.dumps([CLAIM | {"value": 0.62}]))
 
-    with pytest.raises(UserError, match="says other numbers"):
+    with pytest.raises(UserError, match="README.md says other numbers"):
         results.main(["--check"])
+
+
+def test_a_changed_metric_that_the_readme_does_not_show_makes_the_page_of_results_stale(tmp_path, monkeypatch):
+    in_folder(tmp_path, monkeypatch)
+    results.main(["--readme"])
+
+    (tmp_path / "metrics/judge_answers.json").write_text("{}")
+
+    with pytest.raises(UserError, match="docs/results.md says other numbers"):
+        results.main(["--check"])
+
+
+def named(number, paper, n, holds):
+    return CLAIM | {"id": str(number), "source": f"{paper} Table 1; metrics/x.json", "n": n, "holds": holds}
+
+
+def chosen(*recorded):
+    return [claim["id"] for claim in result_tables.chosen_claims(recorded)]
+
+
+def test_the_readme_has_of_every_paper_the_claim_with_the_most_questions_whatever_came_out():
+    few, many, as_many = named(1, "A", 10, True), named(2, "A", 20, False), named(3, "A", 20, True)
+
+    assert chosen(few, many, as_many, named(4, "B", 5, True)) == ["2", "4"]
+
+
+def test_the_places_left_are_those_of_the_first_claims_that_do_not_hold():
+    first = [named(number, "A", 100 - number, number % 2 == 0) for number in range(20)]
+
+    assert chosen(*first) == ["0", "1", "3", "5", "7", "9", "11", "13"]
+
+
+def test_nine_papers_still_leave_a_place_for_a_claim_that_does_not_hold():
+    papers = [named(number, paper, 10, True) for number, paper in enumerate("ABCDEFGHI")]
+
+    assert chosen(*papers, named("last", "A", 1, False)) == ["0", "1", "2", "3", "4", "5", "6", "last"]
+
+
+def test_what_does_not_hold_is_seen_at_a_glance():
+    unmeasured = CLAIM | {"value": None, "low": None, "high": None, "n": 0, "seeds": 0, "holds": False}
+
+    assert result_tables.chosen_rows([CLAIM | {"holds": False}])[1][4] == "**no**"
+    assert result_tables.chosen_rows([unmeasured])[1][1:5] == ("not measured", "0", "0", "**no**")
 
 
 def test_a_readme_without_markers_is_refused(tmp_path, monkeypatch):
     in_folder(tmp_path, monkeypatch, readme="# x\n")
 
-    with pytest.raises(UserError, match="needs one line <!-- results -->"):
+    with pytest.raises(UserError, match="README.md needs one line <!-- printed -->"):
         results.main(["--readme"])
 
 
@@ -115,7 +185,7 @@ def test_without_any_metrics_the_next_step_is_named(tmp_path, monkeypatch):
 
 
 def test_what_would_end_a_cell_is_escaped():
-    assert results.markdown([("a|b", "<script>")]) == "| a\\|b | &lt;script> |\n| --- | --- |"
+    assert text_tables.markdown([("a|b", "<script>")]) == "| a\\|b | &lt;script> |\n| --- | --- |"
 
 
 FIGURES = {
@@ -137,7 +207,7 @@ COMPARED = {
 
 
 def test_methods_stand_in_one_table_with_what_their_trainers_say():
-    _, rloo, rlcd = results.method_rows(COMPARED)
+    _, rloo, rlcd = result_tables.method_rows(COMPARED)
 
     points = ("1.500", "1.400 to 1.600", "0.500", "0.750", "0.250")
     assert rloo == (*("rloo", *points, "0.600", "0.550 to 0.650", "", "", "1.530", "0.97", "1", "20", "", "400", "1"),)
@@ -147,6 +217,6 @@ def test_methods_stand_in_one_table_with_what_their_trainers_say():
 def test_the_recorded_table_of_methods_is_shown_instead_of_one_seed():
     recorded = method_table.table([COMPARED, COMPARED], [{"rloo": 10.0}, {"rloo": 13.0}])
 
-    _, rloo, _ = results.method_rows(COMPARED | {"methods": recorded})
+    _, rloo, _ = result_tables.method_rows(COMPARED | {"methods": recorded})
 
     assert rloo[-3:] == (f"{(10 + 13) / 2:.0f}", "400", "2")

@@ -1,0 +1,106 @@
+"""What is where: the list of files in docs/layout.md, from the first line of every module and every question.
+
+python -m synthalign.reporting.layout            write the list between the markers of docs/layout.md
+python -m synthalign.reporting.layout --check    exit 1 when the page says something else than the files
+"""
+
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from synthalign.core.errors import UserError
+from synthalign.reporting import generated_part
+
+PAGE = Path("docs/layout.md")
+BEGIN, END = "<!-- files: written by make readme -->", "<!-- /files -->"
+
+FOLDERS = ("synthalign", "stages", "world", "flows", "benchmarks", "queries")
+
+PACKAGES = ("core", "dialogue", "generation", "queries", "feedback", "reward", "policies", "judging", "flan", "ditto",
+            "reporting", "commands")  # fmt: skip
+"""The packages of synthalign from the lowest up: a package imports only those that stand before it."""
+
+
+def files(folder: Path) -> str:
+    """The part of the page between the markers.
+
+    folder  the root of the project
+
+    Raises UserError where a file has no first line that says what it is.
+    """
+    parts = []
+    for top in FOLDERS:
+        for directory in _directories(folder / top):
+            entries = list(_entries(folder, directory))
+            if entries:
+                parts.append("\n\n".join(_head(folder, directory)))
+                parts.append("\n".join(entries))
+    return "\n\n".join(parts)
+
+
+def _directories(top: Path) -> list[Path]:
+    """A folder and those below it; the packages in their own order, the rest by name."""
+    below = {file.parent for file in top.rglob("*") if file.suffix in (".py", ".sql")}
+
+    def order(directory: Path) -> tuple[int, str]:
+        name = directory.relative_to(top).parts[:1]
+        return (PACKAGES.index(name[0]) if name and name[0] in PACKAGES else -1, directory.as_posix())
+
+    return sorted(below, key=order)
+
+
+def _head(folder: Path, directory: Path) -> Iterator[str]:
+    yield f"## {directory.relative_to(folder).as_posix()}/"
+    doorplate = directory / "__init__.py"
+    said = ast.get_docstring(ast.parse(doorplate.read_text(encoding="utf-8"))) if doorplate.exists() else None
+    if said:
+        yield _first_sentence(said)
+
+
+def _entries(folder: Path, directory: Path) -> Iterator[str]:
+    for file in sorted([*directory.glob("*.py"), *directory.glob("*.sql")]):
+        if file.name != "__init__.py":
+            path = file.relative_to(folder).as_posix()
+            yield f"- [`{file.name}`](../{path}): {_escaped(first_line(file))}"
+
+
+def first_line(file: Path) -> str:
+    """The first line of a module's docstring, or of the comment that a .sql file begins with."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".sql":
+        first, _, _ = text.partition("\n")
+        said = first.removeprefix("--").strip() if first.startswith("--") else ""
+    else:
+        said = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].strip()
+    if not said:
+        raise UserError(f"{file} does not say in its first line what it is; docs/layout.md shows that line")
+    return said
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of a docstring, whose lines may break within it."""
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    end = paragraph.find(". ")
+    return _escaped(paragraph if end < 0 else paragraph[: end + 1])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("<", "&lt;").replace("*", "\\*")
+
+
+def main(arguments: Sequence[str]) -> None:
+    old = PAGE.read_text(encoding="utf-8")
+    new = generated_part.replaced(old, BEGIN, END, files(Path()), name=str(PAGE))
+    if "--check" not in arguments:
+        PAGE.write_text(new, encoding="utf-8")
+    elif new != old:
+        raise UserError(f"{PAGE} is not the list of the files; run `make readme`")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"layout: {error}", file=sys.stderr)
+        raise SystemExit(1) from error

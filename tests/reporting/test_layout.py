@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from synthalign.core.errors import UserError
+from synthalign.reporting import layout
+
+DOORPLATE = '''"""Files, rows and settings: what
+everything stands on. It imports nothing of ours.
+
+More.
+"""
+'''
+
+
+def project(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+def test_a_package_shows_the_first_sentence_of_its_doorplate_and_the_first_line_of_each_module(tmp_path):
+    root = project(
+        tmp_path,
+        {
+            "synthalign/__init__.py": "",
+            "synthalign/core/__init__.py": DOORPLATE,
+            "synthalign/core/ids.py": '"""Ids that depend\non nothing else."""\n',
+            "queries/lengths.sql": "-- How long are <answers>?\n-- A note.\nSELECT 1\n",
+        },
+    )
+
+    assert layout.files(root) == (
+        "## synthalign/core/\n\nFiles, rows and settings: what everything stands on.\n\n"
+        "- [`ids.py`](../synthalign/core/ids.py): Ids that depend\n\n"
+        "## queries/\n\n- [`lengths.sql`](../queries/lengths.sql): How long are &lt;answers>?"
+    )
+
+
+def test_packages_stand_in_the_order_of_the_data_and_folders_within_them_behind_them(tmp_path):
+    names = ["synthalign/a.py", "synthalign/commands/a.py", "synthalign/reporting/report/a.py"]
+    names += ["synthalign/reporting/a.py", "synthalign/core/a.py", "stages/a.py"]
+
+    said = layout.files(project(tmp_path, {name: '"""A."""\n' for name in names}))
+
+    assert [line.removeprefix("## ") for line in said.splitlines() if line.startswith("## ")] == [
+        "synthalign/", "synthalign/core/", "synthalign/reporting/", "synthalign/reporting/report/",
+        "synthalign/commands/", "stages/",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), [("stages/x.py", "import os\n"), ("queries/x.sql", "SELECT 1\n")])
+def test_a_file_that_does_not_say_what_it_is_is_named(tmp_path, name, text):
+    with pytest.raises(UserError, match=f"{name} does not say in its first line what it is"):
+        layout.files(project(tmp_path, {name: text}))
+
+
+def test_the_page_is_written_between_its_marks_and_goes_stale_with_a_docstring(tmp_path, monkeypatch):
+    page = f"# Head\n\n{layout.BEGIN}\n{layout.END}\n"
+    monkeypatch.chdir(project(tmp_path, {"stages/x.py": '"""One."""\n', "docs/layout.md": page}))
+
+    with pytest.raises(UserError, match="run `make readme`"):
+        layout.main(["--check"])
+    layout.main([])
+    layout.main(["--check"])
+    assert Path("docs/layout.md").read_text().startswith(f"# Head\n\n{layout.BEGIN}\n\n## stages/\n\n- [`x.py`]")
+
+    Path("stages/x.py").write_text('"""Another."""\n')
+    with pytest.raises(UserError, match="run `make readme`"):
+        layout.main(["--check"])
+
+
+def test_the_committed_page_lists_the_files_of_this_checkout():
+    layout.main(["--check"])
