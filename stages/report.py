@@ -103,11 +103,8 @@ def main(params: Params) -> None:
     files = declared()
     inputs = [hashed(file) for file in files if file.parts[0] not in ("stages", "synthalign")]
     metrics = {name: json_of(file) for name, file in below("metrics", files).items()}
-    known, of, methods = (
-        metrics.pop(name, empty) for name, empty in (("claims", []), ("recorded", {}), ("methods", {}))
-    )
-    now = recorded.hashes(Path("metrics"))
-    now = {name: now[name] for name in metrics if name in now}
+    known, of, methods = metrics.pop("claims", []), metrics.pop("recorded", {}), metrics.pop("methods", {})
+    now = {name: md5 for name, md5 in recorded.hashes(Path("metrics")).items() if name in metrics}
     points = {name.removeprefix("plots/"): metrics.pop(name) for name in list(metrics) if name.startswith("plots/")}
     measured = any(claim["value"] is not None for claim in claims.claims([metrics]))
     stands = measured and recorded.stands(known, of, now)

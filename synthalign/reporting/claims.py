@@ -160,7 +160,7 @@ def rises(values: Sequence[float]) -> bool:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The metrics of one run: every JSON object below the folder, named by its path; plots and recorded.FILES left out."""
+    """The metrics of one run: every JSON object below the folder, by its path; plots and recorded.FILES left out."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such metrics folder; `make repro` makes it")
     found = {}

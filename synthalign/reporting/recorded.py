@@ -86,8 +86,21 @@ def stands(claims: Sequence[Mapping[str, Any]], of: Mapping[str, Any], now: Mapp
 
 def said(of: Mapping[str, Any]) -> str:
     """Which run the figures are of, in words."""
+    seeds, lock, settings = (of.get(key, "?") for key in ("seeds", "lock", "settings"))
+    return f"recorded over {seeds} seeds (outputs {lock}, settings {settings})"
+
+
+def state(of: Mapping[str, Any], now: Mapping[str, str]) -> str:
+    """Which run the figures are of, and whether the metrics files are still that run's, in a sentence."""
+    before = of.get("metrics", {})
+    changed = sum(now.get(name) != md5 for name, md5 in before.items())
+    if not before:
+        return "Nobody wrote down of which run the recorded figures are; `make claims` does."
+    if not changed:
+        return f"Figures are {said(of)}; the first seed is the run in `dvc.lock`."
     return (
-        f"recorded over {of.get('seeds', 0)} seeds of outputs {of.get('lock', '?')}, settings {of.get('settings', '?')}"
+        f"Figures are {said(of)}, an earlier run: {changed} of its {len(before)} metrics files have changed since, and "
+        "`make claims` has not been run again."
     )
 
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from synthalign.core import stage
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, generated_part, result_tables
+from synthalign.reporting import claims, generated_part, recorded, result_tables
 from synthalign.reporting.text_tables import Rows, markdown, plain
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -22,46 +23,46 @@ PRINTED, PRINTED_END = "<!-- printed -->", "<!-- /printed -->"
 WHERE = "Tables are in data/, models in models/, all figures in metrics/; `make chat` talks to the policy."
 
 
-def against_recorded(now: Sequence[Mapping[str, Any]], recorded: Sequence[Mapping[str, Any]]) -> Rows:
-    """This run's figure for each claim, and whether it lies within the recorded interval."""
-    intervals = {claim["id"]: claim for claim in recorded}
+def against_recorded(now: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]) -> Rows:
+    """This run's figure for each claim that it measured, and whether it lies within the recorded interval."""
+    intervals = {claim["id"]: claim for claim in known if claim["value"] is not None}
     rows: Rows = [("claim", "this run", "recorded interval", "within")]
     for claim in now:
-        known = intervals.get(claim["id"])
-        value = "not measured" if claim["value"] is None else f"{claim['value']:.3f}"
-        if known is None or known["value"] is None or claim["value"] is None:
-            rows.append((claim["id"], value, "", ""))
-        else:
-            within = known["low"] <= claim["value"] <= known["high"]
-            rows.append((claim["id"], value, f"{known['low']:.3f} to {known['high']:.3f}", "yes" if within else "NO"))
+        if claim["value"] is not None:
+            found, value = intervals.get(claim["id"]), f"{claim['value']:.3f}"
+            interval = f"{found['low']:.3f} to {found['high']:.3f}" if found else ""
+            within = "" if not found else "yes" if found["low"] <= claim["value"] <= found["high"] else "NO"
+            rows.append((claim["id"], value, interval, within))
     return rows
 
 
-def terminal(metrics: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]]) -> str:
-    """Everything that `make repro` prints at its end."""
+def terminal(metrics: Mapping[str, Any], known: Sequence[Mapping[str, Any]], of: Mapping[str, Any]) -> str:
+    """Everything that `make repro` prints at its end.
+
+    metrics  of the stages that are up to date, and of no others
+    known    the claims of metrics/claims.json that were recorded of these
+    of       metrics/recorded.json
+    """
     tables = [(title, rows) for title, make in result_tables.SECTIONS if len(rows := make(metrics)) > 1]
     parts = [f"{title}\n\n{plain(rows)}" for title, rows in tables]
-    now = claims.claims([metrics])
-    measured = sum(claim["value"] is not None for claim in now)
-    if measured:
-        title = "Claims, this run's seed" + (
-            "" if recorded else " (metrics/claims.json is not there: run `make claims`)"
-        )
-        parts.append(f"{title}\n\n{plain(against_recorded(now, recorded))}")
+    rows = against_recorded(claims.claims([metrics]), known)
+    if len(rows) > 1:
+        which = recorded.said(of) if known else "none are recorded over several seeds of this run, `make claims` does"
+        parts.append(f"Claims, this run's seed; {which}\n\n{plain(rows)}")
     if not parts:
         raise UserError("metrics/ holds no results yet; run `make repro`")
     parts.append(WHERE)
     return "\n\n\n".join(parts)
 
 
-def readme(recorded: Sequence[Mapping[str, Any]]) -> str:
-    """The part of README.md between the markers: a few claims, and how many hold of all."""
-    if not recorded:
+def readme(known: Sequence[Mapping[str, Any]], state: str) -> str:
+    """The part of README.md between the markers: a few claims, how many hold of all, and of which run they are."""
+    if not known:
         return "Nothing is recorded yet: run `make claims`."
-    papers = len({result_tables.paper(claim) for claim in recorded})
-    held = sum(claim["holds"] for claim in recorded)
-    said = f"Of {len(recorded)} claims of {papers} papers, {held} hold. {result_tables.RULE}"
-    return f"{said}\n\n{markdown(result_tables.chosen_rows(recorded))}"
+    papers = len({result_tables.paper(claim) for claim in known})
+    held = sum(claim["holds"] for claim in known)
+    said = f"Of {len(known)} claims of {papers} papers, {held} hold. {result_tables.RULE} {state}"
+    return f"{said}\n\n{markdown(result_tables.chosen_rows(known))}"
 
 
 def printed(metrics: Mapping[str, Any]) -> str:
@@ -70,9 +71,9 @@ def printed(metrics: Mapping[str, Any]) -> str:
     return "\n".join(f"    {line}".rstrip() for line in ("…", "Policies", "", *policies, "…", WHERE))
 
 
-def page(metrics: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]]) -> str:
+def page(metrics: Mapping[str, Any], known: Sequence[Mapping[str, Any]], state: str) -> str:
     """The part of docs/results.md between the markers: every table."""
-    tables = [("Claims", result_tables.claim_rows(recorded))] if recorded else []
+    tables = [(f"Claims\n\n{state}", result_tables.claim_rows(known))] if known else []
     tables += [(title, rows) for title, make in result_tables.SECTIONS if len(rows := make(metrics)) > 1]
     return "\n\n".join(f"## {title}\n\n{markdown(rows)}" for title, rows in tables)
 
@@ -84,17 +85,21 @@ def main(arguments: Sequence[str]) -> None:
     todo.add_argument("--check", action="store_true", help="exit 1 when one of the two is not up to date")
     given = parser.parse_args(arguments)
 
-    metrics = claims.read(Path("metrics"))
-    recorded, methods = (
-        json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-        for file in (Path("metrics/claims.json"), Path("metrics/methods.json"))
+    folder = Path("metrics")
+    metrics, now = claims.read(folder), recorded.hashes(folder)
+    known, methods, of = (
+        json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        for file in (folder / f"{name}.json" for name in recorded.FILES)
     )
     if not given.readme and not given.check:
-        print(terminal(metrics, recorded))
+        current = recorded.current(folder, recorded.read_lock(Path()), stage.read("params.yaml"))
+        ours = recorded.of_this_run(known or [], of, {name: now[name] for name in current})
+        print(terminal({name: found for name, found in metrics.items() if name in current}, ours, of))
         return
+    state = recorded.state(of, now)
     parts = {
-        "README.md": [(PRINTED, PRINTED_END, printed(metrics)), (BEGIN, END, readme(recorded))],
-        "docs/results.md": [(BEGIN, END, page(metrics | {"methods": methods}, recorded))],
+        "README.md": [(PRINTED, PRINTED_END, printed(metrics)), (BEGIN, END, readme(known, state))],
+        "docs/results.md": [(BEGIN, END, page(metrics | {"methods": methods}, known, state))],
     }
     for name, generated in parts.items():
         old = new = Path(name).read_text(encoding="utf-8")

@@ -291,6 +291,7 @@ def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monke
         file = tmp_path / "metrics" / f"{name}.json"
         file.parent.mkdir(exist_ok=True, parents=True)
         file.write_text(json.dumps(values))
+    (tmp_path / "params.yaml").write_text("mine: {target: 48}")
     (tmp_path / "metrics/plots").mkdir()
     (tmp_path / "metrics/plots/curve.json").write_text("[]")
 
@@ -300,6 +301,8 @@ def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monke
     assert written == claims.claims([METRICS, METRICS])
     assert list(json.loads((tmp_path / "metrics/methods.json").read_text())) == ["ppo_rlcd", "ppo_ptx"]
     assert claims.read(tmp_path / "metrics") == METRICS  # what is written is no metrics of a run
+    of = json.loads((tmp_path / "metrics/recorded.json").read_text())
+    assert (of["seeds"], list(of["metrics"])) == (2, sorted(METRICS))
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """The report: what it says, that model output stays text in a real browser, and that it follows the whole graph."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -239,14 +240,14 @@ def test_the_methods_table_takes_intervals_numbers_and_words():
         "grpo": {"reward": figure(1.7), "oracle": 1.25},
     }
 
-    rows = table(sections.methods(found), "All methods")
+    rows = table(sections.methods(found, "recorded over 3 seeds"), "All methods")
 
     assert [row["method"] for row in rows] == ["rrhf", "grpo"]
     assert [row["reward"] for row in rows] == ["1.500", "1.700"]
     assert [row["95% interval"] for row in rows] == ["1.450 to 1.550", "1.650 to 1.750"]
     assert [(row["seconds"], row["note"], row["oracle"]) for row in rows] == [("12", "no KL", "–"), ("–", "–", "1.250")]
     assert [row["n"] for row in rows] == ["40", "40"]
-    assert "methods" in [part.anchor for part in sections.sections(Run({}, {"methods": found}))]
+    assert "methods" in [part.anchor for part in sections.sections(Run({}, {}, methods=found))]
     assert "methods" not in [part.anchor for part in sections.sections(Run({}, {}))]
 
 
@@ -347,6 +348,41 @@ def test_the_stage_writes_one_page_of_what_it_declares(here):
     assert "metrics/score_policies.json" in text
     assert "a training query" not in text
     assert not re.search(r"""(?:src|href)=["'](?!#|data:,)""", text), "something that a browser would fetch"
+
+
+def recorded_of(name: str, md5: str) -> None:
+    """The claim of the fixture is of this metrics file, the other of DITTO's; one policy was compared."""
+    claims = [claim(claim="Recorded of wins", source=f"Figure 3; metrics/{name}.json")]
+    claims.append(claim(id="ditto", claim="Recorded of DITTO", source="Table 1; metrics/ditto.json"))
+    of = {"lock": "0a1b2c3d", "settings": "e4f5a6b7", "seeds": 3, "metrics": {name: md5, "ditto": "d"}}
+    methods = {"grpo": {"oracle": 1.25}}
+    for file, values in {"claims": claims, "recorded": of, "methods": methods}.items():
+        Path(f"metrics/{file}.json").write_text(json.dumps(values))
+    graph = yaml.safe_load(Path("dvc.yaml").read_text())
+    deps = graph["stages"]["report"]["deps"]
+    deps += [f"metrics/{file}.json" for file in ("claims", "recorded", "methods") if f"metrics/{file}.json" not in deps]
+    Path("dvc.yaml").write_text(yaml.safe_dump(graph))
+
+
+def test_figures_over_seeds_are_shown_on_the_page_of_the_run_that_they_are_of(here):
+    recorded_of("judge_answers", hashlib.md5(Path("metrics/judge_answers.json").read_bytes()).hexdigest())
+
+    report.main(report.Params(answer_megabytes=1.0))
+
+    text = Path("report/index.html").read_text()
+    assert "Recorded of wins" in text and "Recorded of DITTO" in text and "grpo" in text
+    assert "recorded over 3 seeds (outputs 0a1b2c3d, settings e4f5a6b7)" in text
+    assert "1 of the 1 claims measured here hold over 3 seeds" in text
+
+
+def test_figures_of_another_run_are_not_shown_as_this_ones(here):
+    recorded_of("judge_answers", "of another lock")
+
+    report.main(report.Params(answer_megabytes=1.0))
+
+    text = Path("report/index.html").read_text()
+    assert "Recorded of" not in text and "over 3 seeds" not in text and "grpo" not in text
+    assert "has recorded no figures over several seeds for what this run measured" in text
 
 
 def test_running_the_stage_twice_gives_the_same_bytes(here):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -57,8 +58,20 @@ def in_folder(folder, monkeypatch, readme=README, recorded=(CLAIM,)):
         file = folder / "metrics" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
+    made = {f"metrics/{name}.json": hashlib.md5(json.dumps(METRICS[name]).encode()).hexdigest() for name in METRICS}
+    stages = {name: {"cmd": "x", "outs": [{"path": name, "md5": md5}]} for name, md5 in made.items()}
+    stages["metrics/score_policies.json"]["params"] = {"params.yaml": {"score_policies.seed": 1}}
+    (folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+    (folder / "params.yaml").write_text(json.dumps({"score_policies": {"seed": 1}}))
     if recorded:
         (folder / "metrics/claims.json").write_text(json.dumps(list(recorded)))
+        of = {
+            "lock": "0a1b",
+            "settings": "c2d3",
+            "seeds": 3,
+            "metrics": {"judge_answers": made["metrics/judge_answers.json"]},
+        }
+        (folder / "metrics/recorded.json").write_text(json.dumps(of))
     (folder / "README.md").write_text(readme)
     (folder / "docs").mkdir(exist_ok=True)
     (folder / "docs/results.md").write_text("# Results\n\n<!-- results -->\n<!-- /results -->\n")
@@ -73,6 +86,30 @@ def test_the_terminal_says_who_wins_and_where_things_are(tmp_path, monkeypatch, 
     assert "ppo against sft_rmsp  oracle  0.600  0.550 to 0.650  0.520 (0.480 to 0.560)  0.200  94 / 90     400" in said
     assert "ppo     2.500   2.400 to 2.600  94          0.010    1.250" in said
     assert "data/, models in models/, all figures in metrics/" in said
+    assert "Claims, this run's seed; recorded over 3 seeds (outputs 0a1b, settings c2d3)" in said
+    assert "ppo_vs_sft  0.600     0.560 to 0.660     yes" in said
+
+
+def test_what_was_measured_with_other_settings_is_not_shown_as_this_runs(tmp_path, monkeypatch, capsys):
+    in_folder(tmp_path, monkeypatch)
+    (tmp_path / "params.yaml").write_text(json.dumps({"score_policies": {"seed": 2}}))
+
+    results.main([])
+
+    said = capsys.readouterr().out
+    assert "ppo     2.500" not in said
+    assert "ppo against sft_rmsp" in said  # which does not depend on that setting
+
+
+def test_what_was_recorded_of_another_run_is_not_held_against_this_one(tmp_path, monkeypatch, capsys):
+    in_folder(tmp_path, monkeypatch)
+    (tmp_path / "metrics/recorded.json").write_text(json.dumps({"seeds": 3, "metrics": {"judge_answers": "other"}}))
+
+    results.main([])
+    results.main(["--readme"])
+
+    assert "0.560 to 0.660" not in capsys.readouterr().out
+    assert "an earlier run: 1 of its 1 metrics files have changed since" in (tmp_path / "README.md").read_text()
 
 
 def test_this_runs_figure_is_held_against_the_recorded_interval():
@@ -82,7 +119,6 @@ def test_this_runs_figure_is_held_against_the_recorded_interval():
     assert results.against_recorded(now, recorded)[1:] == [
         ("ppo_vs_sft", "0.560", "0.560 to 0.660", "yes"),
         ("sft_vs_base", "0.500", "0.560 to 0.660", "NO"),
-        ("x", "not measured", "", ""),
     ]
 
 
@@ -130,7 +166,8 @@ def test_a_changed_metric_that_the_readme_does_not_show_makes_the_page_of_result
     in_folder(tmp_path, monkeypatch)
     results.main(["--readme"])
 
-    (tmp_path / "metrics/judge_answers.json").write_text("{}")
+    without = {test: found for test, found in METRICS["score_benchmarks/ppo"].items() if test != "hhh"}
+    (tmp_path / "metrics/score_benchmarks/ppo.json").write_text(json.dumps(without))
 
     with pytest.raises(UserError, match="docs/results.md says other numbers"):
         results.main(["--check"])
@@ -179,6 +216,7 @@ def test_a_readme_without_markers_is_refused(tmp_path, monkeypatch):
 def test_without_any_metrics_the_next_step_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "metrics").mkdir()
+    (tmp_path / "params.yaml").write_text("mine: {target: 48}")
 
     with pytest.raises(UserError, match="run `make repro`"):
         results.main([])

@@ -65,9 +65,7 @@ def summary(run: Run) -> Section:
     said: list[Block] = [aligned(run)]
     if run.claims:
         held, seeds = sum(claim["holds"] for claim in run.claims), run.claims[0]["seeds"]
-        said.append(
-            f"{held} of the {len(run.claims)} claims that this run measured hold over {seeds} seeds; the rest are not shown."
-        )
+        said.append(f"{held} of the {len(run.claims)} claims measured here hold over {seeds} seeds; the rest do not.")
     said.append(
         "Intervals are 95% bootstrap intervals over questions (or queries), which is also what n counts: answers to "
         "one question resemble each other. Win rates count a tie as half, and both orders of a question as one sample. "
@@ -202,7 +200,7 @@ def inputs(run: Run) -> Section:
 
 
 def claimed(run: Run) -> Section:
-    """The claims of the papers with their verdicts: over several seeds where they are of this run, else of its own seed."""
+    """The claims of the papers with their verdicts: over several seeds where those are of this run, else by its own."""
     here = [claim for claim in claims.claims([run.metrics]) if claim["value"] is not None]
     if not here:
         return Section(
@@ -219,8 +217,8 @@ def claimed(run: Run) -> Section:
     columns = ["claim", "source", "verdict", "figure", "95% interval", "n", "seeds"]
     if run.claims:
         blocks.append(
-            f"Those of the first table are {run.recorded}, and this run is the first of these: the files that they were "
-            "computed from are the same, byte for byte. The last column is this run's one seed."
+            f"Those of the first table are {run.recorded}, and this run is the first of these: the files that they "
+            "were computed from are the same, byte for byte. The last column is this run's one seed."
         )
         rows = [[*verdict(claim), number(now.get(claim["id"]))] for claim in run.claims]
         caption = "Claims of the papers. 95% interval over questions and seeds; n counts questions or queries."
@@ -390,9 +388,9 @@ def methods(found: Mapping[str, Mapping[str, Any]], recorded: str) -> Section:
                 cells.append(_plain(row.get(key)))
         lines.append(cells + [counted(interval(row.get(key)))[-1] for key in wide[:1]])
     caption = (
-        f"All methods on the same evaluation questions, {recorded}; 95% interval, n counts questions. Reward and KL are those of "
-        "answers at temperature 1; seconds are of the training stage, with whatever ran beside it; flagged counts the "
-        "seeds whose gain in reward is not to be believed."
+        f"All methods on the same evaluation questions, {recorded}; 95% interval, n counts questions. Reward and KL "
+        "are those of answers at temperature 1; seconds are of the training stage, with whatever ran beside it; "
+        "flagged counts the seeds whose gain in reward is not to be believed."
     )
     return Section("Methods beside each other", "methods", [Table(caption, columns + ["n"] * bool(wide), lines)])
 
