@@ -3,7 +3,7 @@
 composed(Path("profiles/smollm.yaml")).settings        the text of params.yaml, comments included
 composed(Path("profiles/smollm.yaml"), 0.02).settings  the same with every count scaled by the rule beside it
 
-The marks of the YAML parser say where keys and values stand; texts are exchanged there, all else stays as it is written.
+The marks of the YAML parser say where keys and values stand; texts are exchanged there, all else stays as written.
 """
 
 import re
@@ -99,7 +99,7 @@ def put_in_force(profile: str | None, scale: str = "1") -> None:
     Path("params.yaml").write_text(made.settings, encoding="utf-8")
     scaled = f", {made.scaled} scaled by {factor:g}" if factor < 1 else ""
     print(
-        f"params.yaml: {profile}, {made.changed} settings other than in base.yaml{scaled}; `make plan` says what is next"
+        f"params.yaml: {profile}, {made.changed} settings other than base.yaml's{scaled}; `make plan` says what is next"
     )
 
 
@@ -139,8 +139,8 @@ def overlay(file: Path) -> tuple[str, list[Line]]:
         marked = value.tag == "!replace"
         if isinstance(value, yaml.MappingNode) and not marked:
             raise UserError(
-                f"{file}: {key.value} is a mapping; give its keys a line each, as {key.value}.{value.value[0][0].value}, or "
-                "write !replace before it, if it is to take the place of all the members in base.yaml"
+                f"{file}: {key.value} is a mapping; give its keys a line each, as {key.value}.{value.value[0][0].value}, "
+                "or write !replace before it, if it is to take the place of all the members in base.yaml"
             )
         written = text[end(key) + 1 : end(value)].strip(" ").removeprefix("!replace")
         found.append(Line(key.value, written.strip("\n").rstrip(), reason, marked))
@@ -214,8 +214,9 @@ def scaled(place: Place, text: str, settings: Settings, scale: float) -> int:
     if form is None:
         return value
     count = min(value, max(int(form[1]), round(value * scale)))
-    step = scaled((*place[:-1], form[2]), text, settings, scale) if form[2] else 1
-    return step * max(1, round(count / step))
+    of = form[2] or "1"
+    step = int(of) if of.isdigit() else scaled((*place[:-1], of), text, settings, scale)
+    return step * max(1, round(count / step)) if value >= step else value
 
 
 def rule(text: str, setting: Setting) -> re.Match[str] | None:
@@ -224,8 +225,8 @@ def rule(text: str, setting: Setting) -> re.Match[str] | None:
     form = found and RULE_FORM.fullmatch(found[1])
     if found and not form:
         raise UserError(
-            f"profiles/base.yaml: {setting.key.value}: {found[1]!r} is no rule; write `scales, at least 8`, and if need be "
-            "`, a multiple of` and a key beside it"
+            f"profiles/base.yaml: {setting.key.value}: {found[1]!r} is no rule; write `scales, at least 8`, and if need "
+            "be `, a multiple of` and a number or a key beside it"
         )
     return form
 
