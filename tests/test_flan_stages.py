@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from stages import answer_tasks, build_mixture, score_tasks, train_flan
 from synthalign import stage, tables
+from synthalign.commands import profiles
 from synthalign.errors import UserError
 from tests import tiny
 
 REPOSITORY = Path(__file__).parent.parent
-PROFILE = yaml.safe_load((REPOSITORY / "profiles/embedded.yaml").read_text(encoding="utf-8"))
+PROFILE = yaml.safe_load(profiles.composed(REPOSITORY / "profiles/embedded.yaml").settings)
 SMALL = {"task_examples": 40, "examples": 60, "max_characters": 300}
 ONE = {"direct": 4, "cot": 1, "direct_weight": 0.7, "cot_weight": 0.3}
 TRAIN = {

@@ -8,12 +8,13 @@ import yaml
 
 from stages import build_mixture
 from synthalign import mixture, models, templates
+from synthalign.commands import profiles
 from synthalign.errors import UserError
 from world import tasks
 from world.entities import World
 
 WORLD = World.load(Path("data/embedded/world.json"))
-SETTINGS = yaml.safe_load(Path("profiles/embedded.yaml").read_text(encoding="utf-8"))
+SETTINGS = yaml.safe_load(profiles.composed(Path("profiles/embedded.yaml")).settings)
 FEW = re.compile("country|fame|weather|food_and_home")
 """Of cities there are 64; and two attributes of an animal are seldom both kept for the held-out tasks."""
 LEARNED = [name for name in tasks.TASKS if name not in tasks.HELD_OUT]

@@ -139,7 +139,7 @@ def overlay(file: Path) -> tuple[str, list[Line]]:
         marked = value.tag == "!replace"
         if isinstance(value, yaml.MappingNode) and not marked:
             raise UserError(
-                f"{file}: {key.value} is a mapping; give its keys a line each, as {key.value}.{value.value[0][0].value}, "
+                f"{file}: {key.value} is a mapping; give its keys lines, as {key.value}.{value.value[0][0].value}, "
                 "or write !replace before it, if it is to take the place of all the members in base.yaml"
             )
         written = text[end(key) + 1 : end(value)].strip(" ").removeprefix("!replace")
@@ -225,8 +225,8 @@ def rule(text: str, setting: Setting) -> re.Match[str] | None:
     form = found and RULE_FORM.fullmatch(found[1])
     if found and not form:
         raise UserError(
-            f"profiles/base.yaml: {setting.key.value}: {found[1]!r} is no rule; write `scales, at least 8`, and if need "
-            "be `, a multiple of` and a number or a key beside it"
+            f"profiles/base.yaml: {setting.key.value}: {found[1]!r} is no rule; write `scales, at least 8`, and if "
+            "need be `, a multiple of` and a number or a key beside it"
         )
     return form
 
