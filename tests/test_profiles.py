@@ -119,10 +119,13 @@ def test_a_replaced_mapping_has_the_overlays_members_alone_and_the_next_key_keep
     assert yaml.safe_load(text)["train"]["members"] == {"three": {"model": "large"}}
 
 
-def test_a_list_over_several_lines_arrives_as_it_is(tmp_path: Path) -> None:
-    text = profiles.composed(profile(tmp_path, "# Mine.\n\n# Why.\ntrain.rate: [\n  1, 2,\n  3\n]\n")).settings
+@pytest.mark.parametrize("written", ["[\n  1, 2,\n  3\n]", "\n- 1\n- 2\n# Three.\n- 3", "\n  - 1\n  - 2\n  - 3"])
+@pytest.mark.parametrize("key", ["train.rate", "score.oracle"])
+def test_a_list_over_several_lines_arrives_whole(tmp_path: Path, key: str, written: str) -> None:
+    text = profiles.composed(profile(tmp_path, f"# Mine.\n\n# Why.\n{key}: {written}\n")).settings
 
-    assert yaml.safe_load(text)["train"]["rate"] == [1, 2, 3]
+    section, name = key.split(".")
+    assert yaml.safe_load(text)[section][name] == [1, 2, 3]
 
 
 def test_a_later_line_wins_and_what_comes_out_as_in_base_gets_no_reason(tmp_path: Path) -> None:
@@ -132,6 +135,13 @@ def test_a_later_line_wins_and_what_comes_out_as_in_base_gets_no_reason(tmp_path
 
     assert yaml.safe_load(made.settings)["train"] == {"epochs": 1, "rate": 3}
     assert made.settings.count("# All.") == 1 and "# But." not in made.settings
+
+
+def test_a_line_within_what_another_replaces_is_refused(tmp_path: Path) -> None:
+    overlay = "# Mine.\n\n# Why.\ntrain.members: !replace\n  one: {pairs: 2}\ntrain.members.one.pairs: 3\n"
+
+    with pytest.raises(UserError, match="mine.yaml: train.members.one.pairs is within train.members, which another"):
+        profiles.composed(profile(tmp_path, overlay))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import NamedTuple
 
 import yaml
@@ -48,7 +49,7 @@ class Line(NamedTuple):
     """Its key, which may hold *."""
 
     text: str
-    """Its value as it is written."""
+    """Its value as it is written; a block begins on a line of its own."""
 
     reason: str
     """The comment that holds for it."""
@@ -142,8 +143,8 @@ def overlay(file: Path) -> tuple[str, list[Line]]:
                 f"{file}: {key.value} is a mapping; give its keys lines, as {key.value}.{value.value[0][0].value}, "
                 "or write !replace before it, if it is to take the place of all the members in base.yaml"
             )
-        written = text[end(key) + 1 : end(value)].strip(" ").removeprefix("!replace")
-        found.append(Line(key.value, written.strip("\n").rstrip(), reason, marked))
+        written = text[end(key) + 1 : end(value)].strip(" ").removeprefix("!replace").lstrip(" ")
+        found.append(Line(key.value, written, reason, marked))
     return "\n".join(takewhile(lambda row: row.startswith("#"), rows)), found
 
 
@@ -152,6 +153,10 @@ def overlaid(text: str, lines: list[Line], file: Path) -> tuple[str, int]:
     settings = places(parsed(text, file.with_name("base.yaml")))
     last = {place: line for line in lines for place in matching(line, settings, file)}
     changed = {place: line for place, line in last.items() if not same(line, text, settings[place])}
+    within = [(one, other) for one in changed for other in changed if one != other and one[: len(other)] == other]
+    if within:
+        one, other = (".".join(place) for place in within[0])
+        raise UserError(f"{file}: {one} is within {other}, which another line replaces; write it there")
     edits = []
     reasons: dict[int, list[str]] = {}
     for place, line in changed.items():
@@ -275,10 +280,10 @@ def end(node: yaml.Node) -> int:
 
 
 def indented(text: str, column: int) -> str:
-    """A value as it stands behind a colon in this column: on the same line, or a block on those that follow."""
-    if text.startswith(" "):
-        text = f"\n{text}"
-    return ("" if text.startswith("\n") else " ") + text.replace("\n", "\n" + " " * column)
+    """A value as it stands behind a key in this column: on the same line, or a block on those that follow."""
+    if text.startswith("\n"):
+        return "\n" + indent(dedent(text[1:]), " " * (column + 2))
+    return " " + text.replace("\n", "\n" + " " * column)
 
 
 def exchanged(text: str, edits: list[Edit]) -> str:
