@@ -76,6 +76,10 @@ ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors a
 claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
 	python -m flows.claims $(if $(SEEDS),--seeds $(SEEDS))
 
+.PHONY: profile
+profile: .venv/ready  ## put a profile in force: params.yaml from profiles/ (make profile P=smollm; with SCALE=.02 all counts are small)
+	@python -m synthalign profile $(P) $(if $(SCALE),--scale $(SCALE))
+
 .PHONY: sql check-tables answers
 sql: .venv/ready  ## ask the tables: make sql Q="FROM queries", make sql Q=queries/filter_funnel.sql, or without Q a prompt
 	@python -m synthalign sql $(if $(Q),"$$Q")

@@ -1,6 +1,6 @@
 """Check the whole of params.yaml, and the files it names, before any stage loads a model.
 
-python -m stages.check_settings profiles/smollm.yaml      checks a profile that is not in force
+python -m stages.check_settings profiles/smollm.yaml      checks a profile that is not in force, composed with base.yaml
 """
 
 import importlib
@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from synthalign.commands import setting_files
+from synthalign.commands import profiles, setting_files
 from synthalign.core import stage
 from synthalign.core.errors import UserError
 
@@ -33,7 +33,7 @@ def wrong_sections(settings: dict[str, Any], file: str) -> list[str]:
     ]
     for name, params in expected.items():
         if name not in settings:
-            lines.append(f"{file}: {name}: the section is missing; compare with profiles/embedded.yaml")
+            lines.append(f"{file}: {name}: the section is missing; compare with profiles/base.yaml")
             continue
         try:
             params.model_validate(settings[name])
@@ -43,7 +43,8 @@ def wrong_sections(settings: dict[str, Any], file: str) -> list[str]:
 
 
 def main(file: str) -> None:
-    settings = stage.read(file)
+    overlay = profiles.is_overlay(file)
+    settings = stage.checked(profiles.composed(Path(file)).settings, file) if overlay else stage.read(file)
     wrong = wrong_sections(settings, file) or setting_files.wrong(settings)
     if wrong:
         raise UserError(f"{len(wrong)} wrong\n" + "\n".join(wrong))

@@ -2,6 +2,7 @@
 
 python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of all, would run now, why, what it takes
 python -m synthalign plan --json             the same for programs
+python -m synthalign profile NAME            put a profile in force: params.yaml from profiles/base.yaml and NAME.yaml
 python -m synthalign recover                 mend what a kill -9 of DVC left; exits with 1 when nothing was broken
 python -m synthalign annotate export         a page on which people judge pairs of answers (docs/judging.md)
 python -m synthalign annotate import FILE    what an annotator downloaded from it
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthalign.commands import sql, table_checks
+from synthalign.commands import profiles, sql, table_checks
 from synthalign.core.errors import UserError
 from synthalign.judging import agreement, annotation
 from synthalign.reporting import text_tables
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning = commands.add_parser("plan", help="what `dvc repro` would run now, why, and what it would take")
     planning.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
     planning.add_argument("--json", action="store_true", help="for programs")
+    add_profile(commands)
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
     add_annotate(annotating)
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from synthalign.commands import plan  # with DVC, which takes longer to import than a question to answer
 
             plan.show(given.targets, json_wanted=given.json)
+        elif given.command == "profile":
+            profiles.put_in_force(given.name, given.scale)
         elif given.command == "annotate":
             annotate(given)
         elif given.command == "sql":
@@ -48,6 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"{given.command}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def add_profile(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command that writes params.yaml."""
+    composing = commands.add_parser("profile", help="put a profile in force: compose params.yaml from profiles/")
+    composing.add_argument("name", nargs="?", help="one of profiles/, without .yaml; alone, it says which there are")
+    composing.add_argument("--scale", default="1", help="all counts times this, by the rules in base.yaml (default: 1)")
 
 
 def add_annotate(parser: argparse.ArgumentParser) -> None:

@@ -47,13 +47,22 @@ def explain(section: str, error: ValidationError, file: str = "params.yaml") -> 
 def read(file: str) -> dict[str, Any]:
     """The sections of a settings file; UserError when there are none, or where a number is infinite or none at all."""
     try:
-        everything = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        text = Path(file).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UserError(f"{file} does not exist; copy one of profiles/ to it") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file} does not exist; `make profile P=embedded` writes it") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    return checked(text, file)
+
+
+def checked(text: str, file: str) -> dict[str, Any]:
+    """The sections in the text of a settings file; UserError as in `read`."""
+    try:
+        everything = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(everything, dict):
-        raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")
+        raise UserError(f"{file} has no sections; compare with profiles/base.yaml")
     places = [place for name, value in everything.items() for place in not_finite(value, name)]
     if places:
         raise UserError("\n".join(f"{file}: {place}: write a finite number" for place in places))
@@ -72,7 +81,7 @@ def params(section: str, settings: type[P], file: str = "params.yaml") -> P:
     """The section of params.yaml as its stage's Params; UserError with every wrong key at once."""
     everything = read(file)
     if section not in everything:
-        raise UserError(f"{file}: the section {section!r} is missing; compare with profiles/embedded.yaml")
+        raise UserError(f"{file}: the section {section!r} is missing; compare with profiles/base.yaml")
     try:
         return settings.model_validate(everything[section])
     except ValidationError as error:

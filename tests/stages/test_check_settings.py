@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from stages import check_settings
+from synthalign.commands import profiles
 from synthalign.core.errors import UserError
 
 EMBEDDED = Path("profiles/embedded.yaml")
@@ -24,7 +25,7 @@ def complaint(tmp_path: Path, settings: dict[str, Any]) -> str:
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    return yaml.safe_load(EMBEDDED.read_text(encoding="utf-8"))
+    return yaml.safe_load(profiles.composed(EMBEDDED).settings)
 
 
 @pytest.mark.parametrize("profile", sorted(Path("profiles").glob("*.yaml")), ids=lambda file: file.stem)

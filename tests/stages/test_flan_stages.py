@@ -10,12 +10,13 @@ import yaml
 from safetensors.torch import load_file
 
 from stages import answer_tasks, build_mixture, score_tasks, train_flan
+from synthalign.commands import profiles
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from tests import tiny
 
 REPOSITORY = Path(__file__).parents[2]
-PROFILE = yaml.safe_load((REPOSITORY / "profiles/embedded.yaml").read_text(encoding="utf-8"))
+PROFILE = yaml.safe_load(profiles.composed(REPOSITORY / "profiles/embedded.yaml").settings)
 SMALL = {"task_examples": 40, "examples": 60, "max_characters": 300}
 ONE = {"direct": 4, "cot": 1, "direct_weight": 0.7, "cot_weight": 0.3}
 TRAIN = {

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from stages import build_mixture
+from synthalign.commands import profiles
 from synthalign.core.errors import UserError
 from synthalign.flan import mixture, templates
 from synthalign.generation import models
@@ -14,7 +15,7 @@ from world import tasks
 from world.entities import World
 
 WORLD = World.load(Path("data/embedded/world.json"))
-SETTINGS = yaml.safe_load(Path("profiles/embedded.yaml").read_text(encoding="utf-8"))
+SETTINGS = yaml.safe_load(profiles.composed(Path("profiles/embedded.yaml")).settings)
 FEW = re.compile("country|fame|weather|food_and_home")
 """Of cities there are 64; and two attributes of an animal are seldom both kept for the held-out tasks."""
 LEARNED = [name for name in tasks.TASKS if name not in tasks.HELD_OUT]
