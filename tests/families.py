@@ -59,6 +59,16 @@ WINDOWS: dict[str, dict[str, Any]] = {
     "ministral": dict(sliding_window=WINDOW, head_dim=8),
     "gemma2": dict(sliding_window=WINDOW, head_dim=8, attn_logit_softcapping=5.0),
     "gemma3_text": dict(sliding_window=WINDOW, head_dim=8, sliding_window_pattern=3),
+    "gemma4_text": dict(
+        sliding_window=WINDOW,
+        head_dim=8,
+        global_head_dim=16,
+        num_hidden_layers=6,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"] * 2,
+        num_kv_shared_layers=2,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=tiny.VOCABULARY,
+    ),
     "qwen2": dict(use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1),
     "qwen3": dict(use_sliding_window=True, sliding_window=WINDOW, max_window_layers=2, head_dim=8),
     "qwen2_moe": EXPERTS
@@ -79,7 +89,11 @@ REFUSED: dict[str, dict[str, Any]] = {
     "diffllama": {},
     "granitemoehybrid": EXPERTS
     | MAMBA
-    | dict(layer_types=["linear_attention", "full_attention"] * 2, shared_intermediate_size=64, position_embedding_type="rope"),
+    | dict(
+        layer_types=["linear_attention", "full_attention"] * 2,
+        shared_intermediate_size=64,
+        position_embedding_type="rope",
+    ),
     "qwen3_next": EXPERTS
     | LINEAR
     | dict(
@@ -89,10 +103,13 @@ REFUSED: dict[str, dict[str, Any]] = {
         layer_types=["linear_attention", "full_attention"] * 2,
     ),
     "doge": dict(keep_window_size=8, sliding_window=None),
-    "jamba": EXPERTS | dict(attn_layer_period=2, attn_layer_offset=1, use_mamba_kernels=False, mamba_d_state=8, mamba_dt_rank=4),
+    "jamba": EXPERTS
+    | dict(attn_layer_period=2, attn_layer_offset=1, use_mamba_kernels=False, mamba_d_state=8, mamba_dt_rank=4),
     "falcon_h1": MAMBA | dict(head_dim=8, mamba_d_ssm=64),
     "bloom": dict(n_layer=4, n_head=4),
-    "recurrent_gemma": dict(lru_width=32, attention_window_size=WINDOW, head_dim=8, block_types=["recurrent", "attention"]),
+    "recurrent_gemma": dict(
+        lru_width=32, attention_window_size=WINDOW, head_dim=8, block_types=["recurrent", "attention"]
+    ),
 }
 """Some layers read earlier tokens in another way than through the attention interface."""
 

@@ -6,6 +6,8 @@ they tell is verified: logits must be those of a plain forward pass.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
@@ -39,19 +41,28 @@ def sizes(model: PreTrainedModel) -> list[int | None]:
     if others:
         raise UserError(f"{name} has layers of the kind {', '.join(others)}, which cannot share a prefix; {OTHERWISE}")
     memory = Memory()
-    with torch.inference_mode(), attention_of(model):
-        try:
-            memory.read_prefix(model, [0, 1, 2, 3])
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{name} does not run with a prefix that is shared ({type(error).__name__}: {error}); {OTHERWISE}"
-            ) from error
+    with _refusing(model), torch.inference_mode(), attention_of(model):
+        memory.read_prefix(model, [0, 1, 2, 3])
     if {*memory.sizes} != {*range(config.num_hidden_layers)}:
         raise UserError(
             f"in {name} {len(memory.sizes)} of {config.num_hidden_layers} layers attend through transformers' "
             f"attention interface, so its prefix cannot be shared; {OTHERWISE}"
         )
     return [memory.sizes[layer] for layer in range(config.num_hidden_layers)]
+
+
+@contextmanager
+def _refusing(model: PreTrainedModel) -> Iterator[None]:
+    """What a model does not take, a mask that is none of its own among it, is a UserError."""
+    try:
+        yield
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{type(model).__name__} does not run with a prefix that is shared ({type(error).__name__}: {error}); "
+            f"{OTHERWISE}"
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------ a prefix that is shared
@@ -68,17 +79,19 @@ def check_served(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     length = _comparison_length(model, max(windows, default=0))
     vocabulary = model.get_input_embeddings().num_embeddings
     tokens = [7919 * place % vocabulary for place in range(1, length + 1)]
-    theirs, ours = plain(model, tokens), shared(model, tokens)
+    with _refusing(model):
+        theirs, ours = plain(model, tokens), shared(model, tokens)
     if not theirs.isfinite().all():
         return  # `generate` says what is wrong with such weights
     far = (theirs - ours).abs().sum().item() / 2
     if not far <= (0.01 if model.dtype == torch.float32 else 0.25):
         said = [
-            f"{tokenizer.decode([int(each.argmax())])!r} (probability {float(each.max()):.3f})" for each in (theirs, ours)
+            f"{tokenizer.decode([int(each.argmax())])!r} (probability {float(each.max()):.3f})"
+            for each in (theirs, ours)
         ]
         raise UserError(
-            f"{type(model).__name__} continues {length} tokens with {said[0]} in a plain forward pass, and with {said[1]} "
-            f"behind a shared prefix; their distributions are {far:.3f} apart; {OTHERWISE}"
+            f"{type(model).__name__} continues {length} tokens with {said[0]} in a plain forward pass, and with "
+            f"{said[1]} behind a shared prefix; their distributions are {far:.3f} apart; {OTHERWISE}"
         )
     _served.add(model)
 
@@ -168,24 +181,28 @@ def _seen_whole(model: PreTrainedModel) -> float:
         return 0
     try:
         size = min((size for size in sizes(model) if size is not None), default=math.inf)
+        with _refusing(model):
+            return size if _apart(model) else 0
     except UserError:
         return 0
+
+
+def _apart(model: PreTrainedModel) -> bool:
+    """Whether two short texts that begin alike have the same hidden states in one row as alone."""
     training = model.training
     model.eval()
     part = torch.tensor([[0] * 4 + [1] * 5 + [2] * 3], device=model.device)
     places = torch.tensor([[*range(4), *range(4, 9), *range(4, 7)]], device=model.device)
     ids = 7919 * torch.arange(1, 13, device=model.device)[None] % model.get_input_embeddings().num_embeddings
+    far = 0.0
     with torch.inference_mode():
-        mask = added(visible(part), model.dtype)
-        row = _hidden(model, ids, mask, places)[0]
+        row = _hidden(model, ids, added(visible(part), model.dtype), places)
         for number in (1, 2):
             own = (part == 0) | (part == number)
             alone = _hidden(model, ids[own][None], torch.ones_like(ids[own][None]), places[own][None])
-            far = (row[own[0]] - alone[0]).abs().max() / alone.abs().max()
-            if not far <= (1e-4 if model.dtype == torch.float32 else 0.05):
-                size = 0
+            far += float((row[own] - alone[0]).abs().max() / alone.abs().max())
     model.train(training)
-    return size
+    return far <= (1e-4 if model.dtype == torch.float32 else 0.05)
 
 
 def _hidden(model: PreTrainedModel, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:

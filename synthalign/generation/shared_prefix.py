@@ -55,6 +55,11 @@ class Seen:
         queries = queries[..., None]
         return self.rule(none, none, queries, keys) & (keys <= queries)
 
+    def __getitem__(self, index: tuple[slice, ...]) -> "Seen":
+        """Gemma 4 cuts a mask to the tokens that it wants logits of; here they are all."""
+        assert all(part in (slice(None), slice(0, None)) for part in index), f"a mask is cut to {index}"
+        return self
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -245,9 +250,7 @@ class Memory:
         key, value = (kept[:, :, masks.start :] for kept in self.prefix[layer])
         if masks.tail is not None and self.task == "suffixes":  # the same mask for every row, so rows stay apart
             mask = masks.tail.repeat(groups, 1)
-            return attention(
-                query, key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), mask, scale, softcap
-            )
+            return attention(query, key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), mask, scale, softcap)
         mask = None if masks.tail is None else masks.tail.expand(-1, groups, -1).reshape(rows * width, -1)
         together = query.transpose(0, 1).reshape(1, key_heads, -1, depth)
         more, total = attention(together, key, value, mask, scale, softcap)
@@ -256,7 +259,7 @@ class Memory:
 
 
 def _past_sinks(out: Tensor, total: Tensor, sinks: Tensor | None) -> Tensor:
-    """What is left of an output when the sinks have had their share: (N, key heads, n, E), (N, key heads, n), (heads,)."""
+    """What is left of an output, (N, key heads, n, E), with its log-sum-exp when the sinks have had their share."""
     if sinks is None:
         return out
     rows, key_heads, width = total.shape

@@ -234,13 +234,6 @@ def test_a_text_longer_than_the_context_is_refused_with_the_numbers() -> None:
         call(tiny.causal(), max_new_tokens=500)
 
 
-def test_a_window_shorter_than_the_text_is_refused_by_name() -> None:
-    model = other(MistralConfig, sliding_window=16, head_dim=8)
-
-    with pytest.raises(UserError, match="MistralAttention sees only 16 tokens back"):
-        call(model)
-
-
 def test_logits_that_are_not_finite_are_refused() -> None:
     model = tiny.causal()
     with torch.no_grad():
