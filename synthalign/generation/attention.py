@@ -26,8 +26,8 @@ OWN = 9
 CHEAP = 1e12
 """FLOP that this comparison may take: some ten seconds of one core.  A window that would need more is not exceeded."""
 
-_served: "WeakSet[PreTrainedModel]" = WeakSet()
-_whole: "WeakKeyDictionary[PreTrainedModel, float]" = WeakKeyDictionary()
+_served: WeakSet[PreTrainedModel] = WeakSet()
+_whole: WeakKeyDictionary[PreTrainedModel, float] = WeakKeyDictionary()
 
 
 def sizes(model: PreTrainedModel) -> list[int | None]:
@@ -77,8 +77,7 @@ def check_served(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
         return
     windows = [size for size in sizes(model) if size is not None]
     length = _comparison_length(model, max(windows, default=0))
-    vocabulary = model.get_input_embeddings().num_embeddings
-    tokens = [7919 * place % vocabulary for place in range(1, length + 1)]
+    tokens = some_tokens(model, length)
     with _refusing(model):
         theirs, ours = plain(model, tokens), shared(model, tokens)
     if not theirs.isfinite().all():
@@ -98,9 +97,15 @@ def check_served(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
 def _comparison_length(model: PreTrainedModel, window: int) -> int:
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-    cheap = CHEAP / (4 * model.num_parameters())  # two passes, two operations a weight and token
+    cheap = CHEAP / (4 * max(1, model.num_parameters()))  # two passes, two operations a weight and token
     long = window + 2 * BLOCK
     return int(long if long <= min(cheap, context) else min(3 * BLOCK, context))
+
+
+def some_tokens(model: PreTrainedModel, length: int) -> list[int]:
+    """The same ones from all over the vocabulary for every model of its size."""
+    vocabulary = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+    return [7919 * place % vocabulary for place in range(1, length + 1)]
 
 
 def plain(model: PreTrainedModel, tokens: list[int]) -> Tensor:
@@ -193,7 +198,7 @@ def _apart(model: PreTrainedModel) -> bool:
     model.eval()
     part = torch.tensor([[0] * 4 + [1] * 5 + [2] * 3], device=model.device)
     places = torch.tensor([[*range(4), *range(4, 9), *range(4, 7)]], device=model.device)
-    ids = 7919 * torch.arange(1, 13, device=model.device)[None] % model.get_input_embeddings().num_embeddings
+    ids = torch.tensor([some_tokens(model, 12)], device=model.device)
     far = 0.0
     with torch.inference_mode():
         row = _hidden(model, ids, added(visible(part), model.dtype), places)

@@ -43,7 +43,7 @@ OTHERWISE = "use another engine for it: `engine: vllm` or an endpoint (docs/engi
 class Seen:
     """Which keys a query sees: what a layer is given in place of a mask."""
 
-    rule: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = causal_mask_function
+    rule: Callable[..., Any] = causal_mask_function
     """transformers' mask function: batch, head, position of the query, position of the key → seen or not."""
 
     size: int | None = None
@@ -53,7 +53,8 @@ class Seen:
         """(..., q) and (k,) positions → (..., q, k) bool; a key that is later is not seen."""
         none = torch.zeros((), dtype=torch.int64, device=keys.device)
         queries = queries[..., None]
-        return self.rule(none, none, queries, keys) & (keys <= queries)
+        seen: Tensor = self.rule(none, none, queries, keys)
+        return seen & (keys <= queries)
 
     def __getitem__(self, index: tuple[slice, ...]) -> "Seen":
         """Gemma 4 cuts a mask to the tokens that it wants logits of; here they are all."""
@@ -249,8 +250,8 @@ class Memory:
         rows, key_heads, width, depth = query.shape
         key, value = (kept[:, :, masks.start :] for kept in self.prefix[layer])
         if masks.tail is not None and self.task == "suffixes":  # the same mask for every row, so rows stay apart
-            mask = masks.tail.repeat(groups, 1)
-            return attention(query, key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), mask, scale, softcap)
+            alike = masks.tail.repeat(groups, 1)
+            return attention(query, key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), alike, scale, softcap)
         mask = None if masks.tail is None else masks.tail.expand(-1, groups, -1).reshape(rows * width, -1)
         together = query.transpose(0, 1).reshape(1, key_heads, -1, depth)
         more, total = attention(together, key, value, mask, scale, softcap)

@@ -133,8 +133,8 @@ def test_a_model_that_says_another_token_behind_a_shared_prefix_is_refused_with_
     said = [
         repr(tiny.tokenizer().decode([int(each.argmax())]))
         for each in (
-            attention.plain(model, [7919 * place % tiny.VOCABULARY for place in range(1, length + 1)]),
-            attention.shared(model, [7919 * place % tiny.VOCABULARY for place in range(1, length + 1)]),
+            attention.plain(model, attention.some_tokens(model, length)),
+            attention.shared(model, attention.some_tokens(model, length)),
         )
     ]
 
