@@ -60,7 +60,7 @@ def main(params: Params, name: str) -> None:
     packed = packing.packs(model, params.max_length)
     if not packed and stage.is_main_process():
         print(
-            f"train_flan: {type(model).__name__} tells packed examples apart by no mask: one example a row", flush=True
+            f"train_flan: no mask keeps examples in rows of {type(model).__name__} apart; each has its own", flush=True
         )
     places = packing.pack(lengths, size=params.max_length) if packed else [[at] for at in range(len(fitting))]
     rows = [packing.join([fitting[at] for at in row]) for row in places]

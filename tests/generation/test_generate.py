@@ -17,7 +17,8 @@ from transformers import (
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
 from synthalign.generation.generate import Generation, by_length, generate, tokenize
-from tests import tiny
+from tests import families, tiny
+from tests.families import REFUSED
 
 DIALOGUE = [
     {"role": "user", "content": "Where does the red fox live?"},
@@ -232,6 +233,15 @@ def test_the_shared_and_the_own_tokens_together_are_those_of_the_whole_prompt() 
 def test_a_text_longer_than_the_context_is_refused_with_the_numbers() -> None:
     with pytest.raises(UserError, match=r"max_new_tokens = 500 make \d+ tokens, but .* context of 512"):
         call(tiny.causal(), max_new_tokens=500)
+
+
+def test_a_model_with_convolutions_is_refused_before_it_writes_and_the_next_step_is_named() -> None:
+    model = families.causal("lfm2", REFUSED["lfm2"])
+    written: list[int] = []
+
+    with pytest.raises(UserError, match="Lfm2ForCausalLM has layers of the kind conv.* use another engine"):
+        call(model, on_finished=lambda row, made: written.append(row))
+    assert written == []
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:
