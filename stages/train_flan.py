@@ -49,7 +49,6 @@ def main(params: Params, name: str) -> None:
 
     tokenizer = models.load_tokenizer(member.model)
     model = training.without_dropout(models.load_causal(member.model))
-    packing.check_attention(model)
     encoded = encoding.encode(tokenizer, [row["messages"] for row in mixed])
     fitting = [one for one in encoded if len(one[0]) + len(one[1]) <= params.max_length]
     if not fitting:
@@ -58,7 +57,13 @@ def main(params: Params, name: str) -> None:
             "raise it in train_flan"
         )
     lengths = [len(prompt) + len(target) for prompt, target in fitting]
-    rows = [packing.join([fitting[at] for at in row]) for row in packing.pack(lengths, size=params.max_length)]
+    packed = packing.packs(model, params.max_length)
+    if not packed and stage.is_main_process():
+        print(
+            f"train_flan: no mask keeps examples in rows of {type(model).__name__} apart; each has its own", flush=True
+        )
+    places = packing.pack(lengths, size=params.max_length) if packed else [[at] for at in range(len(fitting))]
+    rows = [packing.join([fitting[at] for at in row]) for row in places]
     order = training.batch_order(
         [len(row["input_ids"]) for row in rows],
         batch_size=params.batch_size,
@@ -78,7 +83,7 @@ def main(params: Params, name: str) -> None:
             seed=params.seed,
         ),
         train_dataset=Dataset.from_list(rows).select(order),
-        data_collator=partial(packing.collate, pad_token_id=tokenizer.pad_token_id),
+        data_collator=partial(packing.collate, pad_token_id=tokenizer.pad_token_id, packed=packed),
         processing_class=tokenizer,
     )
     curve = training.fit(trainer)

@@ -2,7 +2,8 @@
 
 Each example's positions begin at 0, and the attention mask is causal within an example and closed between examples
 (Raffel et al. 2020, section 3.1.5; Chung et al. 2022 mask across packed examples too). So an example's logits are those
-it has alone, up to the rounding of sums.
+it has alone, up to the rounding of sums. Where they would not be (a window shorter than a row, a state, a convolution),
+every example has a row of its own.
 """
 
 from collections.abc import Sequence
@@ -13,15 +14,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from synthalign.dialogue.encoding import Encoded
+from synthalign.generation import attention
 
 IGNORED = -100
 """The label of a token that is no target."""
 
 
-def check_attention(model: PreTrainedModel) -> None:
-    """AssertionError unless the model's attention takes a boolean mask of four dimensions."""
-    kind = model.config._attn_implementation
-    assert kind == "sdpa", f"packing masks with a boolean (B, 1, T, T); attention {kind!r} does not take one"
+def packs(model: PreTrainedModel, size: int) -> bool:
+    """Whether examples may share a row of `size` tokens: the model takes a boolean mask of four dimensions and says
+    behind it what it says of an example alone."""
+    return model.config._attn_implementation == "sdpa" and attention.shares_rows(model, size)
 
 
 def pack(lengths: Sequence[int], *, size: int) -> list[list[int]]:
@@ -63,28 +65,28 @@ def join(examples: Sequence[Encoded]) -> dict[str, list[int]]:
 
 
 def mask(example: Tensor) -> Tensor:
-    """Who may look at whom.
+    """Who may look at whom, padding being at the end.
 
     example  (B, T)        which example a token belongs to; 0 for padding
     returns  (B, 1, T, T)  True where the query's example is the key's and the key is not later
 
     Padding looks at padding, so that no row of the softmax is empty.
     """
-    same = example[:, :, None] == example[:, None, :]
-    earlier = torch.ones(example.shape[1], example.shape[1], dtype=torch.bool, device=example.device).tril()
-    return (same & earlier)[:, None]
+    return attention.visible(example)[:, None]
 
 
-def collate(rows: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict[str, Any]:
-    """Rows of `join` as what a model takes: input_ids, labels, position_ids (B, T), attention_mask (B, 1, T, T)."""
+def collate(rows: Sequence[dict[str, list[int]]], pad_token_id: int, *, packed: bool = True) -> dict[str, Any]:
+    """Rows of `join` as what a model takes: input_ids, labels, position_ids (B, T) and attention_mask, which is
+    (B, 1, T, T) where examples share rows, and (B, T) where every row is one example."""
     width = max(len(row["input_ids"]) for row in rows)
 
     def padded(key: str, value: int) -> Tensor:
         return torch.tensor([row[key] + [value] * (width - len(row[key])) for row in rows])
 
+    example = padded("example", 0)
     return {
         "input_ids": padded("input_ids", pad_token_id),
         "labels": padded("labels", IGNORED),
         "position_ids": padded("positions", 0),
-        "attention_mask": mask(padded("example", 0)),
+        "attention_mask": mask(example) if packed else (example > 0).long(),
     }

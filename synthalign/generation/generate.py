@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
-from synthalign.generation import models, sampling, shared_prefix
+from synthalign.generation import attention, models, sampling, shared_prefix
 from synthalign.generation.shared_prefix import BLOCK, Memory, attention_of, blocks
 
-CODE = tuple(str(part) for part in (__file__, shared_prefix.__file__, sampling.__file__))
+CODE = tuple(str(part) for part in (__file__, attention.__file__, shared_prefix.__file__, sampling.__file__))
 """What the sampled texts depend on besides model, texts and settings."""
 
 
@@ -72,8 +72,9 @@ def generate(
     on_finished  told the index and the continuations of every row as soon as it is finished
     returns      a list for every row, with a Generation for every sample
 
-    Raises UserError when a prompt and `max_new_tokens` do not fit the model's context, when the model's attention is
-    not one that can be split, or when its logits are not finite more often than `error_rate` allows.
+    Raises UserError when a prompt and `max_new_tokens` do not fit the model's context, when the model cannot share a
+    prefix or does not say behind one what it says without, or when its logits are not finite more often than
+    `error_rate` allows.
     """
     assert len(suffixes) == len(row_ids), f"{len(suffixes)} suffixes but {len(row_ids)} row ids"
     assert samples >= 1 and max_new_tokens >= 1 and temperature >= 0 and 0 < top_p <= 1
@@ -81,6 +82,7 @@ def generate(
         return []
     shared, own = tokenize(tokenizer, prefix, suffixes)
     check_fits(model, len(shared), own, max_new_tokens)
+    attention.check_served(model, tokenizer)
     stopping = Stopping.of(model, tokenizer, stops)
     results: list[list[Generation | None]] = [[None] * samples for _ in suffixes]
     missing = [samples] * len(suffixes)
@@ -221,6 +223,7 @@ def check_fits(model: PreTrainedModel, shared: int, own: list[list[int]], max_ne
             f"make {shared + longest + max_new_tokens} tokens, but {model.config.name_or_path or 'the model'} has a "
             f"context of {context}; use fewer shots, shorter demonstrations or fewer new tokens"
         )
+    attention.check_length(model, shared + longest + max_new_tokens)
 
 
 @dataclass(frozen=True)

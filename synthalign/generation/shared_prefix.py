@@ -5,10 +5,12 @@ With o and l the output and the log-sum-exp of the scores of each part, the atte
     o = w o_prefix + (1 - w) o_suffix,    w = sigmoid(l_prefix - l_suffix)
 
 It is a function registered with transformers' attention interface, so any decoder that uses the interface runs
-unchanged.  What it does not reproduce (sliding windows shorter than the text, attention sinks, ...) it refuses.
+unchanged.  A layer may see a sliding window or a chunk only: the model says so, layer by layer, in the rule that it
+makes its mask of, and here the rule says which keys at the end of the prefix are seen.  `attention` says which models
+this serves, and compares every one of them with a plain forward pass.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, causal_mask_function
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from synthalign.core.errors import UserError
@@ -32,12 +35,56 @@ def blocks(count: int) -> int:
     return -(-count // BLOCK) * BLOCK
 
 
+OTHERWISE = "use another engine for it: `engine: vllm` or an endpoint (docs/engines.md)"
+"""The next step for whoever has a model that is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Which keys a query sees: what a layer is given in place of a mask."""
+
+    rule: Callable[..., Any] = causal_mask_function
+    """transformers' mask function: batch, head, position of the query, position of the key → seen or not."""
+
+    size: int | None = None
+    """A text of at most so many tokens is seen whole: the size of the window or the chunk.  None is any text."""
+
+    def at(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """(..., q) and (k,) positions → (..., q, k) bool; a key that is later is not seen."""
+        none = torch.zeros((), dtype=torch.int64, device=keys.device)
+        queries = queries[..., None]
+        seen: Tensor = self.rule(none, none, queries, keys)
+        return seen & (keys <= queries)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> "Seen":
+        """Gemma 4 cuts a mask to the tokens that it wants logits of; here they are all."""
+        assert all(part in (slice(None), slice(0, None)) for part in index), f"a mask is cut to {index}"
+        return self
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What is added to the scores in one pass, for the layers that see alike."""
+
+    own: Tensor
+    """(q, k) for the suffix's own tokens, or (slots, 1, k)."""
+
+    start: int
+    """The first token of the prefix that is seen by any query."""
+
+    tail: Tensor | None
+    """(q, P - start) for the prefix from there, or (slots, 1, P - start); None is all seen."""
+
+
 @dataclass
 class Memory:
     """Keys and values: the prefix's once, the suffixes' in slots; and which of both the running pass uses."""
 
     prefix: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """By layer, two of (1, key heads, P, D)."""
+
+    sizes: dict[int, int | None] = field(default_factory=dict)
+    """By layer, what is seen of a long text: `Seen.size`."""
 
     store: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """By layer, two of (slots, key heads, S, D); a slot's tokens stand at 0, 1, ..., and what follows is not read."""
@@ -54,15 +101,24 @@ class Memory:
     slots: Tensor | None = None
     source: Tensor | None = None
     place: Tensor | None = None
-    mask: Tensor | None = None
+
+    queries: Tensor | None = None
+    """(q,) or (slots, 1): where the running pass's tokens stand in the text."""
+
+    own: int = 0
+    """k, the tokens of a slot that the running pass looks at."""
+
+    masks: dict[Seen, Masks] = field(default_factory=dict)
+    """What the running pass has made already."""
 
     def beside(self) -> "Memory":
         """Another one with the same prefix."""
-        return Memory(prefix=self.prefix, length=self.length)
+        return Memory(prefix=self.prefix, sizes=self.sizes, length=self.length)
 
     def begin(self, task: str) -> None:
         """The next pass in this thread is this one's."""
         self.task = task
+        self.masks = {}
         _MEMORY.set(self)
 
     def reserve(self, slots: int, tokens: int) -> None:
@@ -82,8 +138,8 @@ class Memory:
 
     def read_prefix(self, model: PreTrainedModel, tokens: list[int]) -> None:
         self.begin("prefix")
-        ids = torch.tensor([tokens], device=model.device)
-        _body(model, ids, torch.arange(len(tokens), device=model.device)[None])
+        self.own, self.queries = len(tokens), torch.arange(len(tokens), device=model.device)
+        _body(model, torch.tensor([tokens], device=model.device), self.queries[None])
         self.length = len(tokens)
 
     def read_suffixes(
@@ -102,63 +158,120 @@ class Memory:
         self.begin("suffixes")
         self.slots = torch.tensor(slots, device=model.device)
         self.source = torch.tensor([line_of[row] for row, _ in units], device=model.device)
-        self.mask = torch.full((width, width), -torch.inf, dtype=model.dtype, device=model.device).triu_(1)
-        positions = self.length + torch.arange(width, device=model.device).clamp(max=longest)
+        self.own, self.queries = width, self.length + torch.arange(width, device=model.device)
+        positions = self.queries.clamp(max=self.length + longest)
         _body(model, ids.to(model.device), positions.expand(height, width))
 
     def next_logits(self, model: PreTrainedModel, token: Tensor, place: Tensor) -> Tensor:
         """Read one token a slot and return the logits after it: (slots,), (slots,) → (slots, V) float32."""
         self.begin("next")
         self.place = place
-        width = min(blocks(int(place.max()) + 1), self.size[1])
-        unseen = torch.arange(width, device=place.device) > place[:, None]
-        self.mask = torch.zeros(unseen.shape, dtype=model.dtype, device=place.device).masked_fill_(unseen, -torch.inf)
-        positions = (self.length + place)[:, None]
-        return model(input_ids=token[:, None], position_ids=positions, use_cache=False).logits[:, -1].float()
+        self.own, self.queries = min(blocks(int(place.max()) + 1), self.size[1]), (self.length + place)[:, None]
+        return model(input_ids=token[:, None], position_ids=self.queries, use_cache=False).logits[:, -1].float()
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """Attention of one layer; (N, heads, q, D), 2 × (N, key heads, q, D) → (N, heads, q, D)."""
+    def masks_of(self, seen: Seen, dtype: torch.dtype) -> Masks:
+        if seen not in self.masks:
+            self.masks[seen] = self._make_masks(seen, dtype)
+        return self.masks[seen]
+
+    def _make_masks(self, seen: Seen, dtype: torch.dtype) -> Masks:
+        assert self.queries is not None
+        queries, device = self.queries, self.queries.device
+        if seen.size is not None and self.length + max(self.own, self.size[1]) <= seen.size:
+            seen = Seen()
+        visible = seen.at(queries, self.length + torch.arange(self.own, device=device))
+        own = torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, -torch.inf)
+        if seen.rule is causal_mask_function:
+            return Masks(own, 0, None)
+        first = torch.tensor([self.length], device=device)  # what it does not see, no later token sees
+        found = seen.at(first, torch.arange(self.length, device=device))[0].nonzero()
+        start = int(found[0]) if len(found) else self.length
+        visible = seen.at(queries, torch.arange(start, self.length, device=device))
+        hidden = torch.finfo(dtype).min  # not -inf: a query may see nothing of the prefix
+        return Masks(own, start, torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, hidden))
+
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        seen: Seen,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Attention of one layer; (N, heads, q, D), 2 × (N, key heads, q, D) → (N, heads, q, D).
+
+        softcap  c of c tanh(score / c), where the model bounds its scores so (Gemma 2)
+        sinks    (heads,) scores of a key without a value, which take their share of the softmax (GPT-OSS)
+        """
         rows, heads, width, depth = query.shape
         groups = heads // key.shape[1]
         query = query.reshape(rows, key.shape[1], groups * width, depth)
+        masks = self.masks_of(seen, query.dtype)
 
         if self.task == "prefix":
-            mask = torch.full((width, width), -torch.inf, dtype=query.dtype, device=query.device).triu_(1)
             self.prefix[layer] = (key.contiguous(), value.contiguous())
-            out, _ = attention(query, key, value, mask.repeat(groups, 1), scale)
-            return out.view(rows, heads, width, -1)
+            self.sizes[layer] = seen.size
+            out, total = attention(query, key, value, masks.own.repeat(groups, 1), scale, softcap)
+            return _past_sinks(out, total, sinks).view(rows, heads, width, -1)
 
         if layer not in self.store:
             shape = (self.size[0], key.shape[1], self.size[1])
             self.store[layer] = (key.new_zeros(*shape, key.shape[-1]), value.new_zeros(*shape, value.shape[-1]))
         keys, values = self.store[layer]
         if self.task == "suffixes":
-            assert self.slots is not None and self.mask is not None
+            assert self.slots is not None
             keys[self.slots, :, :width] = key[self.source]
             values[self.slots, :, :width] = value[self.source]
-            mask = self.mask.repeat(groups, 1)
+            mask = masks.own.repeat(groups, 1)
         else:
-            assert self.place is not None and self.mask is not None
+            assert self.place is not None
             index = torch.arange(rows, device=key.device)
             keys[index, :, self.place] = key[:, :, 0]
             values[index, :, self.place] = value[:, :, 0]
-            seen = self.mask.shape[-1]
-            key, value = keys[:, :, :seen], values[:, :, :seen]
-            mask = self.mask[:, None, None]
-        out, total = attention(query, key, value, mask, scale)
+            key, value = keys[:, :, : self.own], values[:, :, : self.own]
+            mask = masks.own[:, None]
+        out, total = attention(query, key, value, mask, scale, softcap)
 
-        if self.length:
-            prefix_key, prefix_value = self.prefix[layer]
-            together = query.transpose(0, 1).reshape(1, query.shape[1], -1, depth)
-            more, more_total = attention(together, prefix_key, prefix_value, None, scale)
-            more = more.view(query.shape[1], rows, groups * width, -1).transpose(0, 1)
-            more_total = more_total.reshape(query.shape[1], rows, groups * width).transpose(0, 1)
+        if masks.start < self.length:
+            more, more_total = self._of_prefix(layer, query, masks, groups, scale, softcap)
             weight = torch.sigmoid(more_total - total)[..., None].to(out.dtype)
             out = torch.lerp(out, more, weight)
-        return out.reshape(rows, heads, width, -1)
+            total = total if sinks is None else torch.logaddexp(total, more_total)
+        return _past_sinks(out, total, sinks).reshape(rows, heads, width, -1)
+
+    def _of_prefix(
+        self, layer: int, query: Tensor, masks: Masks, groups: int, scale: float, softcap: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """Attention to the prefix alone, and its log-sum-exp; (N, key heads, groups × q, D)."""
+        rows, key_heads, width, depth = query.shape
+        key, value = (kept[:, :, masks.start :] for kept in self.prefix[layer])
+        if masks.tail is not None and self.task == "suffixes":  # the same mask for every row, so rows stay apart
+            alike = masks.tail.repeat(groups, 1)
+            return attention(query, key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), alike, scale, softcap)
+        mask = None if masks.tail is None else masks.tail.expand(-1, groups, -1).reshape(rows * width, -1)
+        together = query.transpose(0, 1).reshape(1, key_heads, -1, depth)
+        more, total = attention(together, key, value, mask, scale, softcap)
+        more = more.view(key_heads, rows, width, -1).transpose(0, 1)
+        return more, total.reshape(key_heads, rows, width).transpose(0, 1)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _past_sinks(out: Tensor, total: Tensor, sinks: Tensor | None) -> Tensor:
+    """What is left of an output, (N, key heads, n, E), with its log-sum-exp when the sinks have had their share."""
+    if sinks is None:
+        return out
+    rows, key_heads, width = total.shape
+    groups = len(sinks) // key_heads
+    each = sinks.view(key_heads, groups, 1).expand(-1, -1, width // groups).reshape(1, key_heads, width)
+    return out * torch.sigmoid(total - each)[..., None].to(out.dtype)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, softcap: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Attention and the log-sum-exp of its scores.
 
     query    (N, H, q, D)
@@ -167,13 +280,15 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sc
     mask     broadcasts to (N, H, q, k), added to the scores; None is all seen
     returns  (N, H, q, E) and (N, H, q) float32
     """
-    if query.device.type == "cpu" and key.shape[-1] == value.shape[-1]:
+    if query.device.type == "cpu" and key.shape[-1] == value.shape[-1] and softcap is None:
         if mask is not None:
             mask = mask.expand(query.shape[0], 1, query.shape[2], key.shape[2])
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, False, attn_mask=mask, scale=scale
         )
     scores = (query @ key.mT).float() * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
     if mask is not None:
         scores = scores + mask
     total = scores.logsumexp(-1, keepdim=True)
@@ -181,7 +296,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sc
 
 
 _MEMORY: ContextVar[Memory | None] = ContextVar("memory")
-_REFUSED = {"s_aux": "attention sinks", "position_bias": "a position bias", "softcap": "soft-capped scores"}
 
 
 def _shared_prefix_attention(
@@ -189,31 +303,41 @@ def _shared_prefix_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Seen | Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sliding_window: int | None = None,
-    **kwargs: Any,
+    sliding_window: int | None = None,  # said by the mask too
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     memory = _MEMORY.get()
     assert memory is not None, "a pass without `Memory.begin`"
     name = type(module).__name__
     layer = getattr(module, "layer_idx", None)
     if layer is None:
-        raise UserError(f"{name} does not know its layer, so its prefix cannot be shared; use another model")
-    for key_word, what in _REFUSED.items():
-        if kwargs.get(key_word) is not None:
-            raise UserError(f"{name} uses {what}, which a shared prefix does not reproduce; use another model")
-    if sliding_window is not None and memory.length + memory.size[1] > sliding_window:
-        raise UserError(
-            f"{name} sees only {sliding_window} tokens back, but prefix, prompt and answer take up to "
-            f"{memory.length + memory.size[1]}; use fewer shots or another model"
-        )
+        raise UserError(f"{name} does not know its layer, so its prefix cannot be shared; {OTHERWISE}")
+    if isinstance(attention_mask, Tensor):
+        raise UserError(f"{name} makes a mask of its own, which a shared prefix does not reproduce; {OTHERWISE}")
+    for what, given in others.items():
+        if isinstance(given, Tensor) and what != "position_ids":
+            raise UserError(f"{name} attends with {what}, which a shared prefix does not reproduce; {OTHERWISE}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return memory.attend(layer, query, key, value, scale).transpose(1, 2).contiguous(), None
+    seen = attention_mask or _ALL
+    out = memory.attend(layer, query, key, value, seen, scale=scale, softcap=softcap, sinks=s_aux)
+    return out.transpose(1, 2).contiguous(), None
+
+
+_ALL = Seen()
+
+
+def _seen(*, mask_function: Callable[..., Tensor], local_size: int | None = None, **others: Any) -> Seen:
+    """What transformers asks for a mask, once a pass for every kind of layer."""
+    return _ALL if mask_function is causal_mask_function else Seen(mask_function, local_size)
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _shared_prefix_attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, _seen)
 
 
 @contextmanager
@@ -221,8 +345,8 @@ def attention_of(model: PreTrainedModel) -> Iterator[None]:
     """Our attention in the model for the time of the block."""
     if not getattr(model, "_supports_attention_backend", False):
         raise UserError(
-            f"{type(model).__name__} does not use transformers' attention interface; use a model that does "
-            "(Llama, Qwen, Mistral, OLMo, GPT-NeoX, ...)"
+            f"{type(model).__name__} does not use transformers' attention interface, so it cannot share a prefix; "
+            f"{OTHERWISE}"
         )
     before, training = model.config._attn_implementation, model.training
     model.eval()
@@ -236,5 +360,8 @@ def attention_of(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _body(model: PreTrainedModel, ids: Tensor, positions: Tensor) -> None:
-    """Run the model without its output layer: only keys and values are wanted."""
-    model.base_model(input_ids=ids, position_ids=positions, use_cache=False)
+    """Run the model without its output layer: only keys and values are wanted.
+
+    With a mask of ones it takes the positions for what they are: without, a step of 0 would begin another text.
+    """
+    model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=positions, use_cache=False)

@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
-from synthalign.generation import models
+from synthalign.generation import attention, models
 
 
 def token_values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -67,18 +68,22 @@ def score(
     """The reward of each dialogue's last message, given the messages before it.
 
     Equal dialogues get equal scores: each text is scored once. Several answers to one prompt are read behind one copy
-    of it, batches hold rows of like length, and every free core reads batches. The scores are in the order of
+    of it where the model then says what it says of each alone, batches hold rows of like length, and every free core
+    reads batches. The scores are in the order of
     `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
     """
     longest = max_length or getattr(model.config, "max_position_embeddings", None) or 0
     keys = [_cut(prompt, answer, longest) for prompt, answer in encoding.encode(tokenizer, dialogues)]
-    takes_masks = model.config._attn_implementation in ("sdpa", "eager")
+    together = attention.shares_rows(model, max((len(prompt) + len(answer) for prompt, answer in keys), default=0))
 
     def read(rows: Sequence[Row]) -> list[float]:
         with torch.inference_mode():  # which belongs to a thread
             return _scores(model, rows, tokenizer.pad_token_id)
 
-    batches = pack(keys, batch_size=batch_size, answers=ANSWERS if takes_masks else 1)
+    padded = attention.shares_rows(
+        model, 1
+    )  # nothing but attention reads earlier tokens, and that does not read padding
+    batches = pack(keys, batch_size=batch_size, answers=ANSWERS if together else 1, padded=padded)
     with ThreadPoolExecutor(models.free_cores(model.device)) as threads:
         found = [one for scores in threads.map(read, batches) for one in scores]
     read_keys = [(prompt, answer) for rows in batches for prompt, answers in rows for answer in answers]
@@ -109,9 +114,11 @@ def _cut(prompt: list[int], answer: list[int], longest: int) -> tuple[Tokens, To
     return tuple(prompt[-room:] if room else []), tuple(kept)
 
 
-def pack(keys: Sequence[tuple[Tokens, Tokens]], *, batch_size: int, answers: int) -> list[list[Row]]:
+def pack(
+    keys: Sequence[tuple[Tokens, Tokens]], *, batch_size: int, answers: int, padded: bool = True
+) -> list[list[Row]]:
     """The distinct keys in rows of at most `answers` to a prompt, those of one answer and of several apart, in batches
-    of at most `batch_size` answers and of like length."""
+    of at most `batch_size` answers and of like length; of one length where rows must not be padded."""
     given: dict[Tokens, list[Tokens]] = {}
     for prompt, answer in dict.fromkeys(keys):
         given.setdefault(prompt, []).append(answer)
@@ -127,7 +134,9 @@ def pack(keys: Sequence[tuple[Tokens, Tokens]], *, batch_size: int, answers: int
         ([row for row in rows if len(row[1]) == 1], batch_size),
         ([row for row in rows if len(row[1]) > 1], max(1, batch_size // answers)),
     ):
-        batches += [part[start : start + size] for start in range(0, len(part), size)]
+        for _, alike in groupby(part, key=lambda row: 0 if padded else len(text[row])):
+            some = list(alike)
+            batches += [some[start : start + size] for start in range(0, len(some), size)]
     return batches
 
 
@@ -139,11 +148,8 @@ def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> l
         return [float(score) for score in last_token_scores(model, input_ids, attention_mask).tolist()]
     part, positions, last = _layout(rows, input_ids.shape[1])
     part = part.to(model.device)
-    visible = (part[:, :, None] == part[:, None, :]) | (part[:, None, :] == 0)
-    visible = visible.tril()
-    hidden = torch.finfo(model.dtype).min
-    mask = torch.zeros(visible.shape, dtype=model.dtype, device=model.device).masked_fill_(~visible, hidden)
-    values = _values(model, input_ids, mask[:, None], positions.to(model.device)).tolist()
+    mask = attention.added(attention.visible(part), model.dtype)
+    values = _values(model, input_ids, mask, positions.to(model.device)).tolist()
     return [float(values[row][place]) for row, places in enumerate(last) for place in places]
 
 

@@ -16,6 +16,7 @@ import torch
 from accelerate.state import PartialState
 from accelerate.utils import gather_object, get_int_from_env
 from transformers import (
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -143,13 +144,25 @@ def arguments(
 
 
 def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
-    """The model with every dropout set to 0, so that log-probabilities and rewards repeat (as Huang et al. 2024)."""
+    """The model with every dropout set to 0, so that log-probabilities and rewards repeat (as Huang et al. 2024).
+
+    A model has its rates in modules (`nn.Dropout.p`), as numbers that it hands to functions (`self.dropout`,
+    `resid_pdrop`, `layerdrop`), and in the configuration that it reads as it runs; there they stay 0 when it is saved.
+    """
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.__dict__["attention_dropout"] = 0.0  # a plain number
+        _drop_nothing(module)
+        if isinstance(config := module.__dict__.get("config"), PreTrainedConfig):
+            _drop_nothing(config)
     return model
+
+
+def _drop_nothing(owner: torch.nn.Module | PreTrainedConfig) -> None:
+    """Set the numbers with a rate's name to 0, and those that shake a router (`router_jitter_noise`)."""
+    for name, value in vars(owner).items():
+        if isinstance(value, float) and ("drop" in name or "jitter" in name):
+            vars(owner)[name] = 0.0
 
 
 class Watch(TrainerCallback):

@@ -13,7 +13,8 @@ from transformers import (
 )
 
 from synthalign.flan import packing
-from tests import tiny
+from tests import families, tiny
+from tests.families import REFUSED, WHOLE, WINDOW, WINDOWS
 
 SHAPE = dict(
     vocab_size=tiny.VOCABULARY,
@@ -46,7 +47,7 @@ EXAMPLES = [
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt_neox"])
 def test_an_example_has_the_same_logits_packed_and_alone(kind):
     model = build(kind)
-    packing.check_attention(model)
+    assert packing.packs(model, 40)
     rows = [packing.join(EXAMPLES[:3]), packing.join(EXAMPLES[3:])]  # the second one is padded
     batch = packing.collate(rows, pad_token_id=1)
 
@@ -58,6 +59,33 @@ def test_an_example_has_the_same_logits_packed_and_alone(kind):
     for (row, start), logits in zip(places, alone, strict=True):
         assert torch.allclose(packed[row, start : start + len(logits)], logits, atol=1e-5)
     assert torch.isfinite(packed).all()
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"), [*WHOLE.items(), *WINDOWS.items(), *REFUSED.items()], ids=lambda one: str(one)[:20]
+)
+def test_an_example_has_the_logits_that_it_has_alone_whatever_the_layers_read(family, settings):
+    model = families.causal(family, settings)
+    examples = [(list(range(5, 5 + size)), list(range(60, 60 + size))) for size in (3, 12, 20)]  # 24, 40: past a window
+    packed = packing.packs(model, 70)
+    rows = [packing.join(examples)] if packed else [packing.join([one]) for one in examples]
+    batch = packing.collate(rows, pad_token_id=1, packed=packed)
+
+    with torch.no_grad():
+        logits = model(**{key: value for key, value in batch.items() if key != "labels"}, use_cache=False).logits
+        alone = [model(torch.tensor([prompt + target]), use_cache=False).logits[0] for prompt, target in examples]
+
+    places = [(0, 0), (0, 6), (0, 30)] if packed else [(0, 0), (1, 0), (2, 0)]
+    for (row, start), own in zip(places, alone, strict=True):
+        assert torch.allclose(logits[row, start : start + len(own)], own, atol=1e-4)
+
+
+def test_examples_share_rows_where_a_row_is_no_longer_than_the_window_and_the_mask_is_a_boolean():
+    windowed = families.causal("gemma3_text", WINDOWS["gemma3_text"])
+
+    assert packing.packs(windowed, WINDOW)
+    assert not packing.packs(windowed, WINDOW + 1)
+    assert not packing.packs(families.causal("gemma2", WINDOWS["gemma2"]), WINDOW)  # eager adds the mask to the scores
 
 
 def test_without_the_mask_the_logits_are_others():

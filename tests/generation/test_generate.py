@@ -17,7 +17,8 @@ from transformers import (
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
 from synthalign.generation.generate import Generation, by_length, generate, tokenize
-from tests import tiny
+from tests import families, tiny
+from tests.families import REFUSED
 
 DIALOGUE = [
     {"role": "user", "content": "Where does the red fox live?"},
@@ -234,11 +235,13 @@ def test_a_text_longer_than_the_context_is_refused_with_the_numbers() -> None:
         call(tiny.causal(), max_new_tokens=500)
 
 
-def test_a_window_shorter_than_the_text_is_refused_by_name() -> None:
-    model = other(MistralConfig, sliding_window=16, head_dim=8)
+def test_a_model_with_convolutions_is_refused_before_it_writes_and_the_next_step_is_named() -> None:
+    model = families.causal("lfm2", REFUSED["lfm2"])
+    written: list[int] = []
 
-    with pytest.raises(UserError, match="MistralAttention sees only 16 tokens back"):
-        call(model)
+    with pytest.raises(UserError, match="Lfm2ForCausalLM has layers of the kind conv.* use another engine"):
+        call(model, on_finished=lambda row, made: written.append(row))
+    assert written == []
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:

@@ -2,11 +2,13 @@ import json
 
 import pytest
 import torch
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from synthalign.core.errors import UserError
 from synthalign.generation import models
 from synthalign.reward import scoring
-from tests import tiny
+from tests import families, tiny
+from tests.families import REFUSED, WHOLE, WINDOWS
 
 
 def dialogue(question, answer):
@@ -69,6 +71,33 @@ def test_answers_behind_one_copy_of_their_prompt_score_as_if_they_were_alone():
     expected = [alone(model, scoring.encode(tokenizer, one)) for one in [*dialogues, SHORT, LONG]]
     assert together == pytest.approx(expected, abs=1e-5)
     assert len(set(together)) == 6
+
+
+KINDS = [
+    (family, settings)
+    for group in (WHOLE, WINDOWS, REFUSED)
+    for family, settings in group.items()
+    if family in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+]
+
+
+@pytest.mark.parametrize(("family", "settings"), KINDS, ids=[family for family, _ in KINDS])
+@pytest.mark.parametrize("shots", [0, 3])
+def test_rewards_of_answers_together_are_those_of_each_alone_for_every_kind_of_layer(family, settings, shots):
+    model, tokenizer = families.reward(family, settings), tiny.tokenizer()
+    answers = ["In the forest.", "I do not know.", "Riga is a city in Latvia. It is old.", "No."]
+    prompt = [*(SHORT + LONG) * shots, {"role": "user", "content": "Why?"}]
+    dialogues = [[*prompt, {"role": "assistant", "content": answer}] for answer in answers]
+
+    together = scoring.score(model, tokenizer, dialogues)
+
+    with torch.no_grad():
+        expected = []
+        for one in dialogues:
+            hidden = model.base_model(input_ids=torch.tensor([scoring.encode(tokenizer, one)]), use_cache=False)
+            expected.append(model.get_submodule("score")(hidden.last_hidden_state[0, -1]).item())
+    assert together == pytest.approx(expected, abs=1e-4)
+    assert max(expected) - min(expected) > 1e-3
 
 
 def test_answers_longer_than_a_row_may_hold_are_cut_as_they_are_alone():

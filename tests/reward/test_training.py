@@ -6,8 +6,11 @@ import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from synthalign.core.errors import UserError
+from synthalign.policies import dpo_training
 from synthalign.reward import training
-from tests import tiny
+from synthalign.reward.training_settings import Settings
+from tests import families, tiny
+from tests.families import EXPERTS, REFUSED, WHOLE
 
 
 def batches(order, size):
@@ -91,12 +94,59 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_try(tmp_path, l
         training.Watch().on_log(args, state, TrainerControl(), logs={"loss": loss})
 
 
-def test_dropout_is_off_even_where_attention_keeps_its_own():
-    model = training.without_dropout(tiny.causal(attention_dropout=0.5).train())
-    ids = torch.tensor([[5, 6, 7, 8]])
+DROPPING = {
+    "llama": (dict(attention_dropout=0.5), {}),
+    "opt": (dict(dropout=0.5, attention_dropout=0.5, layerdrop=0.5), WHOLE["opt"]),
+    "bloom": (dict(hidden_dropout=0.5, attention_dropout=0.5), REFUSED["bloom"]),
+    "starcoder2": (dict(residual_dropout=0.5, embedding_dropout=0.5, attention_dropout=0.5), {}),
+    "gpt2": (dict(resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5), WHOLE["gpt2"]),
+    "falcon": (dict(hidden_dropout=0.5, attention_dropout=0.5), {}),
+    "gptj": (dict(attn_pdrop=0.5, resid_pdrop=0.5, n_embd=32, n_layer=2, n_head=4, rotary_dim=4), {}),
+    "xglm": (dict(dropout=0.5, layerdrop=0.5, d_model=32, ffn_dim=64, num_layers=2, attention_heads=4), {}),
+    "biogpt": (dict(hidden_dropout_prob=0.5, layerdrop=0.5), {}),
+    "mixtral": (dict(attention_dropout=0.5, router_jitter_noise=0.5), EXPERTS),
+}
+"""Families that drop by modules, by numbers of their own, and by what they read in their configuration."""
+
+
+@pytest.mark.parametrize("family", DROPPING)
+def test_two_passes_in_training_are_equal_wherever_a_model_has_its_dropout(family):
+    dropping, settings = DROPPING[family]
+    model = families.causal(family, settings | dropping).train()
+    ids = torch.arange(5, 45)[None]
 
     with torch.no_grad():
-        assert torch.equal(model(ids).logits, model(ids).logits)
+        assert not torch.equal(model(ids).logits, model(ids).logits)
+        training.without_dropout(model)
+        still = model(ids).logits
+        assert torch.equal(still, model(ids).logits)
+        assert torch.allclose(still, model.eval()(ids).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["opt", "bloom", "starcoder2", "gpt2", "falcon"])
+def test_dpo_begins_at_the_logarithm_of_2_wherever_a_model_has_its_dropout(family, tmp_path):
+    dropping, settings = DROPPING[family]
+    folder = tiny.save(tmp_path / "base", families.causal(family, settings | dropping), tiny.tokenizer())
+    pairs = [
+        {
+            "prompt": [{"role": "user", "content": f"Where is {row}?"}],
+            "chosen": [{"role": "assistant", "content": "In Riga."}],
+            "rejected": [{"role": "assistant", "content": "I do not know."}],
+        }
+        for row in range(4)
+    ]
+
+    curve, _ = dpo_training.train(
+        pairs,
+        base_model=folder,
+        folder=tmp_path / "dpo",
+        work=tmp_path / "work",
+        beta=0.1,
+        learning_rate=1e-4,
+        settings=Settings(epochs=1, batch_size=4, warmup=0.0, weight_decay=0.0, max_length=200, seed=0),
+    )
+
+    assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):

@@ -13,7 +13,8 @@ from stages import answer_tasks, build_mixture, score_tasks, train_flan
 from synthalign.commands import profiles
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
-from tests import tiny
+from tests import families, tiny
+from tests.families import REFUSED, WINDOWS
 
 REPOSITORY = Path(__file__).parents[2]
 PROFILE = yaml.safe_load(profiles.composed(REPOSITORY / "profiles/embedded.yaml").settings)
@@ -214,3 +215,17 @@ def test_a_mixture_whose_examples_are_all_too_long_is_told(workspace):
 
     with pytest.raises(UserError, match=r"none of 60 examples fits in max_length = 4 tokens"):
         train_flan.main(train_flan.Params(**TRAIN | {"max_length": 4}), "tuned")
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "gemma2", "lfm2"])
+def test_a_base_model_whose_layers_do_not_see_whole_rows_learns_one_example_a_row(family, workspace, capsys):
+    settings = (WINDOWS | REFUSED)[family]
+    tiny.save(workspace / "models/base", families.causal(family, settings), tiny.tokenizer())
+    build_mixture.main(mix(), "few")
+
+    train_flan.main(train_flan.Params(**TRAIN | {"epochs": 1}), "tuned")
+
+    trained = read_json("metrics/train_flan/tuned.json")
+    assert trained["packed_rows"] == trained["examples"] > 0
+    assert math.isfinite(trained["last_loss"])
+    assert "ForCausalLM apart; each has its own" in capsys.readouterr().out
