@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat
+from synthalign.dialogue import encoding
 
 # Which instructions a processor has decides how sums are rounded, and a rounding is enough to sample another word. With
 # these, which PyTorch and MKL read at their first operation, x86 processors of the last ten years take the same path.
@@ -58,7 +58,7 @@ def check_folder(folder: str | Path) -> None:
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder, with our chat template where it has none.
+    """The tokenizer of a model folder, with the chat template of our dialogues in place of its own.
 
     UserError when it has no end-of-sequence token, or no padding token of its own: with the two the same,
     "the last real token" is not defined.
@@ -77,8 +77,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             f"{folder}: pad_token and eos_token are both {tokenizer.eos_token!r}; set `pad_token` of this "
             "model in base_models to another token of its vocabulary"
         )
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = chat.CHAT_TEMPLATE
+    tokenizer.chat_template = encoding.chat_template(tokenizer)
     tokenizer.padding_side = "right"
     return tokenizer
 
