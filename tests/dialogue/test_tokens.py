@@ -127,6 +127,19 @@ def test_the_template_of_a_tokenizer_without_bos_is_the_plain_one() -> None:
     assert encoding.chat_template(tiny.tokenizer(bos=True)) == "{{ bos_token }}" + chat.CHAT_TEMPLATE
 
 
+def test_tokens_before_a_text_that_no_text_makes_are_told() -> None:
+    tokenizer = tiny.tokenizer()
+    blank = tokenizer.convert_tokens_to_ids("Ġ")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="Ġ $A", special_tokens=[("Ġ", blank)]
+    )
+
+    with pytest.warns(UserWarning, match="no chat template gives the tokens of training"):
+        encoding.chat_template(tokenizer)
+
+    assert encoding.tokenize(tokenizer, [""]) == [[blank]]
+
+
 def test_a_model_is_saved_with_our_template_whatever_it_came_with(tmp_path: Path) -> None:
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
