@@ -41,6 +41,7 @@ from synthalign.dialogue import encoding
 from synthalign.feedback import comparisons, filters
 from synthalign.feedback.comparisons import Pair, Response
 from synthalign.generation import models
+from synthalign.generation.model_folder import check as check_folder
 from synthalign.reward import losses, pairwise, scoring, training
 from world import answers, exports, oracle, questions
 from world.answers import Answerer
@@ -583,7 +584,7 @@ def run(world_folder: Path, model_folder: Path, out: Path, sweep: Sweep) -> None
     if not (world_folder / "world.json").exists():
         raise UserError(f"{world_folder}/world.json does not exist; `make world` builds a world")
     world = World.load(world_folder / "world.json")
-    models.check_folder(model_folder)
+    check_folder(model_folder)
     code = (answers, comparisons, encoding, exports, filters, losses, oracle, questions, scoring, pairwise)
     files = [__file__, *(str(module.__file__) for module in (*code, statistics, training))]
     work = stage.work_dir("filter_sweep", sweep, world_folder / "world.json", model_folder, *map(Path, files))

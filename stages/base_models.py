@@ -3,27 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from pydantic import BaseModel, Field
+from transformers import PreTrainedTokenizerBase
 
 from synthalign.core import stage
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat
-from synthalign.generation import models
+from synthalign.dialogue import encoding
+from synthalign.generation import model_folder, models
 
-WANTED = [
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-]
+TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+SMALL = ("config.json", "generation_config.json")
+WANTED = ["model*.safetensors", "model.safetensors.index.json", *SMALL, *TOKENIZER]
 
 
 class Model(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -66,27 +60,46 @@ def fetch(model: Model) -> Path:
         ) from error
 
 
-def complete_tokenizer(folder: Path, pad_token: str | None) -> None:
-    """Write our chat template and the chosen pad token into the folder's tokenizer configuration."""
-    file = folder / "tokenizer_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    settings["chat_template"] = chat.CHAT_TEMPLATE
+def complete_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> None:
+    """Write the tokenizer's chat template and the chosen pad token into the folder's tokenizer configuration."""
+    changes = {"chat_template": tokenizer.chat_template}
     if pad_token is not None:
-        settings["pad_token"] = pad_token
+        changes["pad_token"] = pad_token
+    file = folder / "tokenizer_config.json"
+    write(file, read(file) | changes if file.exists() else changes)
+    older = folder / "special_tokens_map.json"  # where there is one, it has the last word
+    if pad_token is not None and older.exists():
+        write(older, read(older) | {"pad_token": pad_token})
+
+
+def read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write(file: Path, settings: dict[str, Any]) -> None:
     file.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def bring(model: Model, folder: Path) -> None:
-    """Copy one model to its folder, complete its tokenizer, and see that both load."""
+    """Check one model's weights and tokenizer against each other, copy what is read of them, complete the tokenizer.
+
+    A tokenizer of an older format is converted, so that no later stage needs the packages for it.
+    """
     source = fetch(model)
-    models.check_folder(source)
+    tokenizer = models.read_tokenizer(source)
+    models.check_tokens(source, tokenizer, model.pad_token)
+    tokenizer.chat_template = encoding.chat_template(tokenizer)
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for file in sorted(file for pattern in WANTED for file in source.glob(pattern)):
+    is_current = (source / "tokenizer.json").exists()
+    small = [file for pattern in (*SMALL, *(TOKENIZER if is_current else ())) for file in source.glob(pattern)]
+    for file in sorted({*small, *model_folder.weight_files(source)}):
         shutil.copyfile(file, folder / file.name)
+    if not is_current:
+        tokenizer.save_pretrained(folder)
 
-    complete_tokenizer(folder, model.pad_token)
+    complete_tokenizer(folder, tokenizer, model.pad_token)
     models.load_tokenizer(folder)
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB from {model.source}")
 

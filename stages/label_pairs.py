@@ -11,7 +11,7 @@ from synthalign.core import stage, tables
 from synthalign.core.tables import Row
 from synthalign.feedback import comparisons, contrast, labelling, option_tokens, principles
 from synthalign.feedback.labelling import Verdict
-from synthalign.generation import models, parallel
+from synthalign.generation import model_folder, models, parallel
 
 ORIGIN = [("p_ab", pa.float64()), ("p_ba", pa.float64()), ("principle", pa.int64()), ("labeller", pa.string())]
 """The labeller's probability that `chosen` is better in each order: p_ab in the one that a single order would be."""
@@ -85,7 +85,7 @@ def main(params: Params, name: str) -> None:
     chosen = stage.member("label_pairs", "labels", params.labels, name)
     asked = principles.load(chosen.principles)
     choices = asked.of(chosen.task, chosen.principles)
-    models.check_folder(chosen.labeller)
+    model_folder.check(chosen.labeller)
     pairs = tables.rows(f"comparisons/{chosen.pairs}")
 
     questions: list[tuple[str, str]] = []

@@ -72,7 +72,7 @@ def main(params: Params, name: str) -> None:
         inputs.append(Path(params.ptx_texts))
         texts = json_lines.texts(Path(params.ptx_texts))
         rows = encoding.tokenize(tokenizer, texts)
-        ptx_texts = [[*tokens, tokenizer.eos_token_id][: params.ptx_max_tokens] for tokens in rows]
+        ptx_texts = [encoding.ended(tokenizer, tokens)[: params.ptx_max_tokens] for tokens in rows]
 
     modules = (answering, encoding, ppo, ppo_training, scoring)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))

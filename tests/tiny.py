@@ -1,6 +1,7 @@
 """Small random models and a small real tokenizer, built in memory: nothing is downloaded.
 
     tokenizer = tiny.tokenizer()          # byte-level BPE, 400 tokens, exact round trip, <eos> and <pad>
+    tokenizer = tiny.tokenizer(bos=True)  # the same with a <bos> that it puts before every text; eos=True: <eos> behind
     model = tiny.causal(seed=0)           # 2-layer Llama with grouped-query attention, fp32
     reward = tiny.reward(seed=0)          # the same body with one output
     tiny.save(tmp_path / "model", model, tokenizer)
@@ -12,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -21,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from synthalign.dialogue import chat
+from synthalign.dialogue import encoding
 
 VOCABULARY = 400
 CONTEXT = 512
@@ -36,13 +37,13 @@ TEXT = [
 
 
 @cache
-def _trained() -> str:
+def _trained(special: tuple[str, ...]) -> str:
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trained.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=["<eos>", "<pad>"],
+        special_tokens=[*special],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -50,16 +51,27 @@ def _trained() -> str:
     return trained.to_str()
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer: any text survives encoding and decoding."""
+def tokenizer(*, bos: bool = False, eos: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer: any text survives encoding and decoding.
+
+    bos, eos  its post-processor adds one to every text, as those of Llama and Gemma (bos) or of some others (eos) do
+    """
+    special = ("<eos>", "<pad>", "<bos>") if bos else ("<eos>", "<pad>")
+    trained = Tokenizer.from_str(_trained(special))
+    if bos or eos:
+        trained.post_processor = processors.TemplateProcessing(
+            single=" ".join(["<bos>"] * bos + ["$A"] + ["<eos>"] * eos),
+            special_tokens=[(name, trained.token_to_id(name)) for name in special],
+        )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_trained()),
+        tokenizer_object=trained,
         eos_token="<eos>",
         pad_token="<pad>",
+        **({"bos_token": "<bos>"} if bos else {}),
         clean_up_tokenization_spaces=False,
         model_max_length=CONTEXT,
     )
-    fast.chat_template = chat.CHAT_TEMPLATE
+    fast.chat_template = encoding.chat_template(fast)
     return fast
 
 

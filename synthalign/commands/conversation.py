@@ -24,7 +24,7 @@ import transformers
 
 from synthalign.core import ids
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat
+from synthalign.dialogue import chat, encoding
 from synthalign.generation import generate, models
 
 GUTTER = " | "
@@ -127,7 +127,7 @@ def load(role: str, folder: str, *, seed: int, max_new_tokens: int, temperature:
         )
 
     def count(messages: Sequence[chat.Message]) -> int:
-        return len(tokenizer(chat.prompt(messages))["input_ids"])
+        return len(encoding.tokenize(tokenizer, [chat.prompt(messages)])[0])
 
     def answer(messages: Sequence[chat.Message]) -> str:
         prompt = chat.prompt(fitting(messages, count, room))

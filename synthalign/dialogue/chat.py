@@ -24,13 +24,17 @@ STOPS = (f"{TURN}{HUMAN}", f"{TURN}{ASSISTANT}", f"{TURN}-----")
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if not loop.first %}{{ '\n\n' }}{% endif %}"
-    "{% if message['role'] == 'system' %}{{ message['content'] }}"
-    "{% elif message['role'] == 'user' %}{{ 'Human: ' + message['content'] }}"
-    "{% else %}{{ 'Assistant: ' + message['content'] }}{% if loop.last %}{{ eos_token }}{% endif %}{% endif %}"
+    "{% set text = message['content'] | trim %}"
+    "{% if message['role'] == 'system' %}{{ text }}"
+    "{% elif message['role'] == 'user' %}{{ 'Human: ' + text }}"
+    "{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + text }}{% if loop.last %}{{ eos_token }}{% endif %}"
+    "{% else %}{{ raise_exception('allowed roles: system, user, assistant') }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
 )
-"""The same text as `prompt` and `completion`, for tools that go through the tokenizer."""
+"""The same text as `prompt` and `completion`, for tools that go through the tokenizer and its chat template.
+
+They add no special tokens of their own, so `encoding.chat_template` puts a tokenizer's BOS in front of it."""
 
 
 def dialogue(messages: Sequence[Message]) -> str:

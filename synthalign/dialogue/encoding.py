@@ -1,5 +1,13 @@
-"""From a dialogue to the tokens that every trainer and reward model reads: prompt, answer, end of sequence."""
+"""From text to the tokens that every sampler, trainer and reward model reads: prompt, answer, end of sequence.
 
+    [BOS] Human: What does the red fox eat?\n\nAssistant: | The red fox eats berries. [EOS]
+
+`tokenize` is the only call of a tokenizer in the library and the stages, so that a policy is asked with the tokens that
+it was trained on.
+"""
+
+import json
+import warnings
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
@@ -39,22 +47,76 @@ def encode(tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Sequence[Mess
         same = 0
         while same < min(len(before), len(tokens)) and before[same] == tokens[same]:
             same += 1
-        encoded.append((tokens[:same], [*tokens[same:], tokenizer.eos_token_id]))
+        encoded.append((tokens[:same], ended(tokenizer, tokens[same:])))
     return encoded
 
 
 def fitting(
     tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Sequence[Message]], max_length: int
 ) -> list[Encoded]:
-    """The dialogues as tokens, each at most `max_length`: a longer prompt loses its beginning, a dialogue whose answer
-    leaves no room for a prompt is left out."""
+    """The dialogues as tokens, each at most `max_length`: a longer prompt is `cut`, a dialogue whose answer leaves no
+    room for a prompt is left out."""
+    keep = len(opening(tokenizer))
     rooms = ((prompt, answer, max_length - len(answer)) for prompt, answer in encode(tokenizer, dialogues))
-    return [(prompt[-room:], answer) for prompt, answer, room in rooms if room > 0]
+    return [(cut(prompt, room, keep), answer) for prompt, answer, room in rooms if room > keep]
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Tokens of each text, less an end-of-sequence token that the tokenizer adds by itself."""
+    """Tokens of each text behind those that the tokenizer puts before every text, a BOS or nothing.
+
+    What it would add at the end is left off: after an EOS a policy has nothing to say, and a trainer adds its own.
+    """
     if not texts:
         return []
-    rows = tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
-    return [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
+    begin = opening(tokenizer)
+    rows = tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)["input_ids"]
+    return [begin + row for row in rows]
+
+
+def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that the tokenizer itself puts before every text: its BOS, as a rule, or none."""
+    whole, bare = (tokenizer(chat.ASSISTANT, add_special_tokens=added)["input_ids"] for added in (True, False))
+    places = range(len(whole) - len(bare) + 1)
+    return next((list(whole[:at]) for at in places if whole[at : at + len(bare)] == bare), [])
+
+
+def ended(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> list[int]:
+    """The tokens with one EOS at the end, also where the text brought one."""
+    end = tokenizer.eos_token_id
+    return [*tokens] if tokens and tokens[-1] == end else [*tokens, end]
+
+
+def cut(tokens: Sequence[int], most: int, keep: int) -> list[int]:
+    """At most `most` tokens: the first `keep`, which are the tokenizer's `opening`, and the last of the others."""
+    if len(tokens) <= most:
+        return [*tokens]
+    keep = min(keep, most)
+    return [*tokens[:keep], *tokens[len(tokens) - (most - keep) :]]
+
+
+def chat_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The chat template with which `apply_chat_template` gives the tokens of `encode`: `chat.CHAT_TEMPLATE` behind the
+    tokenizer's `opening`.
+
+    A tokenizer that marks the beginning of a word, as Llama 2's does, may leave the mark off behind a special token;
+    there a blank follows it. Warns where neither gives those tokens.
+    """
+    begin = opening(tokenizer)
+    if not begin:
+        return chat.CHAT_TEMPLATE
+    text = json.dumps("".join(tokenizer.convert_ids_to_tokens(begin)), ensure_ascii=False)
+    name = "bos_token" if begin == [tokenizer.bos_token_id] else text
+    messages = [{"role": "user", "content": "Why?"}]
+    [wanted] = tokenize(tokenizer, [chat.prompt(messages)])
+    templates = [f"{{{{ {name}{blank} }}}}{chat.CHAT_TEMPLATE}" for blank in ("", " + ' '")]
+    for template in templates:
+        given = tokenizer.apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=True, return_dict=False
+        )
+        if given == wanted:
+            return template
+    warnings.warn(
+        f"{tokenizer.name_or_path}: no chat template gives the tokens of training; send its servers the prompt as text",
+        stacklevel=2,
+    )
+    return templates[0]

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
 from synthalign.generation import attention, models, sampling, shared_prefix
 from synthalign.generation.shared_prefix import BLOCK, Memory, attention_of, blocks
 
@@ -201,8 +202,8 @@ def tokenize(
     A tokenizer may join the last characters of the prefix with the first of a suffix, so prompts are
     tokenized whole and cut afterwards.  Every rest has at least one token.
     """
-    prompts = tokenizer([prefix + suffix for suffix in suffixes])["input_ids"]
-    shared = tokenizer(prefix)["input_ids"] if prefix else []
+    prompts = encoding.tokenize(tokenizer, [prefix + suffix for suffix in suffixes])
+    shared = encoding.tokenize(tokenizer, [prefix])[0] if prefix else []
     for row, prompt in enumerate(prompts):
         if not prompt:
             raise UserError(f"row {row} of {len(suffixes)} has an empty prompt; the model has nothing to continue")

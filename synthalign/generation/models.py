@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -18,7 +17,8 @@ from transformers import (
 )
 
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat
+from synthalign.dialogue import encoding
+from synthalign.generation import model_folder
 
 # Which instructions a processor has decides how sums are rounded, and a rounding is enough to sample another word. With
 # these, which PyTorch and MKL read at their first operation, x86 processors of the last ten years take the same path.
@@ -29,45 +29,13 @@ HEAD = "score.weight"
 """What a reward model has and a language model has not."""
 
 
-def check_folder(folder: str | Path) -> None:
-    """UserError unless the folder holds a configuration, weights as safetensors, and a tokenizer."""
-    path = Path(folder)
-    if not path.is_dir():
-        raise UserError(f"{path}: no such model folder; `dvc repro` makes those under models/, others must be there")
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: config.json is missing, so this is not a model folder") from error
-    except ValueError as error:
-        raise UserError(f"{path}/config.json is not JSON: {error}") from error
-    if not isinstance(config, dict) or not config.get("model_type"):
-        raise UserError(f"{path}/config.json names no model_type, so transformers cannot load it")
-    weights = sorted(path.glob("*.safetensors"))
-    if not weights:
-        raise UserError(f"{path}: no *.safetensors; convert the weights (pickled weights are never loaded)")
-    for file in weights:
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"{file} does not hold weights ({error}); where it is a pointer of Git LFS, fetch the file itself"
-            ) from error
-    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise UserError(f"{path}: no tokenizer (tokenizer.json, tokenizer.model or vocab.json) beside the model")
-
-
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder, with our chat template where it has none.
+    """The tokenizer of a model folder, with the chat template of our dialogues in place of its own.
 
     UserError when it has no end-of-sequence token, or no padding token of its own: with the two the same,
     "the last real token" is not defined.
     """
-    check_folder(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as error:  # the tokenizers library knows no class of its own
-        raise UserError(f"{folder}: the tokenizer cannot be loaded ({type(error).__name__}: {error})") from error
+    tokenizer = read_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise UserError(f"{folder}: the tokenizer has no eos_token; set one in its tokenizer_config.json")
     if tokenizer.pad_token_id is None:
@@ -77,10 +45,18 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             f"{folder}: pad_token and eos_token are both {tokenizer.eos_token!r}; set `pad_token` of this "
             "model in base_models to another token of its vocabulary"
         )
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = chat.CHAT_TEMPLATE
+    tokenizer.chat_template = encoding.chat_template(tokenizer)
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder as it is there, perhaps without the tokens that `load_tokenizer` asks for."""
+    model_folder.check(folder)
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # the tokenizers library knows no class of its own
+        raise UserError(f"{folder}: the tokenizer cannot be loaded ({type(error).__name__}: {error})") from error
 
 
 def fix_rounding() -> None:
@@ -106,10 +82,11 @@ def _load(kind: Any, folder: str | Path, *, new: Set[str] = frozenset(), **setti
 
     new  weights that the folder need not have; any other that is missing would be drawn at random, without a word
     """
-    check_folder(folder)
+    model_folder.check(folder)
     fix_rounding()
+    settings |= {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        model, found = kind.from_pretrained(str(folder), trust_remote_code=False, output_loading_info=True, **settings)
+        model, found = kind.from_pretrained(str(folder), **settings)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: transformers cannot load the model ({error})") from error
     missing = sorted(set(found["missing_keys"]) - new)
@@ -117,7 +94,39 @@ def _load(kind: Any, folder: str | Path, *, new: Set[str] = frozenset(), **setti
         raise UserError(f"{folder} is no reward model, it has no head ({HEAD}); name one that train_reward made")
     if missing:
         raise UserError(f"{folder}: {len(missing)} weights are missing, {missing[0]} among them; copy it again, whole")
+    for name, there, expected in sorted(found["mismatched_keys"]):
+        raise UserError(
+            f"{folder}: {name} has the shape {list(there)}, by config.json it is {list(expected)}; the two are of "
+            "different models: copy both again"
+        )
     return model.eval()
+
+
+def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> None:
+    """UserError unless the folder's tokenizer has the pad token, and its language model a row for each of its tokens.
+
+    Opens the model by config.json and the headers of its weights, none of which is loaded; UserError as `load_causal`.
+    """
+    vocabulary = tokenizer.get_vocab()
+    if pad_token is not None and pad_token not in vocabulary:
+        raise UserError(
+            f"base_models: `pad_token` {pad_token!r} is not in the vocabulary of {folder}, so the model has no row for "
+            "it; take a token that is, and that no text holds; the special ones there: "
+            f"{', '.join(tokenizer.all_special_tokens)}"
+        )
+    embedding = _load(AutoModelForCausalLM, folder, device_map="meta").get_input_embeddings().weight
+    assert isinstance(embedding, torch.Tensor)
+    rows = embedding.shape[0]
+    beyond = sorted((place, token) for token, place in vocabulary.items() if place >= rows)
+    if beyond:
+        place, token = beyond[0]
+        files = [folder / name for name in model_folder.NAMES_OF_TOKENS if (folder / name).exists()]
+        holds = [str(file) for file in files if json.dumps(token, ensure_ascii=False) in file.read_text("utf-8")]
+        raise UserError(
+            f"{' and '.join(holds) or f'{folder}, by the class of its tokenizer'}: the token {token!r} has the id "
+            f"{place}, one of {len(beyond)} without a row in the model's input embedding, which has {rows}; bring "
+            "tokenizer and weights of one model, or take tokens that no text needs out of these files"
+        )
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synthalign.core.errors import UserError
-from synthalign.generation import models, sampling
+from synthalign.generation import model_folder, models, sampling
 from synthalign.generation.generate import Generation, tokenize
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def check_installed() -> None:
 
 def load(folder: str, *, gpu: int | None) -> "LLMEngine":
     """An engine with the model of a folder, on the GPU of this number; on the CPU for None."""
-    models.check_folder(folder)
+    model_folder.check(folder)
     check_installed()
     from vllm import EngineArgs, LLMEngine
 

@@ -89,18 +89,18 @@ def continuation_log_probs(
     """The summed log-probability (nats) of each continuation's tokens after its prefix, from (prefix, continuation).
 
     The two are tokenized as one text; the continuation begins where the prefix's own tokens end or differ. A text
-    longer than the model's context loses its beginning.
+    longer than the model's context loses its beginning, but for its BOS.
     """
+    context, keep = _context(model), len(encoding.opening(tokenizer))
     rows, starts = [], []
     for prefix, continuation in pairs:
         before, whole = encoding.tokenize(tokenizer, [prefix, prefix + continuation])
         same = 0
         while same < min(len(before), len(whole)) and before[same] == whole[same]:
             same += 1
-        context = _context(model)
-        cut = max(0, len(whole) - context)
-        rows.append(whole[cut:])
-        starts.append(max(same - cut, 1))  # the first token of all has no probability
+        rows.append(encoding.cut(whole, context, keep))
+        lost = len(whole) - len(rows[-1])
+        starts.append(max(same - lost, keep, 1))  # the first token of all has no probability
     scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
     return [float(values[start - 1 :].sum()) for values, start in zip(scored, starts, strict=True)]
 
@@ -111,14 +111,12 @@ def text_log_probs(
 ) -> list[tuple[float, int]]:
     """The log-probability (nats) of each text and the number of its tokens, so that -sum / tokens is its loss.
 
-    A text follows the end-of-sequence token, which has no probability itself; of a text longer than the model's
-    context the beginning counts.
+    A text follows what the tokenizer begins every text with, or its BOS or EOS, which has no probability itself; of a
+    text longer than the model's context the beginning counts.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    rows = []
-    for tokens in encoding.tokenize(tokenizer, texts):
-        tokens = tokens[1:] if tokens[:1] == [start] else tokens
-        rows.append([start, *tokens][: _context(model)])
+    begin = [] if encoding.opening(tokenizer) else [start]
+    rows = [(begin + tokens)[: _context(model)] for tokens in encoding.tokenize(tokenizer, texts)]
     scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
     return [(float(values.sum()), len(values)) for values in scored]
 

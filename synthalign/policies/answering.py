@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
-from synthalign.dialogue import chat
+from synthalign.dialogue import chat, encoding
 from synthalign.generation.generate import Generation, generate
 from synthalign.generation.models import free_cores, load_reward, load_tokenizer
 from synthalign.policies import ppo
@@ -105,12 +105,9 @@ def make_prompts(
     queries: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, *, longest: int
 ) -> list[Prompt]:
     """The (query_id, question) pairs whose prompt has at most `longest` tokens, in their order."""
-    prompts = []
-    for query_id, question in queries:
-        token_ids = tokenizer(chat.prompt([{"role": "user", "content": question}])).input_ids
-        if len(token_ids) <= longest:
-            prompts.append(Prompt(query_id, question, list(token_ids)))
-    return prompts
+    texts = [chat.prompt([{"role": "user", "content": question}]) for _, question in queries]
+    rows = zip(queries, encoding.tokenize(tokenizer, texts), strict=True)
+    return [Prompt(*query, token_ids) for query, token_ids in rows if len(token_ids) <= longest]
 
 
 def opened(policy: str, reward: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

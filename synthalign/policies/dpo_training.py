@@ -85,11 +85,13 @@ def tokenized(pairs: Sequence[Row], tokenizer: Any, max_length: int) -> list[dic
     """The comparisons as rows of tokens; both responses follow the same prompt tokens, and both fit."""
     dialogues = [[*pair["prompt"], *pair[side]] for pair in pairs for side in ("chosen", "rejected")]
     encoded = encoding.encode(tokenizer, dialogues)
+    keep = len(encoding.opening(tokenizer))
     rows = []
     for (prompt, chosen), (other, rejected) in zip(encoded[::2], encoded[1::2], strict=True):
         shared = min(len(prompt), len(other))  # they differ only if a tokenizer merges across the border
         prompt, chosen, rejected = prompt[:shared], prompt[shared:] + chosen, other[shared:] + rejected
         room = max_length - max(len(chosen), len(rejected))
-        if room > 0:
-            rows.append({"prompt_ids": prompt[-room:], "chosen_ids": chosen, "rejected_ids": rejected})
+        if room > keep:
+            prompt = encoding.cut(prompt, room, keep)
+            rows.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
     return rows

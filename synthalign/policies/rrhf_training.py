@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
-from synthalign.dialogue import encoding
+from synthalign.dialogue import chat, encoding
 from synthalign.policies import answering, checkpoints, ppo, rrhf
 from synthalign.policies.answering import Answer, Prompt, Row
 
@@ -413,17 +413,18 @@ def sample_rewards(rows: Sequence[Row]) -> dict[str, float]:
 
 def table(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
     """Responses that others wrote, {query_id, sample_index, text, reward}, as rows of `SAMPLES`."""
+    begin = len(encoding.opening(tokenizer))
+    texts = encoding.tokenize(tokenizer, [chat.completion(row["text"]) for row in rows])
     return [
         {
             "round": 0,
             **{name: row[name] for name in ("query_id", "sample_index", "text", "reward")},
-            "tokens": len(tokenizer(f" {row['text'].strip()}").input_ids)
-            + 1,  # as after "Assistant:", with its end of sequence
+            "tokens": len(tokens) - begin + 1,  # as after "Assistant:", with its end of sequence
             "finish_reason": None,
             "kl": None,
             "rank_reward": row["reward"],
         }
-        for row in rows
+        for row, tokens in zip(rows, texts, strict=True)
     ]
 
 

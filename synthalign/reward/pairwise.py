@@ -89,15 +89,16 @@ def train(
 
 
 def tokenized(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> list[dict[str, Any]]:
-    """The pairs as rows of tokens, cut from the left to `max_length`."""
+    """The pairs as rows of tokens, cut from the left to `max_length`, behind a BOS."""
+    keep = len(encoding.opening(tokenizer))
     sides = {
         side: encoding.encode(tokenizer, [[*pair["prompt"], *pair[side]] for pair in pairs])
         for side in ("chosen", "rejected")
     }
     return [
         {
-            "chosen_ids": (chosen[0] + chosen[1])[-max_length:],
-            "rejected_ids": (rejected[0] + rejected[1])[-max_length:],
+            "chosen_ids": encoding.cut(chosen[0] + chosen[1], max_length, keep),
+            "rejected_ids": encoding.cut(rejected[0] + rejected[1], max_length, keep),
             "p_chosen": float(pair["p_chosen"]),
             "weight": float(pair.get("weight", 1.0)),
         }

@@ -54,7 +54,8 @@ def last_token_scores(model: PreTrainedModel, input_ids: Tensor, attention_mask:
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], max_length: int | None = None) -> list[int]:
     """The tokens a reward model reads: dialogue and end of sequence, cut at the left so that the answer survives."""
     [(prompt, answer)] = encoding.encode(tokenizer, [messages])
-    return (prompt + answer)[-(max_length or 0) :]
+    tokens = prompt + answer
+    return encoding.cut(tokens, max_length or len(tokens), len(encoding.opening(tokenizer)))
 
 
 def score(
@@ -73,7 +74,8 @@ def score(
     `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
     """
     longest = max_length or getattr(model.config, "max_position_embeddings", None) or 0
-    keys = [_cut(prompt, answer, longest) for prompt, answer in encoding.encode(tokenizer, dialogues)]
+    keep = len(encoding.opening(tokenizer))
+    keys = [_cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
     together = attention.shares_rows(model, max((len(prompt) + len(answer) for prompt, answer in keys), default=0))
 
     def read(rows: Sequence[Row]) -> list[float]:
@@ -105,13 +107,12 @@ ANSWERS = 8
 """At most so many in a row: every answer is compared with the whole row, and masked out of the others."""
 
 
-def _cut(prompt: list[int], answer: list[int], longest: int) -> tuple[Tokens, Tokens]:
-    """Prompt and answer, cut at the left to `longest` tokens; 0 is no limit."""
+def _cut(prompt: list[int], answer: list[int], longest: int, keep: int) -> tuple[Tokens, Tokens]:
+    """Prompt and answer, cut at the left to `longest` tokens behind the prompt's first `keep`; 0 is no limit."""
     if not longest:
         return tuple(prompt), tuple(answer)
-    kept = answer[-longest:]
-    room = longest - len(kept)
-    return tuple(prompt[-room:] if room else []), tuple(kept)
+    kept = answer[-max(longest - keep, 1) :]
+    return tuple(encoding.cut(prompt, longest - len(kept), keep)), tuple(kept)
 
 
 def pack(

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
-from synthalign.generation import models
+from synthalign.generation import model_folder, models
 from tests import tiny
 
 
@@ -54,14 +54,14 @@ def test_a_configuration_that_is_not_json_is_named(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 
     with pytest.raises(UserError, match="config.json is not JSON"):
-        models.check_folder(folder)
+        model_folder.check(folder)
 
 
 def test_a_configuration_without_a_model_type_is_named(folder: Path) -> None:
     edit(folder / "config.json", model_type=None)
 
     with pytest.raises(UserError, match="names no model_type"):
-        models.check_folder(folder)
+        model_folder.check(folder)
 
 
 def test_a_tokenizer_without_a_pad_token_is_refused_with_the_setting_to_change(folder: Path) -> None:
@@ -152,3 +152,96 @@ def test_a_language_model_is_no_reward_model_but_one_can_be_trained_from_it(fold
         models.load_reward(folder)
 
     assert models.load_reward(folder, new_head=True).get_submodule("score").weight.shape == (1, 32)
+
+
+# ------------------------------------------------------------------------------------------------ what is in a folder
+
+
+@pytest.fixture
+def sharded(folder: Path) -> Path:
+    (folder / "model.safetensors").unlink()
+    tiny.causal().save_pretrained(folder, max_shard_size="100KB")
+    return folder
+
+
+def index(folder: Path) -> dict[str, str]:
+    return json.loads((folder / model_folder.INDEX).read_text())["weight_map"]
+
+
+def test_a_missing_shard_is_named_before_anything_loads(sharded: Path) -> None:
+    shards = sorted(set(index(sharded).values()))
+    (sharded / shards[-1]).unlink()
+
+    with pytest.raises(UserError, match=f"{shards[-1]} is missing, one of 1 of the {len(shards)} files"):
+        model_folder.check(sharded)
+
+
+def test_a_weight_that_is_not_in_its_shard_is_named(sharded: Path) -> None:
+    tensor, shard = sorted(index(sharded).items())[0]
+    weights = load_file(sharded / shard)
+    save_file({name: weights[name] for name in weights if name != tensor} | {"other": torch.zeros(1)}, sharded / shard)
+
+    with pytest.raises(UserError, match=f"{shard}: {tensor} is not in it, one of 1 weights"):
+        model_folder.check(sharded)
+
+
+def test_shards_without_their_index_are_refused(sharded: Path) -> None:
+    (sharded / model_folder.INDEX).unlink()
+
+    with pytest.raises(UserError, match="cannot be read without model.safetensors.index.json"):
+        model_folder.check(sharded)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"weight_map": {}}', '{"weight_map": {"a": 1}}'])
+def test_an_index_that_names_no_weights_is_refused(sharded: Path, content: str) -> None:
+    (sharded / model_folder.INDEX).write_text(content)
+
+    with pytest.raises(UserError, match="has no `weight_map` of weights and files"):
+        model_folder.check(sharded)
+
+
+def test_a_shard_of_another_folder_is_refused(sharded: Path) -> None:
+    (sharded / model_folder.INDEX).write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
+
+    with pytest.raises(UserError, match="'../model.safetensors', the file of a, is not a file of this folder"):
+        model_folder.check(sharded)
+
+
+def test_an_index_counts_only_without_a_whole_file(sharded: Path) -> None:
+    (sharded / sorted(set(index(sharded).values()))[0]).unlink()
+    save_file({"a": torch.zeros(1)}, sharded / "model.safetensors")
+
+    assert model_folder.weight_files(sharded) == [sharded / "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "there, says",
+    [
+        ((), "tokenizer of sentencepiece and protobuf.*`pip install sentencepiece protobuf` lets"),
+        (("sentencepiece",), "`pip install protobuf` lets"),
+        (("protobuf",), "`pip install sentencepiece` lets"),
+        (("sentencepiece", "protobuf"), "tokenizer_config.json names no `tokenizer_class`"),
+    ],
+)
+def test_a_sentencepiece_model_alone_names_the_packages_that_read_it(
+    folder: Path, there: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sentencepiece", "protobuf"):
+        monkeypatch.setattr(f"transformers.utils.is_{name}_available", lambda is_there=name in there: is_there)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>")
+    edit(folder / "tokenizer_config.json", tokenizer_class=None)
+
+    with pytest.raises(UserError, match=says):
+        models.load_tokenizer(folder)
+
+
+def test_a_tiktoken_file_alone_names_its_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.utils.is_tiktoken_available", lambda: False)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
+
+    with pytest.raises(
+        UserError, match="tokenizer of tiktoken, and there is no tokenizer.json; `pip install tiktoken`"
+    ):
+        models.load_tokenizer(folder)

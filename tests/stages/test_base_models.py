@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoTokenizer
 
 from stages import base_models
 from stages.base_models import Model, Params
 from synthalign.core.errors import UserError
+from synthalign.dialogue import chat, encoding
 from synthalign.generation import models
 from tests import tiny
 
@@ -66,3 +69,174 @@ def test_a_hub_that_can_not_be_reached_names_the_model_and_the_way_out(monkeypat
 
     with pytest.raises(UserError, match="owner/name at 0123.*set `source` to the folder"):
         base_models.main(params("owner/name", PINNED))
+
+
+# ------------------------------------------------------------------------------------------------ tokens and weights
+
+
+def edit(file: str, **changes: object) -> None:
+    path = Path(file)
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | changes))
+
+
+def test_a_pad_token_that_is_not_in_the_vocabulary_is_refused_with_tokens_that_are() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+
+    with pytest.raises(UserError, match=r"`pad_token` '\[PAD\]' is not in the vocabulary of mine.*: <eos>, <pad>"):
+        base_models.main(params("mine", pad_token="[PAD]"))
+
+    assert not Path("models").exists()
+
+
+def test_a_pad_token_of_the_models_own_files_that_has_no_row_is_refused() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    edit("mine/tokenizer_config.json", pad_token="[PAD]")
+
+    with pytest.raises(
+        UserError, match=r"mine/tokenizer_config.json: the token '\[PAD\]' has the id 400, one of 1 .* which has 400;"
+    ):
+        base_models.main(params("mine"))
+
+
+def test_a_tokenizer_longer_than_the_embedding_is_refused() -> None:
+    tiny.save(Path("mine"), tiny.causal(vocab_size=390), tiny.tokenizer())
+    token = tiny.tokenizer().convert_ids_to_tokens(390)
+
+    with pytest.raises(UserError) as told:
+        base_models.main(params("mine"))
+
+    assert str(told.value).startswith(f"mine/tokenizer.json: the token {token!r} has the id 390, one of 10 without a")
+    assert "bring tokenizer and weights of one model" in str(told.value)
+
+
+def test_an_embedding_with_rows_to_spare_is_accepted() -> None:
+    tiny.save(Path("mine"), tiny.causal(vocab_size=448), tiny.tokenizer())
+
+    base_models.main(params("mine"))
+
+    assert models.load_causal("models/base/small").get_input_embeddings().weight.shape[0] == 448
+
+
+def test_the_chosen_pad_token_stands_also_against_an_older_file_of_special_tokens() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer(bos=True))
+    edit("mine/special_tokens_map.json", pad_token="<bos>")
+
+    base_models.main(params("mine", pad_token="<pad>"))
+
+    assert models.load_tokenizer("models/base/small").pad_token == "<pad>"
+
+
+def test_weights_and_a_configuration_that_are_not_of_one_model_are_refused() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    edit("mine/config.json", vocab_size=500)
+
+    with pytest.raises(
+        UserError, match=r"embed_tokens.weight has the shape \[400, 32\], by config.json it is \[500, 32"
+    ):
+        base_models.main(params("mine"))
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_the_folders_of_base_models_carry_the_template_of_training(bos: bool) -> None:
+    foreign = tiny.tokenizer(bos=bos)
+    foreign.chat_template = "{{ messages }}"
+    tiny.save(Path("mine"), tiny.causal(), foreign)
+    question = [{"role": "user", "content": " Why? "}]
+
+    base_models.main(params("mine"))
+
+    served = AutoTokenizer.from_pretrained("models/base/small")  # as a server opens it
+    asked = served.apply_chat_template(question, add_generation_prompt=True, return_dict=False)
+    assert asked == encoding.tokenize(served, [chat.prompt(question)])[0]
+    assert asked[0] == 2 or not bos
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def test_only_the_weights_that_are_read_are_copied() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    Path("mine/original").mkdir()
+    for name in (
+        "consolidated.safetensors",
+        "pytorch_model.bin",
+        "original/model.safetensors",
+        "model.fp16.safetensors",
+    ):
+        Path("mine", name).write_bytes(Path("mine/model.safetensors").read_bytes())
+
+    base_models.main(params("mine"))
+
+    assert sorted(file.name for file in Path("models/base/small").iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+
+
+def test_the_shards_of_an_index_are_copied_with_it_and_load() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    Path("mine/model.safetensors").unlink()
+    tiny.causal().save_pretrained("mine", max_shard_size="100KB")
+    Path("mine/consolidated.safetensors").write_bytes(b"")
+
+    base_models.main(params("mine"))
+
+    names = {file.name for file in Path("models/base/small").glob("*.safetensors*")}
+    shards = {file.name for file in Path("mine").glob("model-*.safetensors")}
+    assert len(shards) > 1
+    assert names == {*shards, "model.safetensors.index.json"}
+    made, given = models.load_causal("models/base/small"), tiny.causal()
+    assert all(torch.equal(tensor, given.state_dict()[name]) for name, tensor in made.state_dict().items())
+
+
+def test_a_tokenizer_of_older_files_is_converted_once() -> None:
+    source, older = tiny.tokenizer(), Path("mine")
+    tiny.save(older, tiny.causal(), source)
+    trained = json.loads((older / "tokenizer.json").read_text())["model"]
+    (older / "tokenizer.json").unlink()
+    (older / "vocab.json").write_text(json.dumps(trained["vocab"]))
+    (older / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(" ".join(merge) for merge in trained["merges"]) + "\n"
+    )
+    edit("mine/tokenizer_config.json", tokenizer_class="GPT2Tokenizer", unk_token="<eos>", bos_token="<eos>")
+
+    base_models.main(params("mine"))
+
+    assert Path("models/base/small/tokenizer.json").exists()
+    assert not Path("models/base/small/merges.txt").exists()
+    text = tiny.TEXT[0]
+    assert models.load_tokenizer("models/base/small")(text)["input_ids"] == source(text)["input_ids"]
+
+
+def test_a_sentencepiece_model_is_converted_where_its_packages_are() -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    Path("text").write_text("\n".join(tiny.TEXT * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input="text",
+        model_prefix="mine/tokenizer",
+        vocab_size=360,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["<pad>"],
+        minloglevel=2,
+    )
+    Path("mine/tokenizer.json").unlink()
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    Path("mine/tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": False} | named)
+    )
+    text = "Human: Where does the red fox live?"
+
+    base_models.main(params("mine"))
+
+    made = models.load_tokenizer("models/base/small")
+    theirs = sentencepiece.SentencePieceProcessor(model_file="mine/tokenizer.model")
+    assert encoding.tokenize(made, [text]) == [[theirs.bos_id(), *theirs.encode(text)]]
+    assert made.chat_template.startswith("{{ bos_token + ' ' }}")  # behind <s> it leaves the mark of a word off
+    assert not Path("models/base/small/tokenizer.model").exists()

@@ -1,0 +1,128 @@
+"""What has to be in a model folder, seen from its small files and the headers of its weights before anything is loaded.
+
+transformers reads `model.safetensors`, or without it the shards that `model.safetensors.index.json` names, and no other
+weights; the tokenizer from `tokenizer.json`, or from older files that it converts with packages of their own.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from transformers import utils
+
+from synthalign.core.errors import UserError
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+NAMES_OF_TOKENS = ("tokenizer.json", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")
+"""Where tokens may be named; those of the last three are added to the vocabulary where it lacks them."""
+
+
+def check(folder: str | Path) -> None:
+    """UserError unless the folder holds a configuration, whole weights as safetensors, and a tokenizer that opens."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such model folder; `dvc repro` makes those under models/, others must be there")
+    try:
+        config = _json(path / "config.json")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: config.json is missing, so this is not a model folder") from error
+    if not isinstance(config, dict) or not config.get("model_type"):
+        raise UserError(f"{path}/config.json names no model_type, so transformers cannot load it")
+    weight_files(path)
+    _check_tokenizer(path)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers reads weights from, an index of shards among them.
+
+    UserError when there are none, a shard is missing, a file does not hold weights, or a shard not those of the index.
+    """
+    if (folder / WEIGHTS).exists():
+        _tensors(folder / WEIGHTS)
+        return [folder / WEIGHTS]
+    index = folder / INDEX
+    if not index.exists():
+        found = sorted(file.name for file in folder.glob("*.safetensors"))
+        if not found:
+            raise UserError(f"{folder}: no *.safetensors; convert the weights (pickled weights are never loaded)")
+        raise UserError(
+            f"{folder}: {', '.join(found[:3])} cannot be read without {INDEX}, and there is no {WEIGHTS}; copy the "
+            "folder again, whole"
+        )
+    shards = _shards(index)
+    missing = [name for name in shards if not (folder / name).exists()]
+    if missing:
+        raise UserError(
+            f"{folder}: {missing[0]} is missing, one of {len(missing)} of the {len(shards)} files that {INDEX} names; "
+            "fetch what is missing, or copy the folder again, whole"
+        )
+    for name, wanted in shards.items():
+        absent = sorted(wanted - _tensors(folder / name))
+        if absent:
+            raise UserError(
+                f"{folder / name}: {absent[0]} is not in it, one of {len(absent)} weights that {INDEX} says are; the "
+                "two are of different downloads: fetch both again"
+            )
+    return [index, *(folder / name for name in shards)]
+
+
+def _shards(index: Path) -> dict[str, set[str]]:
+    """Of an index, each file with the names of its tensors."""
+    given = _json(index)
+    places = given.get("weight_map") if isinstance(given, dict) else None
+    if not places or not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise UserError(f"{index} has no `weight_map` of weights and files; fetch it again")
+    shards: dict[str, set[str]] = {}
+    for tensor, name in sorted(places.items(), key=lambda place: place[::-1]):
+        if Path(name).name != name:
+            raise UserError(f"{index}: {name!r}, the file of {tensor}, is not a file of this folder")
+        shards.setdefault(name, set()).add(tensor)
+    return shards
+
+
+def _tensors(file: Path) -> set[str]:
+    """The names in the header of a file of weights."""
+    try:
+        with safe_open(file, framework="pt") as weights:
+            return set(weights.keys())
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{file} does not hold weights ({error}); where it is a pointer of Git LFS, fetch the file itself"
+        ) from error
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """UserError without a tokenizer, or when transformers would guess how to read it or lacks the package to."""
+    if any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
+        return
+    file = folder / "tokenizer.model"
+    if not file.exists():
+        raise UserError(f"{folder}: no tokenizer (tokenizer.json, tokenizer.model or vocab.json) beside the model")
+    with file.open("rb") as opened:
+        is_sentencepiece = opened.read(1) == b"\n"  # how its messages begin; tiktoken's lines begin with base64
+    if is_sentencepiece:
+        needed = {"sentencepiece": utils.is_sentencepiece_available(), "protobuf": utils.is_protobuf_available()}
+    else:
+        needed = {"tiktoken": utils.is_tiktoken_available()}
+    missing = [name for name, is_there in needed.items() if not is_there]
+    if missing:
+        raise UserError(
+            f"{file} is a tokenizer of {' and '.join(needed)}, and there is no tokenizer.json; "
+            f"`pip install {' '.join(missing)}` lets transformers convert it, or put the model's tokenizer.json there"
+        )
+    settings = folder / "tokenizer_config.json"
+    given = _json(settings) if settings.exists() else {}
+    if not isinstance(given, dict) or not given.get("tokenizer_class"):
+        raise UserError(
+            f"{settings} names no `tokenizer_class`, without which transformers reads tokenizer.model with rules that "
+            "are not the model's; copy the file from the model, or put its tokenizer.json there"
+        )
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON: {error}") from error
