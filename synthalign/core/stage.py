@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
+from synthalign.core import text_file
 from synthalign.core.errors import UserError
 
 P = TypeVar("P", bound=BaseModel)
@@ -47,10 +48,8 @@ def explain(section: str, error: ValidationError, file: str = "params.yaml") -> 
 def read(file: str) -> dict[str, Any]:
     """The sections of a settings file; UserError when there are none, or where a number is infinite or none at all."""
     try:
-        everything = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{file} does not exist; copy one of profiles/ to it") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        everything = yaml.safe_load(text_file.read(file, step="copy one of profiles/ to it"))
+    except yaml.YAMLError as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(everything, dict):
         raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthalign.core import json_lines
+from synthalign.core import json_lines, text_file
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.dialogue.chat import Message
@@ -69,11 +69,8 @@ def file_of(name: str, known: Mapping[str, str], *, stage: str) -> Path:
 
 def prompts(file: str | Path) -> list[str]:
     """Prompts to answer, one a line, each once; UserError when there are none or they are no UTF-8."""
-    try:
-        content = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read as UTF-8 text ({error}); write one prompt a line into it") from error
-    found = list(dict.fromkeys(line.strip() for line in content.splitlines() if line.strip()))
+    given = (line.strip() for line in text_file.lines(file, step="write one prompt a line into it"))
+    found = list(dict.fromkeys(line for line in given if line))
     if not found:
         raise UserError(f"{file}: no prompts; write one a line")
     return found
