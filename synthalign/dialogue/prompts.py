@@ -12,6 +12,7 @@ from typing import Any
 from synthalign.core import json_lines
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
+from synthalign.dialogue import chat, transcripts
 from synthalign.dialogue.chat import Message
 
 
@@ -26,16 +27,16 @@ def load(file: str | Path) -> dict[str, list[Message]]:
     return found
 
 
-def _checked(messages: Any, place: str) -> list[Message]:
-    if not isinstance(messages, list) or not messages:
-        raise UserError(f"{place}: messages is {str(messages)[:60]!r}; write a list of messages")
-    for turn, message in enumerate(messages):
-        role = ("user", "assistant")[turn % 2]
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, str) or not content.strip() or message.get("role") != role:
-            raise UserError(f"{place}, message {turn + 1}: {str(message)[:60]!r}; the {role} must say something here")
-    if len(messages) % 2 == 0:
-        raise UserError(f"{place}: the dialogue ends with the assistant, so nothing is left to answer")
+def _checked(given: Any, place: str) -> list[Message]:
+    messages = transcripts.messages(given, place, ends="user")
+    if messages[0]["role"] != "user":
+        raise UserError(f"{place}, message 1: role is {messages[0]['role']!r}; the user must say something here")
+    for number, message in enumerate(messages, start=1):
+        if marker := chat.marker_in(message["content"]):
+            raise UserError(
+                f"{place}, message {number}: the text brings {marker!r}, which marks turns; make each turn "
+                "a message of its own"
+            )
     return messages
 
 

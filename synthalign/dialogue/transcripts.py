@@ -1,8 +1,8 @@
 """Conversations as people's files have them: lists of messages, and texts with our own markers in them.
 
-    [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
-    [{"from": "human", "value": "Hi."}, {"from": "gpt", "value": "Hello."}]             ShareGPT
-    "\\n\\nHuman: Hi.\\n\\nAssistant: Hello."                                               HH-RLHF
+[{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+[{"from": "human", "value": "Hi."}, {"from": "gpt", "value": "Hello."}]             ShareGPT
+"\\n\\nHuman: Hi.\\n\\nAssistant: Hello."                                               HH-RLHF
 """
 
 import re

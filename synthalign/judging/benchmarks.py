@@ -75,8 +75,8 @@ def load_hhh(file: Path, *, seed: int) -> list[Preference]:
 def preference(row: Any, place: str, file: Path, *, seed: int) -> Preference:
     """An item of HHH in one of two layouts.
 
-        {"chosen": dialogue, "rejected": dialogue, "type": category}       texts with markers (BIG-bench, as ALMoST has it)
-        {"input": text, "targets": {"choices": [two], "labels": [1, 0]}}   the hub; the category is in the file's path
+    {"chosen": dialogue, "rejected": dialogue, "type": category}       texts with markers, as ALMoST's file has it
+    {"input": text, "targets": {"choices": [two], "labels": [1, 0]}}   the hub; the category is in the file's path
 
     UserError with the place when it is none.
     """
