@@ -2,12 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from synthalign.core import text_file
-from synthalign.core.errors import UserError
+from synthalign.core.errors import UserError, each
 
 ESCAPE = re.compile(r"\\(?:ud[89ab]..\\ud[c-f]..|(ud[89a-f]..)|.)", re.IGNORECASE | re.DOTALL)
 """An escape within a JSON text; the group is one that stands for half a surrogate pair, without its other half."""
@@ -46,26 +45,33 @@ def loads(text: str, file: str | Path, *, line: int = 1) -> Any:
     return value
 
 
-def entries(file: Path, one: str, *, step: str = STEP) -> Iterator[tuple[int, Any]]:
-    """What the lines that are not blank say, with their numbers; UserError, with what `one` is, when one is no JSON."""
-    for number, line in lines(file, step=step):
+def entries(file: Path, one: str, *, step: str = STEP) -> list[tuple[int, Any]]:
+    """What the lines that are not blank say, with their numbers; UserError, with what `one` is, for those that are no
+    JSON."""
+
+    def said(numbered: tuple[int, str]) -> tuple[int, Any]:
+        number, line = numbered
         try:
-            entry = loads(line, file, line=number)
+            return number, loads(line, file, line=number)
         except ValueError as error:
             raise UserError(
                 f"{file}, line {number}: not JSON ({error}): {line[:60]!r}; write one {one} a line"
             ) from error
-        yield number, entry
+
+    return each(lines(file, step=step), said)
 
 
 def texts(file: Path) -> list[str]:
-    """The texts of {"text"} in each line; UserError when there are none or one is blank."""
-    found = []
-    for number, entry in entries(file, 'object {"text": …}'):
+    """The texts of {"text"} in each line; UserError when there are none, or for those that are blank."""
+
+    def text_of(numbered: tuple[int, Any]) -> str:
+        number, entry = numbered
         text = entry.get("text") if isinstance(entry, dict) else None
         if not isinstance(text, str) or not text.strip():
             raise UserError(f'{file}, line {number}: {str(entry)[:80]!r} is not of the form {{"text": …}} with a text')
-        found.append(text)
+        return text
+
+    found = each(entries(file, 'object {"text": …}'), text_of)
     if not found:
         raise UserError(f"{file}: no texts; put one in each line, or name another file in params.yaml")
     return found

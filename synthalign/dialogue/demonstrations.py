@@ -60,8 +60,8 @@ def load(path: str | Path) -> Demonstrations:
                 raise UserError(f"{place}: system brings {marker!r}, which marks turns; write it otherwise")
             system = entry["system"]
         else:
-            [(key, given)] = entry.items()
-            dialogues.append(_dialogue(given, f"{place}: {key}" if not isinstance(given, list) else place))
+            [given] = entry.values()
+            dialogues.append(_dialogue(given, place))
     return Demonstrations(system, dialogues, str(path))
 
 
@@ -76,13 +76,8 @@ def prefix(path: str | None, shots: int) -> str:
 
 
 def _dialogue(given: Any, place: str) -> list[Message]:
-    messages = transcripts.messages(given, place, ends="assistant")
+    messages = transcripts.messages(given, place, begins="user", ends="assistant")
     for number, message in enumerate(messages, start=1):
-        if message["role"] != ("assistant", "user")[number % 2]:
-            raise UserError(
-                f"{place}, message {number}: role is {message['role']!r} where {('assistant', 'user')[number % 2]!r} "
-                "must come; user and assistant take turns, the user first"
-            )
         if marks := [mark for mark in MARKS if mark in message["content"]]:
             raise UserError(
                 f"{place}, message {number}: the text holds {marks[0]!r}, which marks turns in the prompt; write it "

@@ -10,27 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.core import json_lines
-from synthalign.core.errors import UserError
+from synthalign.core.errors import UserError, each
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, transcripts
 from synthalign.dialogue.chat import Message
 
 
 def load(file: str | Path) -> dict[str, list[Message]]:
-    """The dialogues of a file by query id, each ending with the user; UserError names the first wrong line."""
-    found: dict[str, list[Message]] = {}
-    for number, entry in json_lines.entries(Path(file), "dialogue"):
-        messages = _checked(entry.get("messages") if isinstance(entry, dict) else None, f"{file}, line {number}")
-        found[content_id("query", *(message["content"] for message in messages))] = messages
+    """The dialogues of a file by query id, each ending with the user; UserError names the wrong lines."""
+
+    def dialogue(numbered: tuple[int, Any]) -> list[Message]:
+        number, entry = numbered
+        return _checked(entry.get("messages") if isinstance(entry, dict) else None, f"{file}, line {number}")
+
+    dialogues = each(json_lines.entries(Path(file), "dialogue"), dialogue)
+    found = {content_id("query", *(message["content"] for message in messages)): messages for messages in dialogues}
     if not found:
         raise UserError(f"{file}: no dialogues; write one a line, or name data/queries.parquet")
     return found
 
 
 def _checked(given: Any, place: str) -> list[Message]:
-    messages = transcripts.messages(given, place, ends="user")
-    if messages[0]["role"] != "user":
-        raise UserError(f"{place}, message 1: role is {messages[0]['role']!r}; the user must say something here")
+    messages = transcripts.messages(given, place, begins="user", ends="user")
     for number, message in enumerate(messages, start=1):
         if marker := chat.marker_in(message["content"]):
             raise UserError(

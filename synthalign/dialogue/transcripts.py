@@ -23,15 +23,15 @@ class NoDialogue(Exception):
     """A text with markers is no dialogue; the message says why, the same words for all texts of the kind."""
 
 
-def messages(value: Any, place: str, *, ends: str | None = None) -> list[Message]:
+def messages(value: Any, place: str, *, begins: str | None = None, ends: str) -> list[Message]:
     """A list of messages with our roles; UserError, with place, number and value, unless user and assistant take turns.
 
-    ends  the role of the last message, if it has to be of one
+    begins, ends  the roles of the first and the last message; without `begins` a system message may come first
 
-    A system message may come first.  Keys beside role and content are left out.
+    Keys beside role and content are left out.
     """
     if not isinstance(value, list) or not value:
-        raise UserError(f"{place}: {str(value)[:60]!r}; write a list of messages")
+        raise UserError(f"{place}: messages is {str(value)[:60]!r}; write a list of messages")
     found: list[Message] = []
     for number, given in enumerate(value, start=1):
         at = f"{place}, message {number}"
@@ -44,18 +44,18 @@ def messages(value: Any, place: str, *, ends: str | None = None) -> list[Message
         if role not in ROLES:
             known = ", ".join([*ROLES, *SHAREGPT])
             raise UserError(f"{at}: role is {role!r}; allowed: {known}")
-        if role == "system" and found:
-            raise UserError(f"{at}: role is 'system'; only the first message can have it")
-        if role == before or (before == "system" and role != "user"):
-            wanted = "assistant" if role == "user" else "user"
+        wanted = {None: begins, "system": "user", "user": "assistant", "assistant": "user"}[before]
+        if wanted is not None and role != wanted:
+            first = f", the {begins} first" if begins else ""
             raise UserError(
-                f"{at}: role is {given[names[0]]!r} where {wanted!r} must come; user and assistant take turns"
+                f"{at}: role is {given[names[0]]!r} where {wanted!r} must come; user and assistant take turns{first}"
             )
         if not isinstance(content, str) or not content.strip():
             raise UserError(f"{at}: content is {content!r}; write the {role}'s text")
         found.append({"role": role, "content": content})
-    if ends is not None and found[-1]["role"] != ends:
-        raise UserError(f"{place}: it ends with the {found[-1]['role']}; it has to end with the {ends}")
+    if (last := found[-1]["role"]) != ends:
+        step = {"assistant": "add the assistant's answer", "user": "leave out what it shall be answered with"}[ends]
+        raise UserError(f"{place}: the dialogue ends with the {last}; {step}")
     return found
 
 

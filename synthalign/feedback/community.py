@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.core import row_file
-from synthalign.core.errors import UserError, together
+from synthalign.core.errors import UserError, each
 from synthalign.core.ids import content_id
 
 FORM = "it needs the columns question and answers, a list of {text, votes, accepted}"
@@ -23,23 +23,23 @@ def load(file: Path) -> list[dict[str, Any]]:
     The second layout is stack-exchange-preferences, which has `answer_score` ready; its HTML becomes plain text.
     UserError names all rows with a null or another value that does not belong there.
     """
-    questions, wrong = [], []
-    for place, row in row_file.rows(file, "question", step=f"{FORM}, as Parquet"):
-        given = row.get("answers") if isinstance(row, dict) else None
-        if not isinstance(given, list) or not all(isinstance(answer, dict) for answer in given):
-            wrong.append(f"{place}: not a community file: answers is {str(given)[:60]!r}; {FORM}")
-            continue
-        try:
-            is_html = any("pm_score" in answer for answer in given)
-            question = _value(row, "question", str, place)
-            answers = [_answer(answer, f"{place}, answer {number}") for number, answer in enumerate(given, start=1)]
-        except UserError as error:
-            wrong.append(str(error))
-            continue
-        questions.append({"question": plain(question) if is_html else question, "answers": answers})
-    if wrong or not questions:
-        raise together(wrong or [f"{file}: not a community file: no rows; {FORM}"])
+    questions = each(row_file.rows(file, "question", step=f"not a community file: {FORM}"), _question)
+    if not questions:
+        raise UserError(f"{file}: not a community file: no rows; {FORM}")
     return questions
+
+
+def _question(given: tuple[str, Any]) -> dict[str, Any]:
+    place, row = given
+    answers = row.get("answers") if isinstance(row, dict) else None
+    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+        raise UserError(f"{place}: not a community file: answers is {str(answers)[:60]!r}; {FORM}")
+    question = _value(row, "question", str, place)
+    is_html = any("pm_score" in answer for answer in answers)
+    return {
+        "question": plain(question) if is_html else question,
+        "answers": [_answer(answer, f"{place}, answer {number}") for number, answer in enumerate(answers, start=1)],
+    }
 
 
 def _answer(answer: dict[str, Any], place: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.core import row_file
-from synthalign.core.errors import UserError
+from synthalign.core.errors import UserError, each
 from synthalign.core.ids import content_id
 
 REQUIRED, OPTIONAL = ("task", "input", "target"), ("family", "rationale", "options")
@@ -52,11 +52,11 @@ class Example:
 
 
 def load(file: Path) -> list[Example]:
-    """The examples of a .parquet or .jsonl file; UserError names the file and the row that is not one."""
+    """The examples of a .parquet or .jsonl file; UserError names the file and the rows that are none."""
     if file.suffix not in (".parquet", ".jsonl"):
         raise UserError(f"{file}: instruction data are a .parquet or a .jsonl file")
     given = row_file.rows(file, "example", step="fetch it, or set its key in params.yaml to null")
-    examples = [example(row, place) for place, row in given]
+    examples = each(given, lambda one: example(one[1], one[0]))
     if not examples:
         raise UserError(f"{file}: no examples; every row needs {', '.join(REQUIRED)}")
     return examples

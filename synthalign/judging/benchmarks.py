@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from synthalign.core import row_file, statistics
-from synthalign.core.errors import UserError, together
+from synthalign.core.errors import UserError, each
 from synthalign.core.ids import content_id
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
@@ -61,7 +61,7 @@ class Choice:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-STEP = "fetch it, or set its key in params.yaml to null"
+STEP = "fetch it, or name another file in params.yaml, or null there"
 
 CATEGORIES = ("helpful", "harmless", "honest", "other")
 """The four parts of HHH; on the hub a file is of one, and its path says of which."""
@@ -183,16 +183,16 @@ def shuffled(question: str, right: str, wrong: Sequence[str], *, seed: int) -> C
 
 def _items(file: Path, read: Callable[[Any, str], Item]) -> list[Item]:
     """What the rows of a file say; UserError for all that are none at once, or when there are none."""
-    items, wrong = [], []
-    for place, row in row_file.rows(file, "item", step=STEP):
-        try:
-            if not isinstance(row, dict):
-                raise UserError(f"{place}: {str(row)[:60]!r} is no object")
-            items.append(read(row, place))
-        except UserError as error:
-            wrong.append(str(error))
-    if wrong or not items:
-        raise together(wrong or [f"{file}: no items; {STEP}"])
+
+    def item(given: tuple[str, Any]) -> Item:
+        place, row = given
+        if not isinstance(row, dict):
+            raise UserError(f"{place}: {str(row)[:60]!r} is no object")
+        return read(row, place)
+
+    items = each(row_file.rows(file, "item", step=STEP), item)
+    if not items:
+        raise UserError(f"{file}: no items; {STEP}")
     return items
 
 

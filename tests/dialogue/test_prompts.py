@@ -25,8 +25,8 @@ def test_a_dialogue_of_one_question_has_the_id_of_a_mined_query(tmp_path):
         ("hello", "line 1: not JSON"),
         ('{"prompt": "x"}', "line 1: messages is 'None'; write a list of messages"),
         (f'{{"messages": [{USER}, {ASSISTANT}]}}', "line 1: the dialogue ends with the assistant"),
-        (f'{{"messages": [{ASSISTANT}]}}', "line 1, message 1: .*; the user must say something here"),
-        (f'{{"messages": [{USER}, {{"role": "assistant"}}, {USER}]}}', "message 2: .*; the assistant must say"),
+        (f'{{"messages": [{ASSISTANT}]}}', "line 1, message 1: role is 'assistant' where 'user' must come"),
+        (f'{{"messages": [{USER}, {{"role": "assistant"}}, {USER}]}}', "line 1, message 2: .*; it needs role and content"),
         ("", "no dialogues"),
     ],
 )  # fmt: skip

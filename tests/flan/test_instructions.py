@@ -72,7 +72,7 @@ def test_a_row_that_is_no_example_is_named(tmp_path, row, message):
 def test_a_row_of_parquet_without_target_is_named(tmp_path):
     pq.write_table(pa.Table.from_pylist([ROW, ROW | {"target": None}]), tmp_path / "mine.parquet")
 
-    with pytest.raises(UserError, match="mine.parquet, row 1: target is None"):
+    with pytest.raises(UserError, match="mine.parquet, row 2: target is None"):
         instructions.load(tmp_path / "mine.parquet")
 
 

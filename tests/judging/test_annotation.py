@@ -208,7 +208,7 @@ def test_a_row_that_comes_twice_a_file_that_is_none_and_a_missing_one_are_refuse
     Path(file).write_text("<html>")
     with pytest.raises(UserError, match="downloaded.json: Invalid JSON"):
         annotation.import_file(file)
-    with pytest.raises(UserError, match="none.json cannot be read"):
+    with pytest.raises(UserError, match="none.json: cannot be read"):
         annotation.import_file("none.json")
 
 

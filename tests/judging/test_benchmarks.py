@@ -85,18 +85,18 @@ def test_the_letter_prompt_shows_both_replies_in_the_order_asked_for():
 
 def test_a_broken_file_is_named_with_the_place(tmp_path):
     file = tmp_path / "items.json"
-    with pytest.raises(UserError, match="items.json cannot be read.*or set its key"):
+    with pytest.raises(UserError, match="items.json: cannot be read.*or name another file in params.yaml, or null"):
         benchmarks.load_hhh(file, seed=0)
     file.write_text("[{}]")
-    with pytest.raises(UserError, match="items.json, item 0: 'chosen' is missing"):
+    with pytest.raises(UserError, match="items.json, item 1: chosen is None; it needs a text there"):
         benchmarks.load_hhh(file, seed=0)
     file.write_text(json.dumps([{"question": "q", "mc1_targets": {"a": 1, "b": 1}}]))
-    with pytest.raises(UserError, match="items.json, item 0: it needs question and mc1_targets with one 1"):
+    with pytest.raises(UserError, match="items.json, item 1: mc1_targets has 2 right of 2; MC1 has one right"):
         benchmarks.load_truthfulqa(file, seed=0)
     file.write_text('{"text": "one"}\n{"no": "text"}\n')
     with pytest.raises(UserError, match="items.json, line 2: .* is not of the form .*text"):
         json_lines.texts(file)
-    with pytest.raises(UserError, match="items.json:1: it needs prefix"):
+    with pytest.raises(UserError, match="items.json, line 1: distractors is None; it needs prefix"):
         benchmarks.load_cloze(file, seed=0)
     sides = ["\n\nHuman: a\n\nAssistant: b", "\n\nHuman: c\n\nAssistant: d"]
     file.write_text(json.dumps([{"chosen": sides[0], "rejected": sides[1], "type": "other"}]))

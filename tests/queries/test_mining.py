@@ -71,7 +71,7 @@ def test_a_prompt_shows_queries_of_the_pool_once_each_and_ends_with_the_cue() ->
         (b"Why?\n\nHow?\n", "line 2: the query is empty"),
         (b"Why?\nHow?\nWhy? \n", "line 3: 'Why\\?' stands in line 1 already"),
         (b"", "holds no query"),
-        (b"Why?\nH\xffw?\n", "line 2: byte 0xff is not UTF-8"),
+        (b"Why?\nH\xffw?\n", "line 2, byte 2: 0xff is not UTF-8"),
     ],
 )
 def test_a_wrong_line_of_queries_is_named(tmp_path: Path, content: bytes, message: str) -> None:
