@@ -26,7 +26,7 @@ def test_a_dialogue_of_one_question_has_the_id_of_a_mined_query(tmp_path):
         ('{"prompt": "x"}', "line 1: messages is 'None'; write a list of messages"),
         (f'{{"messages": [{USER}, {ASSISTANT}]}}', "line 1: the dialogue ends with the assistant"),
         (f'{{"messages": [{ASSISTANT}]}}', "line 1, message 1: role is 'assistant' where 'user' must come"),
-        (f'{{"messages": [{USER}, {{"role": "assistant"}}, {USER}]}}', "line 1, message 2: .*; it needs role and content"),
+        (f'{{"messages": [{USER}, {{"role": "assistant"}}, {USER}]}}', "message 2: .*; it needs role and content"),
         ("", "no dialogues"),
     ],
 )  # fmt: skip
