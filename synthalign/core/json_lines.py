@@ -26,14 +26,18 @@ def lines(file: Path, *, step: str = STEP) -> list[tuple[int, str]]:
 
 
 def loads(text: str, file: str | Path, *, line: int = 1) -> Any:
-    """What a JSON text says; ValueError when it is none.
+    """What a JSON text says; ValueError when it is none, UserError as `check_whole`.
 
     line  where in the file the text begins
-
-    Raises UserError, with the line, for half a surrogate pair ("\\ud83d" alone): JSON allows it and no table can
-    hold it.
     """
     value = json.loads(text)
+    check_whole(text, file, line=line)
+    return value
+
+
+def check_whole(text: str, file: str | Path, *, line: int = 1) -> None:
+    """UserError, with the line, for half a surrogate pair in a JSON text ("\\ud83d" alone): JSON allows it, and no table
+    can hold it."""
     for escape in ESCAPE.finditer(text) if SURROGATE.search(text) else ():
         if escape[1]:
             number = line + text.count("\n", 0, escape.start())
@@ -42,7 +46,6 @@ def loads(text: str, file: str | Path, *, line: int = 1) -> Any:
                 f"{file}, line {number}: {escape[0]} is half a character (a surrogate without its other half): "
                 f"…{shown!r}; write the whole character, or take it out"
             )
-    return value
 
 
 def entries(file: Path, one: str, *, step: str = STEP) -> list[tuple[int, Any]]:

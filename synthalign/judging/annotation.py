@@ -179,7 +179,9 @@ def read_results(file: str, duels: Sequence[Duel]) -> tuple[str, list[Annotation
     is not allowed, an item that comes twice or is none of the answers as they are now.
     """
     try:
-        results = Results.model_validate_json(text_file.read(file, step="name the file that the page downloaded"))
+        text = text_file.read(file, step="name the file that the page downloaded")
+        json_lines.check_whole(text, file)
+        results = Results.model_validate_json(text)
     except ValidationError as error:
         raise UserError("\n".join(_explain(file, error))) from error
     known = {item.id: item for duel in duels for order in ORDERS for item in (Item(duel, order),)}
@@ -210,6 +212,7 @@ def read_annotations(file: Path) -> list[Annotation]:
     found = []
     for number, line in json_lines.lines(file, step="take it out of the folder, or put it back as it was"):
         try:
+            json_lines.check_whole(line, file, line=number)
             found.append(Annotation.model_validate_json(line))
         except ValidationError as error:
             raise UserError("\n".join(_explain(f"{file}:{number}", error))) from error

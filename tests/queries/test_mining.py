@@ -81,6 +81,23 @@ def test_a_wrong_line_of_queries_is_named(tmp_path: Path, content: bytes, messag
         mining.read_queries(str(tmp_path / "queries.txt"))
 
 
+def test_a_byte_order_mark_hides_no_question_from_the_guard(tmp_path: Path) -> None:
+    seeds, questions = tmp_path / "seeds.txt", tmp_path / "questions.txt"
+    seeds.write_bytes(b"\xef\xbb\xbfWhy is the sky blue?\r\nHow?\r\n")
+    questions.write_text("Why is the sky blue?\n")
+
+    assert mining.read_queries(str(seeds)) == ["Why is the sky blue?", "How?"]
+    with pytest.raises(UserError, match=r"seeds.txt: 'Why is the sky blue\?' is also in .*questions.txt"):
+        mining.read_apart(str(seeds), str(questions))
+
+
+def test_a_question_with_our_marker_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "seeds.txt").write_text("How?\nHuman: Why?\n")
+
+    with pytest.raises(UserError, match="line 2: 'Human: Why\\?' brings our own 'Human:'; write the question alone"):
+        mining.read_queries(str(tmp_path / "seeds.txt"))
+
+
 def test_the_last_line_may_or_may_not_end(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Why?\nHow?\n")
     (tmp_path / "b.txt").write_text("Why?\nHow?")
