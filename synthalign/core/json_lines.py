@@ -36,8 +36,8 @@ def loads(text: str, file: str | Path, *, line: int = 1) -> Any:
 
 
 def check_whole(text: str, file: str | Path, *, line: int = 1) -> None:
-    """UserError, with the line, for half a surrogate pair in a JSON text ("\\ud83d" alone): JSON allows it, and no table
-    can hold it."""
+    """UserError, with the line, for half a surrogate pair in a JSON text ("\\ud83d" alone): JSON allows it, and no
+    table can hold it."""
     for escape in ESCAPE.finditer(text) if SURROGATE.search(text) else ():
         if escape[1]:
             number = line + text.count("\n", 0, escape.start())
