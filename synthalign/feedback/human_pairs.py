@@ -84,11 +84,15 @@ def taken_apart(pair: Any, place: str) -> tuple[list[Message], tuple[str, str]]:
 
 def _messages(value: Any, role: str, place: str) -> list[Message]:
     """A prompt or side as messages; a text without markers is one message of the role."""
+    given = [message for message in value if isinstance(message, dict)] if isinstance(value, list) else []
+    texts = [value, *(message.get("content", message.get("value")) for message in given)]
+    if any(isinstance(text, str) and not text.strip() for text in texts):
+        raise NoDialogue("a turn is empty")
     if isinstance(value, list):
         found = transcripts.messages(value, place, ends=role)
     elif isinstance(value, str) and transcripts.begins_with_a_marker(value):
         found = transcripts.parsed(transcripts.without_cue(value) if role == "user" else value)
-    elif isinstance(value, str) and value.strip():
+    elif isinstance(value, str):
         found = [{"role": role, "content": value}]
     else:
         raise UserError(f"{place} is {value!r}; it must be a text or a list of messages with role and content")
