@@ -1,7 +1,9 @@
 import gzip
 import json
+import re
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,7 @@ from synthalign.feedback.comparisons import SCHEMA
 from synthalign.feedback.human_pairs import load
 
 HH = Path("../shared/data/hh_harmless_test.jsonl.gz")
+PANDALM = Path("../shared/data/pandalm_testset.json")
 PAIR = {"prompt": "Where does it live?", "chosen": "In the forest.", "rejected": "Who knows."}
 
 
@@ -208,6 +211,29 @@ def test_hh_rlhf_as_others_cut_it_gives_the_same_pairs(tmp_path):
     assert len(cut) > 2300
     assert {row["comparison_id"] for row in rows} == {row["comparison_id"] for row in whole}
     assert set(left_out) <= {*HH_LEFT_OUT, "chosen ends with the person", "rejected ends with the person"}
+
+
+@pytest.mark.skipif(not PANDALM.exists(), reason=f"{PANDALM} is not here")
+def test_the_query_of_the_documentation_makes_pairs_of_pandalms_votes(tmp_path, monkeypatch):
+    page = Path("docs/data.md").read_text(encoding="utf-8")
+    [query] = re.findall(r"^    (COPY \(\n.*?'pairs.parquet';)$", page, re.MULTILINE | re.DOTALL)
+    given = json.loads(PANDALM.read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    Path("pandalm_testset.json").write_text(json.dumps(given), encoding="utf-8")
+
+    duckdb.sql(query)
+    rows, left_out = load(Path("pairs.parquet"), feedback="gold")
+
+    assert pq.read_metadata("pairs.parquet").num_rows == len(rows) + left_out.total() == 888
+    votes = {}
+    for row in given:
+        for better, worse in ((1, 2), (2, 1)):
+            prompt = f"{row['instruction']}\n\n{row['input']}" if row["input"] else row["instruction"]
+            key = (prompt.strip(), str(row[f"response{better}"]).strip(), str(row[f"response{worse}"]).strip())
+            agreed = sum(row[f"annotator{who}"] == better for who in (1, 2, 3))
+            votes[key] = max(agreed, votes.get(key, 0))
+    texts = [tuple(row[side][0]["content"] for side in ("prompt", "chosen", "rejected")) for row in rows]
+    assert all(votes[text] >= 2 for text in texts)
 
 
 HH_LEFT_OUT = {
