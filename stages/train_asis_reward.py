@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from synthalign.core import stage, statistics
-from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.feedback import community
 from synthalign.reward import pairwise, training
@@ -33,22 +31,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
     """Peak of the cosine schedule."""
 
 
-def read(file: str) -> list[dict]:
-    """The questions of a community file; UserError unless it is Parquet with the columns it needs."""
-    try:
-        questions = pq.read_table(file, columns=["question", "answers"]).to_pylist()
-        answers = [answer for question in questions for answer in question["answers"]]
-        assert all(answer.keys() >= {"text", "votes", "accepted"} for answer in answers)
-    except (OSError, KeyError, AttributeError, TypeError, AssertionError, ValueError) as error:
-        raise UserError(
-            f"{file}: not a community file ({error}); it needs the columns question and answers, a list of "
-            "{text, votes, accepted}"
-        ) from error
-    return questions
-
-
 def main(params: Params) -> None:
-    questions = read(params.community_qa)
+    questions = community.load(Path(params.community_qa))
     work = stage.work_dir(
         "train_asis_reward",
         params,

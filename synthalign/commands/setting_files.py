@@ -1,21 +1,39 @@
 """What is wrong with the files that settings name, and where the settings of several stages do not fit together."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from synthalign.core import json_lines
 from synthalign.core.errors import UserError
-from synthalign.dialogue import demonstrations
+from synthalign.dialogue import demonstrations, prompts
 from synthalign.ditto import authors
-from synthalign.feedback import contrast, principles, revision
+from synthalign.feedback import community, contrast, human_pairs, principles, revision
+from synthalign.flan import instructions
 from synthalign.generation import endpoint, vllm_engine
+from synthalign.judging import benchmarks
+from synthalign.queries import mining
+
+READERS: dict[tuple[str, str], Callable[[Path], Any]] = {
+    ("train_asis_reward", "community_qa"): community.load,
+    ("label_gold", "human_pairs"): lambda file: human_pairs.load(file, feedback="gold"),
+    ("train_ppo", "ptx_texts"): json_lines.texts,
+    ("score_benchmarks", "heldout_text"): json_lines.texts,
+    ("score_benchmarks", "cloze"): lambda file: benchmarks.load_cloze(file, seed=0),
+    ("score_benchmarks", "hhh"): lambda file: benchmarks.load_hhh(file, seed=0),
+    ("score_benchmarks", "truthfulqa"): lambda file: benchmarks.load_truthfulqa(file, seed=0),
+    ("build_mixture", "source"): instructions.load,
+    ("answer_tasks", "source"): instructions.load,
+}
+"""Files that people bring, by stage and key, and what reads them there."""
 
 
 def wrong(settings: dict[str, Any]) -> list[str]:
     """Everything that is, one line each; the settings are of the right types by now."""
-    first = wrong_inputs(settings) + wrong_configurations(settings)
+    first = wrong_inputs(settings) + wrong_brought(settings) + wrong_configurations(settings)
     return first or wrong_graph(settings) or wrong_authors(settings)
 
 
@@ -40,6 +58,10 @@ def wrong_inputs(settings: dict[str, Any]) -> list[str]:
                     contrast.load(given["affixes"], given["task"])
                 if "principles" in given:
                     principles.load(given["principles"]).of(given["task"], given["principles"])
+                if str(given.get("prompts")).endswith(".jsonl"):
+                    prompts.load(given["prompts"])
+                if "seed_queries" in given:
+                    mining.read_apart(given["seed_queries"], given["eval_questions"])
                 if "constitution" in given:
                     revision.load(given["constitution"]).prefix(given["shots"], given["constitution"])
                 if given.get("engine") == "vllm":
@@ -52,6 +74,26 @@ def wrong_inputs(settings: dict[str, Any]) -> list[str]:
             model = str(given.get("model"))
             if endpoint.is_endpoint(model):
                 lines += [f"{place}.model: {line}" for line in wrong_endpoint(model, writes="engine" in values)]
+    return lines
+
+
+def wrong_brought(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with the data that people bring.
+
+    What is not there yet is no fault of the settings: stdout says what is still to be brought.
+    """
+    lines = []
+    for (section, key), read in READERS.items():
+        file = settings[section][key]
+        if file is None or Path(file).is_dir():
+            continue
+        if not Path(file).exists():
+            print(f"{section}.{key}: {file} is not there yet; docs/data.md says what it holds")
+            continue
+        try:
+            read(Path(file))
+        except UserError as error:
+            lines += [f"{section}.{key}: {line}" for line in str(error).splitlines()]
     return lines
 
 

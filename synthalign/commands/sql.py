@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import yaml
 from duckdb import DuckDBPyConnection, StatementType
 
+from synthalign.core import text_file
 from synthalign.core.errors import UserError
 from synthalign.reporting import text_tables
 
@@ -138,10 +139,7 @@ def text_of(question: str) -> str:
     """The question itself, or the content of the .sql file that it names."""
     if not question.strip().endswith(".sql"):
         return question
-    try:
-        return Path(question.strip()).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{question}: cannot be read ({error.strerror}); the questions are in queries/") from error
+    return text_file.read(question.strip(), step="the questions are in queries/")
 
 
 def ready(tables: Tables, text: str) -> duckdb.Statement:

@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
+from synthalign.core import text_file
 from synthalign.core.errors import UserError
 
 P = TypeVar("P", bound=BaseModel)
@@ -46,13 +47,7 @@ def explain(section: str, error: ValidationError, file: str = "params.yaml") -> 
 
 def read(file: str) -> dict[str, Any]:
     """The sections of a settings file; UserError when there are none, or where a number is infinite or none at all."""
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{file} does not exist; `make profile P=embedded` writes it") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    return checked(text, file)
+    return checked(text_file.read(file, step="`make profile P=embedded` writes it"), file)
 
 
 def checked(text: str, file: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from synthalign.core.errors import UserError
+from synthalign.core import text_file
+from synthalign.core.errors import UserError, together
 
 F = TypeVar("F", bound=BaseModel)
 
@@ -32,9 +33,13 @@ def read(file: str | Path, form: type[F], *, example: str) -> F:
 def keys(file: str | Path, *, example: str) -> dict[Any, Any]:
     """The file's keys and values, not yet checked; UserError when it cannot be read or has none."""
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(text_file.read(file, step=f"compare with {example}"))
+    except yaml.YAMLError as error:
         raise UserError(f"{file}: cannot be read ({error}); compare with {example}") from error
     if not isinstance(content, dict):
         raise UserError(f"{file}: has no keys; compare with {example}")
+    if broken := text_file.halves(content):
+        raise together(
+            [f"{file}: {key} holds half a character (\\ud800 to \\udfff); write the character itself" for key in broken]
+        )
     return content

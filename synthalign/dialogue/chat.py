@@ -8,6 +8,7 @@ The released code of ALMoST leaves the "Human:" marker out of the reward model's
 here every model sees the same text.
 """
 
+import re
 from collections.abc import Sequence
 
 from synthalign.core.errors import UserError
@@ -60,6 +61,15 @@ def few_shot(system: str, dialogues: Sequence[Sequence[Message]]) -> str:
     """The demonstrations in front of a prompt for a vanilla model; empty when there are none."""
     paragraph = f"{system.strip()}{SEPARATOR}" if system.strip() and dialogues else ""
     return paragraph + "".join(dialogue(messages) + SEPARATOR for messages in dialogues)
+
+
+def marker_in(text: str) -> str | None:
+    """The first marker of a turn that a text itself brings, at its beginning or after a blank line; None if none.
+
+    A model would take it for the beginning of another turn.
+    """
+    found = re.search(f"{TURN}({HUMAN}|{ASSISTANT})", TURN + text.strip())
+    return found[1] if found else None
 
 
 def clean(text: str) -> str:

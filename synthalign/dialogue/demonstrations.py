@@ -2,8 +2,9 @@
 
     {"system": "A conversation between a person and a helpful assistant."}
     {"messages": [{"role": "user", "content": "Why is the sky blue?"}, {"role": "assistant", "content": "Because …"}]}
+    {"conversations": [{"from": "human", "value": "Why is the sky blue?"}, {"from": "gpt", "value": "Because …"}]}
 
-The first line may be a system paragraph; every other line is a dialogue.
+The first line may be a system paragraph; every other line is a dialogue, with our names or with those of ShareGPT.
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,13 @@ from typing import Any
 
 from synthalign.core import json_lines
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat
+from synthalign.dialogue import chat, transcripts
 from synthalign.dialogue.chat import Message
+
+KEYS = ("messages", "conversations")
+
+MARKS = (chat.HUMAN, chat.ASSISTANT, chat.SEPARATOR.strip())
+"""What no text of a demonstration may hold."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def load(path: str | Path) -> Demonstrations:
     dialogues: list[list[Message]] = []
     for number, entry in json_lines.entries(Path(path), "dialogue"):
         place = f"{path}, line {number}"
-        if not isinstance(entry, dict) or len(entry) != 1 or not entry.keys() <= {"system", "messages"}:
+        if not isinstance(entry, dict) or len(entry) != 1 or not entry.keys() <= {"system", *KEYS}:
             found = sorted(entry) if isinstance(entry, dict) else str(entry)[:60]
             raise UserError(f"{place}: {found!r} where one key, messages (or system in line 1), is allowed")
         if "system" in entry:
@@ -50,9 +56,12 @@ def load(path: str | Path) -> Demonstrations:
                 raise UserError(f"{place}: a system paragraph can only be the first line; move it up")
             if not isinstance(entry["system"], str):
                 raise UserError(f"{place}: system is {entry['system']!r}; write it as text in quotes")
+            if marker := chat.marker_in(entry["system"]):
+                raise UserError(f"{place}: system brings {marker!r}, which marks turns; write it otherwise")
             system = entry["system"]
         else:
-            dialogues.append(_dialogue(entry["messages"], place))
+            [given] = entry.values()
+            dialogues.append(_dialogue(given, place))
     return Demonstrations(system, dialogues, str(path))
 
 
@@ -66,20 +75,12 @@ def prefix(path: str | None, shots: int) -> str:
     return chat.few_shot(given.system, given.take(shots))
 
 
-def _dialogue(messages: Any, place: str) -> list[Message]:
-    if not isinstance(messages, list) or not messages:
-        raise UserError(f"{place}: messages is {str(messages)[:60]!r}; write a list of messages")
-    for turn, message in enumerate(messages):
-        role = ("user", "assistant")[turn % 2]
-        if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            raise UserError(f"{place}, message {turn + 1}: {str(message)[:60]!r}; it needs role and content alone")
-        if message["role"] != role:
+def _dialogue(given: Any, place: str) -> list[Message]:
+    messages = transcripts.messages(given, place, begins="user", ends="assistant")
+    for number, message in enumerate(messages, start=1):
+        if marks := [mark for mark in MARKS if mark in message["content"]]:
             raise UserError(
-                f"{place}, message {turn + 1}: role is {message['role']!r} where {role!r} must come; "
-                "user and assistant take turns, the user first"
+                f"{place}, message {number}: the text holds {marks[0]!r}, which marks turns in the prompt; write it "
+                "otherwise"
             )
-        if not isinstance(message["content"], str) or not message["content"].strip():
-            raise UserError(f"{place}, message {turn + 1}: content is {message['content']!r}; write the {role}'s text")
-    if len(messages) % 2:
-        raise UserError(f"{place}: the dialogue ends with the user; add the assistant's answer")
     return messages

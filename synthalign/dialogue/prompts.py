@@ -10,32 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.core import json_lines
-from synthalign.core.errors import UserError
+from synthalign.core.errors import UserError, each
 from synthalign.core.ids import content_id
+from synthalign.dialogue import chat, transcripts
 from synthalign.dialogue.chat import Message
 
 
 def load(file: str | Path) -> dict[str, list[Message]]:
-    """The dialogues of a file by query id, each ending with the user; UserError names the first wrong line."""
-    found: dict[str, list[Message]] = {}
-    for number, entry in json_lines.entries(Path(file), "dialogue"):
-        messages = _checked(entry.get("messages") if isinstance(entry, dict) else None, f"{file}, line {number}")
-        found[content_id("query", *(message["content"] for message in messages))] = messages
+    """The dialogues of a file by query id, each ending with the user; UserError names the wrong lines."""
+
+    def dialogue(numbered: tuple[int, Any]) -> list[Message]:
+        number, entry = numbered
+        return _checked(entry.get("messages") if isinstance(entry, dict) else None, f"{file}, line {number}")
+
+    dialogues = each(json_lines.entries(Path(file), "dialogue"), dialogue)
+    found = {content_id("query", *(message["content"] for message in messages)): messages for messages in dialogues}
     if not found:
         raise UserError(f"{file}: no dialogues; write one a line, or name data/queries.parquet")
     return found
 
 
-def _checked(messages: Any, place: str) -> list[Message]:
-    if not isinstance(messages, list) or not messages:
-        raise UserError(f"{place}: messages is {str(messages)[:60]!r}; write a list of messages")
-    for turn, message in enumerate(messages):
-        role = ("user", "assistant")[turn % 2]
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, str) or not content.strip() or message.get("role") != role:
-            raise UserError(f"{place}, message {turn + 1}: {str(message)[:60]!r}; the {role} must say something here")
-    if len(messages) % 2 == 0:
-        raise UserError(f"{place}: the dialogue ends with the assistant, so nothing is left to answer")
+def _checked(given: Any, place: str) -> list[Message]:
+    messages = transcripts.messages(given, place, begins="user", ends="user")
+    for number, message in enumerate(messages, start=1):
+        if marker := chat.marker_in(message["content"]):
+            raise UserError(
+                f"{place}, message {number}: the text brings {marker!r}, which marks turns; make each turn "
+                "a message of its own"
+            )
     return messages
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthalign.core import json_lines
+from synthalign.core import json_lines, text_file
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
+from synthalign.dialogue import chat
 from synthalign.dialogue.chat import Message
 
 AT_MOST = 9
@@ -69,13 +70,13 @@ def file_of(name: str, known: Mapping[str, str], *, stage: str) -> Path:
 
 def prompts(file: str | Path) -> list[str]:
     """Prompts to answer, one a line, each once; UserError when there are none or they are no UTF-8."""
-    try:
-        content = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read as UTF-8 text ({error}); write one prompt a line into it") from error
-    found = list(dict.fromkeys(line.strip() for line in content.splitlines() if line.strip()))
+    given = (line.strip() for line in text_file.lines(file, step="write one prompt a line into it"))
+    found = list(dict.fromkeys(line for line in given if line))
     if not found:
         raise UserError(f"{file}: no prompts; write one a line")
+    for prompt in found:
+        if marker := chat.marker_in(prompt):
+            raise UserError(f"{file}: {prompt[:60]!r} brings our own {marker!r}; write the prompt alone")
     return found
 
 
@@ -100,6 +101,8 @@ def _demonstration(entry: Any, place: str) -> Demonstration:
             raise UserError(f"{place}: {key} is missing; it has {', '.join(entry) or 'nothing'}")
         if not isinstance(entry[key], str) or not entry[key].strip():
             raise UserError(f"{place}: {key} is {entry[key]!r}; write it as text in quotes")
+        if marker := chat.marker_in(entry[key]):
+            raise UserError(f"{place}: {key} brings {marker!r}, which marks turns in the prompt; write the text alone")
     if len(entry) > 2:
         raise UserError(f"{place}: unknown keys {', '.join(sorted(set(entry) - {'prompt', 'output'}))}; remove them")
     return Demonstration(entry["prompt"].strip(), entry["output"].strip())

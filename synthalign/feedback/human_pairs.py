@@ -1,71 +1,135 @@
-"""Read a file of people's preferences as comparisons.
+"""Read a file of people's preferences as comparisons, in the layouts that public data sets have.
 
     {"prompt": "Where does the red fox live?", "chosen": "In the forest.", "rejected": "Who knows."}
+    {"prompt": "Where …?", "chosen": [{"role": "user", "content": "Where …?"}, {"role": "assistant", …}], "rejected": …}
+    {"chosen": "\\n\\nHuman: Where …?\\n\\nAssistant: In the forest.", "rejected": "\\n\\nHuman: …"}
 
-Each of the three is a text or a conversational list of messages, as in most preference data sets of the hub.
+Each of the three is a text or a list of messages; a text with our own markers is taken apart at them.  What the sides
+share with the prompt, or with each other, is the prompt and stands in no side.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from synthalign.core import json_lines
-from synthalign.core.errors import UserError
+from synthalign.core import row_file
+from synthalign.core.errors import UserError, together
 from synthalign.core.ids import content_id
 from synthalign.core.tables import Row
+from synthalign.dialogue import chat, transcripts
 from synthalign.dialogue.chat import Message
-from synthalign.feedback.comparisons import text_of
+from synthalign.dialogue.transcripts import NoDialogue
+
+SIDES = ("chosen", "rejected")
 
 
-def load(file: Path, *, feedback: str) -> list[Row]:
-    """The pairs of a .jsonl or .parquet file as rows of a comparisons table.
+def load(file: Path, *, feedback: str) -> tuple[list[Row], Counter[str]]:
+    """The pairs of a file (.jsonl, .json, .parquet; .jsonl.gz) as rows of a comparisons table, and how many cannot be
+    used, by reason, of which stdout says the first places.
 
-    A pair that is there twice counts once, one with equal sides not at all. UserError names the file and the place of
-    a pair that is not usable.
+    A pair that is there twice counts once, one with equal sides not at all.  UserError names the file and the places of
+    pairs that are none: a side is missing or null, a role unknown, or two of its turns are of one role.
     """
     rows: dict[str, Row] = {}
-    for place, pair in _given(file):
-        prompt = _messages(pair, "prompt", "user", place)
-        chosen = _messages(pair, "chosen", "assistant", place)
-        rejected = _messages(pair, "rejected", "assistant", place)
-        query_id = content_id("human", *(message["content"] for message in prompt))
-        chosen_id, rejected_id = (content_id("human", query_id, text_of(side)) for side in (chosen, rejected))
-        if chosen_id != rejected_id:
-            comparison_id = content_id("comparison", chosen_id, rejected_id)
-            rows[comparison_id] = {
-                "comparison_id": comparison_id,
-                "query_id": query_id,
-                "prompt": prompt,
-                "chosen": chosen,
-                "rejected": rejected,
-                "chosen_id": chosen_id,
-                "rejected_id": rejected_id,
-                "chosen_config": "human",
-                "rejected_config": "human",
-                "feedback": feedback,
-                "p_chosen": 1.0,
-            }
-    return list(rows.values())
+    wrong: list[str] = []
+    left_out: dict[str, list[str]] = {}
+    given = row_file.rows(file, "pair", step="fetch it, or name another file in params.yaml")
+    for place, pair in given:
+        try:
+            prompt, answers = taken_apart(pair, place)
+            row = _row(prompt, answers, feedback)
+            if answers[0] == answers[1]:
+                raise NoDialogue("both sides say the same")
+            if row["comparison_id"] in rows:
+                raise NoDialogue("the same pair came before")
+            rows[row["comparison_id"]] = row
+        except UserError as error:
+            wrong.append(str(error))
+        except NoDialogue as error:
+            left_out.setdefault(str(error), []).append(place.removeprefix(f"{file}, "))
+    if wrong:
+        raise together(wrong)
+    for reason, places in sorted(left_out.items()):
+        print(f"{file}: {len(places):,} of {len(given):,} pairs left out, {reason} (first: {', '.join(places[:3])})")
+    return list(rows.values()), Counter({reason: len(places) for reason, places in left_out.items()})
 
 
-def _given(file: Path) -> list[tuple[str, Any]]:
-    """The pairs with their places."""
-    if file.suffix != ".parquet":
-        return [(f"{file}, line {number}", pair) for number, pair in json_lines.entries(file, "pair")]
-    try:
-        rows = pq.read_table(file).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors too
-        raise UserError(f"{file}: cannot be read as preferences: {error}") from error
-    return [(f"{file}, row {number}", pair) for number, pair in enumerate(rows, start=1)]
+def taken_apart(pair: Any, place: str) -> tuple[list[Message], tuple[str, str]]:
+    """The prompt of a pair, which ends with the user, and its two answers.
+
+    NoDialogue when they are not two answers to one prompt, UserError when the row has not what a pair needs.
+    """
+    if not isinstance(pair, dict) or not pair.keys() >= {*SIDES}:
+        has = ", ".join(map(str, pair)) if isinstance(pair, dict) else repr(pair)[:60]
+        raise UserError(f"{place}: it has {has}; a pair needs chosen and rejected, and a prompt beside texts")
+    prompt = [] if pair.get("prompt") is None else _messages(pair["prompt"], "user", f"{place}: prompt")
+    if prompt and prompt[-1]["role"] != "user":
+        raise NoDialogue("the prompt ends with the assistant")
+    contexts, answers = [], []
+    for name in SIDES:
+        *context, answer = _messages(pair[name], "assistant", f"{place}: {name}")
+        if answer["role"] != "assistant":
+            raise NoDialogue(f"{name} ends with the person")
+        contexts.append(_context(prompt, context))
+        answers.append(answer["content"])
+    if contexts[0] != contexts[1]:
+        raise NoDialogue("the sides answer different conversations")
+    if not contexts[0]:
+        raise UserError(f"{place}: prompt is missing, and chosen and rejected are answers alone")
+    if contexts[0][0]["role"] == "assistant":
+        raise NoDialogue("the conversation begins with the assistant")
+    return contexts[0], (answers[0], answers[1])
 
 
-def _messages(pair: Any, side: str, role: str, place: str) -> list[Message]:
-    value = pair.get(side) if isinstance(pair, dict) else None
-    if isinstance(value, str) and value.strip():
-        return [{"role": role, "content": value}]
-    if isinstance(value, list) and value and all(isinstance(message, dict) for message in value):
-        messages = [{"role": message.get("role"), "content": message.get("content")} for message in value]
-        if all(isinstance(text, str) and text.strip() for message in messages for text in message.values()):
-            return messages
-    raise UserError(f"{place}: {side!r} is {value!r}; it must be a text or a list of messages with role and content")
+def _messages(value: Any, role: str, place: str) -> list[Message]:
+    """A prompt or side as messages; a text without markers is one message of the role."""
+    given = [message for message in value if isinstance(message, dict)] if isinstance(value, list) else []
+    texts = [value, *(message.get("content", message.get("value")) for message in given)]
+    if any(isinstance(text, str) and not text.strip() for text in texts):
+        raise NoDialogue("a turn is empty")
+    if isinstance(value, list):
+        found = transcripts.messages(value, place, ends=role)
+    elif isinstance(value, str) and transcripts.begins_with_a_marker(value):
+        found = transcripts.parsed(transcripts.without_cue(value) if role == "user" else value)
+    elif isinstance(value, str):
+        found = [{"role": role, "content": value}]
+    else:
+        raise UserError(f"{place} is {value!r}; it must be a text or a list of messages with role and content")
+    if any(chat.marker_in(message["content"]) for message in found):
+        raise NoDialogue("a turn holds the marker of another one")
+    return transcripts.stripped(found)
+
+
+def _context(prompt: list[Message], before: list[Message]) -> list[Message]:
+    """What an answer answers: the prompt, or the turns before the answer where these hold it."""
+    if not before or _holds(prompt, before):
+        return prompt
+    if not _holds(before, prompt):
+        raise NoDialogue("a side does not begin with the prompt")
+    return before
+
+
+def _holds(whole: Sequence[Message], part: Sequence[Message]) -> bool:
+    """Whether the messages of `part` stand in `whole` one after the other."""
+    starts = range(len(whole) - len(part) + 1)
+    return any(list(whole[start : start + len(part)]) == list(part) for start in starts)
+
+
+def _row(prompt: list[Message], answers: tuple[str, str], feedback: str) -> Row:
+    query_id = content_id("human", *(message["content"] for message in prompt))
+    chosen_id, rejected_id = (content_id("human", query_id, answer) for answer in answers)
+    chosen, rejected = ([{"role": "assistant", "content": answer}] for answer in answers)
+    return {
+        "comparison_id": content_id("comparison", chosen_id, rejected_id),
+        "query_id": query_id,
+        "prompt": prompt,
+        "chosen": chosen,
+        "rejected": rejected,
+        "chosen_id": chosen_id,
+        "rejected_id": rejected_id,
+        "chosen_config": "human",
+        "rejected_config": "human",
+        "feedback": feedback,
+        "p_chosen": 1.0,
+    }

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from synthalign.core import json_lines
-from synthalign.core.errors import UserError
+from synthalign.core import row_file
+from synthalign.core.errors import UserError, each
 from synthalign.core.ids import content_id
 
 REQUIRED, OPTIONAL = ("task", "input", "target"), ("family", "rationale", "options")
@@ -54,10 +52,11 @@ class Example:
 
 
 def load(file: Path) -> list[Example]:
-    """The examples of a .parquet or .jsonl file; UserError names the file and the row that is not one."""
+    """The examples of a .parquet or .jsonl file; UserError names the file and the rows that are none."""
     if file.suffix not in (".parquet", ".jsonl"):
         raise UserError(f"{file}: instruction data are a .parquet or a .jsonl file")
-    examples = [example(row, place) for place, row in _given(file)]
+    given = row_file.rows(file, "example", step="fetch it, or set its key in params.yaml to null")
+    examples = each(given, lambda one: example(one[1], one[0]))
     if not examples:
         raise UserError(f"{file}: no examples; every row needs {', '.join(REQUIRED)}")
     return examples
@@ -98,14 +97,3 @@ def by_task(examples: Sequence[Example]) -> dict[str, list[Example]]:
     for one in examples:
         tasks.setdefault(one.task, {})[one.example_id] = one
     return {task: [found[key] for key in sorted(found)] for task, found in tasks.items()}
-
-
-def _given(file: Path) -> list[tuple[str, Any]]:
-    """The rows with their places."""
-    if file.suffix == ".jsonl":
-        return [(f"{file}, line {number}", row) for number, row in json_lines.entries(file, "example")]
-    try:
-        rows = pq.read_table(file).to_pylist()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}; fetch it, or set its key in params.yaml to null") from error
-    return [(f"{file}, row {number}", row) for number, row in enumerate(rows)]

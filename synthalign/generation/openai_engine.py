@@ -20,7 +20,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import httpx2
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
@@ -38,6 +38,9 @@ LONGEST_WAIT = 60.0
 
 UNKNOWN = -1
 """A token that an endpoint counted and did not name."""
+
+REPLACEMENT = "\ufffd"
+"""What stands for a character that an endpoint sent half of."""
 
 SPECIAL_TOKENS = 8
 """More than a tokenizer puts around a prompt; within it no token is shorter than a byte."""
@@ -132,6 +135,7 @@ def generate(
             requests = Requests(client, spending, key or "", backoff)
             places = iter(range(len(suffixes)))
             await asyncio.gather(*(work(requests, places) for _ in range(min(workers, len(suffixes)))))
+        requests.report()
         if requests.failures:
             raise requests.failures[0]
 
@@ -151,6 +155,9 @@ class Requests:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     """Something was settled, so that more may fit under a cap."""
+
+    broken: int = 0
+    """Texts with a character that came as half of one."""
 
     async def answer(self, row: str, body: dict[str, Any], worst: Tokens) -> Answer:
         """As many attempts as it takes."""
@@ -204,9 +211,11 @@ class Requests:
             raise Again(f"the connection broke ({error})", is_free=False) from error
         if response.is_success:
             try:
-                return Answer.model_validate_json(response.content)
-            except ValidationError as error:
+                answer = Answer.model_validate(read(response.content))
+            except ValueError as error:  # pydantic's ValidationError is one too
                 raise Again(f"an answer that is none: {self.shown(response.text)!r}", is_free=False) from error
+            self.broken += sum(REPLACEMENT in choice.text for choice in answer.choices)
+            return answer
         status, told = response.status_code, self.told(response)
         if status in RETRIED or status >= 500:
             raise Again(f"{status} {told}", is_free=status in FREE, wait=retry_after(response))
@@ -217,6 +226,11 @@ class Requests:
         else:
             step = "check url and model"
         raise UserError(f"{self.spending.file}: {endpoint.url} answered {status}: {told}; {step}")
+
+    def report(self) -> None:
+        """Say how many texts came with half a character."""
+        if self.broken:
+            print(f"{self.spending.file}: {self.broken:,} texts hold half a character, which is U+FFFD now", flush=True)
 
     def told(self, response: httpx2.Response) -> str:
         """The endpoint's own words in a refusal."""
@@ -233,6 +247,27 @@ class Requests:
     def shown(self, text: str) -> str:
         """What an endpoint says, for a message: one short printable line, without the key should it repeat it."""
         return shortened(text.replace(self.key, "…") if self.key else text)
+
+
+def read(content: bytes) -> Any:
+    """What an endpoint's JSON says; ValueError when it is none.
+
+    Half a surrogate pair, which JSON allows and no table can hold, and bytes that are not UTF-8 become U+FFFD: the
+    answer is paid, and asking again would pay for the same.
+    """
+    try:
+        return whole(json.loads(content.decode("utf-8-sig", "replace")))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def whole(value: Any) -> Any:
+    """A value of dicts, lists and texts with U+FFFD in the place of each half of a surrogate pair."""
+    if isinstance(value, dict):
+        return {whole(key): whole(within) for key, within in value.items()}
+    if isinstance(value, list):
+        return [whole(within) for within in value]
+    return re.sub("[\ud800-\udfff]", REPLACEMENT, value) if isinstance(value, str) else value
 
 
 def generations(answer: Answer, wanted: int, stops: Sequence[str]) -> list[Generation]:

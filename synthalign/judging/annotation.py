@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from synthalign.core import tables
-from synthalign.core.errors import UserError
+from synthalign.core import json_lines, tables, text_file
+from synthalign.core.errors import UserError, together
 from synthalign.core.ids import content_id
 from synthalign.core.tables import Row
 from synthalign.judging import verdicts
@@ -179,9 +179,9 @@ def read_results(file: str, duels: Sequence[Duel]) -> tuple[str, list[Annotation
     is not allowed, an item that comes twice or is none of the answers as they are now.
     """
     try:
-        results = Results.model_validate_json(Path(file).read_bytes())
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
+        text = text_file.read(file, step="name the file that the page downloaded")
+        json_lines.check_whole(text, file)
+        results = Results.model_validate_json(text)
     except ValidationError as error:
         raise UserError("\n".join(_explain(file, error))) from error
     known = {item.id: item for duel in duels for order in ORDERS for item in (Item(duel, order),)}
@@ -203,16 +203,16 @@ def read_results(file: str, duels: Sequence[Duel]) -> tuple[str, list[Annotation
             judged = item.duel.judgement(item.order, f"human:{results.annotator}", verdict(results.scale, row.choice))
             found[row.item] = Annotation(item=row.item, **judged)
     if wrong:
-        shown = wrong[:10] + ([f"… and {len(wrong) - 10} more"] if len(wrong) > 10 else [])
-        raise UserError("\n".join(shown))
+        raise together(wrong)
     return results.annotator, list(found.values())
 
 
 def read_annotations(file: Path) -> list[Annotation]:
     """The lines of an annotator's file; UserError that names the first one that is none."""
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in json_lines.lines(file, step="take it out of the folder, or put it back as it was"):
         try:
+            json_lines.check_whole(line, file, line=number)
             found.append(Annotation.model_validate_json(line))
         except ValidationError as error:
             raise UserError("\n".join(_explain(f"{file}:{number}", error))) from error

@@ -4,22 +4,24 @@ Two rules hold for all: the order of options is shuffled, so that no position is
 strictly best option counts, so that a model which cannot tell them apart scores nothing.
 """
 
-import json
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from synthalign.core import json_lines, statistics
-from synthalign.core.errors import UserError
+from synthalign.core import row_file, statistics
+from synthalign.core.errors import UserError, each
 from synthalign.core.ids import content_id
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
-from synthalign.dialogue import chat
+from synthalign.dialogue import chat, transcripts
 from synthalign.dialogue.chat import Message
+from synthalign.dialogue.transcripts import NoDialogue
+
+Item = TypeVar("Item")
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("subject", "benchmark", "category", "metric")]
@@ -59,58 +61,117 @@ class Choice:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
+STEP = "fetch it, or name another file in params.yaml, or null there"
+
+CATEGORIES = ("helpful", "harmless", "honest", "other")
+"""The four parts of HHH; on the hub a file is of one, and its path says of which."""
+
+
 def load_hhh(file: Path, *, seed: int) -> list[Preference]:
-    """The items of a static HHH alignment file: [{"chosen": dialogue, "rejected": dialogue, "type": category}, …]."""
-    items = []
-    for number, entry in enumerate(_json(file)):
-        place = f"{file}, item {number}"
-        try:
-            chosen, rejected, category = entry["chosen"], entry["rejected"], entry["type"]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{place}: {error} is missing; an item has chosen, rejected and type") from error
-        (*context, reply), (*other_context, other_reply) = (turns(text, place) for text in (chosen, rejected))
+    """The items of a file of static HHH alignment, as JSON list, JSON lines or Parquet; see `preference`."""
+    return _items(file, lambda row, place: preference(row, place, file, seed=seed))
+
+
+def preference(row: Any, place: str, file: Path, *, seed: int) -> Preference:
+    """An item of HHH in one of two layouts.
+
+    {"chosen": dialogue, "rejected": dialogue, "type": category}       texts with markers, as ALMoST's file has it
+    {"input": text, "targets": {"choices": [two], "labels": [1, 0]}}   the hub; the category is in the file's path
+
+    UserError with the place when it is none.
+    """
+    if "targets" in row:
+        context = _asked(row.get("input"), place)
+        right, wrong = _labelled(row["targets"], f"{place}: targets")
+        if (len(right), len(wrong)) != (1, 1):
+            raise UserError(f"{place}: targets: {len(right)} right and {len(wrong)} wrong; an item of HHH has one each")
+        reply, other_reply = right[0], wrong[0]
+        texts = [str(row["input"]), reply, other_reply]
+        parts = [*reversed(file.parts[:-1]), file.stem]
+        category = next((name for part in parts for name in CATEGORIES if name in part), "unnamed")
+    else:
+        texts = [_text(row, key, place) for key in ("chosen", "rejected")]
+        category = _text(row, "type", place)
+        (*context, first), (*other_context, second) = (turns(text, place) for text in texts)
         if context != other_context:
             raise UserError(f"{place}: the two sides answer different dialogues, so they cannot be compared")
-        item_id = content_id("hhh", chosen, rejected)
-        order = int(content_id(seed, item_id), 16) % 2
-        items.append(Preference(item_id, category, tuple(context), reply["content"], other_reply["content"], order))
-    return items
+        reply, other_reply = first["content"], second["content"]
+    item_id = content_id("hhh", *texts)
+    order = int(content_id(seed, item_id), 16) % 2
+    return Preference(item_id, category, tuple(context), reply, other_reply, order)
 
 
 def turns(text: str, place: str) -> list[Message]:
     """A dialogue written with turn markers as messages; UserError unless it begins with a person's turn and ends with
     an assistant's."""
-    parts = re.split(rf"{chat.TURN}({chat.HUMAN}|{chat.ASSISTANT})", text)
-    roles = ["user" if marker == chat.HUMAN else "assistant" for marker in parts[1::2]]
-    messages = [{"role": role, "content": said.strip()} for role, said in zip(roles, parts[2::2], strict=True)]
-    if parts[0].strip() or not messages or roles[0] != "user" or roles[-1] != "assistant":
+    try:
+        messages = transcripts.parsed(text)
+    except NoDialogue as error:
+        raise UserError(f"{place}: not a dialogue: {error}: {text[:60]!r}") from error
+    if messages[0]["role"] != "user" or messages[-1]["role"] != "assistant":
         raise UserError(f"{place}: not a dialogue from {chat.HUMAN!r} to {chat.ASSISTANT!r}: {text[:60]!r}")
     return messages
 
 
+def _asked(text: Any, place: str) -> list[Message]:
+    """The dialogue before a reply as the hub has it: the person's words, with markers in capitals where it goes on."""
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(f"{place}: input is {text!r}; it is the text of a dialogue")
+    marked = re.sub(rf"({chat.TURN}|\A\s*)(HUMAN|ASSISTANT):", lambda found: found[0].title(), text)
+    if not transcripts.begins_with_a_marker(marked):
+        marked = f"{chat.HUMAN} {marked}"
+    try:
+        messages = transcripts.parsed(transcripts.without_cue(marked))
+    except NoDialogue as error:
+        raise UserError(f"{place}: input is no dialogue: {error}: {text[:60]!r}") from error
+    if messages[0]["role"] != "user" or messages[-1]["role"] != "user":
+        raise UserError(f"{place}: input is no dialogue from the person to the person: {text[:60]!r}")
+    return messages
+
+
 def load_truthfulqa(file: Path, *, seed: int) -> list[Choice]:
-    """The questions of a TruthfulQA file with their MC1 options: [{"question", "mc1_targets": {option: 0 or 1}}, …]."""
-    items = []
-    for number, entry in enumerate(_json(file)):
-        try:
-            question, targets = entry["question"], entry["mc1_targets"]
-            [right] = [option for option, value in targets.items() if value == 1]
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{file}, item {number}: it needs question and mc1_targets with one 1: {error}") from error
-        items.append(shuffled(question, right, [option for option in targets if option != right], seed=seed))
-    return items
+    """The questions of a TruthfulQA file with their MC1 options, as JSON list, JSON lines or Parquet; see `mc1`."""
+    return _items(file, lambda row, place: mc1(row, place, seed=seed))
+
+
+def mc1(row: Any, place: str, *, seed: int) -> Choice:
+    """A question of TruthfulQA in one of two layouts; UserError with the place when it is none.
+
+    {"question": text, "mc1_targets": {option: 0 or 1}}                                its authors' file
+    {"question": text, "mc1_targets": {"choices": [options], "labels": [0 or 1]}}      the hub
+    """
+    question, targets = _text(row, "question", place), row.get("mc1_targets")
+    if isinstance(targets, dict) and not isinstance(targets.get("choices"), list):
+        options = {option: value for option, value in targets.items() if value is not None}  # Parquet fills them up
+        targets = {"choices": list(options), "labels": list(options.values())}
+    right, wrong = _labelled(targets, f"{place}: mc1_targets")
+    if len(right) != 1 or not wrong:
+        raise UserError(f"{place}: mc1_targets has {len(right)} right of {len(right) + len(wrong)}; MC1 has one right")
+    return shuffled(question, right[0], wrong, seed=seed)
+
+
+def _labelled(targets: Any, place: str) -> tuple[list[str], list[str]]:
+    """The choices with label 1 and those with label 0; a blank one, of which TruthfulQA has some, is no choice."""
+    choices, labels = (targets.get(key) if isinstance(targets, dict) else None for key in ("choices", "labels"))
+    if not isinstance(choices, list) or not isinstance(labels, list) or len(choices) != len(labels):
+        raise UserError(f"{place}: {str(targets)[:80]!r}; it needs choices and as many labels")
+    if not all(isinstance(choice, str) for choice in choices) or not all(label in (0, 1) for label in labels):
+        raise UserError(f"{place}: {str(targets)[:80]!r}; every choice is a text, every label 0 or 1")
+    given = [(choice, label) for choice, label in zip(choices, labels, strict=True) if choice.strip()]
+    return [choice for choice, label in given if label == 1], [choice for choice, label in given if label == 0]
 
 
 def load_cloze(file: Path, *, seed: int) -> list[Choice]:
     """The items of a .jsonl file of texts to be finished: {"prefix", "answer", "distractors": […]} in each line."""
-    items = []
-    for number, line in json_lines.lines(file):
-        try:
-            entry = json.loads(line)
-            items.append(shuffled(entry["prefix"], entry["answer"], entry["distractors"], seed=seed))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{file}:{number}: it needs prefix, answer and distractors: {error}") from error
-    return items
+    return _items(file, lambda row, place: cloze(row, place, seed=seed))
+
+
+def cloze(row: Any, place: str, *, seed: int) -> Choice:
+    """A text to be finished; UserError with the place when it is none."""
+    wrong = row.get("distractors")
+    if not isinstance(wrong, list) or not wrong or not all(isinstance(one, str) for one in wrong):
+        raise UserError(f"{place}: distractors is {wrong!r}; it needs prefix, answer and distractors, a list of texts")
+    return shuffled(_text(row, "prefix", place), _text(row, "answer", place), wrong, seed=seed)
 
 
 def shuffled(question: str, right: str, wrong: Sequence[str], *, seed: int) -> Choice:
@@ -120,14 +181,25 @@ def shuffled(question: str, right: str, wrong: Sequence[str], *, seed: int) -> C
     return Choice(item_id, question, tuple(options), options.index(right))
 
 
-def _json(file: Path) -> list[Any]:
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}; fetch it, or set its key in params.yaml to null") from error
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"{file}: not a list of items")
-    return entries
+def _items(file: Path, read: Callable[[Any, str], Item]) -> list[Item]:
+    """What the rows of a file say; UserError for all that are none at once, or when there are none."""
+
+    def item(given: tuple[str, Any]) -> Item:
+        place, row = given
+        if not isinstance(row, dict):
+            raise UserError(f"{place}: {str(row)[:60]!r} is no object")
+        return read(row, place)
+
+    items = each(row_file.rows(file, "item", step=STEP), item)
+    if not items:
+        raise UserError(f"{file}: no items; {STEP}")
+    return items
+
+
+def _text(row: dict[str, Any], key: str, place: str) -> str:
+    if not isinstance(row.get(key), str) or not row[key].strip():
+        raise UserError(f"{place}: {key} is {row.get(key)!r}; it needs a text there (it has {', '.join(row)})")
+    return str(row[key])
 
 
 # -- asking -----------------------------------------------------------------------------------------------------------

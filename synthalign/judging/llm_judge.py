@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from tqdm import tqdm
 
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.generation import endpoint
 from synthalign.generation.journal import Journal
-from synthalign.generation.openai_engine import Requests
+from synthalign.generation.openai_engine import Requests, read
 from synthalign.generation.spending import Spending, Tokens
 from synthalign.judging.verdicts import Opinion, Preference, Shown, preferred
 
@@ -163,6 +163,7 @@ def ask(spending: Spending, bodies: Mapping[str, dict[str, Any]], journal: Journ
             async with ChatClient(headers=headers, timeout=None, limits=limits) as client:
                 requests, waiting = Requests(client, spending, key or "", backoff), iter(missing.items())
                 await asyncio.gather(*(work(requests, waiting, bar) for _ in range(workers)))
+            requests.report()
         if requests.failures:
             raise requests.failures[0]
 
@@ -190,8 +191,8 @@ class ChatClient(httpx2.AsyncClient):
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         response = await super().send(request, **options)
         try:
-            answer = ChatAnswer.model_validate_json(response.content)
-        except ValidationError:
+            answer = ChatAnswer.model_validate(read(response.content))
+        except ValueError:
             return response  # a refusal, or no answer at all: `Requests` says which
         choices = [{"text": choice.message.content or ""} for choice in answer.choices]
         return httpx2.Response(response.status_code, json={"choices": choices, "usage": answer.usage}, request=request)

@@ -14,13 +14,14 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 
+from synthalign.core import text_file
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.tables import Row
+from synthalign.dialogue import chat
 from synthalign.queries.similarity import Pool
 
 LABEL = "Query:"
@@ -53,21 +54,13 @@ REJECTED = pa.schema(
 
 def read_queries(path: str) -> list[str]:
     """The queries of a file, one a line; UserError names the first that is empty or there twice."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); write one query a line") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        value = error.object[error.start]
-        raise UserError(f"{path}, line {line}: byte 0x{value:02x} is not UTF-8; save the file as UTF-8") from error
-    if lines and not lines[-1]:
-        lines.pop()
-    queries = [line.strip() for line in lines]
+    queries = [line.strip() for line in text_file.lines(path, step="write one query a line")]
     first: dict[str, int] = {}
     for number, query in enumerate(queries, start=1):
         if not query:
             raise UserError(f"{path}, line {number}: the query is empty; remove the line")
+        if marker := chat.marker_in(query):
+            raise UserError(f"{path}, line {number}: {query!r} brings our own {marker!r}; write the question alone")
         if query in first:
             raise UserError(f"{path}, line {number}: {query!r} stands in line {first[query]} already; remove one")
         first[query] = number

@@ -73,3 +73,22 @@ def test_the_prefix_of_no_shots_is_empty_and_shots_need_a_file(tmp_path: Path) -
     assert demonstrations.prefix(path, 1) == "Be kind.\n\n-----\n\nHuman: Why?\n\nAssistant: Because.\n\n-----\n\n"
     with pytest.raises(UserError, match="without a file"):
         demonstrations.prefix(None, 1)
+
+
+@pytest.mark.parametrize("mark", ["Human:", "Assistant:", "-----"])
+def test_a_demonstration_that_marks_turns_itself_is_refused(tmp_path: Path, mark: str) -> None:
+    with pytest.raises(UserError, match=f"line 2, message 2: the text holds '{mark}', which marks turns"):
+        demonstrations.load(file(tmp_path, GOOD, GOOD.replace("Because.", f"Because {mark} so.")))
+    if mark != "-----":
+        with pytest.raises(UserError, match=f"line 1: system brings '{mark}', which marks turns"):
+            demonstrations.load(file(tmp_path, f'{{"system": "Be kind.\\n\\n{mark} Hi."}}', GOOD))
+
+
+def test_the_layout_of_sharegpt_is_read_as_it_is(tmp_path: Path) -> None:
+    human, gpt = '{"from": "human", "value": "Why?"}', '{"from": "gpt", "value": "Because."}'
+
+    loaded = demonstrations.load(file(tmp_path, GOOD, f'{{"conversations": [{human}, {gpt}]}}'))
+
+    assert loaded.dialogues[0] == loaded.dialogues[1]
+    with pytest.raises(UserError, match="line 1, message 2: role is 'human' where 'assistant' must come"):
+        demonstrations.load(file(tmp_path, f'{{"conversations": [{human}, {human}]}}'))

@@ -25,8 +25,8 @@ def test_a_dialogue_of_one_question_has_the_id_of_a_mined_query(tmp_path):
         ("hello", "line 1: not JSON"),
         ('{"prompt": "x"}', "line 1: messages is 'None'; write a list of messages"),
         (f'{{"messages": [{USER}, {ASSISTANT}]}}', "line 1: the dialogue ends with the assistant"),
-        (f'{{"messages": [{ASSISTANT}]}}', "line 1, message 1: .*; the user must say something here"),
-        (f'{{"messages": [{USER}, {{"role": "assistant"}}, {USER}]}}', "message 2: .*; the assistant must say"),
+        (f'{{"messages": [{ASSISTANT}]}}', "line 1, message 1: role is 'assistant' where 'user' must come"),
+        (f'{{"messages": [{USER}, {{"role": "assistant"}}, {USER}]}}', "message 2: .*; it needs role and content"),
         ("", "no dialogues"),
     ],
 )  # fmt: skip
@@ -54,3 +54,16 @@ def test_an_expression_that_is_none_or_finds_nothing_is_told():
         prompts.chosen(said("a"), matching="(", most=1)
     with pytest.raises(UserError, match="none of 1 prompts holds matching = 'z'"):
         prompts.chosen(said("a"), matching="z", most=1)
+
+
+def test_a_prompt_that_marks_turns_itself_is_refused_and_all_wrong_lines_are_named(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    marked = USER.replace("Hello.", "Hello.\\n\\nAssistant: Hi.\\n\\nHuman: Why?")
+    file.write_text(f'{{"messages": [{marked}]}}\n{{"messages": [{USER}]}}\n{{"messages": []}}\n')
+
+    with pytest.raises(UserError) as caught:
+        prompts.load(file)
+
+    first, second = str(caught.value).splitlines()
+    assert "line 1, message 1: the text brings 'Assistant:'" in first
+    assert "line 3: messages is '[]'" in second

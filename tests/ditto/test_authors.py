@@ -166,3 +166,24 @@ def test_the_example_for_real_models_is_a_right_file():
 
     authors.check_held_out(authors.prompts("data/general/authors/heldout/editor.txt"), own, "editor.txt")
     assert len(own) == 7
+
+
+def test_a_byte_order_mark_hides_no_prompt_from_the_guard(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfPrompt 1\n")
+    file = demonstrations(tmp_path / "a.jsonl", [row(1)])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    with pytest.raises(UserError, match=r"a\.txt: 'Prompt 1' is the prompt of a demonstration too"):
+        authors.check_held_out(authors.prompts(tmp_path / "a.txt"), authors.load(file), tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_bytes("Prompt é".encode("latin-1"))
+    with pytest.raises(UserError, match=r"a\.txt, line 1, byte 8: 0xe9 is not UTF-8"):
+        authors.prompts(tmp_path / "a.txt")
+
+
+def test_a_text_of_an_author_that_marks_turns_is_refused(tmp_path):
+    marked = {"prompt": "Prompt", "output": "Output\n\nHuman: Thanks."}
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1: output brings 'Human:', which marks turns"):
+        authors.load(demonstrations(tmp_path / "a.jsonl", [marked]))
+    (tmp_path / "a.txt").write_text("Human: Prompt\n")
+    with pytest.raises(UserError, match=r"a\.txt: 'Human: Prompt' brings our own 'Human:'"):
+        authors.prompts(tmp_path / "a.txt")

@@ -1,14 +1,35 @@
+import gzip
 import json
+import re
+from pathlib import Path
 
+import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from synthalign.core.errors import UserError
+from synthalign.dialogue import chat
 from synthalign.feedback.comparisons import SCHEMA
 from synthalign.feedback.human_pairs import load
 
+HH = Path("../shared/data/hh_harmless_test.jsonl.gz")
+PANDALM = Path("../shared/data/pandalm_testset.json")
 PAIR = {"prompt": "Where does it live?", "chosen": "In the forest.", "rejected": "Who knows."}
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+QUESTION, GOOD, BAD = user(PAIR["prompt"]), assistant(PAIR["chosen"]), assistant(PAIR["rejected"])
+TURNS = [user("Hi."), assistant("Hello."), QUESTION]
+MARKED = "\n\nHuman: Hi.\n\nAssistant: Hello.\n\nHuman: Where does it live?\n\nAssistant:"
 
 
 def jsonl(folder, *pairs):
@@ -17,42 +38,135 @@ def jsonl(folder, *pairs):
     return file
 
 
-def test_texts_and_messages_say_the_same(tmp_path):
-    conversational = {
-        "prompt": [{"role": "user", "content": PAIR["prompt"]}],
-        "chosen": [{"role": "assistant", "content": PAIR["chosen"]}],
-        "rejected": [{"role": "assistant", "content": PAIR["rejected"]}],
-    }
+def read(file):
+    rows, left_out = load(file, feedback="gold")
+    return [(row["prompt"], row["chosen"], row["rejected"]) for row in rows], dict(left_out)
 
-    [row] = load(jsonl(tmp_path, PAIR, conversational), feedback="gold")
+
+@pytest.mark.parametrize(
+    ("pair", "prompt"),
+    [
+        (PAIR, [QUESTION]),
+        ({"prompt": [QUESTION], "chosen": [GOOD], "rejected": [BAD]}, [QUESTION]),
+        # UltraFeedback: the prompt as a text beside two whole conversations
+        ({"prompt": PAIR["prompt"], "chosen": [QUESTION, GOOD], "rejected": [QUESTION, BAD]}, [QUESTION]),
+        ({"prompt": f" {PAIR['prompt']}\n", "chosen": [QUESTION, GOOD], "rejected": [QUESTION, BAD]}, [QUESTION]),
+        ({"prompt": [QUESTION], "chosen": [QUESTION, GOOD], "rejected": [BAD]}, [QUESTION]),
+        # the prompt is the last question or the first of several turns, or one side has a system message
+        ({"prompt": PAIR["prompt"], "chosen": [*TURNS, GOOD], "rejected": [*TURNS, BAD]}, TURNS),
+        ({"prompt": "Hi.", "chosen": [*TURNS, GOOD], "rejected": [*TURNS, BAD]}, TURNS),
+        ({"prompt": TURNS, "chosen": [QUESTION, GOOD], "rejected": [QUESTION, BAD]}, TURNS),
+        (
+            {"prompt": PAIR["prompt"]}
+            | {name: [{"role": "system", "content": "Be brief."}, QUESTION, side] for name, side in
+               (("chosen", GOOD), ("rejected", BAD))},
+            [{"role": "system", "content": "Be brief."}, QUESTION],
+        ),
+        # TRL's implicit prompt, and ShareGPT's names
+        ({"chosen": [QUESTION, GOOD], "rejected": [QUESTION, BAD]}, [QUESTION]),
+        ({"prompt": None, "chosen": [*TURNS, GOOD], "rejected": [*TURNS, BAD]}, TURNS),
+        (
+            {"prompt": PAIR["prompt"]}
+            | {name: [{"from": "human", "value": PAIR["prompt"]}, {"from": "gpt", "value": PAIR[name]}] for name in
+               ("chosen", "rejected")},
+            [QUESTION],
+        ),
+        # HH-RLHF as it is, and as others cut it
+        ({"chosen": f"{MARKED} In the forest.", "rejected": f"{MARKED} Who knows."}, TURNS),
+        ({"prompt": MARKED, "chosen": " In the forest.", "rejected": " Who knows."}, TURNS),
+        ({"prompt": MARKED.strip(), "chosen": "Assistant: In the forest.", "rejected": "Who knows."}, TURNS),
+        ({"prompt": MARKED, "chosen": f"{MARKED} In the forest.", "rejected": f"{MARKED} Who knows."}, TURNS),
+        ({"prompt": f"Human: {PAIR['prompt']}\nAssistant:", "chosen": [GOOD], "rejected": [BAD]}, [QUESTION]),
+    ],
+)  # fmt: skip
+def test_the_question_stands_once_in_every_public_layout(tmp_path, pair, prompt):
+    assert read(jsonl(tmp_path, pair)) == ([(prompt, [GOOD], [BAD])], {})
+
+
+def test_one_pair_in_two_layouts_is_one_pair(tmp_path, capsys):
+    [row], left_out = load(
+        jsonl(tmp_path, PAIR, {"chosen": [QUESTION, GOOD], "rejected": [QUESTION, BAD]}), feedback="x"
+    )
 
     assert set(row) == set(SCHEMA.names)
-    assert row["chosen"] == conversational["chosen"]
-    assert (row["feedback"], row["p_chosen"]) == ("gold", 1.0)
+    assert (row["feedback"], row["p_chosen"]) == ("x", 1.0)
+    assert left_out == {"the same pair came before": 1}
+    assert "1 of 2 pairs left out, the same pair came before (first: line 2)" in capsys.readouterr().out
 
 
-def test_a_parquet_file_gives_the_same_rows(tmp_path):
-    pq.write_table(pa.Table.from_pylist([PAIR]), tmp_path / "pairs.parquet")
+def test_parquet_a_list_and_a_packed_file_give_the_same_rows(tmp_path):
+    rows = load(jsonl(tmp_path, PAIR), feedback="gold")
+    pd.DataFrame([PAIR], index=[7]).to_parquet(tmp_path / "pairs.parquet")
+    (tmp_path / "pairs.json").write_text(json.dumps([PAIR]))
+    (tmp_path / "pairs.jsonl.gz").write_bytes(gzip.compress(json.dumps(PAIR).encode()))
 
-    assert load(tmp_path / "pairs.parquet", feedback="gold") == load(jsonl(tmp_path, PAIR), feedback="gold")
+    assert all(load(tmp_path / f"pairs.{kind}", feedback="gold") == rows for kind in ("parquet", "json", "jsonl.gz"))
 
 
-def test_equal_sides_are_no_preference(tmp_path):
-    assert load(jsonl(tmp_path, PAIR | {"rejected": PAIR["chosen"]}), feedback="gold") == []
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        (PAIR | {"rejected": PAIR["chosen"]}, "both sides say the same"),
+        ({"chosen": [user("a"), GOOD], "rejected": [user("b"), BAD]}, "the sides answer different conversations"),
+        (PAIR | {"chosen": [user("a"), GOOD]}, "a side does not begin with the prompt"),
+        ({"chosen": f"{MARKED} a", "rejected": f"{MARKED} b\n\nHuman: c\n\nAssistant: d"},
+         "the sides answer different conversations"),
+        ({"chosen": MARKED, "rejected": f"{MARKED} b"}, "a turn is empty"),
+        (PAIR | {"chosen": "  "}, "a turn is empty"),
+        (PAIR | {"rejected": [QUESTION, assistant("")]}, "a turn is empty"),
+        ({"chosen": f"{MARKED} a\n\nHuman: Bye.", "rejected": f"{MARKED} b"}, "chosen ends with the person"),
+        ({"chosen": f"{MARKED} a\n\nAssistant: b", "rejected": f"{MARKED} b"}, "one side has two turns in a row"),
+        ({"chosen": f"{MARKED} Human: a", "rejected": f"{MARKED} b"}, "a turn holds the marker of another one"),
+        (PAIR | {"chosen": "a\n\nHuman: b"}, "a turn holds the marker of another one"),
+        (PAIR | {"prompt": "Human: a\n\nAssistant: b"}, "the prompt ends with the assistant"),
+        ({"chosen": "Assistant: a\n\nHuman: b\n\nAssistant: c", "rejected": "Assistant: a\n\nHuman: b\n\nAssistant: d"},
+         "the conversation begins with the assistant"),
+    ],
+)  # fmt: skip
+def test_a_pair_that_cannot_be_used_is_left_out_and_counted_by_its_reason(tmp_path, pair, reason):
+    rows, left_out = read(jsonl(tmp_path, PAIR, pair))
+
+    assert (len(rows), left_out) == (1, {reason: 1})
 
 
 @pytest.mark.parametrize(
     "pair, complaint",
     [
-        ({"prompt": "q", "chosen": "a"}, r"pairs\.jsonl, line 2: 'rejected' is None"),
-        (PAIR | {"chosen": "  "}, r"line 2: 'chosen' is '  '"),
-        (PAIR | {"chosen": [{"role": "assistant"}]}, "line 2: 'chosen' is"),
-        (["no", "pair"], "line 2: 'prompt' is None"),
+        (
+            {"prompt": "q", "chosen": "a"},
+            r"pairs\.jsonl, line 2: it has prompt, chosen; a pair needs chosen",
+        ),
+        (
+            {"instruction": "q"},
+            "line 2: it has instruction; a pair needs chosen and rejected, and a prompt",
+        ),
+        ({"chosen": "a", "rejected": "b"}, "line 2: prompt is missing, and chosen and rejected are answers alone"),
+        (PAIR | {"rejected": None}, "line 2: rejected is None; it must be a text or a list of messages"),
+        (PAIR | {"chosen": [{"role": "assistant"}]}, "line 2: chosen, message 1: .* needs role and content"),
+        (PAIR | {"chosen": [QUESTION]}, "line 2: chosen: the dialogue ends with the user; add the assistant's answer"),
+        (PAIR | {"chosen": [GOOD, GOOD]}, "line 2: chosen, message 2: role is 'assistant' where 'user' must come"),
+        (
+            PAIR | {"rejected": [QUESTION, {"role": "bot", "content": "b"}]},
+            "line 2: rejected, message 2: role is 'bot'",
+        ),
+        (PAIR | {"prompt": [GOOD]}, "line 2: prompt: the dialogue ends with the assistant"),
+        (["no", "pair"], r"line 2: it has \['no', 'pair'\]"),
     ],
 )
-def test_a_pair_that_is_not_usable_is_named(tmp_path, pair, complaint):
+def test_a_row_that_is_no_pair_is_named(tmp_path, pair, complaint):
     with pytest.raises(UserError, match=complaint):
         load(jsonl(tmp_path, PAIR, pair), feedback="gold")
+
+
+def test_all_rows_that_are_no_pairs_are_named_at_once(tmp_path):
+    pq.write_table(pa.Table.from_pylist([PAIR, *[PAIR | {"chosen": None}] * 13]), tmp_path / "pairs.parquet")
+
+    with pytest.raises(UserError) as caught:
+        load(tmp_path / "pairs.parquet", feedback="gold")
+
+    told = str(caught.value).splitlines()
+    assert told[0].startswith(f"{tmp_path / 'pairs.parquet'}, row 2: chosen is None")
+    assert (len(told), told[-1]) == (11, "… and 3 more")
 
 
 def test_a_file_that_is_not_there_or_not_json_is_named(tmp_path):
@@ -64,3 +178,66 @@ def test_a_file_that_is_not_there_or_not_json_is_named(tmp_path):
     (tmp_path / "broken.parquet").write_text("{")
     with pytest.raises(UserError, match="broken.parquet: cannot be read"):
         load(tmp_path / "broken.parquet", feedback="gold")
+
+
+@pytest.mark.skipif(not HH.exists(), reason=f"{HH} is not here")
+def test_hh_rlhf_is_read_as_it_is():
+    rows, left_out = load(HH, feedback="gold")
+
+    assert dict(left_out) == HH_LEFT_OUT
+    assert len(rows) + left_out.total() == 2312
+    for row in rows:
+        assert row["prompt"][-1]["role"] == "user"
+        assert (len(row["chosen"]), len(row["rejected"])) == (1, 1)
+        for side in ("chosen", "rejected"):
+            text = chat.dialogue([*row["prompt"], *row[side]])
+            assert "Human: Human:" not in text and "Assistant: Assistant:" not in text
+            assert text.count("\n\nHuman: ") + 1 == sum(message["role"] == "user" for message in row["prompt"])
+
+
+@pytest.mark.skipif(not HH.exists(), reason=f"{HH} is not here")
+def test_hh_rlhf_as_others_cut_it_gives_the_same_pairs(tmp_path):
+    """The prompt up to and with the last "Assistant:" of chosen, as in the published code of DPO."""
+    cut = []
+    for line in gzip.decompress(HH.read_bytes()).decode().splitlines():
+        pair = json.loads(line)
+        end = pair["chosen"].rindex("\n\nAssistant:") + len("\n\nAssistant:")
+        if pair["rejected"].startswith(pair["chosen"][:end]):
+            cut.append({"prompt": pair["chosen"][:end]} | {side: pair[side][end:] for side in ("chosen", "rejected")})
+
+    whole, _ = load(HH, feedback="gold")
+    rows, left_out = load(jsonl(tmp_path, *cut), feedback="gold")
+
+    assert len(cut) > 2300
+    assert {row["comparison_id"] for row in rows} == {row["comparison_id"] for row in whole}
+    assert set(left_out) <= {*HH_LEFT_OUT, "chosen ends with the person", "rejected ends with the person"}
+
+
+@pytest.mark.skipif(not PANDALM.exists(), reason=f"{PANDALM} is not here")
+def test_the_query_of_the_documentation_makes_pairs_of_pandalms_votes(tmp_path, monkeypatch):
+    page = Path("docs/data.md").read_text(encoding="utf-8")
+    [query] = re.findall(r"^    (COPY \(\n.*?'pairs.parquet';)$", page, re.MULTILINE | re.DOTALL)
+    given = json.loads(PANDALM.read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    Path("pandalm_testset.json").write_text(json.dumps(given), encoding="utf-8")
+
+    duckdb.sql(query)
+    rows, left_out = load(Path("pairs.parquet"), feedback="gold")
+
+    assert pq.read_metadata("pairs.parquet").num_rows == len(rows) + left_out.total() == 888
+    votes = {}
+    for row in given:
+        for better, worse in ((1, 2), (2, 1)):
+            prompt = f"{row['instruction']}\n\n{row['input']}" if row["input"] else row["instruction"]
+            key = (prompt.strip(), str(row[f"response{better}"]).strip(), str(row[f"response{worse}"]).strip())
+            agreed = sum(row[f"annotator{who}"] == better for who in (1, 2, 3))
+            votes[key] = max(agreed, votes.get(key, 0))
+    texts = [tuple(row[side][0]["content"] for side in ("prompt", "chosen", "rejected")) for row in rows]
+    assert all(votes[text] >= 2 for text in texts)
+
+
+HH_LEFT_OUT = {
+    "a turn holds the marker of another one": 38,
+    "one side has two turns in a row": 9,
+    "a turn is empty": 4,
+}

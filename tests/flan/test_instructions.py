@@ -1,5 +1,6 @@
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -69,10 +70,24 @@ def test_a_row_that_is_no_example_is_named(tmp_path, row, message):
     assert message in str(caught.value)
 
 
+def test_the_index_of_pandas_is_no_reason_to_refuse_and_all_wrong_rows_are_named(tmp_path):
+    rows = pd.DataFrame([ROW, ROW, ROW | {"input": None}, ROW | {"target": None}])
+    rows.iloc[1:2].to_parquet(tmp_path / "mine.parquet")
+    assert len(instructions.load(tmp_path / "mine.parquet")) == 1
+
+    rows.iloc[1:].to_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(UserError) as caught:
+        instructions.load(tmp_path / "mine.parquet")
+    assert [line.split("mine.parquet, ")[1].split(";")[0] for line in str(caught.value).splitlines()] == [
+        "row 2: input is None",
+        "row 3: target is None",
+    ]
+
+
 def test_a_row_of_parquet_without_target_is_named(tmp_path):
     pq.write_table(pa.Table.from_pylist([ROW, ROW | {"target": None}]), tmp_path / "mine.parquet")
 
-    with pytest.raises(UserError, match="mine.parquet, row 1: target is None"):
+    with pytest.raises(UserError, match="mine.parquet, row 2: target is None"):
         instructions.load(tmp_path / "mine.parquet")
 
 

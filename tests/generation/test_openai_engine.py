@@ -76,6 +76,12 @@ class Handler(BaseHTTPRequestHandler):
         choices = [{"index": index, "text": text, "finish_reason": "stop"} for index in made]
         self.send(200, json.dumps({"choices": choices[::-1], "usage": usage}))
 
+    def send_bytes(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
     def send(self, status: int, body: str, length: int | None = None, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
@@ -213,6 +219,24 @@ def test_text_ends_before_the_stop_string_and_says_why(server: Server, tmp_path:
 
     assert {one.text for [one] in made.values()} == {" a"}
     assert [made[str(row)][0].finish_reason for row in range(4)] == ["stop", "stop", "length", "length"]
+
+
+def test_half_a_character_is_paid_once_replaced_and_counted(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a surrogate pair is JSON, half a UTF-8 sequence is not; neither gets better by asking again."""
+    server.misbehave = {
+        "row 0": [lambda handler: handler.answer(text=" fox \ud83e!")],
+        "row 1": [lambda handler: handler.answer(text=" fox \ud83e\udd8a!")],
+        "row 2": [lambda handler: handler.send_bytes(b'{"choices": [{"text": " fox \xf0\x9f!"}]}')],
+        "row 3": [lambda handler: handler.send_bytes(b'\xef\xbb\xbf{"choices": [{"text": " fox!"}]}')],
+    }
+
+    made = ask(tmp_path, server, rows=4)
+
+    assert [made[str(row)][0].text for row in range(4)] == [" fox \ufffd!", " fox 🦊!", " fox \ufffd!", " fox!"]
+    assert server.prompts() == {f"row {row}": 1 for row in range(4)}
+    assert "endpoint.yaml: 2 texts hold half a character, which is U+FFFD now" in capsys.readouterr().out
 
 
 def test_the_tokens_of_a_row_are_shared_out_by_the_length_of_its_texts() -> None:

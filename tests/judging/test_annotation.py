@@ -208,8 +208,27 @@ def test_a_row_that_comes_twice_a_file_that_is_none_and_a_missing_one_are_refuse
     Path(file).write_text("<html>")
     with pytest.raises(UserError, match="downloaded.json: Invalid JSON"):
         annotation.import_file(file)
-    with pytest.raises(UserError, match="none.json cannot be read"):
+    with pytest.raises(UserError, match="none.json: cannot be read"):
         annotation.import_file("none.json")
+
+
+def test_files_may_begin_with_a_byte_order_mark_and_are_named_where_they_are_no_utf8(here: Path) -> None:
+    file = Path(results({"q0ab": "A"}))
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    annotation.import_file(str(file))
+    [own] = annotation.FOLDER.glob("*.jsonl")
+    own.write_bytes(b"\xef\xbb\xbf" + own.read_bytes())
+
+    assert recorded() == {("q0", "ab"): "a"}
+    own.write_bytes(own.read_bytes() + b"\xff")
+    with pytest.raises(UserError, match=f"{own.name}, line 2, byte 1: 0xff is not UTF-8"):
+        recorded()
+    file.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="downloaded.json, line 1, byte 1: 0xff is not UTF-8"):
+        annotation.import_file(str(file))
+    file.write_text('{"annotator": "\\ud83e"}')
+    with pytest.raises(UserError, match=r"downloaded.json, line 1: \\ud83e is half a character"):
+        annotation.import_file(str(file))
 
 
 def test_the_command_says_what_is_wrong_in_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

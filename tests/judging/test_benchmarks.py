@@ -2,6 +2,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from synthalign.core import json_lines
@@ -85,18 +88,18 @@ def test_the_letter_prompt_shows_both_replies_in_the_order_asked_for():
 
 def test_a_broken_file_is_named_with_the_place(tmp_path):
     file = tmp_path / "items.json"
-    with pytest.raises(UserError, match="items.json cannot be read.*or set its key"):
+    with pytest.raises(UserError, match="items.json: cannot be read.*or name another file in params.yaml, or null"):
         benchmarks.load_hhh(file, seed=0)
     file.write_text("[{}]")
-    with pytest.raises(UserError, match="items.json, item 0: 'chosen' is missing"):
+    with pytest.raises(UserError, match="items.json, item 1: chosen is None; it needs a text there"):
         benchmarks.load_hhh(file, seed=0)
     file.write_text(json.dumps([{"question": "q", "mc1_targets": {"a": 1, "b": 1}}]))
-    with pytest.raises(UserError, match="items.json, item 0: it needs question and mc1_targets with one 1"):
+    with pytest.raises(UserError, match="items.json, item 1: mc1_targets has 2 right of 2; MC1 has one right"):
         benchmarks.load_truthfulqa(file, seed=0)
     file.write_text('{"text": "one"}\n{"no": "text"}\n')
     with pytest.raises(UserError, match="items.json, line 2: .* is not of the form .*text"):
         json_lines.texts(file)
-    with pytest.raises(UserError, match="items.json:1: it needs prefix"):
+    with pytest.raises(UserError, match="items.json, line 1: distractors is None; it needs prefix"):
         benchmarks.load_cloze(file, seed=0)
     sides = ["\n\nHuman: a\n\nAssistant: b", "\n\nHuman: c\n\nAssistant: d"]
     file.write_text(json.dumps([{"chosen": sides[0], "rejected": sides[1], "type": "other"}]))
@@ -127,3 +130,93 @@ def test_truthfulqa_has_one_right_option_that_no_longer_stands_first():
     assert first == pytest.approx(by_chance, abs=0.05)
     assert all(len(benchmarks.mc1_options(item)) == len(item.options) for item in items)
     assert benchmarks.mc1_options(items[0])[0][0].count("Q: ") == 6 + 1
+
+
+TARGETS = {"choices": ["Nothing.", "You die.", "You get sick."], "labels": [1, 0, 0]}
+
+
+def test_truthfulqa_is_the_same_in_every_layout_of_it(tmp_path):
+    """Its authors' file, the hub's multiple_choice as JSON lines and as Parquet, and a Parquet of the authors' file."""
+    own = {"question": "What happens?", "mc1_targets": {"Nothing.": 1, "You die.": 0, "You get sick.": 0, " ": 0}}
+    hub = {"question": "What happens?", "mc1_targets": TARGETS, "mc2_targets": {"choices": ["x"], "labels": [1]}}
+    other = {"question": "Why?", "mc1_targets": {"Because.": 1, "Never.": 0}}
+    (tmp_path / "own.json").write_text(json.dumps([own]))
+    (tmp_path / "hub.jsonl").write_text(json.dumps(hub))
+    pd.DataFrame([hub], index=[5]).to_parquet(tmp_path / "hub.parquet")
+    pq.write_table(pa.Table.from_pylist([own, other]), tmp_path / "own.parquet")  # options of the other are null
+
+    [item] = benchmarks.load_truthfulqa(tmp_path / "own.json", seed=0)
+
+    assert item.options[item.right] == "Nothing."
+    assert len(item.options) == 3  # a blank is no option
+    for name in ("hub.jsonl", "hub.parquet", "own.parquet"):
+        assert benchmarks.load_truthfulqa(tmp_path / name, seed=0)[0] == item
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"question": None, "mc1_targets": TARGETS}, "question is None"),
+        ({"question": "q", "mc1_targets": None}, "mc1_targets: 'None'; it needs choices and as many labels"),
+        ({"question": "q", "mc1_targets": TARGETS | {"labels": [1, 0]}}, "it needs choices and as many labels"),
+        ({"question": "q", "mc1_targets": TARGETS | {"labels": [1, None, 0]}}, "every label 0 or 1"),
+        ({"question": "q", "mc1_targets": TARGETS | {"labels": [1, 1, 0]}}, "mc1_targets has 2 right of 3"),
+        ({"question": "q", "mc1_targets": {"a": 1}}, "mc1_targets has 1 right of 1"),
+        (["q"], "is no object"),
+    ],
+)
+def test_a_wrong_question_is_named_with_its_value(tmp_path, row, told):
+    (tmp_path / "items.json").write_text(json.dumps([{"question": "q", "mc1_targets": TARGETS}, row]))
+
+    with pytest.raises(UserError, match=f"items.json, item 2: .*{told}"):
+        benchmarks.load_truthfulqa(tmp_path / "items.json", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "context"),
+    [
+        ("Where is it?", ["Where is it?"]),
+        ("Hi.\n\nASSISTANT: Hello.\n\nHUMAN: Where is it?", ["Hi.", "Hello.", "Where is it?"]),
+        ("\n\nHuman: Hi.\n\nAssistant: Hello.\n\nHuman: Where is it?\n\nAssistant:", ["Hi.", "Hello.", "Where is it?"]),
+    ],
+)
+def test_hhh_is_read_as_the_hub_has_it_with_the_category_of_its_path(tmp_path, given, context):
+    folder = tmp_path / "honest"
+    folder.mkdir()
+    row = {"input": given, "targets": {"choices": ["Who knows.", "In the forest."], "labels": [0, 1]}}
+    pq.write_table(pa.Table.from_pylist([row]), folder / "test-00000-of-00001.parquet")
+    (tmp_path / "hhh_honest.jsonl").write_text(json.dumps(row))
+
+    [item] = benchmarks.load_hhh(folder / "test-00000-of-00001.parquet", seed=0)
+
+    assert (item.category, item.chosen, item.rejected) == ("honest", "In the forest.", "Who knows.")
+    assert [message["content"] for message in item.context] == context
+    assert [message["role"] for message in item.context] == ["user", "assistant", "user"][-len(context) :]
+    assert benchmarks.load_hhh(tmp_path / "hhh_honest.jsonl", seed=0) == [item]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"chosen": None, "rejected": "x", "type": "other"}, "chosen is None; it needs a text there"),
+        ({"chosen": "x", "rejected": "y", "type": None}, "type is None"),
+        ({"input": None, "targets": TARGETS}, "input is None"),
+        ({"input": "q", "targets": TARGETS}, "targets: 1 right and 2 wrong; an item of HHH has one each"),
+        ({"input": "q\n\nASSISTANT: a", "targets": TARGETS}, "input is no dialogue from the person to the person"),
+    ],
+)
+def test_a_wrong_item_of_hhh_is_named(tmp_path, row, told):
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "items.parquet")
+
+    with pytest.raises(UserError, match=f"items.parquet, row 1: .*{told}"):
+        benchmarks.load_hhh(tmp_path / "items.parquet", seed=0)
+
+
+@needs_truthfulqa
+def test_no_option_of_the_real_truthfulqa_is_blank():
+    """In 17 of its questions an option is; a blank is likelier than any answer, so that no model could be right."""
+    items = benchmarks.load_truthfulqa(TRUTHFULQA, seed=0)
+
+    blank = [row for row in json.loads(TRUTHFULQA.read_text()) if "" in row["mc1_targets"]]
+    assert (len(items), len(blank)) == (790, 17)
+    assert all(option.strip() for item in items for option in item.options)

@@ -248,6 +248,18 @@ def test_garbage_is_unjudged_counted_shown_and_never_a_tie(
     assert "llm:wise: 4 of 12 replies are unjudged, for instance 'I [2J cannot'" in said and "\x1b" not in said
 
 
+def test_half_a_character_in_a_reply_is_paid_once_and_replaced(
+    here: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.reply = lambda message: "9 2\nfor the \ud83e"
+
+    judge()
+
+    assert len(server.requests) == 2 * QUESTIONS
+    assert {row["raw"] for row in tables.rows("judgements")} == {"9 2\nfor the \ufffd"}
+    assert "judge.yaml: 12 texts hold half a character, which is U+FFFD now" in capsys.readouterr().out
+
+
 def test_a_judge_of_nothing_but_garbage_has_no_win_rate(here: Path, server: Server) -> None:
     server.reply = lambda message: "as an aside"
 

@@ -71,7 +71,7 @@ def test_a_prompt_shows_queries_of_the_pool_once_each_and_ends_with_the_cue() ->
         (b"Why?\n\nHow?\n", "line 2: the query is empty"),
         (b"Why?\nHow?\nWhy? \n", "line 3: 'Why\\?' stands in line 1 already"),
         (b"", "holds no query"),
-        (b"Why?\nH\xffw?\n", "line 2: byte 0xff is not UTF-8"),
+        (b"Why?\nH\xffw?\n", "line 2, byte 2: 0xff is not UTF-8"),
     ],
 )
 def test_a_wrong_line_of_queries_is_named(tmp_path: Path, content: bytes, message: str) -> None:
@@ -79,6 +79,23 @@ def test_a_wrong_line_of_queries_is_named(tmp_path: Path, content: bytes, messag
 
     with pytest.raises(UserError, match=message):
         mining.read_queries(str(tmp_path / "queries.txt"))
+
+
+def test_a_byte_order_mark_hides_no_question_from_the_guard(tmp_path: Path) -> None:
+    seeds, questions = tmp_path / "seeds.txt", tmp_path / "questions.txt"
+    seeds.write_bytes(b"\xef\xbb\xbfWhy is the sky blue?\r\nHow?\r\n")
+    questions.write_text("Why is the sky blue?\n")
+
+    assert mining.read_queries(str(seeds)) == ["Why is the sky blue?", "How?"]
+    with pytest.raises(UserError, match=r"seeds.txt: 'Why is the sky blue\?' is also in .*questions.txt"):
+        mining.read_apart(str(seeds), str(questions))
+
+
+def test_a_question_with_our_marker_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "seeds.txt").write_text("How?\nHuman: Why?\n")
+
+    with pytest.raises(UserError, match="line 2: 'Human: Why\\?' brings our own 'Human:'; write the question alone"):
+        mining.read_queries(str(tmp_path / "seeds.txt"))
 
 
 def test_the_last_line_may_or_may_not_end(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A profile is checked as a whole: every wrong line at once, with its key, its value and what is allowed."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,50 @@ def test_what_would_go_wrong_later_is_told_now(
         section["kl_horizon"] = 20.0
 
     assert re.search(says, complaint(tmp_path, settings))
+
+
+def test_the_files_that_people_bring_are_opened_and_all_that_is_wrong_is_told(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    def brought(section: str, key: str, content: str) -> str:
+        file = tmp_path / f"{section}.{key}.jsonl"
+        file.write_text(content)
+        settings[section][key] = str(file)
+        return f"{section}.{key}: {file}"
+
+    pair = '{"prompt": "q", "chosen": "a", "rejected": [{"role": "bot", "content": "b"}]}\n'
+    expected = {
+        brought("label_gold", "human_pairs", 2 * pair): "line 1: rejected, message 1: role is 'bot'",
+        brought("score_benchmarks", "hhh", '{"chosen": null}'): "line 1: chosen is None",
+        brought("score_benchmarks", "truthfulqa", '{"question": "q"}'): "line 1: mc1_targets: 'None'",
+        brought("score_benchmarks", "cloze", "{}"): "line 1: distractors is None",
+        brought("score_benchmarks", "heldout_text", '{"text": "\\ud83e"}'): "line 1: .* half a character",
+        brought("train_ppo", "ptx_texts", "{}"): "line 1: '{}' is not of the form",
+        brought("train_asis_reward", "community_qa", "{}"): "line 1: not a community file: answers is 'None'",
+        brought("build_mixture", "source", "{}"): "line 1: task is None",
+    }
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith(f"{len(expected) + 1} wrong")  # both lines of human_pairs
+    for place, says in expected.items():
+        assert re.search(f"^{re.escape(place)}, {says}", told, re.MULTILINE), (place, told)
+
+
+def test_a_demonstration_that_marks_turns_and_a_seed_that_is_an_evaluation_question_are_told(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    shown = tmp_path / "shown.jsonl"
+    messages = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Human: why not."}]
+    shown.write_text(json.dumps({"messages": messages}))
+    settings["sample_responses"]["configurations"]["e"] |= {"demonstrations": str(shown), "shots": 1}
+    questions = Path(settings["mine_queries"]["eval_questions"]).read_text().splitlines()
+    seeds = tmp_path / "seeds.txt"
+    seeds.write_text(f"\ufeff{questions[0]}\n", encoding="utf-8")
+    settings["mine_queries"]["seed_queries"] = str(seeds)
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("2 wrong")
+    assert f"sample_responses.configurations.e: {shown}, line 1, message 2: the text holds 'Human:'" in told
+    assert f"mine_queries: {seeds}: {questions[0]!r} is also in" in told

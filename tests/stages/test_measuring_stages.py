@@ -172,6 +172,16 @@ def test_without_an_oracle_people_label_or_nobody(here):
     label_gold.main(label_gold.Params(oracle=None, human_pairs="pairs.jsonl"))
 
     assert list(texts("gold").values()) == [("a", "b")]
+    assert "left_out" not in metrics("label_gold")
+    turns = ["\n\nHuman: q\n\nAssistant:", "\n\nHuman: r\n\nAssistant:"]
+    pairs = [{"chosen": f"{turns[0]} a", "rejected": f"{turn} b"} for turn in turns]
+    Path("pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    label_gold.main(label_gold.Params(oracle=None, human_pairs="pairs.jsonl"))
+    assert list(texts("gold").values()) == [("a", "b")]
+    assert metrics("label_gold")["left_out"] == {"the sides answer different conversations": 1}
+    Path("pairs.jsonl").write_text(json.dumps(pairs[1]))
+    with pytest.raises(UserError, match="none of the 1 pairs of pairs.jsonl .*; 1 left out, the sides answer"):
+        label_gold.main(label_gold.Params(oracle=None, human_pairs="pairs.jsonl"))
     with pytest.raises(UserError, match="neither `oracle` nor `human_pairs`"):
         label_gold.main(label_gold.Params(oracle=None, human_pairs=None))
 

@@ -273,10 +273,10 @@ def test_equal_scores_are_no_agreement(workspace):
 
 def test_a_file_that_is_no_community_file_is_refused(workspace):
     pq.write_table(pa.table({"question": ["q"], "answers": [["a"]]}), "qa.parquet")
-    with pytest.raises(UserError, match="qa.parquet: not a community file"):
+    with pytest.raises(UserError, match="qa.parquet, row 1: not a community file"):
         train_asis_reward.main(train_asis_reward.Params(**ASIS))
 
-    with pytest.raises(UserError, match="nowhere.parquet: not a community file"):
+    with pytest.raises(UserError, match="nowhere.parquet: cannot be read .*; not a community file"):
         train_asis_reward.main(train_asis_reward.Params(**ASIS | {"community_qa": "nowhere.parquet"}))
 
 

@@ -1,0 +1,51 @@
+import json
+
+import pandas as pd
+import pytest
+
+from synthalign.core import row_file
+from synthalign.core.errors import UserError
+
+ROWS = [{"a": "one"}, {"a": "two"}]
+
+
+def rows(file):
+    return row_file.rows(file, "row", step="fetch it")
+
+
+def test_lines_a_list_and_parquet_are_the_same_rows(tmp_path):
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    (tmp_path / "lines.json").write_text("\n".join(map(json.dumps, ROWS)))
+    (tmp_path / "list.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(ROWS, indent=1).encode())
+    pd.DataFrame(ROWS).to_parquet(tmp_path / "a.parquet")
+
+    for name, place in [("a.jsonl", "line"), ("lines.json", "line"), ("list.json", "item"), ("a.parquet", "row")]:
+        assert rows(tmp_path / name) == [(f"{tmp_path / name}, {place} {at}", row) for at, row in enumerate(ROWS, 1)]
+
+
+def test_the_index_that_pandas_leaves_is_no_column(tmp_path):
+    pd.DataFrame(ROWS, index=[7, 3]).to_parquet(tmp_path / "a.parquet")
+
+    assert [row for _, row in rows(tmp_path / "a.parquet")] == ROWS
+
+
+def test_half_a_character_in_a_list_is_named_with_its_line(tmp_path):
+    (tmp_path / "a.json").write_text('[{"a": "\\ud83e\\udd8a"},\n {"a": "\\ud83e"}]')
+
+    with pytest.raises(UserError, match=r"a.json, line 2: \\ud83e is half a character"):
+        rows(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.json", "[1,", "a.json: not JSON"),
+        ("a.json", "{1", "a.json, line 1: not JSON"),
+        ("a.parquet", "x", "a.parquet: cannot be read .*; fetch it"),
+    ],
+)
+def test_a_file_that_is_none_is_named(tmp_path, name, content, told):
+    (tmp_path / name).write_text(content)
+
+    with pytest.raises(UserError, match=told):
+        rows(tmp_path / name)
