@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 from synthalign.dialogue import demonstrations
 from synthalign.ditto import authors
@@ -95,7 +94,7 @@ def wrong_configurations(settings: dict[str, Any]) -> list[str]:
 
 def wrong_graph(settings: dict[str, Any]) -> list[str]:
     """Where dvc.yaml cannot follow the settings, so that DVC stops at once or keeps a result that is out of date."""
-    graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    graph = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return null_dependencies(settings, graph) + unknown_tables(settings, graph)
 
 

@@ -22,9 +22,9 @@ from typing import IO, Any, Literal
 
 import duckdb
 import pyarrow.parquet as pq
-import yaml
 from duckdb import DuckDBPyConnection, StatementType
 
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 from synthalign.reporting import results
 
@@ -216,9 +216,8 @@ def makes(pattern: str, folder: Path) -> str:
 
 def outs() -> dict[str, str]:
     """The tables that dvc.yaml says the graph has, and the stage that makes each."""
-    load = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages = yaml.load(Path("dvc.yaml").read_text(encoding="utf-8"), load)["stages"]
-    settings = yaml.load(Path("params.yaml").read_text(encoding="utf-8"), load)
+    stages = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
     found = {}
     for name, stage in stages.items():
         for item in _items(stage.get("foreach"), settings):

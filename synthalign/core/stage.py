@@ -17,10 +17,11 @@ from threading import Thread
 from typing import Any, TypeVar
 
 import psutil
-import yaml
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAMLError
 from tqdm import tqdm
 
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 
 P = TypeVar("P", bound=BaseModel)
@@ -47,10 +48,10 @@ def explain(section: str, error: ValidationError, file: str = "params.yaml") -> 
 def read(file: str) -> dict[str, Any]:
     """The sections of a settings file; UserError when there are none, or where a number is infinite or none at all."""
     try:
-        everything = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        everything = yaml_file.load(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{file} does not exist; copy one of profiles/ to it") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(everything, dict):
         raise UserError(f"{file} has no sections; compare with profiles/embedded.yaml")
@@ -265,12 +266,12 @@ def _recorded(name: str) -> Any:
     for _ in range(200):
         try:
             text = file.read_text(encoding="utf-8")
-            entry = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].get(name)
+            entry = yaml_file.load(text)["stages"].get(name)
             if file.read_text(encoding="utf-8") == text:
                 return entry
         except FileNotFoundError:
             return None
-        except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+        except (YAMLError, TypeError, KeyError, AttributeError):
             pass
         time.sleep(0.05)
     raise UserError("dvc.lock cannot be read; `python -m synthalign recover` mends it")
