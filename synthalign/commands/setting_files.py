@@ -11,10 +11,14 @@ from synthalign.ditto import authors
 from synthalign.feedback import contrast, principles, revision
 from synthalign.generation import endpoint, vllm_engine
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+"""What a member of a family may be called: its name is a stage's and a file's, stands in commands, and DVC splits the
+places of settings at every dot; `dvc exp run -S` takes a name that begins with a digit for a number."""
+
 
 def wrong(settings: dict[str, Any]) -> list[str]:
     """Everything that is, one line each; the settings are of the right types by now."""
-    first = wrong_inputs(settings) + wrong_configurations(settings)
+    first = wrong_names(settings) + wrong_inputs(settings) + wrong_configurations(settings)
     return first or wrong_graph(settings) or wrong_authors(settings)
 
 
@@ -24,6 +28,19 @@ def sections(settings: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
         return []
     within = [found for key, value in settings.items() for found in sections(value, f"{place}.{key}")]
     return [(place, settings), *within]
+
+
+def wrong_names(settings: dict[str, Any]) -> list[str]:
+    """The members of families whose names are not NAME."""
+    allowed = "allowed: a letter or _ first, then letters from a to z, digits, _ and -, as in smollm2-1_7b"
+    graph = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    families = [entry["foreach"][2:-1] for entry in graph.values() if str(entry.get("foreach")).startswith("$")]
+    return [
+        f"{family}: {name!r} is no name for a member; {allowed}"
+        for family in families
+        for name in at(settings, family)
+        if not NAME.fullmatch(name)
+    ]
 
 
 def wrong_inputs(settings: dict[str, Any]) -> list[str]:

@@ -39,7 +39,10 @@ def explain(section: str, error: ValidationError, file: str = "params.yaml") -> 
     """One line for every wrong setting: its key, its value and what is allowed."""
     lines = []
     for problem in error.errors():
-        key = ".".join([section, *(str(part) for part in problem["loc"])])
+        key = ".".join([section, *(str(part) for part in problem["loc"] if part != "[key]")])
+        if problem["loc"][-1:] == ("[key]",):
+            lines.append(f"{file}: {key}: YAML reads no text here; write it in quotes, or take another name")
+            continue
         value = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
         lines.append(f"{file}: {key}{value}: {problem['msg']}")
     return lines
