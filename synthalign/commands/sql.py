@@ -13,7 +13,7 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import islice
@@ -34,6 +34,9 @@ VIEWS = Path("queries/views.sql")
 
 READABLE = ("data", "metrics", "published")
 """The folders that a question may read."""
+
+CACHED = re.compile(r"(.*/files/md5/)[0-9a-f]{2}/[0-9a-f]{30}")
+"""A file of DVC's cache, and the folder of all of them."""
 
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 """How an answer is written where only the file says it."""
@@ -114,11 +117,30 @@ def opened(
         except duckdb.BinderException:  # a comment on a column that an older table has not got
             if not commented:
                 raise
-    folders = ", ".join(f"'{folder}/'" for folder in READABLE)
-    connection.execute(f"SET allowed_directories = [{folders}]")
+    folders, files = linked(folder, patterns.values())
+    connection.execute(f"SET allowed_directories = {as_list([*(f'{name}/' for name in READABLE), *folders])}")
+    connection.execute(f"SET allowed_paths = {as_list(files)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return Tables(connection, patterns, frozenset(absent), folder)
+
+
+def linked(folder: Path, patterns: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Where tables really are that are links, as DVC makes them with `cache.type symlink`: folders, and single files.
+
+    DuckDB follows links before it looks whether a file may be read. Of DVC's cache the whole folder is named, since a
+    stage that writes a table anew links it to another file there.
+    """
+    inside = [Path(name).resolve() for name in READABLE]
+    real = {file.resolve() for pattern in patterns for file in folder.glob(pattern)}
+    outside = {str(file) for file in real if not any(file.is_relative_to(one) for one in inside)}
+    caches = {file: match[1] for file in outside if (match := CACHED.fullmatch(file))}
+    return sorted({*caches.values()}), sorted(outside - caches.keys())
+
+
+def as_list(texts: Iterable[str]) -> str:
+    """The texts as a list in SQL."""
+    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
 
 
 def published_folder(name: str) -> Path:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -245,6 +246,60 @@ def test_a_copy_as_a_serialized_query_is_refused(here: Path) -> None:
 def test_other_files_are_not_read(here: Path, source: str) -> None:
     with pytest.raises(UserError, match=r"Permission Error|does not exist"):
         sql.ask(sql.opened(), f"FROM {source}").fetchall()
+
+
+def into_a_cache(folder: Path, tables: Iterable[Path]) -> None:
+    """Each table as DVC leaves it with `cache.type symlink`: a link into a cache that may be on another disk."""
+    for number, table in enumerate(tables):
+        cached = folder / f"files/md5/{number:02x}/{number:030x}"
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        table.rename(cached)
+        table.symlink_to(cached)
+
+
+def test_tables_that_are_links_into_dvcs_cache_are_read_and_checked(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path_factory.mktemp("another disk's")
+    written = asked("FROM responses ORDER BY ALL")
+    into_a_cache(cache, sorted(Path("data").rglob("*.parquet")))
+
+    assert asked("FROM responses ORDER BY ALL") == written
+    cli.main(["check-tables"])
+    assert "no row that offends" in capsys.readouterr().out
+
+
+def test_a_table_that_is_made_anew_in_the_cache_is_read_by_a_connection_that_is_open(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    into_a_cache(cache, [Path("data/queries.parquet")])
+    opened = sql.opened()
+
+    Path("data/queries.parquet").unlink()
+    pq.write_table(pa.table({"text": ["new"]}), "data/queries.parquet")
+    new = cache / f"files/md5/ff/{'f' * 30}"
+    new.parent.mkdir()
+    Path("data/queries.parquet").rename(new)
+    Path("data/queries.parquet").symlink_to(new)
+
+    assert sql.ask(opened, "SELECT text FROM read_parquet('data/queries.parquet')").fetchall() == [("new",)]
+
+
+def test_a_table_that_a_person_has_linked_is_read_and_nothing_beside_it(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("anna's")
+    pq.write_table(pa.table({"secret": [1]}), elsewhere / "other.parquet")
+    Path("data/queries.parquet").rename(elsewhere / "queries.parquet")
+    Path("data/queries.parquet").symlink_to(elsewhere / "queries.parquet")
+
+    assert asked("SELECT count(*) > 0 AS found FROM queries") == "found\ntrue\n"
+    other = str(elsewhere / "other.parquet").replace("'", "''")
+    with pytest.raises(UserError, match="no other file"):
+        sql.ask(sql.opened(), f"FROM read_parquet('{other}')")
+    with pytest.raises(UserError, match="is refused"):
+        sql.ask(sql.opened(), "COPY (SELECT 1) TO 'data/queries.parquet'")
 
 
 def test_the_variables_of_python_are_not_read(here: Path) -> None:
