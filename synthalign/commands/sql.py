@@ -15,6 +15,8 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
@@ -292,15 +294,27 @@ def rows_of(answer: DuckDBPyConnection, limit: int | None = None) -> Iterator[tu
 
 def cell(value: Any) -> str:
     """A value on one line of a terminal: what would move its cursor or colour it is written out."""
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
-    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in as_text(value))
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
 
 
+def as_text(value: Any) -> str:
+    """A value as a cell has it: NULL is empty, lists and structures are JSON."""
+    if isinstance(value, Decimal):
+        return str(value)
+    found = plain(value)
+    return "" if found is None else found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+
+
 def plain(value: Any) -> Any:
-    """A value as JSON has it; what is no number is null."""
+    """A value as JSON has it: a number of any type is a number, a date or a time is text in ISO 8601, and NaN and
+    infinity, which JSON does not have, are null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -323,12 +337,11 @@ def write_table(answer: DuckDBPyConnection, stream: IO[str], limit: int | None) 
 
 
 def write_csv(answer: DuckDBPyConnection, stream: IO[str], limit: int | None) -> None:
-    """CSV with a heading; NULL is an empty cell, lists and structures are JSON."""
+    """CSV with a heading."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns_of(answer))
     for row in rows_of(answer, limit):
-        values = (plain(value) for value in row)
-        writer.writerow([one if isinstance(one, str) else "" if one is None else json.dumps(one) for one in values])
+        writer.writerow(map(as_text, row))
 
 
 def write_json(answer: DuckDBPyConnection, stream: IO[str], limit: int | None) -> None:

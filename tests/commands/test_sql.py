@@ -405,6 +405,36 @@ def test_csv_json_and_parquet_have_the_same_values(here: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "in_json", "in_csv"),
+    [
+        ("1.50::DECIMAL(9, 2)", "1.5", "1.50"),
+        ("3.00::DECIMAL(9, 2)", "3", "3.00"),
+        ("avg(v)::DECIMAL(18, 3) FROM (VALUES (1), (2)) AS t(v)", "1.5", "1.500"),
+        ("12345678901234567890123456789012345678::DECIMAL(38, 0)", "12345678901234567890123456789012345678", None),
+        ("170141183460469231731687303715884105727::HUGEINT", "170141183460469231731687303715884105727", None),
+        ("9007199254740993", "9007199254740993", None),
+        ("1e-5::DOUBLE", "1e-05", None),
+        ("'inf'::DOUBLE", "null", ""),
+        ("'nan'::FLOAT", "null", ""),
+        ("[0.5::DECIMAL(3, 2), NULL]", "[0.5, null]", None),
+        ("{'cost': 0.25::DECIMAL(9, 2), 'on': DATE '2026-11-28'}", '{"cost": 0.25, "on": "2026-11-28"}', None),
+        ("DATE '2026-11-28'", '"2026-11-28"', "2026-11-28"),
+        ("TIMESTAMP '2026-11-28 01:02:03.5'", '"2026-11-28T01:02:03.500000"', "2026-11-28T01:02:03.500000"),
+        ("TIME '01:02:03'", '"01:02:03"', "01:02:03"),
+    ],
+)
+def test_a_number_is_a_number_in_json_and_a_date_is_iso_8601(
+    here: Path, value: str, in_json: str, in_csv: str | None
+) -> None:
+    question = f"SELECT {value}" if " FROM " in value else f"SELECT {value} AS v"
+
+    assert asked(question, form="json").split(": ", 1)[1] == in_json + "}\n]\n"
+    [[shown]] = list(csv.reader(io.StringIO(asked(question))))[1:]
+    assert shown == (in_json if in_csv is None else in_csv)
+    assert asked(question, form="table").splitlines()[-1].strip() == shown
+
+
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
 def test_a_limit_holds_in_every_format_and_no_rows_are_no_error(here: Path, form: str) -> None:
     read = {
