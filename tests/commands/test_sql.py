@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synthalign.commands import cli, sql
+from synthalign.commands import answers, cli, sql
 from synthalign.core import tables
 from synthalign.core.errors import UserError
 from tests import small_tables
@@ -467,7 +467,7 @@ def test_what_a_model_wrote_cannot_move_the_cursor(here: Path, capsys: pytest.Ca
     cli.main(["sql", "SELECT text FROM answers WHERE policy = 'ppo'"])
 
     [line] = capsys.readouterr().out.splitlines()[2:]
-    assert line == (r"\x1b[2J\x07one\ntwo\u202e" + "x" * 99)[: sql.WIDTH - 1] + "…"
+    assert line == (r"\x1b[2J\x07one\ntwo\u202e" + "x" * 99)[: answers.WIDTH - 1] + "…"
 
 
 def test_an_answer_that_fails_on_the_way_leaves_no_file(here: Path) -> None:
