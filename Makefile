@@ -7,6 +7,11 @@ export PYTHONUNBUFFERED := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
+# What is given as Q='...' reaches its command as it was typed: make would take $ for its own, and the shell quotes.
+GIVEN := Q NAME SEEDS SEED OUT
+unexport $(GIVEN)
+$(foreach name,$(GIVEN),$(eval export GIVEN_$(name) = $$(value $(name))))
+
 .DEFAULT_GOAL := help
 .PHONY: help plan repro methods report results test test-slow check readme findings ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
 
@@ -34,7 +39,7 @@ methods: .venv/ready accelerate.yaml  ## run what changed of all methods: RLCD, 
 
 report: .venv/ready accelerate.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
 	dvc repro report
-	@echo "file://$(CURDIR)/report/index.html"
+	@python -c 'from pathlib import Path; print(Path("report/index.html").absolute().as_uri())'
 
 results: .venv/ready  ## print the results of the last run
 	@python -m synthalign.reporting.results
@@ -65,16 +70,16 @@ findings:  ## run findings/*.sh: does outside software still do what each says? 
 	done; exit $$failed
 
 ditto: .venv/ready accelerate.yaml  ## align a model with the author of data/authors/NAME.jsonl: SFT, DITTO, then samples (make ditto NAME=anna)
-	@test -n "$(NAME)" || { echo "make ditto NAME=…: name the file data/authors/NAME.jsonl"; exit 2; }
+	@test -n "$$GIVEN_NAME" || { echo "make ditto NAME=…: name the file data/authors/NAME.jsonl"; exit 2; }
 	test -d models/base || dvc repro base_models
-	accelerate-launch --quiet --config_file accelerate.yaml -m stages.train_ditto "$(NAME)"
-	accelerate-launch --quiet --config_file accelerate.yaml -m stages.sample_ditto "$(NAME)"
+	accelerate-launch --quiet --config_file accelerate.yaml -m stages.train_ditto "$$GIVEN_NAME"
+	accelerate-launch --quiet --config_file accelerate.yaml -m stages.sample_ditto "$$GIVEN_NAME"
 
 ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and three seeds: metrics/ditto.json
 	python -m benchmarks.ditto_ablation
 
 claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
-	python -m flows.claims $(if $(SEEDS),--seeds $(SEEDS))
+	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
 .PHONY: profile
 profile: .venv/ready  ## put a profile in force: params.yaml from profiles/ (make profile P=smollm; with SCALE=.02 all counts are small)
@@ -82,7 +87,7 @@ profile: .venv/ready  ## put a profile in force: params.yaml from profiles/ (mak
 
 .PHONY: sql check-tables answers
 sql: .venv/ready  ## ask the tables: make sql Q="FROM queries", make sql Q=queries/filter_funnel.sql, or without Q a prompt
-	@python -m synthalign sql $(if $(Q),"$$Q")
+	@python -m synthalign sql $(if $(value Q),-- "$$GIVEN_Q")
 
 check-tables: .venv/ready  ## ask every table for the rows that offend
 	@python -m synthalign check-tables
@@ -98,7 +103,7 @@ chat: .venv/ready  ## talk to the aligned policy and its base side by side
 	@python -m synthalign.commands.conversation --aligned models/ppo/almost --base models/base/medium
 
 world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=folder builds another world)
-	python -m world.build --seed $(or $(SEED),0) --out $(or $(OUT),data/embedded)
+	python -m world.build --seed "$${GIVEN_SEED:-0}" --out "$${GIVEN_OUT:-data/embedded}"
 
 filter-sweep: .venv/ready  ## where the heuristic filter helps and where it hurts: metrics/filter_sweep.json and its figure
 	python -m benchmarks.filter_sweep

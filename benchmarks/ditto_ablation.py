@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
 
-from synthalign.core import stage, statistics
+from synthalign.core import stage, statistics, yaml_file
 from synthalign.core.measures import difference, mean
 from synthalign.core.statistics import Interval, combine_seeds
 from synthalign.dialogue import chat, encoding
@@ -319,8 +318,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting; print only")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    settings = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["train_ditto"] | {"reference": "first"}
-    other = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in given.set)}
+    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))["train_ditto"] | {"reference": "first"}
+    other = {key: yaml_file.load(value) for key, _, value in (pair.partition("=") for pair in given.set)}
     settings = changed(settings, **other)
     names = list(TUNING_AUTHORS if given.tuning else AUTHORS)
     runs = Runs(all_runs(names, given.variants, settings, given.seeds), names, given.seeds)

@@ -17,10 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages import answer_tasks, build_mixture, score_tasks, train_flan
-from synthalign.core import stage
+from synthalign.core import stage, yaml_file
 from synthalign.core.statistics import Interval, combine_seeds
 
 FOLDER = Path(".work/flan_sweep")
@@ -31,7 +29,7 @@ CELLS = ("three", "six", "twelve", "half", "direct", "cot")
 
 def settings(seed: int, *, sizes: bool) -> dict[str, Any]:
     """The sections of the FLAN stages for a seed; with `sizes` the small and the large model on every mixture too."""
-    given = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    given = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
     for section in ("build_mixture", "train_flan"):
         given[section]["seed"] += seed
     if sizes:

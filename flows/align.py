@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import BoundedSemaphore, Event
 from typing import Annotated, Any
 
-from prefect import flow, get_run_logger, task
+from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -26,7 +26,7 @@ from prefect.artifacts import (
 )
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -117,7 +117,14 @@ def command(stage: graph.Stage) -> list[str]:
     return ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
 
 
-@flow(name="align", task_runner=ThreadPoolTaskRunner(), persist_result=False)  # type: ignore[arg-type]
+def tell_of_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell whom the run would have told.  It is the worker that calls this when the system has killed the run, with
+    these words as keywords; what goes wrong here Prefect writes into the run's log."""
+    if notify := flow_run.parameters.get("notify"):
+        send(notify, "align: crashed", f"{flow_run.name}: {state.message}; the next run goes on from here")
+
+
+@flow(name="align", on_crashed=[tell_of_crash], task_runner=ThreadPoolTaskRunner(), persist_result=False)  # type: ignore[arg-type]
 def align(
     targets: list[str] | None = None,
     parallel: Annotated[int, Field(ge=1)] = 2,
@@ -255,6 +262,10 @@ def tell(notify: str | None, subject: str, body: str) -> None:
     if notify is None:
         return
     try:
-        Block.load(notify).notify(body=body, subject=subject)  # type: ignore[union-attr]
+        send(notify, subject, body)
     except Exception as error:
         get_run_logger().warning(f"notify: {notify} took no message: {error!r}")
+
+
+def send(notify: str, subject: str, body: str) -> None:
+    Block.load(notify).notify(body=body, subject=subject)  # type: ignore[union-attr]

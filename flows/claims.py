@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
 
 TRAINED = (
     *("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "train_rrhf", "train_group_rl"),
@@ -43,8 +43,8 @@ def workspace(seed: int) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, folder / name)
     shutil.copyfile("accelerate.yaml", folder / "accelerate.yaml")
-    settings = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    (folder / "params.yaml").write_text(yaml.safe_dump(reseed(settings, seed), sort_keys=False), encoding="utf-8")
+    settings = YAML(typ="safe").load(Path("params.yaml"))
+    YAML().dump(reseed(settings, seed), folder / "params.yaml")
     durations.parent.mkdir(parents=True)
     durations.write_bytes(timed)  # what is restored from the cache is not timed again
     cache = Path(".dvc/cache").resolve()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError
+from ruamel.yaml import YAML, YAMLError
 
 GATES = Path("flows/gates.yaml")
 BASELINE = Path("flows/baseline.json")
@@ -44,8 +44,8 @@ class Verdict:
 def read_gates(file: Path = GATES) -> dict[str, Gate]:
     """The gates by the name of their figure; ValueError with every wrong key, its value and what is allowed."""
     try:
-        given = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        given = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     if not isinstance(given, dict):
         raise ValueError(f"{file}: a mapping from figures to gates is wanted, not {type(given).__name__}")

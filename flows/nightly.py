@@ -7,6 +7,7 @@ runs can be compared. A server that stays: docs/nightly.md.
 import argparse
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -160,7 +161,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\nnightly: stopped; the next run goes on from here", file=sys.stderr)
         code = 130
-    print(f"To look at its artifacts: PREFECT_HOME={HOME.resolve()} prefect server start")
+    print(f"To look at its artifacts: PREFECT_HOME={shlex.quote(str(HOME.resolve()))} prefect server start")
     raise SystemExit(code)
 
 

@@ -21,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 FOLDER = Path("published")
 
@@ -62,7 +62,7 @@ def publish(stages: Collection[str], today: date) -> tuple[Path, bool]:
 
 def published_files(lock: bytes, stages: Collection[str]) -> dict[str, str]:
     """The tables, metrics and report of these stages, with their hashes.  Models stay in DVC's cache."""
-    entries: dict[str, Any] = yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("stages", {})
+    entries: dict[str, Any] = YAML(typ="safe").load(lock).get("stages", {})
     outs = [out for name, entry in entries.items() if name in stages for out in entry.get("outs", [])]
     return {out["path"]: out["md5"] for out in outs if is_published(out["path"])}
 

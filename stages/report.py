@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import stage, tables, yaml_file
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
 from synthalign.reporting import claims, recorded
@@ -30,7 +29,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 def declared() -> list[Path]:
     """The files and folders that dvc.yaml names as this stage's deps, in its order."""
-    graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    graph = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))
     return [Path(dep) for dep in graph["stages"]["report"]["deps"]]
 
 
@@ -115,7 +114,7 @@ def main(params: Params) -> None:
     snapshot = ["step", "question_id", "reward", "kl", "tokens"]
 
     run = Run(
-        settings=yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")),
+        settings=yaml_file.load(Path("params.yaml").read_text(encoding="utf-8")),
         metrics=metrics,
         points=points,
         claims=recorded.of_this_run(known, of, now) if measured else [],

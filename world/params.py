@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, Field
+
+from synthalign.core import yaml_file
 
 STYLES = ("faithful", "plain", "careless", "rude", "rambling")
 LEVELS = ("faithful", "plain", "careless", "rude")
@@ -58,4 +59,4 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 def load() -> Params:
     """Read the settings; an unknown or missing key stops here."""
-    return Params.model_validate(yaml.safe_load(Path(__file__).with_name("params.yaml").read_text()))
+    return Params.model_validate(yaml_file.load(Path(__file__).with_name("params.yaml").read_text(encoding="utf-8")))

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
@@ -23,6 +22,7 @@ from dvc.stage import Stage
 from dvc.stage.cache import _can_hash
 from dvc.stage.serialize import to_single_stage_lockfile
 
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 from synthalign.reporting.costs import Money, durations, endpoints, estimate, last_run, metrics, money
 from synthalign.reporting.text_tables import Rows, plain
@@ -182,7 +182,7 @@ def writes_the_same(check: subprocess.Popen[str]) -> bool:
         first = (wrong or said.strip().splitlines()[-1:] or ["the check of params.yaml failed"])[0]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise UserError(f"{first}{more}; `python -m stages.{SETTINGS_CHECK}` tells all")
-    settings = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
     return metrics(SETTINGS_CHECK).get("sections") == sorted(settings)
 
 
@@ -196,7 +196,7 @@ def plan(repo: Repo, targets: Sequence[str] = ()) -> list[Step]:
             if check:
                 check.kill()
     history = durations()
-    settings = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")) if Path("params.yaml").exists() else {}
+    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8")) if Path("params.yaml").exists() else {}
     filled = []
     for step in steps:
         name, _, member = step.stage.partition("@")

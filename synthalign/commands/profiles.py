@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import yaml
 
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 
 FOLDER = Path("profiles")
@@ -184,7 +185,7 @@ def matching(line: Line, settings: Settings, file: Path) -> list[Place]:
 
 def same(line: Line, text: str, setting: Setting) -> bool:
     """Whether a line gives the value that stands there already, of the same type."""
-    one, other = yaml.safe_load(line.text), yaml.safe_load(text[end(setting.key) + 1 : end(setting.value)])
+    one, other = yaml_file.load(line.text), yaml_file.load(text[end(setting.key) + 1 : end(setting.value)])
     return type(one) is type(other) and bool(one == other)
 
 

@@ -5,9 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from synthalign.core import json_lines
+from synthalign.core import json_lines, yaml_file
 from synthalign.core.errors import UserError
 from synthalign.dialogue import demonstrations, prompts
 from synthalign.ditto import authors
@@ -30,10 +28,14 @@ READERS: dict[tuple[str, str], Callable[[Path], Any]] = {
 }
 """Files that people bring, by stage and key, and what reads them there."""
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+"""What a member of a family may be called: its name is a stage's and a file's, stands in commands, and DVC splits the
+places of settings at every dot; `dvc exp run -S` takes a name that begins with a digit for a number."""
+
 
 def wrong(settings: dict[str, Any]) -> list[str]:
     """Everything that is, one line each; the settings are of the right types by now."""
-    first = wrong_inputs(settings) + wrong_brought(settings) + wrong_configurations(settings)
+    first = wrong_names(settings) + wrong_inputs(settings) + wrong_brought(settings) + wrong_configurations(settings)
     return first or wrong_graph(settings) or wrong_authors(settings)
 
 
@@ -43,6 +45,19 @@ def sections(settings: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
         return []
     within = [found for key, value in settings.items() for found in sections(value, f"{place}.{key}")]
     return [(place, settings), *within]
+
+
+def wrong_names(settings: dict[str, Any]) -> list[str]:
+    """The members of families whose names are not NAME."""
+    allowed = "allowed: a letter or _ first, then letters from a to z, digits, _ and -, as in smollm2-1_7b"
+    graph = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    families = [entry["foreach"][2:-1] for entry in graph.values() if str(entry.get("foreach")).startswith("$")]
+    return [
+        f"{family}: {name!r} is no name for a member; {allowed}"
+        for family in families
+        for name in at(settings, family)
+        if not NAME.fullmatch(name)
+    ]
 
 
 def wrong_inputs(settings: dict[str, Any]) -> list[str]:
@@ -137,7 +152,7 @@ def wrong_configurations(settings: dict[str, Any]) -> list[str]:
 
 def wrong_graph(settings: dict[str, Any]) -> list[str]:
     """Where dvc.yaml cannot follow the settings, so that DVC stops at once or keeps a result that is out of date."""
-    graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    graph = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return null_dependencies(settings, graph) + unknown_tables(settings, graph)
 
 

@@ -7,27 +7,21 @@ What an analyst asks runs in a connection in memory that reads the folders of th
 file, no network, no extension, and no statement but a question.
 """
 
-import csv
-import json
-import math
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import duckdb
-import pyarrow.parquet as pq
-import yaml
 from duckdb import DuckDBPyConnection, StatementType
 
-from synthalign.core import text_file
+from synthalign.commands import answers
+from synthalign.core import text_file, yaml_file
 from synthalign.core.errors import UserError
-from synthalign.reporting import text_tables
 
 Format = Literal["table", "csv", "json", "parquet"]
 
@@ -35,6 +29,9 @@ VIEWS = Path("queries/views.sql")
 
 READABLE = ("data", "metrics", "published")
 """The folders that a question may read."""
+
+CACHED = re.compile(r"(.*/files/md5/)[0-9a-f]{2}/[0-9a-f]{30}")
+"""A file of DVC's cache, and the folder of all of them."""
 
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 """How an answer is written where only the file says it."""
@@ -55,12 +52,6 @@ FIXED: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
 }
 """Settings of every connection: no names of Python in a question, and nothing that is downloaded."""
-
-ROWS, WIDTH = 50, 60
-"""Of a table on a terminal: rows, and characters in a cell."""
-
-BATCH = 10_000
-"""Rows that are held at once where an answer is written to a file."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +106,30 @@ def opened(
         except duckdb.BinderException:  # a comment on a column that an older table has not got
             if not commented:
                 raise
-    folders = ", ".join(f"'{folder}/'" for folder in READABLE)
-    connection.execute(f"SET allowed_directories = [{folders}]")
+    folders, files = linked(folder, patterns.values())
+    connection.execute(f"SET allowed_directories = {as_list([*(f'{name}/' for name in READABLE), *folders])}")
+    connection.execute(f"SET allowed_paths = {as_list(files)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return Tables(connection, patterns, frozenset(absent), folder)
+
+
+def linked(folder: Path, patterns: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Where tables really are that are links, as DVC makes them with `cache.type symlink`: folders, and single files.
+
+    DuckDB follows links before it looks whether a file may be read. Of DVC's cache the whole folder is named, since a
+    stage that writes a table anew links it to another file there.
+    """
+    inside = [Path(name).resolve() for name in READABLE]
+    real = {file.resolve() for pattern in patterns for file in folder.glob(pattern)}
+    outside = {str(file) for file in real if not any(file.is_relative_to(one) for one in inside)}
+    caches = {file: match[1] for file in outside if (match := CACHED.fullmatch(file))}
+    return sorted({*caches.values()}), sorted(outside - caches.keys())
+
+
+def as_list(texts: Iterable[str]) -> str:
+    """The texts as a list in SQL."""
+    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
 
 
 def published_folder(name: str) -> Path:
@@ -214,9 +224,8 @@ def makes(pattern: str, folder: Path) -> str:
 
 def outs() -> dict[str, str]:
     """The tables that dvc.yaml says the graph has, and the stage that makes each."""
-    load = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages = yaml.load(Path("dvc.yaml").read_text(encoding="utf-8"), load)["stages"]
-    settings = yaml.load(Path("params.yaml").read_text(encoding="utf-8"), load)
+    stages = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
     found = {}
     for name, stage in stages.items():
         for item in _items(stage.get("foreach"), settings):
@@ -253,82 +262,6 @@ def incomplete(tables: Tables, text: str) -> list[str]:
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 
-def columns_of(answer: DuckDBPyConnection) -> list[str]:
-    return [column[0] for column in answer.description or []]
-
-
-def rows_of(answer: DuckDBPyConnection, limit: int | None = None) -> Iterator[tuple[Any, ...]]:
-    """The rows of an answer, a batch in memory at a time."""
-
-    def every() -> Iterator[tuple[Any, ...]]:
-        while batch := answer.fetchmany(BATCH):
-            yield from batch
-
-    return islice(every(), limit)
-
-
-def cell(value: Any) -> str:
-    """A value on one line of a terminal: what would move its cursor or colour it is written out."""
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
-    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it; what is no number is null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    return value if isinstance(value, str | int | None) else str(value)
-
-
-def as_table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
-    """The rows for a terminal."""
-    return text_tables.plain([tuple(map(cell, columns)), *(tuple(map(cell, row)) for row in rows)])
-
-
-def write_table(answer: DuckDBPyConnection, stream: IO[str], limit: int | None) -> None:
-    """The answer for a terminal, ROWS rows where no limit is given, and whether there are more."""
-    most = ROWS if limit is None else limit
-    columns, rows = columns_of(answer), list(rows_of(answer, most + 1))
-    print(as_table(columns, rows[:most]), file=stream)
-    if len(rows) > most:
-        print(f"(the first {most} rows; --limit N shows more, --format csv all)", file=stream)
-
-
-def write_csv(answer: DuckDBPyConnection, stream: IO[str], limit: int | None) -> None:
-    """CSV with a heading; NULL is an empty cell, lists and structures are JSON."""
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns_of(answer))
-    for row in rows_of(answer, limit):
-        values = (plain(value) for value in row)
-        writer.writerow([one if isinstance(one, str) else "" if one is None else json.dumps(one) for one in values])
-
-
-def write_json(answer: DuckDBPyConnection, stream: IO[str], limit: int | None) -> None:
-    """A list of objects, one a line."""
-    columns, separator = columns_of(answer), "[\n"
-    for row in rows_of(answer, limit):
-        stream.write(separator + json.dumps(dict(zip(columns, map(plain, row), strict=True)), ensure_ascii=False))
-        separator = ",\n"
-    stream.write("[]\n" if separator == "[\n" else "\n]\n")
-
-
-def write_parquet(connection: DuckDBPyConnection, statement: duckdb.Statement, file: Path, limit: int | None) -> None:
-    """The answer to a statement as a Parquet file."""
-    asked = connection.sql(statement.query)
-    batches = (asked if limit is None else asked.limit(limit)).to_arrow_reader(BATCH)
-    with pq.ParquetWriter(file, batches.schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-
-
-WRITERS = {"table": write_table, "csv": write_csv, "json": write_json}
-
-
 def write(tables: Tables, text: str, form: Format, output: Path, limit: int | None) -> None:
     """The answer to a file, which appears whole or not at all."""
     resolved = output.resolve()
@@ -339,10 +272,10 @@ def write(tables: Tables, text: str, form: Format, output: Path, limit: int | No
     partial = output.with_name(f"{output.name}.partial")
     try:
         if form == "parquet":
-            write_parquet(tables.connection, ready(tables, text), partial, limit)
+            answers.write_parquet(tables.connection, ready(tables, text), partial, limit)
         else:
             with partial.open("w", encoding="utf-8", newline="") as stream:
-                WRITERS[form](ask(tables, text), stream, limit)
+                answers.WRITERS[form](ask(tables, text), stream, limit)
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
@@ -370,7 +303,7 @@ def answer(
     tables = opened(published, variables)
     try:
         if output is None:
-            WRITERS[form](ask(tables, text), sys.stdout, limit)
+            answers.WRITERS[form](ask(tables, text), sys.stdout, limit)
         else:
             write(tables, text, form, output, limit)
     except duckdb.Error as error:
@@ -411,7 +344,7 @@ def prompt(tables: Tables) -> None:
             continue
         if text.rstrip().endswith(";"):
             try:
-                write_table(ask(tables, text), sys.stdout, None)
+                answers.write_table(ask(tables, text), sys.stdout, None)
             except UserError as error:
                 print(f"sql: {error}", file=sys.stderr)
             except duckdb.Error as error:  # while rows are fetched

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from synthalign.commands import sql
+from synthalign.commands import answers, sql
 from synthalign.commands.sql import Tables
 from synthalign.core import tables
 from synthalign.core.errors import UserError
@@ -39,7 +39,7 @@ def checks(found: Tables) -> list[Check]:
     """The rules of rows, a check for each view that is there, and the checks of queries/checks.sql."""
     rules = []
     for view in found.patterns.keys() - found.absent:
-        columns = sql.columns_of(found.connection.execute(f"FROM {view} LIMIT 0"))
+        columns = answers.columns_of(found.connection.execute(f"FROM {view} LIMIT 0"))
         rules.append(Check(f"{view}: every row keeps the rules of its columns", tables.offending(view, columns)))
     return sorted(rules, key=lambda check: check.title) + written(CHECKS.read_text(encoding="utf-8"))
 
@@ -57,12 +57,12 @@ def failures(found: Tables, wanted: list[Check]) -> Iterator[tuple[Check, str]]:
             continue
         try:
             answer = found.connection.execute(check.query)
-            columns, rows = sql.columns_of(answer), list(sql.rows_of(answer, SHOWN + 1))
+            columns, rows = answers.columns_of(answer), list(answers.rows_of(answer, SHOWN + 1))
         except duckdb.Error as error:
             raise UserError(f"{check.title}: cannot be asked: {sql.explained(found, error)}") from error
         if rows:
             more = "\n(and more)" if len(rows) > SHOWN else ""
-            yield check, sql.as_table(columns, rows[:SHOWN]) + more
+            yield check, answers.as_table(columns, rows[:SHOWN]) + more
 
 
 def run(published: str | None = None) -> None:

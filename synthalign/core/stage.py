@@ -17,11 +17,11 @@ from threading import Thread
 from typing import Any, TypeVar
 
 import psutil
-import yaml
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAMLError
 from tqdm import tqdm
 
-from synthalign.core import text_file
+from synthalign.core import text_file, yaml_file
 from synthalign.core.errors import UserError
 
 P = TypeVar("P", bound=BaseModel)
@@ -39,7 +39,10 @@ def explain(section: str, error: ValidationError, file: str = "params.yaml") -> 
     """One line for every wrong setting: its key, its value and what is allowed."""
     lines = []
     for problem in error.errors():
-        key = ".".join([section, *(str(part) for part in problem["loc"])])
+        key = ".".join([section, *(str(part) for part in problem["loc"] if part != "[key]")])
+        if problem["loc"][-1:] == ("[key]",):
+            lines.append(f"{file}: {key}: YAML reads no text here; write it in quotes, or take another name")
+            continue
         value = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
         lines.append(f"{file}: {key}{value}: {problem['msg']}")
     return lines
@@ -53,8 +56,8 @@ def read(file: str) -> dict[str, Any]:
 def checked(text: str, file: str) -> dict[str, Any]:
     """The sections in the text of a settings file; UserError as in `read`."""
     try:
-        everything = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        everything = yaml_file.load(text)
+    except YAMLError as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(everything, dict):
         raise UserError(f"{file} has no sections; compare with profiles/base.yaml")
@@ -269,12 +272,12 @@ def _recorded(name: str) -> Any:
     for _ in range(200):
         try:
             text = file.read_text(encoding="utf-8")
-            entry = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"].get(name)
+            entry = yaml_file.load(text)["stages"].get(name)
             if file.read_text(encoding="utf-8") == text:
                 return entry
         except FileNotFoundError:
             return None
-        except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+        except (YAMLError, TypeError, KeyError, AttributeError):
             pass
         time.sleep(0.05)
     raise UserError("dvc.lock cannot be read; `python -m synthalign recover` mends it")

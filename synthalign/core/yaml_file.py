@@ -1,15 +1,24 @@
-"""A YAML file of phrases as a checked object, with errors that name the file and every wrong key."""
+"""YAML as DVC reads it, and a file of phrases as a checked object, with errors that name file and every wrong key."""
 
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML, YAMLError
 
 from synthalign.core import text_file
 from synthalign.core.errors import UserError, together
 
 F = TypeVar("F", bound=BaseModel)
+
+
+def load(text: str) -> Any:
+    """What a text says in YAML 1.2, as DVC reads params.yaml: 1e-05 and 010 are numbers, `on` and 1:30 are texts.
+
+    YAML 1.1, which PyYAML reads, has it the other way round.  Raises YAMLError of ruamel.yaml, for a key that stands
+    there twice too.
+    """
+    return YAML(typ="safe").load(text)
 
 
 def read(file: str | Path, form: type[F], *, example: str) -> F:
@@ -33,8 +42,8 @@ def read(file: str | Path, form: type[F], *, example: str) -> F:
 def keys(file: str | Path, *, example: str) -> dict[Any, Any]:
     """The file's keys and values, not yet checked; UserError when it cannot be read or has none."""
     try:
-        content = yaml.safe_load(text_file.read(file, step=f"compare with {example}"))
-    except yaml.YAMLError as error:
+        content = load(text_file.read(file, step=f"compare with {example}"))
+    except YAMLError as error:
         raise UserError(f"{file}: cannot be read ({error}); compare with {example}") from error
     if not isinstance(content, dict):
         raise UserError(f"{file}: has no keys; compare with {example}")

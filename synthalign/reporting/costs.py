@@ -11,8 +11,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAMLError
 
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 from synthalign.core.stage import DURATIONS
 
@@ -87,7 +88,7 @@ def money(files: Sequence[str], figures: Mapping[str, Any]) -> Money | None:
     total, bases = 0.0, set()
     for name in files:
         try:
-            endpoint = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+            endpoint = yaml_file.load(Path(name).read_text(encoding="utf-8"))
             if endpoint.get("max_cost") is not None:
                 total += float(endpoint["max_cost"])
                 bases.add("max_cost")
@@ -97,6 +98,6 @@ def money(files: Sequence[str], figures: Mapping[str, Any]) -> Money | None:
                 bases.add("last run")
             else:
                 return Money(None, f"unknown: set max_cost in {name}")
-        except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (OSError, YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{name}: no endpoint that tells its price: {error!r}") from error
     return Money(round(total, 6), bases.pop())

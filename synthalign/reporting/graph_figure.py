@@ -17,8 +17,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 
 FILE = Path("docs/figures/graph.svg")
@@ -335,7 +334,7 @@ def _text(x: float, y: float, words: str, size: float, colour: str, weight: str 
 
 
 def main(arguments: Sequence[str]) -> None:
-    graph, settings = (yaml.safe_load(Path(name).read_text(encoding="utf-8")) for name in ("dvc.yaml", "params.yaml"))
+    graph, settings = (yaml_file.load(Path(name).read_text(encoding="utf-8")) for name in ("dvc.yaml", "params.yaml"))
     drawn = svg(stages(graph, settings))
     if "--check" not in arguments:
         FILE.write_text(drawn, encoding="utf-8")

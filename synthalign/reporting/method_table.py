@@ -5,8 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
+from synthalign.core import yaml_file
 from synthalign.core.stage import DURATIONS
 from synthalign.core.statistics import Interval
 from synthalign.reporting import costs
@@ -70,8 +69,8 @@ def seconds_of(run: Path) -> dict[str, float]:
     """
     if not all((run / name).exists() for name in ("params.yaml", "dvc.lock", DURATIONS)):
         return {}
-    policies = yaml.safe_load((run / "params.yaml").read_text(encoding="utf-8"))["sample_answers"]["policies"]
-    stages = yaml.safe_load((run / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    policies = yaml_file.load((run / "params.yaml").read_text(encoding="utf-8"))["sample_answers"]["policies"]
+    stages = yaml_file.load((run / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     made_by = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
     took = costs.durations(run / DURATIONS)
     found = {}

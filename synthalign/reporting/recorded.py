@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from synthalign.core import yaml_file
 
 Lock = Mapping[str, Mapping[str, Any]]
 """The stages of a dvc.lock."""
@@ -24,7 +24,7 @@ def read_lock(folder: Path) -> Lock:
     file = folder / "dvc.lock"
     if not file.is_file():
         return {}
-    return dict((YAML(typ="safe").load(file) or {}).get("stages") or {})
+    return dict((yaml_file.load(file.read_text(encoding="utf-8")) or {}).get("stages") or {})
 
 
 def digest(value: Any) -> str:
@@ -55,7 +55,7 @@ def origin(metrics: Path, seeds: int) -> dict[str, Any]:
     seeds     how many runs the recorded figures are of
     metrics   the MD5 of each of its metrics files
     """
-    settings = YAML(typ="safe").load(metrics.parent / "params.yaml")
+    settings = yaml_file.load((metrics.parent / "params.yaml").read_text(encoding="utf-8"))
     lock = lock_digest(read_lock(metrics.parent))
     return {"lock": lock, "settings": digest(settings), "seeds": seeds, "metrics": hashes(metrics)}
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synthalign.commands import cli, sql
+from synthalign.commands import answers, cli, sql
 from synthalign.core import tables
 from synthalign.core.errors import UserError
 from tests import small_tables
@@ -247,6 +248,60 @@ def test_other_files_are_not_read(here: Path, source: str) -> None:
         sql.ask(sql.opened(), f"FROM {source}").fetchall()
 
 
+def into_a_cache(folder: Path, tables: Iterable[Path]) -> None:
+    """Each table as DVC leaves it with `cache.type symlink`: a link into a cache that may be on another disk."""
+    for number, table in enumerate(tables):
+        cached = folder / f"files/md5/{number:02x}/{number:030x}"
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        table.rename(cached)
+        table.symlink_to(cached)
+
+
+def test_tables_that_are_links_into_dvcs_cache_are_read_and_checked(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path_factory.mktemp("another disk's")
+    written = asked("FROM responses ORDER BY ALL")
+    into_a_cache(cache, sorted(Path("data").rglob("*.parquet")))
+
+    assert asked("FROM responses ORDER BY ALL") == written
+    cli.main(["check-tables"])
+    assert "no row that offends" in capsys.readouterr().out
+
+
+def test_a_table_that_is_made_anew_in_the_cache_is_read_by_a_connection_that_is_open(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    into_a_cache(cache, [Path("data/queries.parquet")])
+    opened = sql.opened()
+
+    Path("data/queries.parquet").unlink()
+    pq.write_table(pa.table({"text": ["new"]}), "data/queries.parquet")
+    new = cache / f"files/md5/ff/{'f' * 30}"
+    new.parent.mkdir()
+    Path("data/queries.parquet").rename(new)
+    Path("data/queries.parquet").symlink_to(new)
+
+    assert sql.ask(opened, "SELECT text FROM read_parquet('data/queries.parquet')").fetchall() == [("new",)]
+
+
+def test_a_table_that_a_person_has_linked_is_read_and_nothing_beside_it(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("anna's")
+    pq.write_table(pa.table({"secret": [1]}), elsewhere / "other.parquet")
+    Path("data/queries.parquet").rename(elsewhere / "queries.parquet")
+    Path("data/queries.parquet").symlink_to(elsewhere / "queries.parquet")
+
+    assert asked("SELECT count(*) > 0 AS found FROM queries") == "found\ntrue\n"
+    other = str(elsewhere / "other.parquet").replace("'", "''")
+    with pytest.raises(UserError, match="no other file"):
+        sql.ask(sql.opened(), f"FROM read_parquet('{other}')")
+    with pytest.raises(UserError, match="is refused"):
+        sql.ask(sql.opened(), "COPY (SELECT 1) TO 'data/queries.parquet'")
+
+
 def test_the_variables_of_python_are_not_read(here: Path) -> None:
     secret = pa.table({"a": [1]})  # noqa: F841
 
@@ -350,6 +405,36 @@ def test_csv_json_and_parquet_have_the_same_values(here: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "in_json", "in_csv"),
+    [
+        ("1.50::DECIMAL(9, 2)", "1.5", "1.50"),
+        ("3.00::DECIMAL(9, 2)", "3", "3.00"),
+        ("avg(v)::DECIMAL(18, 3) FROM (VALUES (1), (2)) AS t(v)", "1.5", "1.500"),
+        ("12345678901234567890123456789012345678::DECIMAL(38, 0)", "12345678901234567890123456789012345678", None),
+        ("170141183460469231731687303715884105727::HUGEINT", "170141183460469231731687303715884105727", None),
+        ("9007199254740993", "9007199254740993", None),
+        ("1e-5::DOUBLE", "1e-05", None),
+        ("'inf'::DOUBLE", "null", ""),
+        ("'nan'::FLOAT", "null", ""),
+        ("[0.5::DECIMAL(3, 2), NULL]", "[0.5, null]", None),
+        ("{'cost': 0.25::DECIMAL(9, 2), 'on': DATE '2026-11-28'}", '{"cost": 0.25, "on": "2026-11-28"}', None),
+        ("DATE '2026-11-28'", '"2026-11-28"', "2026-11-28"),
+        ("TIMESTAMP '2026-11-28 01:02:03.5'", '"2026-11-28T01:02:03.500000"', "2026-11-28T01:02:03.500000"),
+        ("TIME '01:02:03'", '"01:02:03"', "01:02:03"),
+    ],
+)
+def test_a_number_is_a_number_in_json_and_a_date_is_iso_8601(
+    here: Path, value: str, in_json: str, in_csv: str | None
+) -> None:
+    question = f"SELECT {value}" if " FROM " in value else f"SELECT {value} AS v"
+
+    assert asked(question, form="json").split(": ", 1)[1] == in_json + "}\n]\n"
+    [[shown]] = list(csv.reader(io.StringIO(asked(question))))[1:]
+    assert shown == (in_json if in_csv is None else in_csv)
+    assert asked(question, form="table").splitlines()[-1].strip() == shown
+
+
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
 def test_a_limit_holds_in_every_format_and_no_rows_are_no_error(here: Path, form: str) -> None:
     read = {
@@ -382,7 +467,7 @@ def test_what_a_model_wrote_cannot_move_the_cursor(here: Path, capsys: pytest.Ca
     cli.main(["sql", "SELECT text FROM answers WHERE policy = 'ppo'"])
 
     [line] = capsys.readouterr().out.splitlines()[2:]
-    assert line == (r"\x1b[2J\x07one\ntwo\u202e" + "x" * 99)[: sql.WIDTH - 1] + "…"
+    assert line == (r"\x1b[2J\x07one\ntwo\u202e" + "x" * 99)[: answers.WIDTH - 1] + "…"
 
 
 def test_an_answer_that_fails_on_the_way_leaves_no_file(here: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from synthalign.commands import cli, sql, table_checks
+from synthalign.commands import answers, cli, sql, table_checks
 from synthalign.core import tables
 from synthalign.core.errors import UserError
 from tests import small_tables
@@ -149,7 +149,7 @@ def test_a_value_that_breaks_its_columns_rule_is_refused_by_the_writer_and_found
     assert not tables.path(table).exists()
     good[table][0] = row
     [shown] = [text for title, text in failed(good).items() if "every row keeps the rules" in title]
-    assert tables.RULES[column][: sql.WIDTH - 1] in shown
+    assert tables.RULES[column][: answers.WIDTH - 1] in shown
 
 
 def test_a_rule_is_kept_in_every_row_group(monkeypatch: pytest.MonkeyPatch) -> None:

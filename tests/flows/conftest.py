@@ -88,6 +88,41 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(settings | {"TMPDIR": str(folder)})  # with places for GPU tasks of its own
 
 
+LISTENER = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Listener(BaseHTTPRequestHandler):
+    def do_POST(self):
+        with open(sys.argv[1], "ab") as file:
+            file.write(self.rfile.read(int(self.headers["Content-Length"])) + b"\\n")
+        self.send_response(200); self.end_headers()
+server = HTTPServer(("127.0.0.1", 0), Listener)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+BLOCK = """
+import sys
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+text = {"text": "{{subject}} / {{body}}"}
+url = f"http://127.0.0.1:{sys.argv[1]}/"
+CustomWebhookNotificationBlock(name="x", url=url, json_data=text).save("nightly", overwrite=True)
+"""
+
+
+@pytest.fixture
+def heard(server: Server, tmp_path: Path) -> Iterator[Callable[[], list[str]]]:
+    """What the block custom-webhook/nightly was told until now."""
+    said = tmp_path / "heard"
+    said.touch()
+    with subprocess.Popen([sys.executable, "-c", LISTENER, said], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        subprocess.run([sys.executable, "-c", BLOCK, port], env=server.environment, check=True, capture_output=True)
+        yield lambda: [json.loads(line)["text"] for line in said.read_text().splitlines()]
+        process.kill()
+
+
 Make = Callable[..., Path]
 
 

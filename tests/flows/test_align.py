@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -178,34 +179,12 @@ def test_a_lock_that_was_cut_is_mended_and_no_stage_runs_again(server: Server, d
 
 
 @pytest.mark.slow
-def test_who_wants_it_is_told_how_a_run_ended(server: Server, diamond: Path, tmp_path: Path) -> None:
-    heard = tmp_path / "heard"
-    listener = f"""
-from http.server import BaseHTTPRequestHandler, HTTPServer
-class Listener(BaseHTTPRequestHandler):
-    def do_POST(self):
-        with open({str(heard)!r}, "ab") as file:
-            file.write(self.rfile.read(int(self.headers["Content-Length"])) + b"\\n")
-        self.send_response(200); self.end_headers()
-server = HTTPServer(("127.0.0.1", 0), Listener)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-    with subprocess.Popen([sys.executable, "-c", listener], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        port = int(process.stdout.readline())
-        block = f"""
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
-text = {{"text": "{{{{subject}}}} / {{{{body}}}}"}}
-CustomWebhookNotificationBlock(name="x", url="http://127.0.0.1:{port}/", json_data=text).save("nightly")
-"""
-        subprocess.run([sys.executable, "-c", block], env=server.environment, check=True, capture_output=True)
-        assert server.align(diamond, notify="custom-webhook/nightly").returncode == 0
-        (diamond / "flows/baseline.json").write_text('{"score:score": {"value": 9.0}}\n')
-        assert server.align(diamond, notify="custom-webhook/nightly").returncode != 0
-        process.kill()
+def test_who_wants_it_is_told_how_a_run_ended(server: Server, diamond: Path, heard: Callable[[], list[str]]) -> None:
+    assert server.align(diamond, notify="custom-webhook/nightly").returncode == 0
+    (diamond / "flows/baseline.json").write_text('{"score:score": {"value": 9.0}}\n')
+    assert server.align(diamond, notify="custom-webhook/nightly").returncode != 0
 
-    done, failed = [json.loads(line)["text"] for line in heard.read_text().splitlines()]
+    done, failed = heard()
     assert done == f"align: done / published published/{(diamond / 'published/latest').resolve().name}"
     assert failed == "align: failed / red gates, nothing is published: score:score"
     # a message that cannot be sent fails no run

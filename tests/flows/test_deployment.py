@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -181,3 +181,26 @@ def test_a_cancelled_run_leaves_no_process_of_torch_and_the_next_one_goes_on(
     assert again.returncode == 0, again.stdout + (folder.parent / "worker.log").read_text()
     # ten rows and the one that it waited at are of the first round, and none was made twice
     assert (folder / "rows.out").read_text().split() == [f"{row}-{1 if row < 11 else 2}" for row in range(40)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pool")
+def test_a_run_that_the_system_kills_is_told_of_too(
+    server: Server, repository: Make, heard: Callable[[], list[str]]
+) -> None:
+    folder = repository({"wait": {"cmd": "touch waiting; sleep 600", "outs": ["wait.out"]}})
+    deploy(server, folder)
+    with server.worker(folder):
+        command = ("deployment", "run", "align/nightly", "--param", "notify=custom-webhook/nightly")
+        assert server.prefect(folder, *command, "--param", 'targets=["wait"]').returncode == 0
+        wait_for((folder / "waiting").exists)
+        [dvc] = [process for process in within(folder) if "--single-item" in process.cmdline()]
+        dvc.parent().kill()
+        wait_for(heard)
+        wait_for(lambda: not [process for process in within(folder) if "--single-item" in process.cmdline()])
+
+    run = server.newest_run()
+    assert run["state_name"] == "Crashed"
+    [said] = heard()
+    assert said.startswith(f"align: crashed / {run['name']}: Process exited with status code: -9")
+    assert said.endswith("; the next run goes on from here")

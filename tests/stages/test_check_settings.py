@@ -3,11 +3,14 @@
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from stages import check_settings
 from synthalign.commands import profiles
@@ -15,10 +18,12 @@ from synthalign.core.errors import UserError
 
 EMBEDDED = Path("profiles/embedded.yaml")
 
+DVC = [sys.executable, "-m", "dvc"]
+
 
 def complaint(tmp_path: Path, settings: dict[str, Any]) -> str:
     file = tmp_path / "mine.yaml"
-    file.write_text(yaml.safe_dump(settings))
+    YAML().dump(settings, file)
     with pytest.raises(UserError) as caught:
         check_settings.main(str(file))
     return str(caught.value)
@@ -298,3 +303,60 @@ def test_a_demonstration_that_marks_turns_and_a_seed_that_is_an_evaluation_quest
     assert told.startswith("2 wrong")
     assert f"sample_responses.configurations.e: {shown}, line 1, message 2: the text holds 'Human:'" in told
     assert f"mine_queries: {seeds}: {questions[0]!r} is also in" in told
+
+
+@pytest.mark.parametrize("name", ["smollm2-1.7b", "my model", "org/model", "-x", "7b", "1e5", "née", "a@b", "$a", ""])
+def test_a_name_that_dvc_the_shell_or_a_file_would_not_keep_is_refused(
+    tmp_path: Path, settings: dict[str, Any], name: str
+) -> None:
+    members = settings["sample_answers"]["policies"]
+    members[name] = members["ppo"]
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith(f"1 wrong\nsample_answers.policies: {name!r} is no name for a member; allowed: ")
+
+
+def test_names_that_work_everywhere_are_right(tmp_path: Path, settings: dict[str, Any]) -> None:
+    members = settings["sample_answers"]["policies"]
+    for name in ("smollm2-1_7b", "_x", "no", "on", "null", "True", "a-"):
+        members[name] = members["ppo"]
+    file = tmp_path / "mine.yaml"
+    YAML().dump(settings, file)
+
+    check_settings.main(str(file))
+
+
+@pytest.mark.slow
+def test_the_names_that_are_allowed_name_a_stage_a_file_and_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("init", "config user.name Anna", "config user.email anna@example.org"):
+        subprocess.run(["git", *command.split()], check=True)
+    for command in ("init --quiet", "config core.analytics false"):
+        subprocess.run([*DVC, *command.split()], check=True)
+    family = {
+        "foreach": "${train.members}",
+        "do": {"cmd": "echo ${item.rate} > ${key}.out", "params": ["train.members.${key}"], "outs": ["${key}.out"]},
+    }
+    names = ["smollm2-1_7b", "_x", "no", "on", "null", "True", "a-"]
+    YAML().dump({"stages": {"train": family}}, Path("dvc.yaml"))
+    YAML().dump({"train": {"members": {name: {"rate": 10} for name in names}}}, Path("params.yaml"))
+    subprocess.run(["git", "add", "."], check=True)
+    subprocess.run(["git", "commit", "--quiet", "-m", "a family"], check=True)
+
+    changes = [word for place, name in enumerate(names) for word in ("-S", f"train.members.{name}.rate={place}")]
+    subprocess.run([*DVC, "exp", "run", *changes], check=True)
+
+    assert [Path(f"{name}.out").read_text() for name in names] == [f"{place}\n" for place in range(len(names))]
+    assert "up to date" in subprocess.run([*DVC, "status"], check=True, capture_output=True, text=True).stdout
+
+
+def test_a_name_that_yaml_reads_as_no_text_is_told_to_be_put_in_quotes(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    members = settings["sample_answers"]["policies"]
+    members[None] = members.pop("ppo")
+
+    assert "sample_answers.policies.None: YAML reads no text here; write it in quotes" in complaint(tmp_path, settings)

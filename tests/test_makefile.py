@@ -1,0 +1,72 @@
+"""What is given to make reaches the command as it was typed, and what make prints can be pasted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tests import small_tables
+
+ROOT = small_tables.ROOT
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with every table, small, in a folder with a blank in its name; its `dvc` does nothing."""
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    monkeypatch.chdir(small_tables.project(folder))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    small_tables.write(folder, small_tables.rows())
+    Path("Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    commands = folder / ".venv/bin"
+    commands.mkdir(parents=True)
+    (commands / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (commands / "dvc").write_text("#!/bin/sh\n")
+    (commands / "accelerate-launch").write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    for command in commands.iterdir():
+        command.chmod(0o755)
+    Path("requirements.lock").touch()
+    os.utime("requirements.lock", (0, 0))
+    for name in (".venv/ready", "accelerate.yaml"):
+        Path(name).touch()
+    Path("models/base").mkdir(parents=True)
+    return folder
+
+
+def make(*arguments: str) -> str:
+    done = subprocess.run(["make", "--silent", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("SELECT 'costs 5 $' AS a", "costs 5 $"),
+        ("SELECT regexp_matches('a', '^a$') AS a", "true"),
+        ('SELECT 1 AS "a$", \'"\' AS "b c"', '1   "'),
+        ("SELECT $$it's$$ AS a", "it's"),
+        ("SELECT '$(words a b) ${HOME} `id` \\n' AS a", "$(words a b) ${HOME} `id` \\n"),
+        ("SELECT '$(' AS a", "$("),
+        ("-- Which?\nSELECT '# no remark' AS a -- 100%", "# no remark"),
+    ],
+)
+def test_a_question_is_asked_as_it_was_typed(here: Path, question: str, answer: str) -> None:
+    assert make("sql", f"Q={question}").splitlines()[-1].strip() == answer
+
+
+def test_the_name_of_an_author_is_one_word_whatever_is_in_it(here: Path) -> None:
+    said = make("ditto", 'NAME=o"hara $(HOME)').splitlines()
+
+    assert [word for word in said if "hara" in word] == ['o"hara $(HOME)'] * 2
+
+
+def test_the_reports_address_can_be_pasted(here: Path) -> None:
+    address = make("report").strip()
+
+    assert " " not in address
+    assert unquote(urlsplit(address).path) == str(here / "report/index.html")
