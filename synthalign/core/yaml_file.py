@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from synthalign.core import text_file
-from synthalign.core.errors import UserError, together
+from synthalign.core.errors import UserError
 
 F = TypeVar("F", bound=BaseModel)
 
@@ -47,8 +47,4 @@ def keys(file: str | Path, *, example: str) -> dict[Any, Any]:
         raise UserError(f"{file}: cannot be read ({error}); compare with {example}") from error
     if not isinstance(content, dict):
         raise UserError(f"{file}: has no keys; compare with {example}")
-    if broken := text_file.halves(content):
-        raise together(
-            [f"{file}: {key} holds half a character (\\ud800 to \\udfff); write the character itself" for key in broken]
-        )
     return content

@@ -50,13 +50,13 @@ class Phrases(BaseModel):
     task: dict[str, list[str]]
 
 
-def test_yaml_may_begin_with_a_mark_and_half_a_character_in_it_is_named_by_its_key(tmp_path):
+def test_yaml_may_begin_with_a_mark_and_half_a_character_in_it_is_named_by_its_place(tmp_path):
     file = tmp_path / "phrases.yaml"
     file.write_bytes(MARK + yaml.safe_dump({"task": {"positive": ["kind 🦊"]}}, allow_unicode=True).encode())
     assert yaml_file.read(file, Phrases, example="x").task == {"positive": ["kind 🦊"]}
 
     file.write_text('task: {positive: [kind, "\\ud83e"]}')
-    with pytest.raises(UserError, match=r"phrases.yaml: task.positive.1 holds half a character"):
+    with pytest.raises(UserError, match=r"(?s)phrases.yaml: cannot be read .*line 1, column 28.*invalid Unicode character"):
         yaml_file.read(file, Phrases, example="x")
 
 
