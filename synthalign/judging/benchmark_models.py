@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import measures
 from synthalign.dialogue import encoding
 from synthalign.judging import benchmarks
 from synthalign.judging.benchmarks import Choice, Preference
@@ -89,7 +90,7 @@ def continuation_log_probs(
     """The summed log-probability (nats) of each continuation's tokens after its prefix, from (prefix, continuation).
 
     The two are tokenized as one text; the continuation begins where the prefix's own tokens end or differ. A text
-    longer than the model's context loses its beginning.
+    longer than the model's context loses its beginning. UserError names a continuation whose log-probability is none.
     """
     rows, starts = [], []
     for prefix, continuation in pairs:
@@ -102,7 +103,10 @@ def continuation_log_probs(
         rows.append(whole[cut:])
         starts.append(max(same - cut, 1))  # the first token of all has no probability
     scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
-    return [float(values[start - 1 :].sum()) for values, start in zip(scored, starts, strict=True)]
+    sums = [float(values[start - 1 :].sum()) for values, start in zip(scored, starts, strict=True)]
+    for value, (prefix, continuation) in zip(sums, pairs, strict=True):
+        measures.check_score(model.name_or_path, value, f"{continuation!r} after {prefix[-80:]!r}")
+    return sums
 
 
 @torch.inference_mode()
@@ -112,7 +116,7 @@ def text_log_probs(
     """The log-probability (nats) of each text and the number of its tokens, so that -sum / tokens is its loss.
 
     A text follows the end-of-sequence token, which has no probability itself; of a text longer than the model's
-    context the beginning counts.
+    context the beginning counts. UserError names a text whose log-probability is none.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     rows = []
@@ -120,7 +124,10 @@ def text_log_probs(
         tokens = tokens[1:] if tokens[:1] == [start] else tokens
         rows.append([start, *tokens][: _context(model)])
     scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
-    return [(float(values.sum()), len(values)) for values in scored]
+    sums = [float(values.sum()) for values in scored]
+    for value, text in zip(sums, texts, strict=True):
+        measures.check_score(model.name_or_path, value, repr(text[:80]))
+    return [(value, len(values)) for value, values in zip(sums, scored, strict=True)]
 
 
 @torch.inference_mode()

@@ -39,7 +39,9 @@ class PairwiseTrainer(RewardTrainer):
         loss = inputs["weight"] * losses.pairwise_loss(chosen, rejected, inputs["p_chosen"])
         margin = (chosen - rejected).detach()
         metrics = self._metrics["train"]
-        metrics["accuracy"].append(((margin > 0) == (inputs["p_chosen"] > 0.5)).float().mean().item())
+        right = ((margin > 0) == (inputs["p_chosen"] > 0.5)).float()
+        right[inputs["p_chosen"] == 0.5] = 0.5  # such a label says neither
+        metrics["accuracy"].append(right.mean().item())
         metrics["margin"].append(margin.mean().item())
         return loss.mean()
 
