@@ -64,7 +64,7 @@ def main(params: Params, name: str) -> None:
         Path(params.model),
         *map(Path, code),
     )
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=parallel.on_cpu())
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})
     sft, sft_log = ditto_training.supervised(
         accelerator, params.model, demonstrations, folder=work, file=str(file), **params.sft.model_dump(), **shared

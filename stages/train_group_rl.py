@@ -7,7 +7,7 @@ from pydantic import Field
 
 from synthalign.core import stage, tables
 from synthalign.dialogue import encoding
-from synthalign.generation import generate, models
+from synthalign.generation import generate, models, parallel
 from synthalign.policies import answering, group_training
 from synthalign.policies.group_training import Method, Settings
 from synthalign.reward import scoring, training
@@ -45,7 +45,7 @@ def main(params: Params, name: str) -> None:
         member.policy, reward_model, params, member, prompts=prompts, folder=folder, work=work
     )
 
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=parallel.on_cpu())
     curve = answering.before_and_after(
         accelerator,
         models.load_causal(member.policy),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import json_lines, stage, tables
 from synthalign.dialogue import encoding
-from synthalign.generation import generate, models
+from synthalign.generation import generate, models, parallel
 from synthalign.policies import answering, ppo, ppo_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
@@ -78,7 +78,7 @@ def main(params: Params, name: str) -> None:
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=parallel.on_cpu())
     state = ppo_training.train(
         accelerator,
         policy,

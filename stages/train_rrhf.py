@@ -9,7 +9,7 @@ from pydantic import Field
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
-from synthalign.generation import generate, models
+from synthalign.generation import generate, models, parallel
 from synthalign.policies import answering, ppo, rrhf, rrhf_training
 from synthalign.policies.rrhf_training import Settings, Variant
 from synthalign.reward import scoring
@@ -67,7 +67,7 @@ def main(params: Params, name: str) -> None:
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=parallel.on_cpu())
     state = rrhf_training.train(
         accelerator,
         policy,

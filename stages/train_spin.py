@@ -43,7 +43,7 @@ def main(params: Params, name: str) -> None:
         *map(Path, code),
     )
     policy, tokenizer = models.load_causal(model), models.load_tokenizer(model)
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=parallel.on_cpu())
     learned = ditto_training.align(
         accelerator,
         policy,

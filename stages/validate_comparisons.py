@@ -5,14 +5,13 @@ Pairs that differ in model size alone join afterwards: the As-is model judges by
 from collections import Counter
 
 import pyarrow as pa
-from accelerate.state import PartialState
 from accelerate.utils import gather_object
 from pydantic import BaseModel, Field
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.feedback import comparisons
-from synthalign.generation import models
+from synthalign.generation import models, parallel
 from synthalign.reward import scoring
 
 SCORES = [("asis_chosen", pa.float64()), ("asis_rejected", pa.float64())]
@@ -28,7 +27,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 def scores(dialogues: list[list[dict[str, str]]], params: Params) -> list[float]:
     """The As-is scores of the dialogues, computed by all processes together and known to each."""
-    processes = PartialState()
+    processes = parallel.state()
     tokenizer = models.load_tokenizer("models/asis_reward")
     model = models.load_reward("models/asis_reward").to(processes.device)
     scored: list[float] = []

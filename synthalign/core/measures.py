@@ -4,6 +4,7 @@ Everything here is numbers in, numbers out: scores come from an oracle or a rewa
 intervals are drawn over, and a preference on which the oracle has equal scores (a tie) is neither right nor wrong.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -49,12 +50,24 @@ class Label:
 
     gap     oracle score of the chosen response minus that of the rejected one
     longer  characters of the chosen one minus those of the rejected one
+    sure    1 for a label, 1/2 for a toss-up between it and its opposite
     """
 
     question: str
     comparison_id: str
     gap: float
     longer: int
+    sure: float = 1.0
+
+    @property
+    def right(self) -> float:
+        """1 where the oracle agrees, 0 where it prefers the other one or neither; half of each for a toss-up."""
+        return self.sure * (self.gap > 0) + (1 - self.sure) * (self.gap < 0)
+
+    @property
+    def chooses_longer(self) -> float:
+        """1 where the chosen response has more characters, else 0; half of each side for a toss-up."""
+        return self.sure * (self.longer > 0) + (1 - self.sure) * (self.longer < 0)
 
 
 @dataclass(frozen=True)
@@ -96,8 +109,8 @@ def label_agreement(labels: Sequence[Label], kept: Mapping[str, frozenset[str]],
     preference.
     """
     decided = [label for label in labels if label.gap != 0]
-    right = np.array([label.gap > 0 for label in decided], dtype=float)
-    longer = np.array([label.longer > 0 for label in decided], dtype=float)
+    right = np.array([label.right for label in decided], dtype=float)
+    longer = np.array([label.chooses_longer for label in decided], dtype=float)
     questions = [label.question for label in decided]
     inside = {name: np.array([label.comparison_id in ids for label in decided]) for name, ids in kept.items()}
     first = previous = next(iter(kept))
@@ -234,3 +247,15 @@ def over_optimisation(
         "oracle_after_peak": round(scores[-1] - scores[peak], 6),
         "reward_after_peak": round(rewards[-1] - rewards[peak], 6),
     }
+
+
+# -- scores -----------------------------------------------------------------------------------------------------------
+
+
+def check_score(model: str | None, value: float, item: str) -> None:
+    """UserError naming model and item when a score is infinite or none: compared with others it would look wrong."""
+    if not math.isfinite(value):
+        raise UserError(
+            f"{model} scores {item} with {value}: its logits are not finite; its weights are damaged, or its precision "
+            "is too low"
+        )

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAMLError
 from tqdm import tqdm
 
-from synthalign.core import text_file, yaml_file
+from synthalign.core import launcher, text_file, yaml_file
 from synthalign.core.errors import UserError
 
 P = TypeVar("P", bound=BaseModel)
@@ -31,7 +31,7 @@ M = TypeVar("M")
 DURATIONS = Path(".work/durations.jsonl")
 """How long the stages took on this machine, a line a run: what `make plan` estimates with; see `note_duration`."""
 
-STARTERS = {"dvc", "accelerate", "accelerate-launch", "accelerate.commands.launch", "torchrun", "torch.distributed.run"}
+STARTERS = {"dvc", "torchrun", "torch.distributed.run"} | launcher.NAMES
 """What starts a stage, by the names of their commands and modules."""
 
 
@@ -93,10 +93,13 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
         wanted = f"python -m stages.{section}" + (" <member>" if takes_item else "")
         print(f"usage: {wanted}", file=sys.stderr)
         raise SystemExit(2)
-    end_with(starters())
+    above = starters()
+    end_with(above)
     if is_main_process():
         sweep()
     try:
+        for process in above:
+            launcher.check(process.cmdline())
         main(params(section, settings), *sys.argv[1:])
         note_duration(section, *sys.argv[1:])
     except UserError as error:

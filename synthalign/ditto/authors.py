@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthalign.core import json_lines, text_file
+from synthalign.core import json_lines, text_file, words
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat
@@ -86,10 +86,10 @@ def prompt_id(prompt: str) -> str:
 
 
 def check_held_out(prompts: Sequence[str], demonstrations: Sequence[Demonstration], file: str | Path) -> None:
-    """UserError when a prompt to be measured on was learned from."""
-    learned = {one.prompt.strip() for one in demonstrations}
+    """UserError when a prompt to be measured on has the words of one that was learned from."""
+    learned = {words.key(one.prompt) for one in demonstrations}
     for prompt in prompts:
-        if prompt in learned:
+        if words.key(prompt) in learned:
             raise UserError(f"{file}: {prompt!r} is the prompt of a demonstration too; measure on other prompts")
 
 

@@ -44,6 +44,8 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | int]:
     first_position    share of pairs where option A is preferred in both orders; what is left prefers option B in both
     p_first_position  the mean probability of option A over both orders; 1/2 for a labeller that does not mind the order
     confidence        the mean distance of the label from 1/2
+
+    A probability of exactly 1/2 prefers neither, and counts half for each.
     """
     both = [(one.first_shown_first, one.first_shown_second) for one in verdicts if one.first_shown_second is not None]
     values: dict[str, float | int] = {
@@ -51,7 +53,13 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, float | int]:
         "confidence": round(fmean(abs(one.p_first - 0.5) for one in verdicts), 6),
     }
     if both:
-        values["swap_consistency"] = round(fmean((one > 0.5) == (other > 0.5) for one, other in both), 6)
-        values["first_position"] = round(fmean(one > 0.5 and other <= 0.5 for one, other in both), 6)
+        preferred = [(_preferred(one), _preferred(other)) for one, other in both]
+        values["swap_consistency"] = round(fmean(a * b + (1 - a) * (1 - b) for a, b in preferred), 6)
+        values["first_position"] = round(fmean(a * (1 - b) for a, b in preferred), 6)
         values["p_first_position"] = round(fmean((one + 1 - other) / 2 for one, other in both), 6)
     return values
+
+
+def _preferred(p: float) -> float:
+    """1 for a probability above 1/2, 0 for one below."""
+    return (p > 0.5) + 0.5 * (p == 0.5)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import measures
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import models
@@ -75,8 +76,9 @@ def probabilities(
         for places, logits in zip(batches, threads.map(read, batches), strict=True):
             for place, row in zip(places, logits.double().softmax(-1).tolist(), strict=True):
                 result[place] = row
-    if not all(value == value for row in result for value in row):
-        raise UserError("the labeller's logits are not finite; its weights are damaged, or its precision is too low")
+    for prompt, row in zip(prompts, result, strict=True):
+        for value in row:
+            measures.check_score(model.name_or_path, value, f"the options {list(options)} after {prompt[-80:]!r}")
     return result
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from synthalign.core import statistics
+from synthalign.core import statistics, words
 from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
@@ -40,8 +40,8 @@ def answer_of(text: str, *, cot: bool) -> str:
 
 
 def plain(answer: str) -> str:
-    """An answer without case, outer blanks and a full stop."""
-    return " ".join(answer.casefold().split()).rstrip(".!").strip()
+    """An answer without case (`words.folded`), outer blanks and a full stop of any script."""
+    return " ".join(words.folded(answer).split()).rstrip(".!。।۔").strip()
 
 
 def is_right(text: str, targets: Sequence[str], *, cot: bool) -> bool:

@@ -43,6 +43,13 @@ class Endpoint(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_na
     completion_price: float = Field(ge=0)
     """Of a million completion tokens."""
 
+    samples_per_request: int | None = Field(default=None, gt=0)
+    """At most so many samples of a prompt are asked for in one request (`n`); null for all of them. 1 is for a server
+    that ignores `n`. Each request pays for its prompt."""
+
+    allow_equal_samples: bool = False
+    """Whether samples of a prompt that are all the same are taken, prompt after prompt, at a temperature above 0."""
+
     @field_validator("url")
     @classmethod
     def _is_a_base_address(cls, url: str) -> str:

@@ -1,9 +1,9 @@
 """Continue texts at an OpenAI-compatible endpoint: `/v1/completions`, which takes a prompt as it is.
 
-The call is that of `generate`.  A row is one request for all its samples (a server that ignores `n` is asked again),
-several requests are under way at a time, and what passes by itself is tried again: a full server, a lost connection,
-half an answer.  When one row fails for good, or a cap is reached, nothing new is sent, and what is under way is waited
-for, because it is paid for.
+The call is that of `generate`.  A row is one request for all its samples, several requests are under way at a time,
+and what passes by itself is tried again: a full server, a lost connection, half an answer.  When one row fails for
+good, when the endpoint does not do what it is asked, or a cap is reached, nothing new is sent, and what is under way is
+waited for, because it is paid for.
 """
 
 import asyncio
@@ -41,6 +41,12 @@ UNKNOWN = -1
 
 REPLACEMENT = "\ufffd"
 """What stands for a character that an endpoint sent half of."""
+
+EQUAL_PROMPTS = 8, 4
+"""After so many prompts with equal samples an endpoint is taken not to sample; of 4 to 7 rows, after all of them."""
+
+TELLING = 20
+"""Characters of a text from which on it says something that its samples are the same: a "Yes." may well be."""
 
 SPECIAL_TOKENS = 8
 """More than a tokenizer puts around a prompt; within it no token is shorter than a byte."""
@@ -97,26 +103,39 @@ def generate(
     returns   a list for every row; of tokens the number is known and not the ids, and how the tokens of a
               row spread over its samples goes by the length of their texts
 
-    Raises UserError when the endpoint refuses a request, when a row fails `max_attempts` times, and before a request
-    that could pass a cap.
+    Raises UserError when the endpoint refuses a request, when it sends fewer samples than a request asks for, when it
+    does not sample (`Repeats`), when a row fails `max_attempts` times, and before a request that could pass a cap.
     """
     endpoint, key = spending.endpoint, spending.endpoint.key(spending.file)
     settings: dict[str, Any] = {"model": endpoint.model, "max_tokens": max_new_tokens, "temperature": temperature}
     settings |= {"top_p": top_p} | ({"stop": list(stops)} if stops else {})
     results: list[list[Generation]] = [[] for _ in suffixes]
     workers = max(1, endpoint.concurrency // spending.processes)
+    is_told_apart = samples > 1 and temperature > 0 and not endpoint.allow_equal_samples
+    repeats = Repeats(spending.file, temperature, min(EQUAL_PROMPTS[0], max(EQUAL_PROMPTS[1], len(suffixes))))
+
+    def finish(at: int) -> None:
+        if on_finished:
+            on_finished(at, results[at])
+        if progress:
+            progress(1)
 
     async def make(requests: Requests, at: int) -> None:
         prompt, row, made = prefix + suffixes[at], row_ids[at], results[at]
         while len(made) < samples:
-            missing = samples - len(made)
-            body = settings | {"prompt": prompt, "n": missing, "seed": seed_of(seed, row, len(made))}
-            worst = Tokens(len(prompt.encode()) + SPECIAL_TOKENS, max_new_tokens * missing)
-            made += generations(await requests.answer(row, body, worst), missing, stops)
-        if on_finished:
-            on_finished(at, made)
-        if progress:
-            progress(1)
+            wanted = min(samples - len(made), endpoint.samples_per_request or samples)
+            body = settings | {"prompt": prompt, "n": wanted, "seed": seed_of(seed, row, len(made))}
+            worst = Tokens(len(prompt.encode()) + SPECIAL_TOKENS, max_new_tokens * wanted)
+            found = generations(await requests.answer(row, body, worst), wanted, stops)
+            if len(found) < wanted:
+                raise UserError(
+                    f"{spending.file}: asked for {wanted} samples of row {row}, n = {wanted}, {endpoint.url} sent "
+                    f"{len(found)}; set samples_per_request: {len(found)} in this file, so that no request asks for "
+                    "more; each then pays for its prompt"
+                )
+            made += found
+        for place in repeats.settled(at, [one.text for one in made]) if is_told_apart else [at]:
+            finish(place)
 
     async def work(requests: Requests, places: Iterator[int]) -> None:
         for at in places:
@@ -138,9 +157,47 @@ def generate(
         requests.report()
         if requests.failures:
             raise requests.failures[0]
+        for at in repeats.kept_back:
+            finish(at)
 
     asyncio.run(run())
     return results
+
+
+@dataclass
+class Repeats:
+    """Whether an endpoint samples: one that ignores the temperature sends the same text however often it is asked.
+
+    Until the samples of one prompt differ, rows whose samples are all the same are kept back, so that no journal has
+    copies. They are few, and a run that ends before that asks for them again.
+    """
+
+    file: str
+    temperature: float
+    enough: int
+    """Prompts with equal samples after which nothing more is asked."""
+
+    kept_back: list[int] = field(default_factory=list)
+    it_samples: bool = False
+
+    def settled(self, at: int, texts: Sequence[str]) -> list[int]:
+        """The rows that are finished, now that this one is; UserError when the endpoint does not sample."""
+        if len(set(texts)) == 1 and len(texts[0]) >= TELLING and not self.it_samples:
+            self.kept_back.append(at)
+            if len(self.kept_back) < self.enough:
+                return []
+            raise UserError(
+                f"{self.file}: at temperature {self.temperature:g} the {len(texts)} samples of a prompt are the same, "
+                f"for each of {len(self.kept_back)} prompts, at last {shortened(texts[0], 60)!r}: the server does not "
+                'sample. For `transformers serve` write "do_sample": true into the model\'s generation_config.json and '
+                "start the server anew; docs/engines.md has others. These rows are not kept. If the model is that "
+                "sure, set allow_equal_samples: true in this file"
+            )
+        self.it_samples |= len(set(texts)) > 1 and len(self.kept_back) < self.enough
+        if not self.it_samples:
+            return [at]
+        settled, self.kept_back = [*self.kept_back, at], []
+        return settled
 
 
 @dataclass
@@ -223,6 +280,8 @@ class Requests:
             step = f"check the key in {endpoint.api_key_env}" if self.key else "name the key's variable in api_key_env"
         elif status == 400:
             step = "check model, and whether the prompt fits it: fewer shots or fewer new tokens make it shorter"
+            if body["n"] > 1:
+                step += f"; a server that does not take n = {body['n']} needs a smaller samples_per_request"
         else:
             step = "check url and model"
         raise UserError(f"{self.spending.file}: {endpoint.url} answered {status}: {told}; {step}")

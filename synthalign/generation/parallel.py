@@ -97,10 +97,14 @@ def device() -> torch.device:
 
 def alone() -> Any:
     """The device of the one process that works while the others have ended: `state` may wait for them for ever."""
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    return torch.device("cpu") if on_cpu else torch.device(str(torch.accelerator.current_accelerator()))
+    return torch.device("cpu") if on_cpu() else torch.device(str(torch.accelerator.current_accelerator()))
 
 
 def state() -> PartialState:
     """Where this process stands among those of `accelerate launch`; several on the CPU need to be told that."""
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+    return PartialState(cpu=on_cpu())
+
+
+def on_cpu() -> bool:
+    """Whether the stages work on the CPU; accelerate's states take several processes there for one each if not told."""
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import measures
 from synthalign.dialogue import encoding
 from synthalign.judging import benchmarks
 from synthalign.judging.benchmarks import Choice, Preference
@@ -89,7 +90,8 @@ def continuation_log_probs(
     """The summed log-probability (nats) of each continuation's tokens after its prefix, from (prefix, continuation).
 
     The two are tokenized as one text; the continuation begins where the prefix's own tokens end or differ. A text
-    longer than the model's context loses its beginning, but for its BOS.
+    longer than the model's context loses its beginning, but for its BOS. UserError names a continuation whose
+    log-probability is none.
     """
     context, keep = _context(model), len(encoding.opening(tokenizer))
     rows, starts = [], []
@@ -102,7 +104,10 @@ def continuation_log_probs(
         lost = len(whole) - len(rows[-1])
         starts.append(max(same - lost, keep, 1))  # the first token of all has no probability
     scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
-    return [float(values[start - 1 :].sum()) for values, start in zip(scored, starts, strict=True)]
+    sums = [float(values[start - 1 :].sum()) for values, start in zip(scored, starts, strict=True)]
+    for value, (prefix, continuation) in zip(sums, pairs, strict=True):
+        measures.check_score(model.name_or_path, value, f"{continuation!r} after {prefix[-80:]!r}")
+    return sums
 
 
 @torch.inference_mode()
@@ -112,13 +117,16 @@ def text_log_probs(
     """The log-probability (nats) of each text and the number of its tokens, so that -sum / tokens is its loss.
 
     A text follows what the tokenizer begins every text with, or its BOS or EOS, which has no probability itself; of a
-    text longer than the model's context the beginning counts.
+    text longer than the model's context the beginning counts. UserError names a text whose log-probability is none.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     begin = [] if encoding.opening(tokenizer) else [start]
     rows = [(begin + tokens)[: _context(model)] for tokens in encoding.tokenize(tokenizer, texts)]
     scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
-    return [(float(values.sum()), len(values)) for values in scored]
+    sums = [float(values.sum()) for values in scored]
+    for value, text in zip(sums, texts, strict=True):
+        measures.check_score(model.name_or_path, value, repr(text[:80]))
+    return [(value, len(values)) for value, values in zip(sums, scored, strict=True)]
 
 
 @torch.inference_mode()

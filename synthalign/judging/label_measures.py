@@ -5,6 +5,7 @@ its pairs in all of the tables.  A pair that the oracle finds equally good on bo
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from synthalign.core import statistics, tables
 from synthalign.core.measures import Label
@@ -37,7 +38,7 @@ def mean_gap(labels: Sequence[Label], *, seed: int) -> Interval:
 
 def accuracy_parts(labels: Sequence[Label]) -> Parts:
     """The parts of how often labels are right, among the pairs on which the oracle has a preference."""
-    return [(label.question, float(label.gap > 0), float(label.gap != 0)) for label in labels]
+    return [(label.question, label.right, float(label.gap != 0)) for label in labels]
 
 
 def gap_parts(labels: Sequence[Label]) -> Parts:
@@ -67,10 +68,13 @@ def single_order(labels: Sequence[Label], p_chosen: Mapping[str, Sequence[float]
 
     p_chosen  by comparison id, each order's probability that the chosen response is the better one
 
-    Both orders count, so that the figure is that of a single order whichever it is.
+    Both orders count, so that the figure is that of a single order whichever it is. An order that finds both equally
+    probable tosses a coin, and is half right.
     """
-    return [
-        label if p > 0.5 else Label(label.question, label.comparison_id, -label.gap, -label.longer)
-        for label in labels
-        for p in p_chosen[label.comparison_id]
-    ]
+    return [_turned(label, p) for label in labels for p in p_chosen[label.comparison_id]]
+
+
+def _turned(label: Label, p: float) -> Label:
+    if p < 0.5:
+        return replace(label, gap=-label.gap, longer=-label.longer)
+    return label if p > 0.5 else replace(label, sure=0.5)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import measures
 from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
 from synthalign.policies import answering, ppo, rrhf
@@ -18,7 +19,10 @@ def mean_logprobs(
     *,
     batch_size: int,
 ) -> list[float]:
-    """`rrhf.mean_logprobs` of each dialogue's last message and its end of sequence, given the messages before it."""
+    """`rrhf.mean_logprobs` of each dialogue's last message and its end of sequence, given the messages before it.
+
+    UserError names an answer whose log-probability is none.
+    """
     encoded = encoding.encode(tokenizer, dialogues)
     found: dict[int, float] = {}
     for group in answering.alike([len(prompt) + len(answer) for prompt, answer in encoded], batch_size):
@@ -32,4 +36,6 @@ def mean_logprobs(
             ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen), batch.mask
         )
         found |= dict(zip(group, rrhf.mean_logprobs(logprobs, batch.mask).tolist(), strict=True))
+    for place, dialogue in enumerate(dialogues):
+        measures.check_score(model.name_or_path, found[place], repr(dialogue[-1]["content"][:80]))
     return [found[place] for place in range(len(encoded))]

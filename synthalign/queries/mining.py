@@ -11,13 +11,12 @@ length rule keeps short queries that end with a question mark; neither is follow
 """
 
 import random
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from synthalign.core import text_file
+from synthalign.core import text_file, words
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.tables import Row
@@ -70,14 +69,16 @@ def read_queries(path: str) -> list[str]:
 
 
 def read_apart(seed_queries: str, eval_questions: str) -> tuple[list[str], list[str]]:
-    """The queries of both files; UserError when one stands in both."""
+    """The queries of both files; UserError when a query of one has the words of a query of the other."""
     seeds, questions = read_queries(seed_queries), read_queries(eval_questions)
-    shared = sorted(set(seeds) & set(questions))
-    if shared:
-        raise UserError(
-            f"{seed_queries}: {shared[0]!r} is also in {eval_questions}; a question must not be trained on and judged "
-            "by; remove it from one of the two"
-        )
+    asked = {words.key(question): question for question in questions}
+    for seed in seeds:
+        if question := asked.get(words.key(seed)):
+            found = "is also" if question == seed else f"has the words of {question!r}"
+            raise UserError(
+                f"{seed_queries}: {seed!r} {found} in {eval_questions}; a question must not be trained on and judged "
+                "by; remove it from one of the two"
+            )
     return seeds, questions
 
 
@@ -128,8 +129,7 @@ class Filter:
         self._pool = Pool(seeds)
         self._eval_pool = Pool(eval_questions)
         self._min, self._max, self._threshold = min_characters, max_characters, rouge_threshold
-        one_of = "|".join(map(re.escape, keywords))
-        self._keywords = re.compile(rf"(?<!\w)(?:{one_of})(?!\w)", re.IGNORECASE) if keywords else None
+        self._keywords = words.finder(keywords)
 
     def judge(self, text: str, *, finished: bool = True) -> Candidate:
         """The candidate with its reject reason; without one it is among the accepted from now on."""
@@ -140,13 +140,13 @@ class Filter:
             reason = "too_short"
         elif len(text) > self._max:
             reason = "too_long"
-        elif self._keywords and self._keywords.search(text):
+        elif self._keywords and self._keywords.search(words.folded(text)):
             reason = "keyword"
         if reason:
             return Candidate(text, reason, None, None)
         if text in self._known:
             return Candidate(text, "duplicate", text, 1.0)
-        if text in self._asked:  # ROUGE-L reads Latin letters and digits alone
+        if text in self._asked:  # which may have no word
             return Candidate(text, "eval_question", text, 1.0)
         place, alike = self._eval_pool.nearest(text)
         if alike >= self._threshold:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.state import PartialState
 from datasets import Dataset
 from torch import Tensor
 from trl import RewardConfig, RewardTrainer
@@ -17,7 +16,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.dialogue import encoding
 from synthalign.feedback import comparisons
-from synthalign.generation import models
+from synthalign.generation import models, parallel
 from synthalign.reward import losses, scoring, training
 from synthalign.reward.training_settings import Settings
 
@@ -39,7 +38,9 @@ class PairwiseTrainer(RewardTrainer):
         loss = inputs["weight"] * losses.pairwise_loss(chosen, rejected, inputs["p_chosen"])
         margin = (chosen - rejected).detach()
         metrics = self._metrics["train"]
-        metrics["accuracy"].append(((margin > 0) == (inputs["p_chosen"] > 0.5)).float().mean().item())
+        right = ((margin > 0) == (inputs["p_chosen"] > 0.5)).float()
+        right[inputs["p_chosen"] == 0.5] = 0.5  # such a label says neither
+        metrics["accuracy"].append(right.mean().item())
         metrics["margin"].append(margin.mean().item())
         return loss.mean()
 
@@ -164,7 +165,7 @@ class Judged:
 def finish(folder: str | Path, pairs: Sequence[Pair], *, max_length: int) -> Judged:
     """Judge a trained reward model on held-out pairs, and fix the zero and unit of its scores on their responses."""
     tokenizer, model = models.load_tokenizer(folder), models.load_reward(folder)
-    model.to(PartialState().device)
+    model.to(parallel.device())  # type: ignore[arg-type]
     dialogues = [[*pair["prompt"], *pair[side]] for side in ("chosen", "rejected") for pair in pairs]
     raw = scoring.score(model, tokenizer, dialogues, max_length=max_length)
     distinct = dict(zip((str(dialogue) for dialogue in dialogues), raw, strict=True))

@@ -93,7 +93,7 @@ def score(
     for key, dialogue in zip(keys, dialogues, strict=True):
         if not math.isfinite(scores[key]):
             raise UserError(
-                f"the reward model scores {dialogue[-1]['content'][:80]!r} with {scores[key]}; "
+                f"the reward model {model.name_or_path} scores {dialogue[-1]['content'][:80]!r} with {scores[key]}; "
                 "train it again with a lower learning_rate"
             )
     return [scores[key] for key in keys]

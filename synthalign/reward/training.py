@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate.state import PartialState
 from accelerate.utils import gather_object, get_int_from_env
 from transformers import (
     PreTrainedConfig,
@@ -29,6 +28,7 @@ from transformers import (
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.stage import give_up, write_points
+from synthalign.generation import parallel
 
 Config = TypeVar("Config", bound=TrainingArguments)
 Curve = list[dict[str, float]]
@@ -110,8 +110,9 @@ def arguments(
     accelerate reads for it (ACCELERATE_GRADIENT_ACCUMULATION_STEPS), because none of them is part of the method.
     """
     accumulation = get_int_from_env(["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"], 1)
-    rows = per_device_batch(batch_size, processes=PartialState().num_processes, accumulation=accumulation)
+    rows = per_device_batch(batch_size, processes=parallel.state().num_processes, accumulation=accumulation)
     return config(
+        use_cpu=parallel.on_cpu(),
         output_dir=str(work),
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=accumulation,

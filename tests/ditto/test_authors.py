@@ -156,6 +156,8 @@ def test_prompts_to_measure_on_are_no_demonstrations(tmp_path):
     assert found == ["Prompt 0", "Prompt 1"]
     with pytest.raises(UserError, match=r"a\.txt: 'Prompt 1' is the prompt of a demonstration too"):
         authors.check_held_out(found, [one], tmp_path / "a.txt")
+    with pytest.raises(UserError, match=r"a\.txt: 'prompt 1\.' is the prompt of a demonstration too"):
+        authors.check_held_out(["prompt 1."], [one], tmp_path / "a.txt")
     (tmp_path / "a.txt").write_text("\n")
     with pytest.raises(UserError, match=r"a\.txt: no prompts"):
         authors.prompts(tmp_path / "a.txt")

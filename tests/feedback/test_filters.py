@@ -52,3 +52,27 @@ def test_the_length_asked_for_is_enough_and_blanks_do_not_count():
     assert reject_reason("a" * 49 + ".", min_characters=50) is None  # 50 >= 50
     assert reject_reason("a" * 48 + ".  \n ", min_characters=50) == "too_short"  # 49 < 50
     assert reject_reason("   ", min_characters=1) == "too_short"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "它住在森林里。", "森に住む．", "森に住む｡", "太好了！", "वह जंगल में रहता है।", "وہ جنگل میں رہتا ہے۔",
+        "「森に住んでいます。」", "『森。』）", "Sie sagte: „Er lebt im Wald.“", "« Il vit dans la forêt. »",
+        "Он живёт в лесу…", "She said “yes.”", "It is here (see above.)", 'It is "here."',
+        "သူသည်တောတွင်နေသည်။", "Նա ապրում է անտառում։",
+        "มันอาศัยอยู่ในป่า",  # Thai has no full stop
+    ],
+)  # fmt: skip
+def test_a_sentence_ends_with_the_mark_of_its_script_behind_which_quotes_and_brackets_close(text):
+    assert reject_reason(text, min_characters=1) is None
+
+
+@pytest.mark.parametrize("text", ["它住在森林里", "Он живёт в", "वह जंगल में", "「森に」", "He said (as above)", "“”"])
+def test_a_closing_bracket_or_letter_alone_is_no_end(text):
+    assert reject_reason(text, min_characters=1) == "no_final_stop"
+
+
+@pytest.mark.parametrize("text", ["它住在哪里？", "أين يعيش؟", "步骤如下：", "「どこに？」", "Is it “there?”"])
+def test_a_question_or_an_announcement_is_one_in_any_script(text):
+    assert reject_reason(text, min_characters=1) == "ends_with_question_or_colon"

@@ -66,6 +66,16 @@ def test_the_summary_counts_what_the_order_decides():
     assert "swap_consistency" not in labelling.summary([Verdict(0.9, None)])
 
 
+def test_a_probability_of_exactly_one_half_counts_half_for_either_option():
+    # consistent: 1/2, 1/2, 1/2 and 1; option A in both orders: 1/2 (the second order prefers B), 1/4, 0 and 0
+    verdicts = [Verdict(0.5, 0.2), Verdict(0.5, 0.5), Verdict(0.4, 0.5), Verdict(0.9, 0.8)]
+
+    found = labelling.summary(verdicts)
+
+    assert found["swap_consistency"] == 2.5 / 4
+    assert found["first_position"] == 0.75 / 4
+
+
 # -- the noise argument
 
 

@@ -105,7 +105,8 @@ def test_a_prompt_beyond_the_context_and_a_broken_model_are_told(model):
         option_tokens.probabilities(model, TOKENIZER, ["x" * 2000 + "("], ["A", "B"])
     broken = tiny.causal(seed=0)
     broken.get_output_embeddings().weight.data.fill_(float("nan"))
-    with pytest.raises(UserError, match="logits are not finite"):
+    broken.name_or_path = "models/damaged"
+    with pytest.raises(UserError, match=r"models/damaged scores the options .* with nan: its logits are not finite"):
         option_tokens.probabilities(broken, TOKENIZER, PROMPTS, ["A", "B"])
 
 

@@ -31,6 +31,13 @@ def test_an_answer_is_right_when_it_is_the_target_and_nothing_else(text, cot, ri
     assert task_scores.is_right(text, ["forest"], cot=cot) is right
 
 
+@pytest.mark.parametrize(
+    ("text", "target"), [("森林。", "森林"), ("ＡＢＣ！", "abc"), ("जंगल।", "जंगल"), ("e\u0301cole.", "École")]
+)
+def test_the_full_stop_of_any_script_and_the_form_of_letters_do_not_count(text, target):
+    assert task_scores.is_right(text, [target], cot=False)
+
+
 def test_a_normalised_score_is_0_for_guessing_and_1_for_all_right():
     assert task_scores.normalised(0.25, 0.25) == 0
     assert task_scores.normalised(1.0, 0.25) == 1

@@ -69,11 +69,12 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.under_way -= 1
 
-    def answer(self, samples: int | None = None, text: str | None = None) -> None:
+    def answer(self, samples: int | None = None, *texts: str) -> None:
+        """So many samples, or as many as were asked for; the texts in turn."""
         made = range(samples or self.request_body["n"])
-        text = text or f" {self.request_body['prompt']}!"
+        texts = texts or (f" {self.request_body['prompt']}!",)
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS * len(made)}
-        choices = [{"index": index, "text": text, "finish_reason": "stop"} for index in made]
+        choices = [{"index": at, "text": texts[at % len(texts)], "finish_reason": "stop"} for at in made]
         self.send(200, json.dumps({"choices": choices[::-1], "usage": usage}))
 
     def send_bytes(self, content: bytes) -> None:
@@ -121,7 +122,9 @@ def write_endpoint(folder: Path, url: str, **changes: Any) -> str:
     return str(file)
 
 
-def ask(folder: Path, server: Server, rows: int = 6, samples: int = 1, **changes: Any) -> dict[str, list[Generation]]:
+def ask(
+    folder: Path, server: Server, rows: int = 6, samples: int = 1, temperature: float = 1.0, **changes: Any
+) -> dict[str, list[Generation]]:
     """What a stage does: rows 0, 1, ... through the journal of a work folder."""
     file = write_endpoint(folder, f"http://127.0.0.1:{server.server_port}/v1", **changes)
     spending = Spending.open(folder / "work", file, endpoint.read(file))
@@ -136,7 +139,7 @@ def ask(folder: Path, server: Server, rows: int = 6, samples: int = 1, **changes
             samples=samples,
             seed=0,
             max_new_tokens=5,
-            temperature=1.0,
+            temperature=temperature,
             top_p=0.9,
             stops=["\n\n"],
         )
@@ -185,14 +188,81 @@ def test_the_seed_belongs_to_the_row(server: Server, tmp_path: Path) -> None:
     assert all(0 <= seed < 2**31 for _, seed in seeds)
 
 
-def test_a_server_that_ignores_n_is_asked_until_the_samples_are_there(server: Server, tmp_path: Path) -> None:
-    server.misbehave["row 0"] = [lambda handler: handler.answer(samples=1)] * 3
+def test_a_server_that_ignores_n_is_told_of_after_its_first_answer(server: Server, tmp_path: Path) -> None:
+    server.misbehave["row 0"] = [lambda handler: handler.answer(samples=1)]
 
-    made = ask(tmp_path, server, rows=1, samples=3)
+    with pytest.raises(
+        UserError, match=r"endpoint.yaml: asked for 3 samples of row 0, n = 3, http.* sent 1; set samp.*: 1"
+    ):
+        ask(tmp_path, server, samples=3, concurrency=1)
 
-    assert len(made["0"]) == 3
-    assert [request["n"] for request in server.requests] == [3, 2, 1]
+    assert len(server.requests) == 1
+    assert journaled(tmp_path) == []
+
+
+def test_samples_in_requests_of_their_own_have_seeds_of_their_own(server: Server, tmp_path: Path) -> None:
+    made = ask(tmp_path, server, rows=1, samples=5, samples_per_request=2)
+
+    assert len(made["0"]) == 5
+    assert [request["n"] for request in server.requests] == [2, 2, 1]
     assert len({request["seed"] for request in server.requests}) == 3
+
+
+SURE = "The red fox lives in the forest."
+
+
+def greedy(*texts: str) -> list[Callable[[Handler], None]]:
+    return [lambda handler: handler.answer(None, *(texts or (f"{SURE} {handler.request_body['prompt']}",)))]
+
+
+def test_a_server_that_never_samples_is_told_of_after_eight_prompts_of_which_none_is_kept(
+    server: Server, tmp_path: Path
+) -> None:
+    server.misbehave = {f"row {row}": greedy() for row in range(40)}
+
+    with pytest.raises(
+        UserError,
+        match=r"endpoint.yaml: at temperature 1 the 3 samples .* for each of 8 prompts, at last 'The red.*do_sample",
+    ):
+        ask(tmp_path, server, rows=40, samples=3, concurrency=1)
+
+    assert len(server.requests) == 8
+    assert journaled(tmp_path) == []
+    made = ask(tmp_path, server, rows=8, samples=3, allow_equal_samples=True)  # the person knows better
+    assert len(made) == 8
+
+
+def test_of_few_rows_all_tell_and_fewer_than_four_do_not(server: Server, tmp_path: Path) -> None:
+    server.misbehave = {f"row {row}": [*greedy(), *greedy()] for row in range(5)}
+
+    with pytest.raises(UserError, match="for each of 5 prompts"):
+        ask(tmp_path, server, rows=5, samples=2, concurrency=1)
+    assert len(ask(tmp_path, server, rows=3, samples=2)) == 3
+
+
+def test_one_prompt_whose_samples_differ_shows_that_the_server_samples(server: Server, tmp_path: Path) -> None:
+    server.misbehave = {f"row {row}": greedy() for row in range(20)}
+    server.misbehave["row 6"] = greedy(SURE, SURE, "The red fox lives in the hills.")
+
+    made = ask(tmp_path, server, rows=20, samples=3, concurrency=1)
+
+    assert len(made) == 20
+    assert journaled(tmp_path) == [str(row) for row in range(20)]
+
+
+def test_equal_short_answers_and_equal_answers_at_temperature_0_say_nothing(server: Server, tmp_path: Path) -> None:
+    server.misbehave = {f"row {row}": greedy("Yes.") for row in range(20)}
+    assert len(ask(tmp_path, server, rows=20, samples=3)) == 20
+
+    server.misbehave = {f"row {row}": greedy() for row in range(20)}
+    (tmp_path / "cold").mkdir()
+    assert len(ask(tmp_path / "cold", server, rows=20, samples=3, temperature=0.0)) == 20
+
+
+def test_a_single_sample_of_each_prompt_is_compared_with_nothing(server: Server, tmp_path: Path) -> None:
+    server.misbehave = {f"row {row}": greedy(SURE) for row in range(20)}
+
+    assert len(ask(tmp_path, server, rows=20)) == 20
 
 
 def test_no_more_requests_are_under_way_than_allowed(server: Server, tmp_path: Path) -> None:
@@ -501,7 +571,7 @@ def test_mining_and_self_play_ask_one_too(server: Server, world: None, tmp_path:
     alone = simulate_demonstrations.Guide(reward=None, candidates=1)
 
     prompt = "Query: Why is the sky blue?\nQuery:"
-    server.misbehave[prompt] = [lambda handler: handler.answer(text=" Who paints the sky?\nQuery: And who not?")]
+    server.misbehave[prompt] = [lambda handler: handler.answer(None, " Who paints the sky?\nQuery: And who not?")]
 
     mine_queries.main(mine_queries.Params(**mining, **draw))
     simulate_demonstrations.main(
@@ -529,22 +599,58 @@ def test_caps_prices_and_patience_do_not_lose_what_was_paid_for(tmp_path: Path) 
     assert engines.inputs(cheap, "transformers") != before
 
 
-def test_transformers_own_server_answers(world: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def serving(model: str | None) -> tuple[Any, str]:
+    """transformers' own server, with one model or any, and its base address."""
     pytest.importorskip("uvicorn")
     from transformers.cli.serve import Serve
 
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    model = str(tiny.save(tmp_path / "model", tiny.causal(), tiny.tokenizer()))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as free:
         port = free.server_port
     served = Serve(model, host="127.0.0.1", port=port, device="cpu", non_blocking=True)
+    while not served.server.started:
+        time.sleep(0.01)
+    return served, f"http://127.0.0.1:{port}/v1"
+
+
+def test_transformers_own_server_answers(world: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    model = str(tiny.save(tmp_path / "model", tiny.causal(), tiny.tokenizer()))
+    served, url = serving(model)
     try:
-        while not served.server.started:
-            time.sleep(0.01)
-        sample_responses.main(sampling(write_endpoint(tmp_path, f"http://127.0.0.1:{port}/v1", model=model)), "a")
+        sample_responses.main(sampling(write_endpoint(tmp_path, url, model=model)), "a")
     finally:
         served.kill_server()
 
     rows = tables.rows("responses/a")
     assert len(rows) == 2
     assert all(0 < row["tokens"] <= 12 and row["text"] for row in rows)
+
+
+def test_transformers_own_server_samples_only_where_the_models_folder_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    greedy, sampling = (tiny.save(tmp_path / name, tiny.causal(), tiny.tokenizer()) for name in ("greedy", "sampling"))
+    settings = json.loads((sampling / "generation_config.json").read_text())
+    (sampling / "generation_config.json").write_text(json.dumps(settings | {"do_sample": True}))
+
+    def written(model: Path, **changes: Any) -> list[list[Generation]]:
+        file = write_endpoint(tmp_path, url, model=str(model), timeout=60, **changes)
+        spending = Spending.open(tmp_path, file, endpoint.read(file))
+        rows = [str(row) for row in range(4)]
+        return openai_engine.generate(
+            spending, prefix="Human: Where is ", suffixes=rows, row_ids=rows, samples=3, seed=0, max_new_tokens=48,
+            temperature=1.0, top_p=0.9,
+        )  # fmt: skip
+
+    served, url = serving(None)
+    try:
+        with pytest.raises(UserError, match="asked for 3 samples .* sent 1"):
+            written(greedy)
+        with pytest.raises(UserError, match="the 3 samples of a prompt are the same, for each of 4 prompts"):
+            written(greedy, samples_per_request=1)
+        made = written(sampling, samples_per_request=1)
+    finally:
+        served.kill_server()
+
+    assert all(len({one.text for one in row}) == 3 for row in made)

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from synthalign.judging import benchmark_models, benchmarks
+from synthalign.core.errors import UserError
+from synthalign.judging import benchmark_models, benchmarks, likelihoods
 from synthalign.judging.benchmark_models import continuation_log_probs, text_log_probs, token_log_probs
 from synthalign.judging.benchmarks import Preference
 from tests import tiny
@@ -115,3 +116,43 @@ def test_a_text_longer_than_the_context_is_scored_at_its_end(tokenizer):
     [score] = continuation_log_probs(short, tokenizer, [("The red fox lives. " * 20, " In the forest.")], batch_size=1)
 
     assert math.isfinite(score) and score < 0
+
+
+@pytest.fixture
+def damaged():
+    model = tiny.causal()
+    model.model.norm.weight.data.fill_(float("nan"))
+    model.name_or_path = "models/damaged"
+    return model
+
+
+def test_a_model_whose_log_probabilities_are_none_is_named_and_has_no_accuracy(damaged, tokenizer):
+    item = benchmarks.shuffled("What is it?", "a fox", ["an owl"], seed=0)
+    told = r"models/damaged scores ' a.*' after '.*What is it\?\\nA:' with nan: its logits are not finite"
+
+    with pytest.raises(UserError, match=told):
+        benchmark_models.options_right(damaged, tokenizer, [(item, benchmarks.mc1_options(item))], batch_size=2)
+    with pytest.raises(UserError, match="models/damaged scores ' [AB]' after .* with nan"):
+        benchmark_models.letters_right(
+            damaged, tokenizer, [Preference("i", "c", ({"role": "user", "content": "Why?"},), "So.", "No.", 0)],
+            batch_size=2,
+        )  # fmt: skip
+
+
+def test_a_text_or_an_answer_whose_log_probability_is_none_is_named(damaged, tokenizer):
+    asked = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So it is."}]
+
+    with pytest.raises(UserError, match="models/damaged scores 'The red fox' with nan"):
+        text_log_probs(damaged, tokenizer, ["The red fox"], batch_size=1)
+    with pytest.raises(UserError, match="models/damaged scores 'So it is.' with nan"):
+        likelihoods.mean_logprobs(damaged, tokenizer, [asked], batch_size=1)
+
+
+def test_a_reward_model_whose_rewards_are_none_is_named(tokenizer):
+    model = tiny.reward()
+    model.score.weight.data.fill_(float("nan"))
+    model.name_or_path = "models/damaged"
+    item = benchmarks.shuffled("What is it?", "a fox", ["an owl"], seed=0)
+
+    with pytest.raises(UserError, match="the reward model models/damaged scores 'a.*' with nan"):
+        benchmark_models.rewards_right(model, tokenizer, [item], batch_size=2)

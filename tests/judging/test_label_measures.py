@@ -2,7 +2,7 @@
 
 import pytest
 
-from synthalign.core import statistics
+from synthalign.core import measures, statistics
 from synthalign.core.measures import Label
 from synthalign.judging import label_measures
 
@@ -58,7 +58,19 @@ def test_a_table_of_ties_alone_has_no_accuracy():
 
 
 def test_one_order_turns_the_labels_that_it_sees_otherwise():
-    found = label_measures.single_order(labels(2, -1, 3), {"c0": (0.7, 0.8), "c1": (0.4, 0.9), "c2": (0.5, 0.2)})
+    found = label_measures.single_order(labels(2, -1, 3), {"c0": (0.7, 0.8), "c1": (0.4, 0.9), "c2": (0.6, 0.2)})
 
-    assert [label.gap for label in found] == [2, 2, 1, -1, -3, -3]
-    assert [label.longer for label in found] == [1, 1, -1, 1, -1, -1]
+    assert [label.gap for label in found] == [2, 2, 1, -1, 3, -3]
+    assert [label.longer for label in found] == [1, 1, -1, 1, 1, -1]
+    assert [label.right for label in found] == [1, 1, 1, 0, 1, 0]
+
+
+def test_one_order_that_finds_both_options_equally_probable_is_half_right():
+    found = label_measures.single_order(labels(2, -1, 0), {"c0": (0.5, 0.8), "c1": (0.5, 0.5), "c2": (0.5, 0.9)})
+    whole = {"all": frozenset(label.comparison_id for label in found)}
+
+    assert [label.right for label in found] == [0.5, 1, 0.5, 0.5, 0, 0]  # the oracle has no preference on the last two
+    # (1/2 + 1 + 1/2 + 1/2) / 4
+    assert label_measures.combination([(1, label_measures.accuracy_parts(found))], seed=0).value == 2.5 / 4
+    agreement = measures.label_agreement(found, whole, seed=0)["all"]
+    assert (agreement.agreement.value, agreement.longer, agreement.ties) == (2.5 / 4, 2.5 / 4, pytest.approx(2 / 6))

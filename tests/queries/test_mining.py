@@ -140,12 +140,57 @@ def test_every_rejected_candidate_has_a_row_even_if_its_text_was_rejected_before
     ]
 
 
-def test_an_evaluation_question_without_a_latin_letter_is_known_too() -> None:
-    asked = "\u0413\u0434\u0435 \u0436\u0438\u0432\u0451\u0442 \u043b\u0438\u0441\u0430?"
+@pytest.mark.parametrize(
+    ("asked", "copy", "other"),
+    [
+        ("Где живёт лиса в 2024 году?", "где живёт лиса в 2024 году", "Сколько стоит хлеб в 2024 году?"),
+        ("狐狸2月住在哪里？", "狐狸２月住在哪里", "长江有2条支流吗？"),  # 2 is all that the third shares, besides ？
+        ("लोमड़ी कहाँ रहती है?", "लोमड़ी कहाँ रहती है।", "रोटी कैसे बनती है?"),
+    ],
+)
+def test_a_copy_of_an_evaluation_question_is_found_in_any_script_and_another_question_is_not(
+    asked: str, copy: str, other: str
+) -> None:
     pool = mining.Filter(SEEDS, [asked], min_characters=0, max_characters=40, keywords=[], rouge_threshold=0.7)
 
     assert pool.judge(asked).reject_reason == "eval_question"
+    assert pool.judge(copy) == mining.Candidate(copy, "eval_question", asked, 1.0)
+    assert pool.judge(other).reject_reason is None
+    assert pool.judge(other + "!").reject_reason == "near_duplicate"
+
+
+def test_an_evaluation_question_without_any_word_is_known_too() -> None:
+    pool = mining.Filter(SEEDS, ["🦊?"], min_characters=0, max_characters=40, keywords=[], rouge_threshold=0.7)
+
+    assert pool.judge("🦊?").reject_reason == "eval_question"
+    assert pool.judge("🦊").reject_reason is None
     assert pool.judge("").reject_reason == "too_short"
+
+
+def test_a_keyword_is_found_between_letters_of_a_script_without_blanks() -> None:
+    pool = mining.Filter([], [], min_characters=0, max_characters=40, keywords=["图片", "image"], rouge_threshold=0.7)
+
+    assert pool.judge("这张图片里有什么？").reject_reason == "keyword"
+    assert pool.judge("这张ＩＭＡＧＥ里有什么？").reject_reason == "keyword"
+    assert pool.judge("这张图里有什么？").reject_reason is None
+
+
+@pytest.mark.parametrize(
+    ("seed", "asked", "message"),
+    [
+        ("狐狸住在哪里", "狐狸住在哪里？", "'狐狸住在哪里' has the words of '狐狸住在哪里？' in .*eval.txt"),
+        ("Where is it?", "where is it", "'Where is it\\?' has the words of 'where is it' in .*eval.txt"),
+        ("🦊?", "🦊?", "'🦊\\?' is also in .*eval.txt"),
+    ],
+)
+def test_a_seed_with_the_words_of_an_evaluation_question_is_refused(
+    tmp_path: Path, seed: str, asked: str, message: str
+) -> None:
+    (tmp_path / "seeds.txt").write_text(f"What is new?\n{seed}\n", encoding="utf-8")
+    (tmp_path / "eval.txt").write_text(f"{asked}\n", encoding="utf-8")
+
+    with pytest.raises(UserError, match=message):
+        mining.read_apart(str(tmp_path / "seeds.txt"), str(tmp_path / "eval.txt"))
 
 
 @pytest.mark.parametrize("text", ["Who made this bread? Query: Who made it?", " Query: Who made this bread?"])

@@ -3,11 +3,11 @@ import random
 import pytest
 from rouge_score import rouge_scorer
 
-from synthalign.queries.similarity import Pool, rouge_l, words
+from synthalign.queries.similarity import Pool, rouge_l
 
 
 def sentence(draw: random.Random) -> str:
-    pieces = ["the", "The", "red", "fox", "owl", "eats", "don't", "a-b", "42", "é", "?", "", "Fox!", "it's"]
+    pieces = ["the", "The", "red", "fox", "owl", "eats", "don't", "a-b", "42", "\t", "?", "", "Fox!", "it's"]
     return " ".join(draw.choices(pieces, k=draw.randrange(12)))
 
 
@@ -22,8 +22,23 @@ def test_two_thousand_pairs_have_the_value_of_the_rouge_score_package() -> None:
     assert len(set(ours)) > 20
 
 
-def test_words_are_runs_of_lowercase_letters_and_digits() -> None:
-    assert words("Don't! The 2nd-best É") == ["don", "t", "the", "2nd", "best"]
+def test_two_questions_that_share_a_digit_are_not_alike() -> None:
+    # of seven and eight words 2 月 什 么 are common: before, the digit was all there was of both
+    assert rouge_l("狐狸2月吃什么？", "猫头鹰2月做什么？") == pytest.approx(2 * (4 / 7) * (4 / 8) / (4 / 7 + 4 / 8))
+    # of six and five words "в" and "2024" are common, in this order
+    assert rouge_l("Кто выиграл выборы в 2024 году?", "Сколько стоил хлеб в 2024") == pytest.approx(
+        2 * (2 / 6) * (2 / 5) / (2 / 6 + 2 / 5)
+    )
+
+
+def test_a_question_without_its_question_mark_is_the_same_in_any_script() -> None:
+    for text in ("狐狸住在哪里", "Где живёт лиса", "أين يعيش الثعلب", "लोमड़ी कहाँ रहती है", "สุนัขจิ้งจอกอยู่ที่ไหน"):
+        assert rouge_l(text, f"{text}?") == rouge_l(text, f"{text}？") == 1
+
+
+def test_letters_with_accents_are_letters() -> None:
+    # before, "école" was the word "cole" and "à" was none: 2 of 2
+    assert rouge_l("à l'école", "l'cole") == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
 
 
 def test_the_worked_example() -> None:

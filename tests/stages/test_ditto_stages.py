@@ -276,7 +276,8 @@ def test_two_processes_take_the_steps_of_one(workspace):
     finished(started(workspace, iterations=1))  # later samples could differ by a rounding
     alone = load_file("models/ditto/captain/model.safetensors")
     samples = tables.rows("ditto_samples/captain")
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    # accelerate starts one process for --cpu or MULTI_CPU, whatever the number asked for
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--main_process_port", "0"]
 
     finished(started(workspace, *launch, iterations=1))

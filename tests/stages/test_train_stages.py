@@ -520,9 +520,10 @@ def test_two_processes_take_the_steps_of_one(workspace):
     write_pairs("test", [pair(number) for number in range(48)])
     finished(stage_process("train_reward", REWARD, "test"))
     alone = load_file("models/reward/test/model.safetensors")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    # accelerate starts one process for --cpu or MULTI_CPU, whatever the number asked for
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 
     subprocess.run([*command, "-m", "stages.train_reward", "test"], env=environment, check=True, timeout=600)
 
