@@ -43,6 +43,8 @@ def load(file: Path, *, feedback: str) -> list[Row]:
                 "rejected_id": rejected_id,
                 "chosen_config": "human",
                 "rejected_config": "human",
+                "chosen_finish_reason": None,
+                "rejected_finish_reason": None,
                 "feedback": feedback,
                 "p_chosen": 1.0,
             }
