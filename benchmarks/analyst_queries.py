@@ -106,6 +106,8 @@ def pairs(turned: str, columns: str, condition: str, number: int) -> str:
             id([query, other]) AS rejected_id,
             chr(97 + one::INT) AS chosen_config,
             chr(97 + other::INT) AS rejected_config,
+            'eos' AS chosen_finish_reason,
+            'eos' AS rejected_finish_reason,
             'bench' AS feedback,
             1.0::DOUBLE AS p_chosen,
             {columns}
@@ -157,6 +159,7 @@ def make(rows: int) -> int:
     )
     write(
         f"SELECT id([query, 9]) AS demonstration_id, id(query) AS query_id, 0.0::DOUBLE AS reward, "
+        f"'eos' AS finish_reason, "
         f"[{{'role': 'user', 'content': 'What?'}}, {{'role': 'assistant', 'content': 'This.'}}] AS messages "
         f"{queries} ORDER BY demonstration_id",
         "demonstrations/rmsp",

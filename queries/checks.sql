@@ -121,6 +121,15 @@ WHERE comparison_id NOT IN (SELECT comparison_id FROM comparisons WHERE member =
 -- candidates: every turn has one best
 SELECT guide, query_id, turn, count(*) FILTER (is_best) AS best FROM candidates GROUP BY ALL HAVING best <> 1;
 
+-- candidates: the best of a turn was not cut off where another ended
+SELECT guide, query_id, turn, count(*) AS candidates
+FROM candidates
+GROUP BY ALL
+HAVING bool_or(is_best AND finish_reason = 'length') AND bool_or(finish_reason IN ('eos', 'stop') AND trim(text) <> '');
+
+-- comparisons: an answer of a policy that was cut off is not the better one
+SELECT * FROM comparisons WHERE member = 'sft' AND chosen_finish_reason = 'length';
+
 -- judgements: a verdict follows from the scores of a judge that scores
 SELECT *
 FROM judgements

@@ -14,7 +14,7 @@ written AS (
         finish_reason
     FROM snapshots
     UNION ALL
-    SELECT 'simulate_demonstrations@' || guide, NULL, NULL, text, NULL FROM candidates
+    SELECT 'simulate_demonstrations@' || guide, NULL, NULL, text, finish_reason FROM candidates
     UNION ALL
     SELECT 'mine_queries', NULL, NULL, text, NULL FROM queries WHERE origin = 'mined'
     UNION ALL

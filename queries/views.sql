@@ -70,6 +70,8 @@ COMMENT ON COLUMN comparisons_ranked.chosen_id IS 'responses.response_id of the 
 COMMENT ON COLUMN comparisons_ranked.rejected_id IS 'responses.response_id of the other';
 COMMENT ON COLUMN comparisons_ranked.chosen_config IS 'Configuration of the chosen one';
 COMMENT ON COLUMN comparisons_ranked.rejected_config IS 'Configuration of the other';
+COMMENT ON COLUMN comparisons_ranked.chosen_finish_reason IS 'How the chosen one ended: eos, stop (it went on to the next turn), length (cut off), or error';
+COMMENT ON COLUMN comparisons_ranked.rejected_finish_reason IS 'How the other ended';
 COMMENT ON COLUMN comparisons_ranked.feedback IS 'What labelled the pair';
 COMMENT ON COLUMN comparisons_ranked.p_chosen IS 'Probability that the chosen one is better; 1 for a hard label';
 COMMENT ON COLUMN comparisons_ranked.drop_reason IS 'Why the heuristic filter drops it; NULL keeps it';
@@ -103,6 +105,8 @@ COMMENT ON COLUMN comparisons.chosen_id IS 'Response id of the chosen one; in re
 COMMENT ON COLUMN comparisons.rejected_id IS 'Response id of the other';
 COMMENT ON COLUMN comparisons.chosen_config IS 'Configuration or policy of the chosen one';
 COMMENT ON COLUMN comparisons.rejected_config IS 'Configuration or policy of the other';
+COMMENT ON COLUMN comparisons.chosen_finish_reason IS 'How the chosen one ended: eos, stop (it went on to the next turn), length (cut off), or error; NULL where a person wrote it';
+COMMENT ON COLUMN comparisons.rejected_finish_reason IS 'How the other ended';
 COMMENT ON COLUMN comparisons.feedback IS 'What labelled the pair';
 COMMENT ON COLUMN comparisons.p_chosen IS 'Probability that the chosen one is better; 1 for a hard label';
 COMMENT ON COLUMN comparisons.asis_chosen IS 'As-is reward of the chosen one; NULL where that model was not asked';
@@ -141,6 +145,8 @@ COMMENT ON COLUMN comparisons_dropped.chosen_id IS 'Response id of the chosen on
 COMMENT ON COLUMN comparisons_dropped.rejected_id IS 'Response id of the other';
 COMMENT ON COLUMN comparisons_dropped.chosen_config IS 'Configuration of the chosen one';
 COMMENT ON COLUMN comparisons_dropped.rejected_config IS 'Configuration of the other';
+COMMENT ON COLUMN comparisons_dropped.chosen_finish_reason IS 'How the chosen one ended: eos, stop (it went on to the next turn), length (cut off), or error; NULL where a person wrote it';
+COMMENT ON COLUMN comparisons_dropped.rejected_finish_reason IS 'How the other ended';
 COMMENT ON COLUMN comparisons_dropped.feedback IS 'What labelled the pair';
 COMMENT ON COLUMN comparisons_dropped.p_chosen IS 'Probability that the chosen one is better; 1 for a hard label';
 COMMENT ON COLUMN comparisons_dropped.drop_reason IS 'Why: rejected_response:..., identical, one_pair_per_chosen, length_rule, asis_disagrees, tie, unjudged, or of RLCD the side and what was wrong with it';
@@ -162,6 +168,7 @@ COMMENT ON COLUMN candidates.query_id IS 'The query that the dialogue begins wit
 COMMENT ON COLUMN candidates.turn IS 'Turn of the dialogue, the query being 0: 1, 3, ...';
 COMMENT ON COLUMN candidates.sample_index IS 'Number of the candidate, from 0';
 COMMENT ON COLUMN candidates.text IS 'What it said';
+COMMENT ON COLUMN candidates.finish_reason IS 'eos, stop (it went on to the next turn), length (cut off), or error';
 COMMENT ON COLUMN candidates.reward IS 'By the guide''s reward model; NULL where none was asked';
 COMMENT ON COLUMN candidates.is_best IS 'Whether the dialogue goes on with it';
 
@@ -173,6 +180,7 @@ COMMENT ON COLUMN demonstrations.guide IS 'Member of train_sft';
 COMMENT ON COLUMN demonstrations.demonstration_id IS 'Hash of guide, query and what was said';
 COMMENT ON COLUMN demonstrations.query_id IS 'The query that it begins with: queries.query_id';
 COMMENT ON COLUMN demonstrations.messages IS 'The dialogue: messages of role and content; said(messages) is the last answer';
+COMMENT ON COLUMN demonstrations.finish_reason IS 'How the last answer ended: eos, stop, or length (cut off: it is learned without an end); NULL where a person wrote it';
 COMMENT ON COLUMN demonstrations.reward IS 'Of the last answer; NULL where no reward model was asked';
 
 -- -- policies ---------------------------------------------------------------------------------------------------------
@@ -245,6 +253,7 @@ COMMENT ON COLUMN revisions.step IS '0 for the first answer, then the revision';
 COMMENT ON COLUMN revisions.principle IS 'Index of the principle; NULL for the first answer';
 COMMENT ON COLUMN revisions.critique IS 'What the model said of the answer before; NULL for the first';
 COMMENT ON COLUMN revisions.text IS 'The answer';
+COMMENT ON COLUMN revisions.finish_reason IS 'eos, stop (it went on to the next turn), length (cut off), or error';
 COMMENT ON COLUMN revisions.reject_reason IS 'Why it is not used; NULL uses it';
 
 CREATE OR REPLACE VIEW ditto_samples AS
@@ -305,6 +314,7 @@ COMMENT ON COLUMN task_answers.metric IS 'exact: what was written has to match; 
 COMMENT ON COLUMN task_answers.query IS 'What is asked, without solved examples';
 COMMENT ON COLUMN task_answers.target IS 'The right answer';
 COMMENT ON COLUMN task_answers.text IS 'What was written or chosen';
+COMMENT ON COLUMN task_answers.finish_reason IS 'eos, stop, length (cut off), or error; NULL where it was chosen';
 COMMENT ON COLUMN task_answers.right IS 'Whether that is right';
 COMMENT ON COLUMN task_answers.chance IS 'Share that guessing gets right';
 

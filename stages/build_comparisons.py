@@ -45,10 +45,11 @@ def responses_by_query(
     found: dict[str, list[Response]] = {query: [] for query in queries}
     for config, rank in comparisons.ranks(ranking).items():
         answered = 0
-        for row in tables.stream(f"responses/{config}", ["response_id", "query_id", "text"]):
+        for row in tables.stream(f"responses/{config}", ["response_id", "query_id", "text", "finish_reason"]):
             if row["query_id"] in found:
                 reason = filters.reject_reason(row["text"], min_characters=min_characters)
-                found[row["query_id"]].append(Response(row["response_id"], config, rank, row["text"], reason))
+                given = Response(row["response_id"], config, rank, row["text"], reason, row["finish_reason"])
+                found[row["query_id"]].append(given)
                 answered += 1
         if not answered:
             raise UserError(

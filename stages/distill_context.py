@@ -3,6 +3,7 @@
 What a phrase or a few-shot prompt brought out, a model fine-tuned on them (`train_sft`) does by itself."""
 
 from collections import Counter
+from typing import NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -10,6 +11,7 @@ from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.tables import Row
+from synthalign.dialogue import endings
 from synthalign.dialogue.chat import Message
 from synthalign.feedback import comparisons, contrast, simulation
 
@@ -27,16 +29,27 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """At most so many, drawn by a hash of their content."""
 
 
-def of_comparison(row: Row) -> tuple[str, list[Message], str | None]:
-    """The query, the bare prompt with the chosen answer, and no reason against it: the table is clean."""
-    return row["query_id"], [*row["prompt"], *row["chosen"]], None
+class Answered(NamedTuple):
+    """A dialogue that ends with an answer, how that ended, and why not to use it (None: use it)."""
+
+    query: str
+    messages: list[Message]
+    finish_reason: str | None
+    reason: str | None
 
 
-def of_response(row: Row, questions: dict[str, str]) -> tuple[str, list[Message], str | None]:
-    """The query, the question with the response, and why not to use it: the rules of RLCD's own answers."""
+def of_comparison(row: Row) -> Answered:
+    """The bare prompt with the chosen answer: those of RLCD are clean, others may be cut off."""
+    ended = endings.is_whole(row["chosen_finish_reason"])
+    messages = [*row["prompt"], *row["chosen"]]
+    return Answered(row["query_id"], messages, row["chosen_finish_reason"], None if ended else "missing_stop")
+
+
+def of_response(row: Row, questions: dict[str, str]) -> Answered:
+    """The question with the response, by the rules of RLCD's own answers."""
     cleaned = contrast.clean(row["text"], row["finish_reason"])
     messages = [{"role": "user", "content": questions[row["query_id"]]}, {"role": "assistant", "content": cleaned.text}]
-    return row["query_id"], messages, cleaned.reason
+    return Answered(row["query_id"], messages, cleaned.finish_reason, cleaned.reason)
 
 
 def main(params: Params, name: str) -> None:
@@ -51,13 +64,16 @@ def main(params: Params, name: str) -> None:
 
     rows: list[Row] = [
         {
-            "demonstration_id": content_id("demonstration", name, query, *(message["content"] for message in messages)),
-            "query_id": query,
-            "messages": messages,
+            "demonstration_id": content_id(
+                "demonstration", name, one.query, *(message["content"] for message in one.messages)
+            ),
+            "query_id": one.query,
+            "messages": one.messages,
+            "finish_reason": one.finish_reason,
             "reward": None,
         }
-        for query, messages, reason in found
-        if reason is None
+        for one in found
+        if one.reason is None
     ]
     rows = sorted({row["demonstration_id"]: row for row in rows}.values(), key=lambda row: row["demonstration_id"])
     rows = rows[: params.max_demonstrations]
@@ -70,7 +86,7 @@ def main(params: Params, name: str) -> None:
         f"distill_context/{name}",
         demonstrations=len(rows),
         characters=round(sum(lengths) / len(lengths), 3),
-        rejected=dict(Counter(reason for _, _, reason in found if reason is not None)),
+        rejected=dict(Counter(one.reason for one in found if one.reason is not None)),
     )
 
 

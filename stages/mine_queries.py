@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
+from synthalign.dialogue import endings
 from synthalign.generation import engines, parallel
 from synthalign.queries import mining
 
@@ -87,7 +88,7 @@ def main(params: Params) -> None:
             stops=mining.STOPS,
             **params.model_dump(include={"seed", "max_new_tokens", "temperature", "top_p"}),
         )
-        return [(one.text, one.finish_reason != "length") for name in prompts for one in made[name]]
+        return [(one.text, endings.is_whole(one.finish_reason)) for name in prompts for one in made[name]]
 
     limits = params.model_dump(include={"min_characters", "max_characters", "keywords", "rouge_threshold"})
     amounts = params.model_dump(include={"target", "max_rounds", "round_size", "shots", "seed"})

@@ -1,5 +1,6 @@
 """Let a fine-tuned policy answer every training query several times; its best and worst answer become a comparison."""
 
+from collections import Counter
 from pathlib import Path
 from statistics import fmean
 
@@ -67,32 +68,41 @@ def main(params: Params) -> None:
             stops=chat.STOPS,
             **settings,
         )
-    answers = {query: [chat.clean(one.text) for one in made[query]] for query in queries}
+    answers = {query: [(chat.clean(one.text), one.finish_reason) for one in made[query]] for query in queries}
     dialogues = [
-        [{"role": "user", "content": queries[query]}, {"role": "assistant", "content": answer}]
+        [{"role": "user", "content": queries[query]}, {"role": "assistant", "content": text}]
         for query in queries
-        for answer in answers[query]
+        for text, _ in answers[query]
     ]
     scores = iter(scoring.score(judge.to(parallel.device()), judge_tokenizer, dialogues))
 
-    pairs, margins = [], []
-    for query, texts in answers.items():
+    pairs, margins, dropped = [], [], Counter[str]()
+    for query, given in answers.items():
         scored = [
-            (round(next(scores), 6), Response(content_id("response", "sft", query, index, text), "sft", index, text))
-            for index, text in enumerate(texts)
+            (
+                round(next(scores), 6),
+                Response(content_id("response", "sft", query, index, text), "sft", index, text, finish_reason=reason),
+            )
+            for index, (text, reason) in enumerate(given)
         ]
-        spoken = sorted((one for one in scored if one[1].text), key=lambda one: (-one[0], one[1].rank))
-        if len(spoken) < 2:
+        ends = comparisons.best_and_worst(scored)
+        if isinstance(ends, str):
+            dropped[ends] += 1
             continue
-        (high, best), (low, worst) = spoken[0], spoken[-1]
+        (high, best), (low, worst) = ends
         margins.append(high - low)
-        if high - low > params.min_margin and best.text != worst.text:
+        if not high - low > params.min_margin:
+            dropped["min_margin"] += 1
+        elif best.text == worst.text:
+            dropped["identical"] += 1
+        else:
             pair = Pair(best, worst)
             pairs.append(comparisons.row(pair, query_id=query, question=queries[query], feedback="sft"))
     if not pairs:
         raise UserError(
-            f"in none of {len(queries)} queries is the best answer more than min_margin = {params.min_margin} above "
-            f"the worst (greatest margin: {max(margins, default=0):.3g}); lower min_margin, or raise samples"
+            f"in none of {len(queries)} queries is the best answer that ended more than min_margin = "
+            f"{params.min_margin} above the worst ({dict(dropped)}, greatest margin: {max(margins, default=0):.3g}); "
+            "lower min_margin, or raise samples or max_new_tokens"
         )
 
     if stage.is_main_process():
@@ -101,6 +111,8 @@ def main(params: Params) -> None:
             "sample_preferences",
             queries_sampled=len(queries),
             mean_margin=round(fmean(margins), 6),
+            dropped=dict(dropped),
+            cut_off=sum(reason == "length" for given in answers.values() for _, reason in given),
             **comparisons.summary(pairs),
             **engines.bill([params.model], work),
         )

@@ -9,6 +9,7 @@ from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
+from synthalign.dialogue import endings
 from synthalign.policies import hacking
 from world.oracle import Oracle
 
@@ -59,7 +60,9 @@ def point(step: int, rows: list[Row], seed: int) -> dict[str, Any]:
         "oracle": measures.mean(oracle, seed=seed).metrics() if oracle else None,
         "kl": round(fmean(row["kl"] for row in rows), 6),
         "tokens": round(fmean(row["tokens"] for row in rows), 3),
-        "missing_stop_share": round(fmean(row["finish_reason"] != "eos" or not row["text"].strip() for row in rows), 6),
+        "missing_stop_share": round(
+            fmean(not endings.is_complete(row["finish_reason"], row["text"]) for row in rows), 6
+        ),
     }
 
 

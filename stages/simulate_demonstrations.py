@@ -9,6 +9,7 @@ from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, demonstrations
 from synthalign.dialogue.chat import Message
 from synthalign.feedback import simulation
+from synthalign.feedback.simulation import Said
 from synthalign.generation import engines, models, parallel
 from synthalign.reward import scoring
 
@@ -76,7 +77,7 @@ def main(params: Params, guide: str) -> None:
     )
     play = simulation.Play(queries)
 
-    def say(speaker: Speaker, turn: int, samples: int) -> dict[str, list[str]]:
+    def say(speaker: Speaker, turn: int, samples: int) -> dict[str, list[Said]]:
         with engines.opened(speaker.model, params.engine, work) as write:
             made = parallel.generated(
                 write,
@@ -89,7 +90,10 @@ def main(params: Params, guide: str) -> None:
                 stops=chat.STOPS,
                 **params.model_dump(include={"seed", "max_new_tokens", "temperature", "top_p"}),
             )
-        return {query: [chat.clean(one.text) for one in made[f"{query}:{turn}"]] for query in play.open}
+        return {
+            query: [Said(chat.clean(one.text), one.finish_reason) for one in made[f"{query}:{turn}"]]
+            for query in play.open
+        }
 
     def rewards(dialogues: list[list[Message]]) -> list[float] | None:
         if judge is None:
@@ -101,10 +105,10 @@ def main(params: Params, guide: str) -> None:
         if not play.open:
             break
         if turn % 2:
-            texts = say(params.assistant, turn, samples)
-            play.answer(turn, texts, rewards(play.options(texts)))
+            said = say(params.assistant, turn, samples)
+            play.answer(turn, said, rewards(play.options(said)))
         else:
-            play.ask({query: text for query, [text] in say(params.user, turn, 1).items()})
+            play.ask({query: one for query, [one] in say(params.user, turn, 1).items()})
     rows = play.demonstrations(guide)
     if not rows:
         raise UserError(f"no answer to any of {len(queries)} queries; look at what {params.assistant.model} writes")

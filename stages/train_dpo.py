@@ -6,7 +6,7 @@ from pydantic import Field
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
-from synthalign.dialogue import encoding
+from synthalign.dialogue import encoding, endings
 from synthalign.feedback import comparisons
 from synthalign.policies import dpo_training
 from synthalign.reward import training
@@ -37,7 +37,13 @@ def main(params: Params) -> None:
     work = stage.work_dir("train_dpo", params, table, Path(params.model), *code)
     try:
         comparisons.check_labels(pairs, hard=True)
-        drawn = training.draw(pairs, params.max_pairs, seed=params.seed)
+        whole = [pair for pair in pairs if endings.is_whole(pair["chosen_finish_reason"])]
+        if not whole:
+            raise UserError(
+                f"the chosen answers of all {len(pairs)} comparisons were cut off at the limit of tokens, and such a "
+                "text is not taught; raise max_new_tokens of the stage that sampled them"
+            )
+        drawn = training.draw(whole, params.max_pairs, seed=params.seed)
         curve, used = dpo_training.train(
             drawn,
             base_model=params.model,
@@ -55,6 +61,7 @@ def main(params: Params) -> None:
             "train_dpo",
             pairs=used,
             pairs_available=len(pairs),
+            chosen_cut_off=len(pairs) - len(whole),
             too_long=len(drawn) - used,
             steps=int(curve[-1]["step"]),
             first_loss=curve[0]["loss"],

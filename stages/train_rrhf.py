@@ -11,7 +11,7 @@ from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import generate, models, parallel
 from synthalign.policies import answering, ppo, rrhf, rrhf_training
-from synthalign.policies.rrhf_training import Settings, Variant
+from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.reward import scoring
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
@@ -99,6 +99,7 @@ def main(params: Params, name: str) -> None:
         tokens_sampled=sum(row["tokens"] for row in state.samples),
         responses=len(samples),
         dropped=dropped,
+        queries_without_target=state.without_target,
         **rrhf_training.summary(state, samples),
     )
     stage.give_up(folder)

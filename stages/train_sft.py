@@ -8,7 +8,7 @@ from trl import SFTConfig, SFTTrainer
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
-from synthalign.dialogue import encoding
+from synthalign.dialogue import encoding, endings
 from synthalign.generation import models
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
@@ -23,7 +23,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def labelled(encoded: encoding.Encoded) -> dict[str, list[int]]:
-    """A reply as the trainer reads it: only the answer and its end of sequence are targets."""
+    """A reply as the trainer reads it: only the answer and its end of sequence, where it has one, are targets."""
     prompt, answer = encoded
     return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
 
@@ -41,8 +41,12 @@ def main(params: Params, data: str) -> None:
 
     tokenizer = models.load_tokenizer(params.model)
     model = training.without_dropout(models.load_causal(params.model))
-    replies = [reply for row in demonstrations for reply in encoding.replies(row["messages"])]
-    rows = [labelled(fitted) for fitted in encoding.fitting(tokenizer, replies, params.max_length)]
+    replies, ends = [], []
+    for row in demonstrations:
+        own = encoding.replies(row["messages"])
+        replies += own
+        ends += [True] * (len(own) - 1) + [endings.is_whole(row["finish_reason"])]
+    rows = [labelled(fitted) for fitted in encoding.fitting(tokenizer, replies, params.max_length, ends)]
     if not rows:
         raise UserError(
             f"{tables.path(f'demonstrations/{data}')}: none of {len(replies)} replies fits in max_length = "
@@ -79,6 +83,7 @@ def main(params: Params, data: str) -> None:
             demonstrations=len(demonstrations),
             replies=len(rows),
             too_long=len(replies) - len(rows),
+            without_end=ends.count(False),
             target_tokens=sum(label != -100 for row in rows for label in row["labels"]),
             steps=len(order) // params.batch_size,
             first_loss=curve[0]["loss"],

@@ -32,6 +32,8 @@ def pair(query: str, **columns: Any) -> dict[str, Any]:
         "rejected_id": f"b {query}",
         "chosen_config": "a",
         "rejected_config": "b",
+        "chosen_finish_reason": "eos",
+        "rejected_finish_reason": "stop",
         "feedback": "test",
         "p_chosen": 1.0,
     } | columns
@@ -59,7 +61,7 @@ def rows() -> Rows:
     """The tables: the queries yak (a seed) and emu (mined), and the evaluation question eel."""
     query = {"text": "What is it?", "nearest_id": None, "nearest_rouge_l": None}
     asis = {"asis_chosen": 2.0, "asis_rejected": 1.0}
-    candidate = {"query_id": "yak", "turn": 1, "text": "A yak."}
+    candidate = {"query_id": "yak", "turn": 1, "text": "A yak.", "finish_reason": "eos"}
     figures = {"benchmark": "cloze", "category": "all", "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6}
     return {
         "queries": [
@@ -84,7 +86,7 @@ def rows() -> Rows:
             candidate | {"sample_index": place, "reward": float(place), "is_best": place == 1} for place in (0, 1)
         ],
         "demonstrations/rmsp": [
-            {"demonstration_id": "1", "query_id": "yak", "reward": 1.0}
+            {"demonstration_id": "1", "query_id": "yak", "finish_reason": "eos", "reward": 1.0}
             | {"messages": said("user", "What is it?") + said("assistant", "A yak.")}
         ],
         "answers/ppo": [answer("ppo")],
@@ -104,6 +106,7 @@ def rows() -> Rows:
         ],
         "revisions": [
             {"query_id": "yak", "step": 0, "principle": None, "critique": None, "text": "A yak.", "reject_reason": None}
+            | {"finish_reason": "eos"}
         ],
         "ditto_samples/captain": [
             {"sample_id": "1", "demonstration_id": "2", "iteration": 0, "sample_index": 0, "prompt": "What is it?"}
@@ -121,7 +124,7 @@ def rows() -> Rows:
         "task_answers/medium": [
             {"subject": "medium", "item_id": "1", "task": "bed", "family": "bed", "template": "a", "shots": 0}
             | {"cot": False, "metric": "exact_match", "query": "Where?", "target": "A nest.", "text": "A nest."}
-            | {"right": True, "chance": 0.1}
+            | {"finish_reason": "eos", "right": True, "chance": 0.1}
         ],
         "benchmark_scores/base": [figures | {"subject": "base", "n": 9}],
     }

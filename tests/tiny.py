@@ -101,6 +101,14 @@ def causal(seed: int = 0, **changes: object) -> PreTrainedModel:
         return LlamaForCausalLM(config(**changes)).eval()
 
 
+def ending(seed: int = 0) -> PreTrainedModel:
+    """A causal model that ends three of four answers of 12 tokens: others hardly ever do, all they write is cut off."""
+    model = causal(seed)
+    weight = model.get_output_embeddings().weight.data
+    weight[0] = weight[5:60].mean(0) * 4 + weight[0] * 4
+    return model
+
+
 def reward(seed: int = 0, **changes: object) -> PreTrainedModel:
     """A random reward model (one output) in evaluation mode."""
     with torch.random.fork_rng():

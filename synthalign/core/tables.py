@@ -39,7 +39,10 @@ RULES = {
     "split": "split IN ('train', 'eval')",
     "order": "\"order\" IN ('ab', 'ba')",
     "verdict": "verdict IN ('a', 'b', 'tie', 'unjudged')",
-    "finish_reason": "finish_reason IS NULL OR finish_reason IN ('eos', 'stop', 'length', 'error')",
+    **{
+        column: f"{column} IS NULL OR {column} IN ('eos', 'stop', 'length', 'error')"
+        for column in ("finish_reason", "chosen_finish_reason", "rejected_finish_reason")
+    },
 }
 """What holds in every row of every table that has the column, as SQL: a name means the same wherever it stands.
 

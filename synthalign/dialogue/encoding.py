@@ -17,7 +17,7 @@ from synthalign.dialogue import chat
 from synthalign.dialogue.chat import Message
 
 Encoded = tuple[list[int], list[int]]
-"""The tokens of the prompt, and those of the answer with the end-of-sequence token."""
+"""The tokens of the prompt, and those of the answer with the end-of-sequence token where it has one."""
 
 
 def split(messages: Sequence[Message]) -> tuple[list[Message], str]:
@@ -33,8 +33,15 @@ def replies(messages: Sequence[Message]) -> list[list[Message]]:
     return [list(messages[: place + 1]) for place, message in enumerate(messages) if message["role"] == "assistant"]
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Sequence[Message]]) -> list[Encoded]:
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    dialogues: Sequence[Sequence[Message]],
+    ends: Sequence[bool] | None = None,
+) -> list[Encoded]:
     """Tokenize dialogues that end with an answer.
+
+    ends  whether each answer is followed by the end-of-sequence token (`endings`); None: all are. An answer without
+          any other token always is.
 
     Prompt and answer are tokenized as one text, so that tokens are those of the whole; the answer begins
     where the prompt's own tokens end or, with a tokenizer that merges across that border, differ.
@@ -43,21 +50,29 @@ def encode(tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Sequence[Mess
     prompts = [chat.prompt(context) for context, _ in parts]
     wholes = [text + chat.completion(answer) for text, (_, answer) in zip(prompts, parts, strict=True)]
     encoded = []
-    for before, tokens in zip(tokenize(tokenizer, prompts), tokenize(tokenizer, wholes), strict=True):
+    for place, (before, tokens) in enumerate(
+        zip(tokenize(tokenizer, prompts), tokenize(tokenizer, wholes), strict=True)
+    ):
         same = 0
         while same < min(len(before), len(tokens)) and before[same] == tokens[same]:
             same += 1
-        encoded.append((tokens[:same], ended(tokenizer, tokens[same:])))
+        answer = tokens[same:]
+        encoded.append(
+            (tokens[:same], ended(tokenizer, answer) if not answer or ends is None or ends[place] else answer)
+        )
     return encoded
 
 
 def fitting(
-    tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Sequence[Message]], max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    dialogues: Sequence[Sequence[Message]],
+    max_length: int,
+    ends: Sequence[bool] | None = None,
 ) -> list[Encoded]:
-    """The dialogues as tokens, each at most `max_length`: a longer prompt is `cut`, a dialogue whose answer leaves no
-    room for a prompt is left out."""
+    """The dialogues as tokens (see `encode`), each at most `max_length`: a longer prompt is `cut`, a dialogue whose
+    answer leaves no room for a prompt is left out."""
     keep = len(opening(tokenizer))
-    rooms = ((prompt, answer, max_length - len(answer)) for prompt, answer in encode(tokenizer, dialogues))
+    rooms = ((prompt, answer, max_length - len(answer)) for prompt, answer in encode(tokenizer, dialogues, ends))
     return [(cut(prompt, room, keep), answer) for prompt, answer, room in rooms if room > keep]
 
 

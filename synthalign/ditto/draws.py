@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from synthalign.core.ids import content_id
+from synthalign.dialogue import endings
 from synthalign.ditto.authors import Demonstration
 
 Kind = Literal["online", "replay", "inter"]
@@ -37,15 +38,15 @@ class Fractions(BaseModel, frozen=True, extra="forbid", strict=True):
 class Text:
     """A demonstration or a sample, which answers the prompt of a demonstration.
 
-    rank  infinity for the demonstration, else the iteration whose policy wrote it: of two texts the higher is better
-    ends  whether the text came to its end, or was cut off
+    rank           infinity for the demonstration, else the iteration whose policy wrote it: the higher is the better
+    finish_reason  how the text ended (`endings`), None for the demonstration
     """
 
     text_id: str
     demonstration_id: str
     rank: float
     text: str
-    ends: bool = True
+    finish_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ def demonstrated(demonstration: Demonstration) -> Text:
     return Text(name, name, math.inf, demonstration.output)
 
 
-def sampled(demonstration_id: str, iteration: int, index: int, text: str, *, ends: bool) -> Text:
+def sampled(demonstration_id: str, iteration: int, index: int, text: str, *, finish_reason: str) -> Text:
     """One sample of the policy at the start of an iteration."""
     text_id = content_id("ditto sample", demonstration_id, iteration, index, text)
-    return Text(text_id, demonstration_id, float(iteration), text, ends)
+    return Text(text_id, demonstration_id, float(iteration), text, finish_reason)
 
 
 def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dict[Kind, list[Pair]]:
@@ -84,7 +85,7 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
     inter   each sample of set a over each of set b, for all a > b: M^2 pairs for every (a, b) with M samples each
 
     A sample that says what its demonstration says is left out, and so is a pair of equal texts: there is nothing to
-    tell apart.  (The paper's code keeps them.)
+    tell apart.  (The paper's code keeps them.)  A sample that was cut off is never the better one.
     """
     found: dict[Kind, list[Pair]] = {kind: [] for kind in KINDS}
     for best in demonstrations:
@@ -96,6 +97,7 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
                 Pair("inter", better, worse)
                 for earlier in own[:later]
                 for better in samples
+                if endings.is_whole(better.finish_reason)
                 for worse in earlier
                 if better.text != worse.text
             ]

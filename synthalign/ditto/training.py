@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat, encoding
+from synthalign.dialogue import chat, encoding, endings
 from synthalign.dialogue.encoding import Encoded
 from synthalign.ditto import draws
 from synthalign.ditto.authors import Demonstration
@@ -91,16 +91,14 @@ class Learned:
 def tokenized(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], texts: Sequence[Text]) -> list[Encoded]:
     """Prompt and answer as tokens: demonstrations and samples by this one function, so that no blank tells them apart.
 
-    A text that was cut off has no end-of-sequence token: its policy did not write one.
+    A sample has the end-of-sequence token where its policy wrote one, whether it is chosen or rejected: one that was
+    cut off or ran into another turn has none.
     """
     dialogues = [
         [{"role": "user", "content": prompt}, {"role": "assistant", "content": text.text}]
         for prompt, text in zip(prompts, texts, strict=True)
     ]
-    return [
-        (prompt, answer if text.ends or len(answer) == 1 else answer[:-1])
-        for text, (prompt, answer) in zip(texts, encoding.encode(tokenizer, dialogues), strict=True)
-    ]
+    return encoding.encode(tokenizer, dialogues, [endings.has_end(text.finish_reason) for text in texts])
 
 
 def sequence_logprobs(model: nn.Module, rows: Sequence[Encoded], *, pad: int, device: torch.device) -> Tensor:
@@ -397,7 +395,8 @@ def align(
         texts = []
         for name, prompt in prompt_of.items():
             for index, one in enumerate(made[f"{iteration}/{name}"]):
-                text = draws.sampled(name, iteration, index, chat.clean(one.text), ends=one.finish_reason == "eos")
+                said = chat.clean(one.text)
+                text = draws.sampled(name, iteration, index, said, finish_reason=one.finish_reason)
                 texts.append(text)
                 sampled.append(
                     {
@@ -460,6 +459,7 @@ def row_of(pair: Pair, prompt_of: Mapping[str, str], *, iteration: int, step: in
             config="demonstration" if math.isinf(text.rank) else f"iteration {int(text.rank)}",
             rank=0,
             text=text.text,
+            finish_reason=text.finish_reason,
         )
         for text in (pair.chosen, pair.rejected)
     )
@@ -475,7 +475,8 @@ def summary(learned: Learned) -> dict[str, Any]:
     kinds = Counter(row["kind"] for row in learned.pairs)
     return {
         "samples": len(learned.samples),
-        "samples_without_end": sum(row["finish_reason"] != "eos" for row in learned.samples),
+        "samples_without_end": sum(not endings.has_end(row["finish_reason"]) for row in learned.samples),
+        "samples_cut_off": sum(row["finish_reason"] == "length" for row in learned.samples),
         "steps": len(learned.log),
         "pairs": {kind: kinds[kind] for kind in draws.KINDS},
         "first_loss": steps[0]["loss"] if steps else None,

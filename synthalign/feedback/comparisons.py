@@ -15,6 +15,7 @@ import pyarrow as pa
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.tables import MESSAGES, Row
+from synthalign.dialogue import endings
 
 Mode = Literal["all_pairs", "adjacent"]
 
@@ -28,12 +29,14 @@ COLUMNS = [
     ("rejected_id", pa.string()),
     ("chosen_config", pa.string()),
     ("rejected_config", pa.string()),
+    ("chosen_finish_reason", pa.string()),
+    ("rejected_finish_reason", pa.string()),
     ("feedback", pa.string()),
     ("p_chosen", pa.float64()),
 ]
 
 SCHEMA = pa.schema(COLUMNS)
-"""A comparison that may be learned from; p_chosen is 1.0 for a hard label."""
+"""A comparison that may be learned from; p_chosen is 1.0 for a hard label, a finish reason NULL for a person's text."""
 
 DROPPED_SCHEMA = pa.schema([*COLUMNS, ("drop_reason", pa.string())])
 """A comparison and why it is not used; NULL in the drop_reason keeps it."""
@@ -45,6 +48,7 @@ class Response:
 
     rank           place of its configuration in the order of strength, 0 the strongest; equal ranks are not compared
     reject_reason  why it must not be learned from (see `filters`), None for a usable one
+    finish_reason  how it ended (see `endings`), None where a person wrote it
     """
 
     response_id: str
@@ -52,6 +56,7 @@ class Response:
     rank: int
     text: str
     reject_reason: str | None = None
+    finish_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,8 @@ def row(pair: Pair, *, query_id: str, question: str, feedback: str, p_chosen: fl
         "rejected_id": pair.rejected.response_id,
         "chosen_config": pair.chosen.config,
         "rejected_config": pair.rejected.config,
+        "chosen_finish_reason": pair.chosen.finish_reason,
+        "rejected_finish_reason": pair.rejected.finish_reason,
         "feedback": feedback,
         "p_chosen": p_chosen,
     }
@@ -191,10 +198,30 @@ def judged(
         yield made | {"drop_reason": pair.drop_reason}
 
 
+Scored = tuple[float, Response]
+"""A response and its reward."""
+
+
+def best_and_worst(scored: Sequence[Scored]) -> tuple[Scored, Scored] | str:
+    """Of some answers to one query the best that ended and the worst, or why there are not two.
+
+    too_few_answers  fewer than two say anything
+    no_ended_answer  all were cut off, and a text that was is never chosen
+
+    Of equal rewards the one of the lower rank is the better. One that was cut off and is better than all that ended is
+    neither.
+    """
+    spoken = sorted((one for one in scored if one[1].text.strip()), key=lambda one: (-one[0], one[1].rank))
+    if len(spoken) < 2:
+        return "too_few_answers"
+    ended = [one for one in spoken if endings.is_whole(one[1].finish_reason)]
+    return (ended[0], spoken[-1]) if ended else "no_ended_answer"
+
+
 def swapped(comparison: Row) -> Row:
     """The same comparison with the preference turned round, under the id of the turned pair."""
     turned = dict(comparison)
-    for suffix in ("", "_id", "_config"):
+    for suffix in ("", "_id", "_config", "_finish_reason"):
         turned[f"chosen{suffix}"] = comparison[f"rejected{suffix}"]
         turned[f"rejected{suffix}"] = comparison[f"chosen{suffix}"]
     turned["comparison_id"] = content_id("comparison", turned["chosen_id"], turned["rejected_id"])

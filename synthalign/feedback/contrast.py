@@ -117,6 +117,9 @@ class Cleaned:
     reason: str | None
     """One of REASONS when it must not be used, else None."""
 
+    finish_reason: str
+    """How the text ended: `stop` where another turn was cut away, whatever came after it."""
+
 
 def clean(text: str, finish_reason: str, phrase: str = "") -> Cleaned:
     """The answer in what a model wrote after a prompt, and why not to use it.
@@ -132,19 +135,20 @@ def clean(text: str, finish_reason: str, phrase: str = "") -> Cleaned:
     which an ordinary sentence may hold; here it is the marker.
     """
     if finish_reason == "error":
-        return Cleaned("", "not_finite")
+        return Cleaned("", "not_finite", finish_reason)
     if finish_reason == "length":
-        return Cleaned(text.strip(), "missing_stop")
+        return Cleaned(text.strip(), "missing_stop", finish_reason)
     stray = _STRAY.match(text)
     body = text[stray.end() :] if stray else text
     turn = _MARKER.search(body)
     if turn:
+        finish_reason = "stop"
         before, newline, _ = body[: turn.start()].rpartition("\n")
         if not newline and body[: turn.start()].strip():
-            return Cleaned(body[: turn.start()].strip(), "marker_in_line")
+            return Cleaned(body[: turn.start()].strip(), "marker_in_line", finish_reason)
         body = before
     if not body.strip():
-        return Cleaned("", "empty")
+        return Cleaned("", "empty", finish_reason)
     if phrase and f"({phrase})" in body:
-        return Cleaned(body.strip(), "affix_in_text")
-    return Cleaned(body.strip(), None)
+        return Cleaned(body.strip(), "affix_in_text", finish_reason)
+    return Cleaned(body.strip(), None, finish_reason)

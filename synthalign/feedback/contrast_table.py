@@ -44,7 +44,8 @@ def rows(
         answers = []
         for place, side in enumerate(SIDES):
             text, config = f"{task.lead_in} {made[side].text}".strip(), f"{name}:{side}"
-            answers.append(Response(content_id("response", config, query, text), config, place, text))
+            name_of = content_id("response", config, query, text)
+            answers.append(Response(name_of, config, place, text, finish_reason=made[side].finish_reason))
         pair = comparisons.row(
             Pair(answers[0], answers[1]),
             query_id=query,

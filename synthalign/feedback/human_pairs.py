@@ -130,6 +130,8 @@ def _row(prompt: list[Message], answers: tuple[str, str], feedback: str) -> Row:
         "rejected_id": rejected_id,
         "chosen_config": "human",
         "rejected_config": "human",
+        "chosen_finish_reason": None,
+        "rejected_finish_reason": None,
         "feedback": feedback,
         "p_chosen": 1.0,
     }

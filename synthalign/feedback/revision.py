@@ -37,6 +37,7 @@ REVISIONS = pa.schema(
         ("principle", pa.int64()),
         ("critique", pa.string()),
         ("text", pa.string()),
+        ("finish_reason", pa.string()),
         ("reject_reason", pa.string()),
     ]
 )
@@ -125,7 +126,8 @@ class Draft:
         """Note what was written at a step; it becomes the answer unless there is a reason against it."""
         cleaned = contrast.clean(text, finish_reason)
         row = {"query_id": self.query_id, "step": step, "principle": principle, "critique": critique}
-        self.rows.append(row | {"text": cleaned.text, "reject_reason": cleaned.reason})
+        row |= {"text": cleaned.text, "finish_reason": cleaned.finish_reason, "reject_reason": cleaned.reason}
+        self.rows.append(row)
         if cleaned.reason is None:
             self.answer = cleaned.text
 
@@ -140,6 +142,7 @@ def demonstrations(drafts: Mapping[str, Draft], name: str) -> list[Row]:
                 {"role": "user", "content": draft.question},
                 {"role": "assistant", "content": row["text"]},
             ],
+            "finish_reason": row["finish_reason"],
             "reward": None,
         }
         for draft in drafts.values()

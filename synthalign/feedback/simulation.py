@@ -4,16 +4,17 @@ Guided by a reward model this is RMSP, without one and with one candidate it is 
 2.2). What models say and how a reward model scores it comes from outside; here it becomes dialogues.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from synthalign.core import measures
 from synthalign.core.ids import content_id
 from synthalign.core.tables import MESSAGES, Row
-from synthalign.dialogue import chat
+from synthalign.dialogue import chat, endings
 from synthalign.dialogue.chat import Message
 
 CANDIDATES = pa.schema(
@@ -22,6 +23,7 @@ CANDIDATES = pa.schema(
         ("turn", pa.int64()),
         ("sample_index", pa.int64()),
         ("text", pa.string()),
+        ("finish_reason", pa.string()),
         ("reward", pa.float64()),
         ("is_best", pa.bool_()),
     ]
@@ -29,17 +31,32 @@ CANDIDATES = pa.schema(
 """Everything that the assistant could have said; the reward is NULL where no reward model was asked."""
 
 DEMONSTRATIONS = pa.schema(
-    [("demonstration_id", pa.string()), ("query_id", pa.string()), ("messages", MESSAGES), ("reward", pa.float64())]
+    [
+        ("demonstration_id", pa.string()),
+        ("query_id", pa.string()),
+        ("messages", MESSAGES),
+        ("finish_reason", pa.string()),
+        ("reward", pa.float64()),
+    ]
 )
-"""What was said; the reward is that of the last answer."""
+"""What was said; finish_reason (NULL: a person's) and reward are those of the last answer, all before it ended."""
 
 
-def best(texts: Sequence[str], rewards: Sequence[float] | None) -> int:
-    """The place of the best candidate: the highest reward among those that say anything, the first of equals.
+class Said(NamedTuple):
+    """What a speaker said, and how it ended (`endings`)."""
 
-    Without rewards (Self-Play) it is the first that says anything; when none does, place 0.
+    text: str
+    finish_reason: str
+
+
+def best(said: Sequence[Said], rewards: Sequence[float] | None) -> int:
+    """The place of the best candidate: the highest reward among those that say anything and ended, the first of equals.
+
+    Without rewards (Self-Play) it is the first of them. When none ended, the best of those that were cut off; when
+    none says anything, place 0.
     """
-    usable = [place for place, text in enumerate(texts) if text.strip()] or [0]
+    spoken = [place for place, one in enumerate(said) if one.text.strip()] or [0]
+    usable = [place for place in spoken if endings.is_whole(said[place].finish_reason)] or spoken
     if rewards is None:
         return usable[0]
     return max(usable, key=lambda place: (rewards[place], -place))
@@ -63,44 +80,58 @@ class Play:
         self.open = list(queries)
         """The queries whose dialogues go on."""
 
-        self._rewards: dict[str, float | None] = {}
+        self.ended_early: Counter[str] = Counter()
+        """Why dialogues did not go on: nothing_said or cut_off, with the speaker."""
+
+        self._last: dict[str, tuple[str, float | None]] = {}
 
     def prompts(self, turn: int) -> list[str]:
         """What the speaker of the turn continues, for every open dialogue in its order."""
         prompt = chat.prompt if turn % 2 else user_prompt
         return [prompt(self.dialogues[query]) for query in self.open]
 
-    def options(self, texts: Mapping[str, Sequence[str]]) -> list[list[Message]]:
+    def options(self, said: Mapping[str, Sequence[Said]]) -> list[list[Message]]:
         """The open dialogues with each of the assistant's candidates, for a reward model to score."""
         return [
-            [*self.dialogues[query], {"role": "assistant", "content": text}]
+            [*self.dialogues[query], {"role": "assistant", "content": one.text}]
             for query in self.open
-            for text in texts[query]
+            for one in said[query]
         ]
 
-    def ask(self, texts: Mapping[str, str]) -> None:
-        """The user asks on; a user who says nothing ends the dialogue."""
+    def ask(self, said: Mapping[str, Said]) -> None:
+        """The user asks on; a user who says nothing, or is cut off, ends the dialogue before that."""
+        self.open = [query for query in self.open if self._goes_on("user", said[query])]
         for query in self.open:
-            if texts[query]:
-                self.dialogues[query].append({"role": "user", "content": texts[query]})
-        self.open = [query for query in self.open if self.dialogues[query][-1]["role"] == "user"]
+            self.dialogues[query].append({"role": "user", "content": said[query].text})
 
-    def answer(self, turn: int, texts: Mapping[str, Sequence[str]], rewards: Sequence[float] | None) -> None:
-        """The assistant answers with the best candidate; when none says anything, the dialogue ends before it.
+    def answer(self, turn: int, said: Mapping[str, Sequence[Said]], rewards: Sequence[float] | None) -> None:
+        """The assistant answers with the best candidate. When none says anything, the dialogue ends before it; when
+        it was cut off, the dialogue ends with it.
 
-        rewards  of `options(texts)`, in their order; None without a reward model
+        rewards  of `options(said)`, in their order; None without a reward model
         """
         scores = iter(rewards or [])
+        going_on = []
         for query in self.open:
-            worth = None if rewards is None else [round(next(scores), 6) for _ in texts[query]]
-            chosen = best(texts[query], worth)
-            for index, text in enumerate(texts[query]):
-                row = {"query_id": query, "turn": turn, "sample_index": index, "text": text}
-                self.candidates.append(row | {"reward": worth[index] if worth else None, "is_best": index == chosen})
-            if texts[query][chosen]:
-                self.dialogues[query].append({"role": "assistant", "content": texts[query][chosen]})
-                self._rewards[query] = worth[chosen] if worth else None
-        self.open = [query for query in self.open if self.dialogues[query][-1]["role"] == "assistant"]
+            worth = None if rewards is None else [round(next(scores), 6) for _ in said[query]]
+            place = best(said[query], worth)
+            for index, one in enumerate(said[query]):
+                row = {"query_id": query, "turn": turn, "sample_index": index, **one._asdict()}
+                self.candidates.append(row | {"reward": worth[index] if worth else None, "is_best": index == place})
+            chosen = said[query][place]
+            if chosen.text:
+                self.dialogues[query].append({"role": "assistant", "content": chosen.text})
+                self._last[query] = chosen.finish_reason, worth[place] if worth else None
+            if self._goes_on("assistant", chosen):
+                going_on.append(query)
+        self.open = going_on
+
+    def _goes_on(self, speaker: str, one: Said) -> bool:
+        """Whether a dialogue goes on after this, counted where it does not."""
+        if one.text and endings.is_whole(one.finish_reason):
+            return True
+        self.ended_early[f"{speaker}:{'cut_off' if one.text else 'nothing_said'}"] += 1
+        return False
 
     def demonstrations(self, guide: str) -> list[Row]:
         """Rows of `DEMONSTRATIONS`: every dialogue up to its last answer, those without an answer left out."""
@@ -109,8 +140,9 @@ class Play:
             said = messages if messages[-1]["role"] == "assistant" else messages[:-1]
             if said:
                 name = content_id("demonstration", guide, query, *(message["content"] for message in said))
+                finish_reason, reward = self._last[query]
                 row = {"demonstration_id": name, "query_id": query, "messages": said}
-                rows.append(row | {"reward": self._rewards[query]})
+                rows.append(row | {"finish_reason": finish_reason, "reward": reward})
         return rows
 
 
@@ -123,6 +155,8 @@ def summary(play: Play) -> dict[str, Any]:
         "demonstrations": len(kept),
         "utterances": round(fmean(map(len, kept)), 3),
         "characters": round(fmean(map(len, answers)), 3),
+        "candidates_cut_off": sum(row["finish_reason"] == "length" for row in play.candidates),
+        "ended_early": dict(play.ended_early),
     }
     first: dict[str, list[float]] = {}
     for row in play.candidates:

@@ -94,7 +94,7 @@ def _write(
         seed=seed,
     )
     for (row, one, _), [said] in zip(given, made, strict=True):
-        row["text"] = chat.clean(said.text)
+        row["text"], row["finish_reason"] = chat.clean(said.text), said.finish_reason
         row["right"] = task_scores.is_right(row["text"], [one.target, *one.accepted], cot=row["cot"])
 
 
@@ -105,5 +105,5 @@ def _choose(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: S
     for row, one, _ in given:
         found = [next(scores) for _ in one.options]
         best = [at for at in range(len(found)) if benchmarks.strictly_highest(found, at)]
-        row["text"] = one.options[best[0]] if best else None
+        row["text"], row["finish_reason"] = one.options[best[0]] if best else None, None
         row["right"] = row["text"] == one.target

@@ -17,13 +17,15 @@ from synthalign.flan.templates import ANSWER_IS
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("subject", "item_id", "task", "family", "template")]
     + [("shots", pa.int64()), ("cot", pa.bool_()), ("metric", pa.string()), ("query", pa.string())]
-    + [("target", pa.string()), ("text", pa.string()), ("right", pa.bool_()), ("chance", pa.float64())]
+    + [("target", pa.string()), ("text", pa.string()), ("finish_reason", pa.string())]
+    + [("right", pa.bool_()), ("chance", pa.float64())]
 )
 """One item of a held-out task as a model took it.
 
-    metric  exact: the model wrote an answer; choice: the log-probabilities of the options were compared
-    text    what it wrote, or the option it found most probable; NULL where two were equally so
-    chance  how often a guess is right: 1 / options, and 0 for a free answer
+    metric         exact: the model wrote an answer; choice: the log-probabilities of the options were compared
+    text           what it wrote, or the option it found most probable; NULL where two were equally so
+    finish_reason  how what it wrote ended; NULL for an option
+    chance         how often a guess is right: 1 / options, and 0 for a free answer
 """
 
 PARTS = ("all", "direct", "cot")

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock, Thread
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -244,12 +245,9 @@ class Stopping:
 
     @classmethod
     def of(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> "Stopping":
-        size = model.get_input_embeddings().num_embeddings
-        ends = {tokenizer.eos_token_id}
-        for given in (model.config.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
-            ends |= set(given) if isinstance(given, list) else {given}
+        size: Any = model.get_input_embeddings().num_embeddings
         eos = torch.zeros(size, dtype=torch.bool)
-        eos[[end for end in ends if end is not None and end < size]] = True
+        eos[[end for end in models.end_tokens(model, tokenizer) if end < size]] = True
         suspects = torch.zeros(size, dtype=torch.bool)
         if stops:
             endings = tuple({stop[start:] for stop in stops for start in range(len(stop))})

@@ -59,6 +59,18 @@ def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         raise UserError(f"{folder}: the tokenizer cannot be loaded ({type(error).__name__}: {error})") from error
 
 
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Every token that ends a text of this model: the tokenizer's, and those of its config and generation config.
+
+    Models have several (Llama 3: the end of a text and the end of a turn); what is taught is the tokenizer's, what
+    counts as an end is any.
+    """
+    ends = {tokenizer.eos_token_id}
+    for given in (model.config.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
+        ends |= set(given) if isinstance(given, list) else {given}
+    return ends - {None}
+
+
 def fix_rounding() -> None:
     """Take one thread where there is no GPU: sums over several round otherwise on a machine with other cores."""
     if not torch.cuda.is_available():

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
-from synthalign.dialogue import chat, encoding
+from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation.generate import Generation, generate
 from synthalign.generation.models import free_cores, load_reward, load_tokenizer
 from synthalign.policies import ppo
@@ -167,7 +167,7 @@ class Answer:
     @property
     def is_complete(self) -> bool:
         """Whether it ends by itself and says something."""
-        return self.finish_reason == "eos" and bool(self.text.strip())
+        return endings.is_complete(self.finish_reason, self.text)
 
 
 def my_share(accelerator: Accelerator, count: int) -> slice:
@@ -360,5 +360,5 @@ def average(rows: Sequence[Row]) -> Row:
         "reward": mean([row["reward"] for row in rows]),
         "kl": mean([row["kl"] for row in rows]),
         "tokens": mean([row["tokens"] for row in rows]),
-        "missing_stop_share": mean([row["finish_reason"] != "eos" or not row["text"].strip() for row in rows]),
+        "missing_stop_share": mean([not endings.is_complete(row["finish_reason"], row["text"]) for row in rows]),
     }

@@ -9,7 +9,7 @@ from trl import DPOConfig, DPOTrainer
 
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
-from synthalign.dialogue import encoding
+from synthalign.dialogue import encoding, endings
 from synthalign.generation import models
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
@@ -82,9 +82,20 @@ class TokenizedDPOTrainer(DPOTrainer):
 
 
 def tokenized(pairs: Sequence[Row], tokenizer: Any, max_length: int) -> list[dict[str, list[int]]]:
-    """The comparisons as rows of tokens; both responses follow the same prompt tokens, and both fit."""
+    """The comparisons as rows of tokens; both responses follow the same prompt tokens, and both fit.
+
+    A chosen response ends where it is whole, a rejected one where its writer wrote the end (`endings`).
+    """
     dialogues = [[*pair["prompt"], *pair[side]] for pair in pairs for side in ("chosen", "rejected")]
-    encoded = encoding.encode(tokenizer, dialogues)
+    ends = [
+        ended
+        for pair in pairs
+        for ended in (
+            endings.is_whole(pair["chosen_finish_reason"]),
+            endings.has_end(pair["rejected_finish_reason"]),
+        )
+    ]
+    encoded = encoding.encode(tokenizer, dialogues, ends)
     keep = len(encoding.opening(tokenizer))
     rows = []
     for (prompt, chosen), (other, rejected) in zip(encoded[::2], encoded[1::2], strict=True):

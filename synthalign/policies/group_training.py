@@ -6,7 +6,7 @@ nothing beyond rounding.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -143,9 +143,12 @@ class OurGRPO(OurAnswers, GRPOTrainer):
 
 
 def reward_function(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, missing_stop_penalty: float
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, ends: Set[int], missing_stop_penalty: float
 ) -> Callable[..., list[float | None]]:
-    """The reward of every answer as TRL asks for it; UserError when the reward model gives no finite score."""
+    """The reward of every answer as TRL asks for it; UserError when the reward model gives no finite score.
+
+    ends  tokens that end an answer of the policy (`models.end_tokens`)
+    """
 
     def rewards(
         completions: list[str], completion_ids: list[list[int]], question: list[str], **others: Any
@@ -156,7 +159,7 @@ def reward_function(
         ]
         scores = scoring.score(model, tokenizer, dialogues)
         return [
-            score if tokens[-1] == tokenizer.eos_token_id and text.strip() else missing_stop_penalty
+            score if tokens[-1] in ends and text.strip() else missing_stop_penalty
             for score, tokens, text in zip(scores, completion_ids, completions, strict=True)
         ]
 
@@ -215,9 +218,11 @@ def train(
     whole = math.lcm(in_step, training.LOG_EVERY)
     arguments.save_steps = whole * max(1, round(updates / 5 / whole))
     reward_model = reward_model.requires_grad_(False).eval().to(arguments.device)
+    model = training.without_dropout(models.load_causal(policy))
+    ends, penalty = models.end_tokens(model, tokenizer), settings.missing_stop_penalty
     trainer: Any = trainer_class(
-        model=training.without_dropout(models.load_causal(policy)),
-        reward_funcs=reward_function(reward_model, tokenizer, missing_stop_penalty=settings.missing_stop_penalty),
+        model=model,
+        reward_funcs=reward_function(reward_model, tokenizer, ends=ends, missing_stop_penalty=penalty),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,

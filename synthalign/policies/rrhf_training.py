@@ -20,15 +20,15 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import torch
 from accelerate import Accelerator
-from pydantic import BaseModel, Field
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
-from synthalign.dialogue import chat, encoding
+from synthalign.dialogue import chat, encoding, endings
 from synthalign.policies import answering, checkpoints, ppo, rrhf
 from synthalign.policies.answering import Answer, Prompt, Row
+from synthalign.policies.rrhf_settings import Settings, Variant
 
 SAMPLES = pa.schema(
     [
@@ -43,63 +43,7 @@ SAMPLES = pa.schema(
         ("rank_reward", pa.float64()),
     ]
 )
-"""What was learned from; finish_reason and kl (nats, of one answer) are NULL where the policy did not write it."""
-
-
-class Variant(BaseModel, frozen=True, extra="forbid", strict=True):
-    """What tells the paper's variants from each other."""
-
-    rounds: int = Field(ge=1)
-    """How often answers are collected and learned from: 1 is offline, a few iterated, many online."""
-
-    queries: int | None = Field(ge=1)
-    """Queries in a round; null takes all."""
-
-    epochs: int = Field(ge=1)
-    """Passes over the queries of a round (the paper: 3)."""
-
-    rank_weight: float = Field(ge=0)
-    """Weight of the rank loss beside the fine-tuning loss (the paper: 1); 0 leaves fine-tuning on the best."""
-
-    kl_coefficient: float = Field(ge=0)
-    """What a nat away from the start costs in the rewards that rank own answers, in deviations of the reward."""
-
-    learning_rate: float = Field(gt=0)
-    """AdamW's peak rate; after the warm-up it falls linearly to 0 (the paper)."""
-
-
-class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
-    """What all variants share."""
-
-    seed: int = Field(ge=0)
-    """Chooses queries, answers and batches."""
-
-    temperatures: list[float] = Field(min_length=1)
-    """Of the policy's own answers to a query, one answer each."""
-
-    batch_size: int = Field(ge=1)
-    """Queries in an optimizer step, over all processes (the paper: 64)."""
-
-    warmup_steps: int = Field(ge=0)
-    """Steps in which the rate rises from a tenth."""
-
-    missing_stop_penalty: float
-    """The reward of an own answer that is empty or does not end by itself, in place of the reward model's score."""
-
-    max_new_tokens: int = Field(ge=1)
-    """Where an answer is cut off."""
-
-    max_gradient_norm: float = Field(gt=0)
-    """The gradient is scaled down to this norm."""
-
-    snapshot_every: int = Field(ge=0)
-    """Steps between snapshots: answers to the evaluation questions; the first and last policy always have one."""
-
-    checkpoint_every: int = Field(ge=1)
-    """Steps between checkpoints to go on from after a crash; does not change the result."""
-
-    device_batch_size: int = Field(ge=1)
-    """Responses that go through a model at once on one device; does not change the result but for rounding."""
+"""What was learned from; kl (nats, of one answer) is NULL where the policy did not write it."""
 
 
 class Query(NamedTuple):
@@ -108,6 +52,8 @@ class Query(NamedTuple):
     prompt: list[int]
     responses: list[list[int]]
     rewards: list[float]
+    whole: list[bool]
+    """Whether the response ended: one that did not is never a target and never the better of two."""
 
 
 @dataclass
@@ -121,6 +67,8 @@ class State:
     """Rows of `SAMPLES` of all rounds so far."""
     queries: list[Query] = field(default_factory=list)
     """Of the round that the step belongs to."""
+    without_target: int = 0
+    """Queries, of all rounds so far, that none of their responses ended: nothing of them is fine-tuned on."""
 
 
 def usable(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
@@ -149,9 +97,10 @@ def usable(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
 
 
 def from_table(rows: Sequence[Row], prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> list[Query]:
-    """The queries of rows {query_id, text, reward} that others wrote; only those that have a prompt among `prompts`.
+    """The queries of rows {query_id, text, finish_reason, reward} that others wrote; only those that have a prompt
+    among `prompts`.
 
-    UserError when none is left.
+    A response that was cut off has no end-of-sequence token. UserError when none is left.
     """
     by_query: dict[str, list[Row]] = {}
     for row in rows:
@@ -160,9 +109,11 @@ def from_table(rows: Sequence[Row], prompts: Sequence[Prompt], tokenizer: PreTra
     for prompt in prompts:
         mine = by_query.get(prompt.query_id, [])
         said = {"role": "user", "content": prompt.question}
-        encoded = encoding.encode(tokenizer, [[said, {"role": "assistant", "content": row["text"]}] for row in mine])
+        whole = [endings.is_whole(row["finish_reason"]) for row in mine]
+        dialogues = [[said, {"role": "assistant", "content": row["text"]}] for row in mine]
+        responses = [answer for _, answer in encoding.encode(tokenizer, dialogues, whole)]
         if mine:
-            found.append(Query(prompt.token_ids, [answer for _, answer in encoded], [row["reward"] for row in mine]))
+            found.append(Query(prompt.token_ids, responses, [row["reward"] for row in mine], whole))
     if not found:
         raise UserError(f"none of {len(rows)} responses answers one of {len(prompts)} training queries with a reward")
     return found
@@ -175,13 +126,18 @@ def ranked(answer: Answer, *, missing_stop_penalty: float, kl_coefficient: float
 
 
 def own(answers: Sequence[Sequence[Answer]], rank_rewards: Sequence[Sequence[float]]) -> list[Query]:
-    """Queries of the policy's own answers, the tokens as they were sampled; an answer counts once."""
+    """Queries of the policy's own answers, the tokens as they were sampled; an answer counts once.
+
+    Of an answer that ran into another turn the marker is kept, as that is what has to become less likely: it is only
+    ever the worse of two.
+    """
     found = []
     for given, rewards in zip(answers, rank_rewards, strict=True):
-        once: dict[tuple[int, ...], float] = {}
+        once: dict[tuple[int, ...], tuple[float, bool]] = {}
         for one, reward in zip(given, rewards, strict=True):
-            once.setdefault(tuple(one.token_ids), reward)
-        found.append(Query(given[0].prompt.token_ids, [list(tokens) for tokens in once], list(once.values())))
+            once.setdefault(tuple(one.token_ids), (reward, one.is_complete))
+        rewards_of, whole = map(list, zip(*once.values(), strict=True))
+        found.append(Query(given[0].prompt.token_ids, [list(tokens) for tokens in once], rewards_of, whole))
     return found
 
 
@@ -208,11 +164,12 @@ def losses(model: nn.Module, queries: Sequence[Query], *, pad: int, device: torc
     )
     rewards = torch.tensor([reward for query in queries for reward in query.rewards], device=device)
     owner = torch.tensor([place for place, query in enumerate(queries) for _ in query.responses], device=device)
+    whole = torch.tensor([ended for query in queries for ended in query.whole], device=device)
     logprobs = answering.by_answer(ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen), batch.mask)
     scores = rrhf.mean_logprobs(logprobs, batch.mask)
-    rank = rrhf.rank_loss(scores, rewards, owner).sum()
-    best = rrhf.is_best(rewards, owner)
-    apart = (rewards[:, None] < rewards[None, :]) & (owner[:, None] == owner[None, :])
+    rank = rrhf.rank_loss(scores, rewards, owner, whole).sum()
+    best = rrhf.is_best(rewards, owner, whole)
+    apart = rrhf.has_better(rewards, owner, whole)
     wrong = (apart & (scores[:, None] > scores[None, :])).sum()
     return rank, rrhf.fine_tuning_loss(logprobs, batch.mask, best).sum(), wrong, apart.sum()
 
@@ -277,8 +234,8 @@ def train(
     folder              where checkpoints are kept, and gone on from if there are any
     report              called with every row of the log
 
-    UserError when a batch does not divide among the processes, when accelerate would shard models, or when a score or a
-    gradient is not finite.
+    UserError when a batch does not divide among the processes, when accelerate would shard models, when no answer of a
+    round ended, or when a score or a gradient is not finite.
     """
     checkpoints.take_over(accelerator)
     if settings.batch_size % accelerator.num_processes:
@@ -358,6 +315,14 @@ def train(
         if place == 0:
             state.queries, rows = collect(number)
             state.samples += rows
+            targets = sum(any(query.whole) for query in state.queries)
+            state.without_target += len(state.queries) - targets
+            if not targets:
+                raise UserError(
+                    f"round {number}: none of {len(state.queries)} queries has an answer that ends by itself, so there "
+                    "is nothing to learn; start from a policy that was taught to end its answers, or raise "
+                    "max_new_tokens of train_rrhf"
+                )
         chosen = answering.draw(
             count, place * settings.batch_size, settings.batch_size, seed=settings.seed, name=f"batches of {number}"
         )
@@ -412,15 +377,15 @@ def sample_rewards(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def table(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
-    """Responses that others wrote, {query_id, sample_index, text, reward}, as rows of `SAMPLES`."""
+    """Responses that others wrote, {query_id, sample_index, text, finish_reason, reward}, as rows of `SAMPLES`."""
     begin = len(encoding.opening(tokenizer))
     texts = encoding.tokenize(tokenizer, [chat.completion(row["text"]) for row in rows])
     return [
         {
             "round": 0,
-            **{name: row[name] for name in ("query_id", "sample_index", "text", "reward")},
-            "tokens": len(tokens) - begin + 1,  # as after "Assistant:", with its end of sequence
-            "finish_reason": None,
+            **{name: row[name] for name in ("query_id", "sample_index", "text", "finish_reason", "reward")},
+            # as after "Assistant:", with its end of sequence
+            "tokens": len(tokens) - begin + endings.is_whole(row["finish_reason"]),
             "kl": None,
             "rank_reward": row["reward"],
         }

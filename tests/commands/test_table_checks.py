@@ -83,6 +83,12 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
         "comparisons_dropped/almost", comparison_id="other"
     ),
     "candidates: every turn has one best": change("candidates/rmsp", is_best=False),
+    "candidates: the best of a turn was not cut off where another ended": lambda rows: rows["candidates/rmsp"][
+        1
+    ].update(finish_reason="length"),
+    "comparisons: an answer of a policy that was cut off is not the better one": lambda rows: rows.update(
+        {"comparisons/sft": [pair("yak", chosen_finish_reason="length")]}
+    ),
     "judgements: a verdict follows from the scores of a judge that scores": change("judgements", verdict="b"),
     "benchmark_scores: a figure lies within its interval": change("benchmark_scores/base", low=0.51),
 }
@@ -134,7 +140,8 @@ def test_a_value_that_breaks_its_columns_rule_is_refused_by_the_writer_and_found
     good = small_tables.rows()
     table = next(name for name, rows in good.items() if column in rows[0])
     bad: dict[str, Any] = {"p_chosen": 1.01, "nearest_rouge_l": -0.1, "prompt": [], "chosen": [], "rejected": []}
-    bad |= {"origin": "found", "split": "test", "order": "aa", "verdict": "c", "finish_reason": "done", "messages": []}
+    bad |= {"origin": "found", "split": "test", "order": "aa", "verdict": "c", "messages": []}
+    bad |= dict.fromkeys(("finish_reason", "chosen_finish_reason", "rejected_finish_reason"), "done")
     bad |= dict.fromkeys(("tokens", "shots", "sample_index", "turn", "round", "step"), -1)
     bad |= dict.fromkeys(("reward", "score_a", "score_b", "asis_chosen", "asis_rejected", "kl"), math.inf)
     row = good[table][0] | {column: bad.get(column)}

@@ -57,6 +57,20 @@ def test_a_long_prompt_loses_its_beginning_and_a_long_answer_its_row():
     assert fitted(len(answer)) == []  # an answer to nothing
 
 
+def test_an_answer_that_did_not_end_has_no_end_of_sequence_unless_it_is_empty() -> None:
+    tokenizer = tiny.tokenizer()
+    empty = {"role": "assistant", "content": ""}
+
+    encoded = encoding.encode(tokenizer, [[QUESTION, ANSWER]] * 2, [True, False])
+
+    assert encoded[0] == encoding.encode(tokenizer, [[QUESTION, ANSWER]])[0]
+    assert encoded[1] == (encoded[0][0], encoded[0][1][:-1])
+    assert encoded[0][1][-1] == tokenizer.eos_token_id
+    assert encoding.fitting(tokenizer, [[QUESTION, ANSWER]], 1000, [False]) == [encoded[1]]
+    [(_, answer)] = encoding.encode(tokenizer, [[QUESTION, empty]], [False])
+    assert answer
+
+
 def test_a_dialogue_without_an_answer_is_refused():
     with pytest.raises(UserError, match="ends with an assistant message; this one with 'user'"):
         encoding.encode(tiny.tokenizer(), [[QUESTION]])

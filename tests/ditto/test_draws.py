@@ -19,9 +19,13 @@ def demonstrations(count: int, *, prompt: str = "Prompt {n}") -> list[Text]:
 
 def samples(given: list[Text], iteration: int, each: int) -> list[Text]:
     return [
-        draws.sampled(one.demonstration_id, iteration, index, f"{iteration}.{index} {one.text}", ends=True)
+        draws.sampled(one.demonstration_id, iteration, index, f"{iteration}.{index} {one.text}", finish_reason="eos")
         for one, index in product(given, range(each))
     ]
+
+
+def sample(name: str, iteration: int, text: str, finish_reason: str = "eos") -> Text:
+    return draws.sampled(name, iteration, 0, text, finish_reason=finish_reason)
 
 
 def made(count: int, iterations: int, each: int) -> dict[draws.Kind, list[draws.Pair]]:
@@ -134,8 +138,8 @@ def test_every_pair_of_a_pool_is_drawn_about_as_often_as_the_others():
 def test_a_sample_that_says_what_the_demonstration_says_and_two_equal_samples_make_no_pair():
     [best] = demonstrations(1)
     name = best.demonstration_id
-    early = [draws.sampled(name, 0, 0, best.text, ends=True), draws.sampled(name, 0, 1, "Same.", ends=True)]
-    late = [draws.sampled(name, 1, 0, "Same.", ends=True), draws.sampled(name, 1, 1, "Other.", ends=True)]
+    early = [sample(name, 0, best.text), sample(name, 0, "Same.")]
+    late = [sample(name, 1, "Same."), sample(name, 1, "Other.")]
 
     found = draws.pools([best], [early, late])
 
@@ -145,3 +149,16 @@ def test_a_sample_that_says_what_the_demonstration_says_and_two_equal_samples_ma
     ]
     assert [(p.chosen.text, p.rejected.text) for p in found["replay"]] == [("Output 0", "Same.")]
     assert [(p.chosen.text, p.rejected.text) for p in found["inter"]] == [("Other.", "Same.")]
+
+
+def test_a_sample_that_was_cut_off_is_worse_than_a_demonstration_and_never_better_than_a_sample():
+    [best] = demonstrations(1)
+    name = best.demonstration_id
+    early = [sample(name, 0, "Early."), sample(name, 0, "Ear", "length")]
+    late = [sample(name, 1, "Late.", "stop"), sample(name, 1, "La", "length")]
+
+    found = draws.pools([best], [early, late])
+
+    assert [(p.chosen.text, p.rejected.text) for p in found["online"]] == [("Output 0", "Late."), ("Output 0", "La")]
+    assert [(p.chosen.text, p.rejected.text) for p in found["replay"]] == [("Output 0", "Early."), ("Output 0", "Ear")]
+    assert [(p.chosen.text, p.rejected.text) for p in found["inter"]] == [("Late.", "Early."), ("Late.", "Ear")]

@@ -75,7 +75,7 @@ def same(one, other) -> bool:
 
 def test_demonstrations_and_samples_of_the_same_words_have_the_same_tokens():
     one, text = DEMONSTRATIONS[0], DEMONSTRATIONS[0].output
-    as_sample = draws.sampled(one.demonstration_id, 0, 0, text, ends=True)
+    as_sample = draws.sampled(one.demonstration_id, 0, 0, text, finish_reason="eos")
 
     shown, sampled = training.tokenized(tiny.tokenizer(), [one.prompt] * 2, [draws.demonstrated(one), as_sample])
 
@@ -83,8 +83,9 @@ def test_demonstrations_and_samples_of_the_same_words_have_the_same_tokens():
     assert tiny.tokenizer().decode(shown[1]) == f" {text}<eos>"
 
 
-def test_a_text_that_was_cut_off_has_no_end_of_sequence():
-    cut = draws.sampled("d", 0, 0, "In the", ends=False)
+@pytest.mark.parametrize("finish_reason", ["length", "stop"])
+def test_a_sample_whose_policy_wrote_no_end_has_none(finish_reason):
+    cut = draws.sampled("d", 0, 0, "In the", finish_reason=finish_reason)
 
     [(prompt, answer)] = training.tokenized(tiny.tokenizer(), ["Where?"], [cut])
 
@@ -196,8 +197,8 @@ def test_the_first_step_after_new_samples_learns_from_them(tmp_path):
 
 def test_D4_the_fractions_of_a_run_are_those_of_its_settings(tmp_path):
     none = Fractions(online=0.5, replay=0.5, inter=0.0)
-    _, learned = align(tmp_path / "none", fractions=none)
-    _, paper = align(tmp_path / "paper")
+    _, learned = align(tmp_path / "none", tiny.ending(), fractions=none)
+    _, paper = align(tmp_path / "paper", tiny.ending())
 
     kinds = [[row["kind"] for row in learned.pairs if row["step"] == step] for step in (1, 6)]
     assert [(k.count("online"), k.count("replay"), k.count("inter")) for k in kinds] == [(4, 0, 0), (4, 4, 0)]  # of 9

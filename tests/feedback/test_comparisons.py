@@ -1,7 +1,17 @@
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.feedback.comparisons import SCHEMA, Pair, Response, ranked_pairs, ranks, row, summary, swapped
+from synthalign.feedback.comparisons import (
+    SCHEMA,
+    Pair,
+    Response,
+    best_and_worst,
+    ranked_pairs,
+    ranks,
+    row,
+    summary,
+    swapped,
+)
 
 
 def responses(*lengths, reasons=None, first="A"):
@@ -211,6 +221,37 @@ def test_a_pair_has_the_same_id_in_every_table_and_another_one_when_turned_round
     assert swapped(one)["chosen"] == one["rejected"]
     assert swapped(one)["chosen_config"] == "B"
     assert swapped(swapped(one)) == one
+
+
+def answer(name: str, reward: float, finish_reason: str = "eos", text: str = "So.") -> tuple[float, Response]:
+    return reward, Response(name, "sft", ord(name) - ord("a"), text, finish_reason=finish_reason)
+
+
+def test_the_best_of_a_pair_ended_and_the_worst_is_the_worst_of_all() -> None:
+    given = [answer("a", 0.9, "length"), answer("b", 0.5), answer("c", 0.7, "stop"), answer("d", 0.1, "length")]
+
+    assert best_and_worst(given) == (given[2], given[3])  # the best of all, a, was cut off and is neither
+
+
+def test_of_equal_rewards_the_earlier_answer_is_the_better() -> None:
+    given = [answer("b", 0.5), answer("a", 0.5)]
+
+    assert best_and_worst(given) == (given[1], given[0])
+
+
+def test_answers_of_which_none_ended_and_fewer_than_two_that_say_anything_make_no_pair() -> None:
+    assert best_and_worst([answer("a", 0.9, "length"), answer("b", 0.1, "length")]) == "no_ended_answer"
+    assert best_and_worst([answer("a", 0.9), answer("b", 0.1, text=" ")]) == "too_few_answers"
+
+
+def test_a_comparison_says_how_both_of_its_answers_ended_also_turned_round() -> None:
+    (_, one), (_, other) = answer("a", 0.0, "stop"), answer("b", 0.0, "length", "No.")
+
+    made = row(Pair(one, other), query_id="q", question="Why?", feedback="test")
+
+    assert (made["chosen_finish_reason"], made["rejected_finish_reason"]) == ("stop", "length")
+    turned = swapped(made)
+    assert (turned["chosen_finish_reason"], turned["rejected_finish_reason"]) == ("length", "stop")
 
 
 def test_the_summary_counts_equal_lengths_as_not_longer():

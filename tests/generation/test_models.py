@@ -154,6 +154,15 @@ def test_a_language_model_is_no_reward_model_but_one_can_be_trained_from_it(fold
     assert models.load_reward(folder, new_head=True).get_submodule("score").weight.shape == (1, 32)
 
 
+def test_a_text_ends_with_any_end_of_tokenizer_config_and_generation_config() -> None:
+    model, tokenizer = tiny.causal(eos_token_id=[3, 7]), tiny.tokenizer()
+    model.generation_config.eos_token_id = 9
+    assert models.end_tokens(model, tokenizer) == {tokenizer.eos_token_id, 3, 7, 9}
+
+    model.config.eos_token_id = model.generation_config.eos_token_id = None
+    assert models.end_tokens(model, tokenizer) == {tokenizer.eos_token_id}
+
+
 # ------------------------------------------------------------------------------------------------ what is in a folder
 
 

@@ -103,8 +103,8 @@ def test_answers_of_one_reward_teach_nothing(workspace: Path, name: str) -> None
 
 
 def test_an_answer_without_an_end_is_paid_the_penalty_in_place_of_its_score() -> None:
-    rewards = group_training.reward_function(fond_of(" forest"), TOKENIZER, missing_stop_penalty=-1.0)
     end = TOKENIZER.eos_token_id
+    rewards = group_training.reward_function(fond_of(" forest"), TOKENIZER, ends={end}, missing_stop_penalty=-1.0)
 
     whole, cut, empty = rewards(
         completions=[" the forest", " the forest", " "],
@@ -114,6 +114,20 @@ def test_an_answer_without_an_end_is_paid_the_penalty_in_place_of_its_score() ->
 
     assert whole is not None and whole > 0
     assert (cut, empty) == (-1.0, -1.0)
+
+
+@pytest.mark.parametrize("name", ["rloo", "grpo"])
+def test_an_answer_that_ends_with_another_of_the_policys_ends_is_paid_its_score(workspace: Path, name: str) -> None:
+    policy = taught()
+    period = TOKENIZER(".").input_ids[-1]
+    policy.generation_config.eos_token_id = [TOKENIZER.eos_token_id, period]  # as Llama 3 and Qwen have several
+    tiny.save(Path("models/sft/rmsp"), policy, TOKENIZER)
+
+    train_group_rl.main(params(steps=1, epochs=1, missing_stop_penalty=-100.0), name)
+
+    log = yaml.safe_load(Path(f"metrics/plots/train_group_rl/{name}.json").read_text())
+    assert log[0]["missing_stop_share"] < 1
+    assert log[0]["reward"] > -100 * log[0]["missing_stop_share"] - 1
 
 
 @pytest.mark.parametrize(

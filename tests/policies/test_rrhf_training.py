@@ -26,7 +26,8 @@ from synthalign.generation import models
 from synthalign.judging import likelihoods
 from synthalign.policies import rrhf_training
 from synthalign.policies.answering import Answer, Row
-from synthalign.policies.rrhf_training import Query, Settings, State, Variant
+from synthalign.policies.rrhf_settings import Settings, Variant
+from synthalign.policies.rrhf_training import Query, State
 from tests import tiny
 from tests.taught import QUESTIONS, TOKENIZER, fond_of, loss_on, prompts, taught
 
@@ -77,7 +78,7 @@ def run(
 
 def query(*responses: tuple[str, float]) -> Query:
     prompt = prompts()[0]
-    rows = [{"query_id": prompt.query_id, "text": text, "reward": reward} for text, reward in responses]
+    rows = [row(prompt.query_id, text, reward) for text, reward in responses]
     [found] = rrhf_training.from_table(rows, [prompt], TOKENIZER)
     return found
 
@@ -139,8 +140,8 @@ def test_a_policy_ranks_answers_as_the_losses_do() -> None:
 # ------------------------------------------------------------------------------------------------ what is ranked
 
 
-def row(query_id: str, text: str, reward: float | None) -> Row:
-    return {"query_id": query_id, "text": text, "reward": reward}
+def row(query_id: str, text: str, reward: float | None, finish_reason: str = "eos") -> Row:
+    return {"query_id": query_id, "text": text, "reward": reward, "finish_reason": finish_reason}
 
 
 def test_r5_rows_without_a_reward_are_left_out_and_counted_and_queries_may_differ_in_number() -> None:
@@ -171,8 +172,52 @@ def test_an_own_answer_is_ranked_by_its_reward_or_the_penalty_less_its_distance(
     assert rrhf_training.ranked(answer("eos", " "), **settings) == pytest.approx(-1.0 - 0.1 * 3.0)
 
 
+def test_an_own_answer_that_was_penalised_is_no_target_and_never_the_better_of_two() -> None:
+    prompt, end = prompts()[0], TOKENIZER.eos_token_id
+    marker = TOKENIZER("\n\nHuman:").input_ids
+    ran_on = Answer(prompt, FOREST, TOKENIZER(f" {FOREST}").input_ids + marker, "stop", 0.9, 1.0)
+    cut_off = Answer(prompt, "The red", TOKENIZER(" The red").input_ids, "length", 0.8, 2.0)
+    ended = Answer(prompt, RIGA, [*TOKENIZER(f" {RIGA}").input_ids, end], "eos", -3.0, 0.0)
+
+    # all penalised: ranked by their distance alone, they taught the policy to write the next turn's marker
+    none, some = rrhf_training.own([[ran_on, cut_off], [ran_on, cut_off, ended]], [[-1.1, -1.2], [-1.1, -1.2, -3.0]])
+
+    assert losses_of(taught(), none) == [0.0, 0.0, 0.0, 0.0]
+    rank, tuning, _, apart = losses_of(taught(), some)
+    [alone] = rrhf_training.own([[ended]], [[-3.0]])
+    assert (rank, apart) == (0.0, 0.0)
+    assert tuning == pytest.approx(losses_of(taught(), alone)[1], rel=1e-4)
+    assert (none.whole, some.whole) == ([False, False], [False, False, True])
+
+
+def test_a_candidate_that_was_cut_off_has_no_end_and_one_that_ran_on_has_one() -> None:
+    prompt, end = prompts()[0], TOKENIZER.eos_token_id
+    rows = [row(prompt.query_id, FOREST, 0.1, reason) for reason in ("eos", "stop", "length")]
+
+    [found] = rrhf_training.from_table(rows, [prompt], TOKENIZER)
+
+    words = TOKENIZER(f" {FOREST}").input_ids
+    assert found.responses == [[*words, end], [*words, end], words]
+    assert found.whole == [True, True, False]
+    given = [one | {"sample_index": 0} for one in rows]
+    assert [one["tokens"] for one in rrhf_training.table(given, TOKENIZER)] == [len(words) + 1] * 2 + [len(words)]
+
+
+def test_queries_without_an_answer_that_ended_are_counted_and_a_round_of_them_is_refused(tmp_path: Path) -> None:
+    whole, half = query((FOREST, 1.0), (RIGA, 0.0)), query((FOREST, 1.0), (RIGA, 0.0))._replace(whole=[False, False])
+
+    _, state = run(tmp_path / "some", given=[whole, half])
+    assert state.without_target == 1
+
+    with pytest.raises(UserError, match="none of 1 queries has an answer that ends by itself"):
+        run(tmp_path / "none", given=[half])
+    with pytest.raises(UserError, match="round 0: none of 4 queries .* raise max_new_tokens"):
+        run(tmp_path / "own", max_new_tokens=1)
+
+
 def test_batches_hold_whole_queries_of_at_most_so_many_responses() -> None:
-    queries = [Query([1] * size, [[2]] * count, [0.0] * count) for size, count in [(3, 4), (1, 4), (9, 9), (2, 2)]]
+    sizes = [(3, 4), (1, 4), (9, 9), (2, 2)]
+    queries = [Query([1] * size, [[2]] * count, [0.0] * count, [True] * count) for size, count in sizes]
 
     batches = rrhf_training.packed(queries, 6)
 
@@ -275,7 +320,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_candidates(*rewards: float | None) -> None:
     rows = [
         {"query_id": "q1", "turn": 1, "sample_index": place, "text": f"Answer {place}.", "reward": reward}
-        | {"is_best": False}
+        | {"finish_reason": "stop", "is_best": False}
         for place, reward in enumerate(rewards)
     ]
     file = tables.path("candidates/rmsp")

@@ -83,11 +83,8 @@ def metrics(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    """A model that ends its answers: the tiny one hardly ever does, and all it writes would be cut off."""
-    model = tiny.causal(0)
-    weight = model.get_output_embeddings().weight.data
-    weight[0] = weight[5:60].mean(0) * 4 + weight[0] * 4  # three of four answers of 12 tokens end with <eos>
-    tiny.save(here / "base", model, tiny.tokenizer())
+    """A model that ends most of its answers."""
+    tiny.save(here / "base", tiny.ending(), tiny.tokenizer())
 
 
 # -- pairs
@@ -314,6 +311,22 @@ def test_chosen_answers_become_demonstrations_without_the_phrase(stopping: None)
 
     pairs = {row["query_id"]: [*row["prompt"], *row["chosen"]] for row in tables.rows("comparisons/rlcd")}
     assert {row["query_id"]: row["messages"] for row in tables.rows("demonstrations/distilled")} == pairs
+
+
+def test_a_chosen_answer_that_was_cut_off_is_no_demonstration(stopping: None) -> None:
+    simulate(attempts=40)
+    [first, *others] = tables.rows("comparisons/rlcd")
+    names = comparisons.SCHEMA.names
+    rows = [first | {"chosen_finish_reason": "length"}, *(row | {"chosen_finish_reason": "stop"} for row in others)]
+    rows = [{name: row[name] for name in names} for row in rows]
+    tables.write(rows, "comparisons/some", key="comparison_id", schema=comparisons.SCHEMA)
+
+    distill("comparisons/some")
+
+    found = tables.rows("demonstrations/distilled")
+    assert {row["query_id"] for row in found} == {row["query_id"] for row in others}
+    assert {row["finish_reason"] for row in found} == {"stop"}
+    assert metrics("distill_context/distilled")["rejected"] == {"missing_stop": 1}
 
 
 def test_whole_responses_to_training_queries_become_demonstrations_without_their_shots() -> None:

@@ -1,5 +1,6 @@
 """The stages that write text, with tiny random models in an empty folder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ def test_self_play_says_the_first_candidate_of_rmsp_and_rmsp_the_best_of_four() 
     for query in firsts:
         options = [row for row in guided if row["query_id"] == query and row["text"]]
         assert [row["is_best"] for row in options].count(True) == 1
-        assert max(options, key=lambda row: row["reward"])["is_best"]
+        ended = [row for row in options if row["finish_reason"] in ("eos", "stop")] or options
+        assert max(ended, key=lambda row: row["reward"])["is_best"]
     best = {row["query_id"]: row for row in guided if row["is_best"]}
     for row in tables.rows("demonstrations/rmsp"):
         question, answer = row["messages"]
@@ -123,6 +125,7 @@ def test_self_play_says_the_first_candidate_of_rmsp_and_rmsp_the_best_of_four() 
 
 def test_four_turns_are_two_exchanges() -> None:
     queries()
+    tiny.save(Path("base"), tiny.ending(), tiny.tokenizer())
     simulate_demonstrations.main(simulation(max_turns=4), "rmsp")
 
     rows = tables.rows("demonstrations/rmsp")
@@ -144,6 +147,22 @@ def test_preferences_are_best_against_worst_and_need_a_margin() -> None:
     assert all(row["chosen"] != row["rejected"] for row in rows)
     with pytest.raises(UserError, match="min_margin = 99.0"):
         sample_preferences.main(sample_preferences.Params(**settings, min_margin=99.0))
+
+
+def test_the_better_answer_of_a_pair_ended_and_what_made_no_pair_is_counted() -> None:
+    queries()
+    settings: dict[str, Any] = dict(model="base", reward="reward", samples=6, max_new_tokens=12, min_margin=0.0) | DRAW
+    with pytest.raises(UserError, match=r"in none of 3 queries .*\(\{'no_ended_answer': 3\}"):
+        sample_preferences.main(sample_preferences.Params(**settings | {"max_new_tokens": 1}))
+
+    tiny.save(Path("base"), tiny.ending(), tiny.tokenizer())
+    sample_preferences.main(sample_preferences.Params(**settings))
+
+    rows = tables.rows("comparisons/sft")
+    assert rows and {row["chosen_finish_reason"] for row in rows} <= {"eos", "stop"}
+    found = json.loads(Path("metrics/sample_preferences.json").read_text())
+    assert found["pairs"] + sum(found["dropped"].values()) == 3
+    assert 0 < found["cut_off"] < 3 * 6
 
 
 def test_answers_are_to_the_evaluation_questions_alone() -> None:

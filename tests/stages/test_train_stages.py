@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from stages import train_asis_reward, train_dpo, train_reward, train_sft, validate_comparisons
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
-from synthalign.feedback import comparisons
+from synthalign.feedback import comparisons, simulation
 from synthalign.generation import models
 from synthalign.policies import dpo_training
 from synthalign.reward import pairwise, scoring, training
@@ -80,6 +80,8 @@ def pair(number: int, *, good: str = GOOD, bad: str = BAD, p_chosen: float = 1.0
         "rejected_id": f"bad{number}",
         "chosen_config": "a",
         "rejected_config": "b",
+        "chosen_finish_reason": "eos",
+        "rejected_finish_reason": "eos",
         "feedback": "test",
         "p_chosen": p_chosen,
     }
@@ -283,20 +285,13 @@ def test_a_file_that_is_no_community_file_is_refused(workspace):
 # --- fine-tuning
 
 
-def write_demonstrations(name: str, dialogues: list[list[dict[str, str]]]) -> None:
-    schema = pa.schema(
-        [
-            ("demonstration_id", pa.string()),
-            ("query_id", pa.string()),
-            ("messages", tables.MESSAGES),
-            ("reward", pa.float64()),
-        ]
-    )
+def write_demonstrations(name: str, dialogues: list[list[dict[str, str]]], finish_reason: str = "eos") -> None:
     rows = [
         {"demonstration_id": f"d{number:04}", "query_id": f"q{number}", "messages": messages, "reward": 0.0}
+        | {"finish_reason": finish_reason}
         for number, messages in enumerate(dialogues)
     ]
-    tables.write(rows, f"demonstrations/{name}", key="demonstration_id", schema=schema)
+    tables.write(rows, f"demonstrations/{name}", key="demonstration_id", schema=simulation.DEMONSTRATIONS)
 
 
 def test_the_targets_are_exactly_the_answer_and_its_end():
@@ -337,6 +332,22 @@ def test_fine_tuning_teaches_the_demonstrated_answer_and_its_end(workspace):
             "tokenizer_config.json",
         ]
     )
+
+
+@pytest.mark.parametrize(("finish_reason", "ends"), [("stop", 2), ("length", 1)])
+def test_a_demonstration_that_was_cut_off_is_learned_without_an_end_and_its_earlier_turns_with_one(
+    workspace, finish_reason, ends
+):
+    turns = [*said("user", "One?"), *said("assistant", "Yes."), *said("user", "Two?"), *said("assistant", "Because it")]
+    write_demonstrations("test", [turns] * 4, finish_reason)
+
+    train_sft.main(train_sft.Params(**SFT), "test")
+
+    tokenizer = models.load_tokenizer("models/base")
+    words = len(tokenizer(" Yes.").input_ids) + len(tokenizer(" Because it").input_ids)
+    metrics = read_json("metrics/train_sft/test.json")
+    assert metrics["target_tokens"] == 4 * (words + ends)
+    assert metrics["without_end"] == 4 * (2 - ends)
 
 
 def test_every_turn_of_a_demonstration_is_a_reply_to_learn(workspace):
@@ -422,6 +433,38 @@ def test_both_responses_of_a_dpo_row_follow_the_same_prompt_and_both_fit():
     [cut] = dpo_training.tokenized([pair(0)], tokenizer, longer + 3)
     assert cut == row | {"prompt_ids": row["prompt_ids"][-3:]}
     assert dpo_training.tokenized([pair(0)], tokenizer, longer) == []
+
+
+@pytest.mark.parametrize(
+    ("reasons", "ends"),
+    [
+        (("eos", "eos"), ("<eos>", "<eos>")),
+        (("stop", "stop"), ("<eos>", "")),  # it was over, but the end that is pushed away was never written
+        (("eos", "length"), ("<eos>", "")),
+        ((None, None), ("<eos>", "<eos>")),  # people's
+    ],
+)
+def test_a_dpo_row_has_an_end_where_a_chosen_answer_is_whole_and_where_a_rejected_one_wrote_it(reasons, ends):
+    tokenizer = tiny.tokenizer()
+    given = pair(0) | dict(zip(("chosen_finish_reason", "rejected_finish_reason"), reasons, strict=True))
+
+    [row] = dpo_training.tokenized([given], tokenizer, 1000)
+
+    assert tokenizer.decode(row["chosen_ids"]) == f" {GOOD} 0{ends[0]}"
+    assert tokenizer.decode(row["rejected_ids"]) == f" {BAD} 0{ends[1]}"
+
+
+def test_pairs_whose_chosen_answer_was_cut_off_are_not_learned_from_and_counted(workspace):
+    half = [pair(number) | {"chosen_finish_reason": "length"} for number in range(8)]
+    write_pairs("sft", [*half, *(pair(number) for number in range(8, 64))])
+
+    train_dpo.main(train_dpo.Params(**DPO))
+
+    metrics = read_json("metrics/train_dpo.json")
+    assert (metrics["pairs_available"], metrics["chosen_cut_off"], metrics["pairs"]) == (64, 8, 56)
+    write_pairs("sft", half)
+    with pytest.raises(UserError, match="comparisons/sft.parquet: the chosen answers of all 8 .* raise max_new_tokens"):
+        train_dpo.main(train_dpo.Params(**DPO))
 
 
 # --- repeatability

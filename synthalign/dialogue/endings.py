@@ -1,0 +1,26 @@
+"""What of a sampled text had come to its end, and what of it may be taught: one rule for all methods.
+
+    finish_reason   the text                              as a target or as chosen    as rejected
+    eos             ended, and the model wrote the end    with an end                 with an end
+    stop            ended: another turn began after it    with an end                 without
+    length          was cut off in the middle             without, never as chosen    without
+    error           is empty: there were no logits        never                       never
+    None            is a person's, or nobody knows        with an end                 with an end
+
+`docs/decisions/0011-what-ended-and-what-was-cut-off.md` says why. Finish reasons are those of `generation.generate`.
+"""
+
+
+def is_whole(finish_reason: str | None) -> bool:
+    """Whether the text may be taught as one that ends where it ends."""
+    return finish_reason in ("eos", "stop", None)
+
+
+def has_end(finish_reason: str | None) -> bool:
+    """Whether its writer wrote the end: a text that is pushed away takes no end with it that was never written."""
+    return finish_reason in ("eos", None)
+
+
+def is_complete(finish_reason: str | None, text: str) -> bool:
+    """Whether an answer, tokens as they were sampled, ends by itself and says something; else a reward is not paid."""
+    return has_end(finish_reason) and bool(text.strip())
