@@ -54,9 +54,11 @@ def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder as it is there, perhaps without the tokens that `load_tokenizer` asks for."""
     model_folder.check(folder)
     try:
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # the tokenizers library knows no class of its own
         raise UserError(f"{folder}: the tokenizer cannot be loaded ({type(error).__name__}: {error})") from error
+    tokenizer.init_kwargs.pop("local_files_only", None)  # saved with it, HF_HUB_OFFLINE would be a part of the model
+    return tokenizer
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

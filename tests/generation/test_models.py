@@ -154,6 +154,18 @@ def test_a_language_model_is_no_reward_model_but_one_can_be_trained_from_it(fold
     assert models.load_reward(folder, new_head=True).get_submodule("score").weight.shape == (1, 32)
 
 
+def test_a_tokenizer_is_saved_with_the_same_bytes_on_a_machine_without_a_network(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.load_tokenizer(folder).save_pretrained(tmp_path / "online")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    models.load_tokenizer(folder).save_pretrained(tmp_path / "offline")
+
+    one, other = ((tmp_path / name / "tokenizer_config.json").read_text() for name in ("online", "offline"))
+    assert one == other
+    assert "local_files_only" not in one
+
+
 def test_a_text_ends_with_any_end_of_tokenizer_config_and_generation_config() -> None:
     model, tokenizer = tiny.causal(eos_token_id=[3, 7]), tiny.tokenizer()
     model.generation_config.eos_token_id = 9
