@@ -27,7 +27,7 @@ from synthalign.core import stage, statistics, yaml_file
 from synthalign.core.measures import difference, mean
 from synthalign.core.statistics import Interval, combine_seeds
 from synthalign.dialogue import chat, encoding
-from synthalign.ditto import authors, draws, training
+from synthalign.ditto import authors, draws, steps, training
 from synthalign.ditto.draws import Fractions
 from synthalign.generation import generate, models
 from synthalign.generation.journal import Journal
@@ -177,7 +177,7 @@ def digest(*parts: Any) -> str:
 
 def all_runs(names: Sequence[str], variants: Sequence[str], settings: Settings, seeds: int) -> dict[str, Result]:
     """The result of every run by "author/variant/seed"."""
-    modules = (draws.__file__, training.__file__, encoding.__file__, style_authors.__file__)
+    modules = (draws.__file__, steps.__file__, training.__file__, encoding.__file__, style_authors.__file__)
     work = stage.work_dir("ditto_ablation", Path(settings["model"]), *map(Path, modules))
     journal = Journal(work / "runs.jsonl")
     oracle = Oracle.load("data/embedded")

@@ -96,8 +96,9 @@ def main(params: Params) -> None:
     with engines.opened(params.model, params.engine, work) as write:
         for number, found in enumerate(mining.rounds(judge, partial(written, write), **amounts), 1):
             if stage.is_main_process():
-                told = f"{len(found.accepted)} of {params.target} queries, {len(found.rejected)} rejected"
-                print(f"round {number}: {told}")
+                print(
+                    f"round {number}: {len(found.accepted)} of {params.target} queries, {len(found.rejected)} rejected"
+                )
     reasons = Counter(str(candidate.reject_reason) for _, candidate in found.rejected)
     if not found.accepted:
         raise UserError(
@@ -111,9 +112,8 @@ def main(params: Params) -> None:
                 f"mine_queries: warning: {len(found.accepted)} of {params.target} queries after max_rounds = "
                 f"{params.max_rounds}; {dict(reasons.most_common())}"
             )
-        rows = mining.query_rows(seeds, found.accepted, eval_questions)
+        rows, rejected = mining.query_rows(seeds, found.accepted, eval_questions), mining.rejected_rows(found.rejected)
         tables.write(rows, "queries", key="query_id", schema=mining.QUERIES)
-        rejected = mining.rejected_rows(found.rejected)
         tables.write(rejected, "queries_rejected", key="candidate_id", schema=mining.REJECTED)
         stage.write_metrics(
             "mine_queries",

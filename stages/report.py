@@ -13,10 +13,9 @@ from pydantic import BaseModel, Field
 
 from synthalign.core import stage, tables, yaml_file
 from synthalign.core.errors import UserError
-from synthalign.core.tables import Row
 from synthalign.reporting import claims, recorded
-from synthalign.reporting.report import page, sections
-from synthalign.reporting.report.run import Answer, Input, Question, Run
+from synthalign.reporting.report import answered, page, sections
+from synthalign.reporting.report.run import Input, Run
 
 OUT = Path("report/index.html")
 
@@ -55,49 +54,6 @@ def below(folder: str, files: Sequence[Path]) -> dict[str, Path]:
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in found}
 
 
-Key = tuple[str, str, int]
-"""(policy, question_id, sample_index) of an answer."""
-
-
-def scores_of(judgements: Sequence[Row]) -> dict[Key, dict[str, float]]:
-    """The score of every answer by each judge that gives an answer one score, whoever it is compared with."""
-    found: dict[Key, dict[str, float]] = {}
-    pairwise = set()
-    for row in judgements:
-        for side in ("a", "b"):
-            score, key = row[f"score_{side}"], (row[f"policy_{side}"], row["question_id"], row["sample_index"])
-            if score is not None and found.setdefault(key, {}).setdefault(row["judge"], score) != score:
-                pairwise.add(row["judge"])
-    return {key: {judge: one for judge, one in given.items() if judge not in pairwise} for key, given in found.items()}
-
-
-def questions_of(answers: dict[str, list[Row]], scores: dict[Key, dict[str, float]]) -> list[Question]:
-    """The evaluation questions with all policies' answers, in the order of a hash of their ids."""
-    asked = {row["query_id"]: row["text"] for row in tables.stream("queries") if row["split"] == "eval"}
-    given: dict[str, dict[str, list[Answer]]] = {question: {policy: [] for policy in answers} for question in asked}
-    for policy, rows in answers.items():
-        for row in rows:
-            if row["question_id"] in given:
-                judged = scores.get((policy, row["question_id"], row["sample_index"]), {})
-                rounded = {judge: round(score, 2) for judge, score in judged.items()}
-                answer = Answer(row["text"], row["tokens"], row["finish_reason"], rounded)
-                given[row["question_id"]][policy].append(answer)
-    order = sorted(given, key=lambda question: hashlib.sha256(question.encode()).hexdigest())
-    return [Question(question, asked[question], given[question]) for question in order]
-
-
-def first_of(questions: Sequence[Question], megabytes: float) -> list[Question]:
-    """As many of the questions, from the first on, as their texts and answers leave room for."""
-    left, taken = megabytes * 1e6, []
-    for question in questions:
-        texts = [question.text, *(answer.text for given in question.answers.values() for answer in given)]
-        left -= sum(len(text.encode()) for text in texts)
-        if left < 0:
-            break
-        taken.append(question)
-    return taken
-
-
 def main(params: Params) -> None:
     files = declared()
     inputs = [hashed(file) for file in files if file.parts[0] not in ("stages", "synthalign")]
@@ -109,8 +65,8 @@ def main(params: Params) -> None:
     stands = measured and recorded.stands(known, of, now)
     answers = {policy: tables.rows(f"answers/{policy}") for policy in below("data/answers", files)}
     judged = ["question_id", "sample_index", "policy_a", "policy_b", "judge", "score_a", "score_b"]
-    scores = scores_of(list(tables.stream("judgements", judged)))
-    questions = questions_of(answers, scores)
+    scores = answered.scores_of(list(tables.stream("judgements", judged)))
+    questions = answered.questions_of(answers, scores)
     snapshot = ["step", "question_id", "reward", "kl", "tokens"]
 
     run = Run(
@@ -123,7 +79,7 @@ def main(params: Params) -> None:
         recorded=recorded.said(of),
         snapshots=list(tables.stream("ppo_curve/almost", snapshot)),
         inputs=inputs,
-        questions=first_of(questions, params.answer_megabytes),
+        questions=answered.first_of(questions, params.answer_megabytes),
         questions_in_all=len(questions),
     )
     OUT.parent.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
-from synthalign.ditto import draws, training
+from synthalign.ditto import draws, steps, training
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Fractions, Text
 from synthalign.generation import models
@@ -54,7 +54,7 @@ SFT: dict[str, Any] = {
 
 def encoded(demonstrations=DEMONSTRATIONS):
     texts = [draws.demonstrated(one) for one in demonstrations]
-    return training.tokenized(tiny.tokenizer(), [one.prompt for one in demonstrations], texts)
+    return steps.tokenized(tiny.tokenizer(), [one.prompt for one in demonstrations], texts)
 
 
 def align(folder: Path, policy=None, **changes: Any):
@@ -77,7 +77,7 @@ def test_demonstrations_and_samples_of_the_same_words_have_the_same_tokens():
     one, text = DEMONSTRATIONS[0], DEMONSTRATIONS[0].output
     as_sample = draws.sampled(one.demonstration_id, 0, 0, text, finish_reason="eos")
 
-    shown, sampled = training.tokenized(tiny.tokenizer(), [one.prompt] * 2, [draws.demonstrated(one), as_sample])
+    shown, sampled = steps.tokenized(tiny.tokenizer(), [one.prompt] * 2, [draws.demonstrated(one), as_sample])
 
     assert shown == sampled
     assert tiny.tokenizer().decode(shown[1]) == f" {text}<eos>"
@@ -87,7 +87,7 @@ def test_demonstrations_and_samples_of_the_same_words_have_the_same_tokens():
 def test_a_sample_whose_policy_wrote_no_end_has_none(finish_reason):
     cut = draws.sampled("d", 0, 0, "In the", finish_reason=finish_reason)
 
-    [(prompt, answer)] = training.tokenized(tiny.tokenizer(), ["Where?"], [cut])
+    [(prompt, answer)] = steps.tokenized(tiny.tokenizer(), ["Where?"], [cut])
 
     assert tiny.tokenizer().decode(prompt + answer) == "Human: Where?\n\nAssistant: In the"
 
@@ -95,7 +95,7 @@ def test_a_sample_whose_policy_wrote_no_end_has_none(finish_reason):
 def test_the_log_probability_of_an_answer_is_the_sum_over_its_tokens_whatever_stands_beside_it():
     model, rows = tiny.causal(), encoded()
 
-    together = training.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu"))
+    together = steps.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu"))
 
     for value, (prompt, answer) in zip(together, rows, strict=True):
         logits = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
@@ -135,7 +135,7 @@ def test_D7_the_cap_ends_what_the_threshold_does_not():
 
 def test_the_first_loss_is_the_mean_over_the_answers_tokens():
     rows, model = encoded()[:2], tiny.causal()
-    values = training.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu"))
+    values = steps.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu"))
     expected = -values.sum().item() / sum(len(answer) for _, answer in rows)
 
     log = training.supervise(Accelerator(cpu=True), model, rows, pad=1, **SFT | {"max_steps": 1})
@@ -298,11 +298,11 @@ def test_a_demonstration_that_samples_could_not_reach_or_that_does_not_fit_is_na
     rows = [DEMONSTRATIONS[0], Demonstration("Short?", "word " * 40)]
     given = {"file": "x.jsonl", "tokenizer": tiny.tokenizer(), "model": tiny.causal()}
     with pytest.raises(UserError, match=r"x\.jsonl, demonstration 2: its output has \d+ tokens.*max_new_tokens = 20"):
-        training.check_lengths(rows, max_new_tokens=20, **given)
+        steps.check_lengths(rows, max_new_tokens=20, **given)
 
     long = [Demonstration("word " * tiny.CONTEXT, "Yes.")]
     with pytest.raises(UserError, match=r"demonstration 1: a prompt of \d+ tokens and max_new_tokens = 20"):
-        training.check_lengths(long, max_new_tokens=20, **given)
+        steps.check_lengths(long, max_new_tokens=20, **given)
 
 
 def test_a_rate_that_breaks_the_model_is_told(tmp_path):
@@ -324,6 +324,6 @@ def test_a_policy_whose_samples_all_say_what_the_demonstration_says_takes_no_ste
 
 
 def test_the_prompt_of_a_sample_is_that_of_the_dialogue_format():
-    [(prompt, _)] = training.tokenized(tiny.tokenizer(), ["Where?"], [Text("t", "d", 0, "There.")])
+    [(prompt, _)] = steps.tokenized(tiny.tokenizer(), ["Where?"], [Text("t", "d", 0, "There.")])
 
     assert tiny.tokenizer().decode(prompt) == chat.prompt([{"role": "user", "content": "Where?"}])

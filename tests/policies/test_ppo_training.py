@@ -22,9 +22,10 @@ from stages import train_ppo
 from synthalign.core import json_lines, tables
 from synthalign.core.errors import UserError
 from synthalign.generation import models
-from synthalign.policies import answering, checkpoints, ppo_training
+from synthalign.policies import answering, checkpoints, ppo_rollouts, ppo_training
+from synthalign.policies.ppo_rollouts import PolicyAndValue, Rollout, ValueModel
 from synthalign.policies.ppo_settings import Settings
-from synthalign.policies.ppo_training import PolicyAndValue, Rollout, State, Targets, ValueModel
+from synthalign.policies.ppo_training import State, Targets
 from synthalign.reward import scoring
 from tests import tiny
 from tests.taught import LESSONS, QUESTIONS, TOKENIZER, fond_of, lesson, loss_on, prompts, taught
@@ -81,7 +82,7 @@ def sample(
 ) -> tuple[PolicyAndValue, list[Rollout]]:
     both = PolicyAndValue(policy, ValueModel(copy.deepcopy(reward_model)), temperature=1.0)
     chosen = (prompts() * count)[:count]
-    rollouts = ppo_training.sample_rollouts(
+    rollouts = ppo_rollouts.sample_rollouts(
         Accelerator(cpu=True),
         both,
         copy.deepcopy(policy),
@@ -176,7 +177,7 @@ def test_l1_the_rewards_of_each_answer_sum_to_its_score_less_beta_times_its_kl()
     for parameter in policy.parameters():
         parameter.data.mul_(0.9)
     both = PolicyAndValue(policy, ValueModel(fond_of(" forest")), temperature=1.0)
-    rollouts = ppo_training.sample_rollouts(
+    rollouts = ppo_rollouts.sample_rollouts(
         Accelerator(cpu=True), both, taught(), fond_of(" forest"), TOKENIZER, prompts(), list("abcd"),
         seed=0, max_new_tokens=24, device_batch_size=4,
     )  # fmt: skip

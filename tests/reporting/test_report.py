@@ -17,7 +17,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.judging import verdicts
 from synthalign.policies import answering
-from synthalign.reporting.report import almost, charts, curves, page, sections
+from synthalign.reporting.report import almost, answered, charts, curves, page, sections
 from synthalign.reporting.report.parts import Section, Table
 from synthalign.reporting.report.run import Answer, Question, Run
 
@@ -420,7 +420,7 @@ def test_a_judge_that_scores_a_pair_and_not_an_answer_has_no_score_beside_it():
 
     rows = [row("base", "llm", 7.0), row("sft", "llm", 9.0), row("base", "oracle", 2.0), row("sft", "oracle", 2.0)]
 
-    assert report.scores_of(rows) == {("ppo", "q", 0): {"oracle": 2.0}}
+    assert answered.scores_of(rows) == {("ppo", "q", 0): {"oracle": 2.0}}
 
 
 def test_a_missing_or_broken_input_is_named(here):
