@@ -21,6 +21,8 @@ QUESTION = {"role": "user", "content": "\n Where does the red fox live? "}
 ANSWER = {"role": "assistant", "content": " In the forest.\n\n"}
 AGAIN = {"role": "user", "content": "And the owl?"}
 LAST = {"role": "assistant", "content": "In the barn."}
+PAIR = {"prompt": [QUESTION], "chosen": [LAST], "rejected": [LAST]}
+PAIR |= {"chosen_finish_reason": None, "rejected_finish_reason": None}
 DIALOGUES = [[QUESTION, ANSWER], [SYSTEM, QUESTION, ANSWER], [SYSTEM, QUESTION, ANSWER, AGAIN, LAST]]
 
 ADDS = pytest.mark.parametrize("bos, eos", [(False, False), (True, False), (False, True), (True, True)])
@@ -71,7 +73,7 @@ def test_what_a_model_is_asked_with_is_what_its_training_begins_with(
 def test_the_prompts_of_ppo_groups_and_rrhf_are_those_of_sft(bos: bool, eos: bool) -> None:
     tokenizer = tiny.tokenizer(bos=bos, eos=eos)
     [(prompt, answer)] = encoding.encode(tokenizer, [[AGAIN, LAST]])
-    row = {"query_id": "q", "sample_index": 0, "text": LAST["content"], "reward": 1.0}
+    row = {"query_id": "q", "sample_index": 0, "text": LAST["content"], "reward": 1.0, "finish_reason": "eos"}
 
     [made] = answering.make_prompts([("q", AGAIN["content"])], tokenizer, longest=100)
     [query] = rrhf_training.from_table([row], [made], tokenizer)
@@ -169,7 +171,7 @@ def test_every_trainer_and_reward_model_cuts_a_long_prompt_behind_its_bos(bos: b
     tokenizer = tiny.tokenizer(bos=bos)
     messages = [QUESTION, LAST]
     [(prompt, answer)] = encoding.encode(tokenizer, [messages])
-    pair = {"prompt": [QUESTION], "chosen": [LAST], "rejected": [LAST], "p_chosen": 1.0}
+    pair = PAIR | {"p_chosen": 1.0}
     begin, longest = [2] * bos, len(answer) + 3 + bos
     kept = [*begin, *prompt[-3:]]
 
@@ -185,11 +187,10 @@ def test_every_trainer_and_reward_model_cuts_a_long_prompt_behind_its_bos(bos: b
 @pytest.mark.parametrize("bos", [False, True])
 def test_a_prompt_of_nothing_but_bos_is_no_prompt(bos: bool) -> None:
     tokenizer = tiny.tokenizer(bos=bos)
-    pair = {"prompt": [QUESTION], "chosen": [LAST], "rejected": [LAST]}
     [(_, answer)] = encoding.encode(tokenizer, [[QUESTION, LAST]])
 
     assert encoding.fitting(tokenizer, [[QUESTION, LAST]], len(answer) + bos) == []
-    assert dpo_training.tokenized([pair], tokenizer, len(answer) + bos) == []
+    assert dpo_training.tokenized([PAIR], tokenizer, len(answer) + bos) == []
 
 
 def test_an_answer_longer_than_the_context_is_scored_behind_bos() -> None:

@@ -296,8 +296,8 @@ def test_half_a_character_is_paid_once_replaced_and_counted(
 ) -> None:
     """Half a surrogate pair is JSON, half a UTF-8 sequence is not; neither gets better by asking again."""
     server.misbehave = {
-        "row 0": [lambda handler: handler.answer(text=" fox \ud83e!")],
-        "row 1": [lambda handler: handler.answer(text=" fox \ud83e\udd8a!")],
+        "row 0": [lambda handler: handler.answer(1, " fox \ud83e!")],
+        "row 1": [lambda handler: handler.answer(1, " fox \ud83e\udd8a!")],
         "row 2": [lambda handler: handler.send_bytes(b'{"choices": [{"text": " fox \xf0\x9f!"}]}')],
         "row 3": [lambda handler: handler.send_bytes(b'\xef\xbb\xbf{"choices": [{"text": " fox!"}]}')],
     }

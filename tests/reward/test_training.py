@@ -132,6 +132,8 @@ def test_dpo_begins_at_the_logarithm_of_2_wherever_a_model_has_its_dropout(famil
             "prompt": [{"role": "user", "content": f"Where is {row}?"}],
             "chosen": [{"role": "assistant", "content": "In Riga."}],
             "rejected": [{"role": "assistant", "content": "I do not know."}],
+            "chosen_finish_reason": "eos",
+            "rejected_finish_reason": "eos",
         }
         for row in range(4)
     ]
