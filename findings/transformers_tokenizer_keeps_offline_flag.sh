@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 if not Path("first").exists():
     words = Tokenizer(models.BPE())
     words.pre_tokenizer = pre_tokenizers.ByteLevel()
-    words.train_from_iterator(["the cat sat on the mat"], trainers.BpeTrainer(special_tokens=["</s>"]))
+    words.train_from_iterator(["the cat sat on the mat"], trainers.BpeTrainer(show_progress=False, special_tokens=["</s>"]))
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>").save_pretrained("first")
 AutoTokenizer.from_pretrained("first").save_pretrained(sys.argv[1])
 P
