@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat, demonstrations
+from synthalign.dialogue import chat, demonstrations, endings
 from synthalign.dialogue.chat import Message
 from synthalign.feedback import simulation
 from synthalign.feedback.simulation import Said
@@ -73,7 +73,7 @@ def main(params: Params, guide: str) -> None:
         guide,
         params,
         *(given for speaker in speakers for given in engines.inputs(speaker.model, params.engine)),
-        *map(Path, (*files, __file__, chat.__file__, scoring.__file__, simulation.__file__)),
+        *map(Path, (*files, __file__, chat.__file__, endings.__file__, scoring.__file__, simulation.__file__)),
     )
     play = simulation.Play(queries)
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
 from synthalign.core import stage, tables
-from synthalign.dialogue import encoding
+from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
@@ -54,7 +54,7 @@ def main(params: Params, name: str) -> None:
     known = {author: given.demonstrations for author, given in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
-    modules = (draws, ditto_training, encoding, losses, steps, training)
+    modules = (draws, ditto_training, encoding, endings, losses, steps, training)
     code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_ditto",

@@ -33,7 +33,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params) -> None:
     table = tables.path(f"comparisons/{params.comparisons}")
     pairs = tables.rows(f"comparisons/{params.comparisons}")
-    code = map(Path, (__file__, encoding.__file__, dpo_training.__file__, training.__file__))
+    code = map(Path, (__file__, encoding.__file__, endings.__file__, dpo_training.__file__, training.__file__))
     work = stage.work_dir("train_dpo", params, table, Path(params.model), *code)
     try:
         comparisons.check_labels(pairs, hard=True)

@@ -11,7 +11,7 @@ from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.flan import packing
-from synthalign.generation import models
+from synthalign.generation import attention, models
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
 
@@ -44,7 +44,7 @@ def main(params: Params, name: str) -> None:
             training.write_curve([], "train_flan", name)
         return
     settings = params.model_dump_json(exclude={"members"})
-    code = map(Path, (__file__, encoding.__file__, packing.__file__, training.__file__))
+    code = map(Path, (__file__, attention.__file__, encoding.__file__, packing.__file__, training.__file__))
     work = stage.work_dir("train_flan", name, member, settings, tables.path(table), Path(member.model), *code)
 
     tokenizer = models.load_tokenizer(member.model)

@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from pydantic import Field
 
 from synthalign.core import stage, tables
-from synthalign.dialogue import encoding
+from synthalign.dialogue import encoding, endings
 from synthalign.generation import generate, models, parallel
 from synthalign.policies import answering, group_training
 from synthalign.policies.group_training import Method, Settings
@@ -36,7 +36,7 @@ def main(params: Params, name: str) -> None:
     longest = params.max_prompt_tokens
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    modules = (answering, encoding, group_training, scoring, training)
+    modules = (answering, encoding, endings, group_training, scoring, training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude={"policies"})
     work = stage.work_dir("train_group_rl", name, member, family, *inputs, *code)

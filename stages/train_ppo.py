@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import json_lines, stage, tables
-from synthalign.dialogue import encoding
+from synthalign.dialogue import encoding, endings
 from synthalign.generation import generate, models, parallel
 from synthalign.policies import answering, ppo, ppo_rollouts, ppo_training
 from synthalign.policies.ppo_settings import Settings
@@ -74,7 +74,7 @@ def main(params: Params, name: str) -> None:
         rows = encoding.tokenize(tokenizer, texts)
         ptx_texts = [encoding.ended(tokenizer, tokens)[: params.ptx_max_tokens] for tokens in rows]
 
-    modules = (answering, encoding, ppo, ppo_rollouts, ppo_training, scoring)
+    modules = (answering, encoding, endings, ppo, ppo_rollouts, ppo_training, scoring)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)

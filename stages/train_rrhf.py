@@ -8,7 +8,7 @@ from pydantic import Field
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
-from synthalign.dialogue import encoding
+from synthalign.dialogue import encoding, endings
 from synthalign.generation import generate, models, parallel
 from synthalign.policies import answering, ppo, rrhf, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
@@ -63,7 +63,7 @@ def main(params: Params, name: str) -> None:
             ) from error
         samples = rrhf_training.table(rows, tokenizer)
 
-    modules = (answering, encoding, ppo, scoring, rrhf, rrhf_training)
+    modules = (answering, encoding, endings, ppo, scoring, rrhf, rrhf_training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)

@@ -36,7 +36,7 @@ def main(params: Params, data: str) -> None:
         params,
         tables.path(f"demonstrations/{data}"),
         Path(params.model),
-        *map(Path, (__file__, encoding.__file__, training.__file__)),
+        *map(Path, (__file__, encoding.__file__, endings.__file__, training.__file__)),
     )
 
     tokenizer = models.load_tokenizer(params.model)

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
 from synthalign.core import stage
-from synthalign.dialogue import encoding
+from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
@@ -32,7 +32,7 @@ def main(params: Params, name: str) -> None:
     file = stage.member("train_spin", "author", params.authors, name).demonstrations
     model = f"models/ditto_sft/{name}"
     demonstrations = authors.load(file)
-    modules = (draws, ditto_training, encoding, losses, steps, training)
+    modules = (draws, ditto_training, encoding, endings, losses, steps, training)
     code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_spin",

@@ -119,7 +119,7 @@ def load(role: str, folder: str, *, seed: int, max_new_tokens: int, temperature:
         raise UserError(f"--{role} {folder}: no such model folder; run `make repro` first, which makes it")
     tokenizer = models.load_tokenizer(folder)
     model = models.load_causal(folder)
-    room = getattr(model.config, "max_position_embeddings", 2048) - max_new_tokens
+    room = (models.context_of(model) or 2048) - max_new_tokens
     if room < 1:
         raise UserError(
             f"--max-new-tokens {max_new_tokens}: {folder} reads {room + max_new_tokens} tokens in all, question "

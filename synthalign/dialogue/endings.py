@@ -7,6 +7,7 @@
     error           is empty: there were no logits        never                       never
     None            is a person's, or nobody knows        with an end                 with an end
 
+RRHF alone gives a `stop` its end as rejected too, as a text has one likelihood there whatever it is compared with.
 `docs/decisions/0011-what-ended-and-what-was-cut-off.md` says why. Finish reasons are those of `generation.generate`.
 """
 

@@ -15,6 +15,7 @@ from synthalign.dialogue.encoding import Encoded
 from synthalign.ditto import draws
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Text
+from synthalign.generation import models
 from synthalign.policies import checkpoints
 from synthalign.reward import training
 
@@ -60,7 +61,7 @@ def check_lengths(
 ) -> None:
     """UserError when a demonstration does not fit: cut off, it would teach the policy to stop in mid-sentence."""
     texts = [draws.demonstrated(one) for one in demonstrations]
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = models.context_of(model)
     for row, (prompt, answer) in enumerate(tokenized(tokenizer, [one.prompt for one in demonstrations], texts), 1):
         if len(answer) > max_new_tokens:
             raise UserError(
@@ -110,6 +111,3 @@ def take_step(
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad()
-
-
-# -- first: fine-tuning on the demonstrations -------------------------------------------------------------------------

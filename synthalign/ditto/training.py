@@ -3,7 +3,7 @@
     SFT until the batch loss falls below a threshold; that model is the frozen reference, pi_0, and the first policy
     for t = 0, 1, …:
         D_t = M samples of the policy for every demonstration
-        K steps of DPO on pairs drawn from demonstrations, D_t and D_0 … D_{t-1}  (`ditto.pools`, `ditto.draw`)
+        K steps of DPO on pairs drawn from demonstrations, D_t and D_0 … D_{t-1}  (`draws.pools`, `draws.draw`)
 
 Whole models are trained: the reference is a second copy of the weights that reads every text once, and its
 log-probabilities are kept.  What is random depends on (seed, iteration or step, row) alone, so that a run that was
@@ -84,7 +84,7 @@ class Learned:
     log: Log
 
 
-# -- texts as tokens, and their log-probabilities ---------------------------------------------------------------------
+# -- first: fine-tuning on the demonstrations -------------------------------------------------------------------------
 
 
 def supervise(

@@ -16,9 +16,7 @@ from synthalign.core import measures
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import models
-
-BLOCK = 16
-"""Batches are whole blocks in rows and in tokens, so that a row is rounded alike whatever its neighbours are."""
+from synthalign.generation.shared_prefix import blocks
 
 
 def resolve(tokenizer: PreTrainedTokenizerBase, prompt: str, options: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -58,7 +56,7 @@ def probabilities(
     UserError as `resolve` says, when a prompt is longer than the model's context, and when a logit is not finite.
     """
     resolved = [resolve(tokenizer, prompt, options) for prompt in prompts]
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = models.context_of(model)
     longest = max((len(tokens) for tokens, _ in resolved), default=0)
     if context is not None and longest > context:
         raise UserError(
@@ -84,8 +82,8 @@ def probabilities(
 
 def _logits(model: PreTrainedModel, rows: Sequence[tuple[list[int], list[int]]], pad: int) -> Tensor:
     """The logits of each row's option tokens behind its prompt: (rows, options)."""
-    width = _blocks(max(len(tokens) for tokens, _ in rows))
-    ids = torch.full((_blocks(len(rows)), width), pad)
+    width = blocks(max(len(tokens) for tokens, _ in rows))
+    ids = torch.full((blocks(len(rows)), width), pad)
     mask = torch.zeros_like(ids)
     mask[:, 0] = 1  # rows that only fill the block read one token
     for line, (tokens, _) in enumerate(rows):
@@ -97,7 +95,3 @@ def _logits(model: PreTrainedModel, rows: Sequence[tuple[list[int], list[int]]],
     logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=is_last, use_cache=False).logits[: len(rows)]
     options = torch.tensor([added for _, added in rows], device=logits.device)
     return logits.float().gather(-1, options).cpu()
-
-
-def _blocks(count: int) -> int:
-    return -(-count // BLOCK) * BLOCK

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
+from synthalign.generation import models
 from synthalign.generation.shared_prefix import BLOCK, OTHERWISE, Memory, attention_of
 
 ATTENTION_KINDS = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -96,7 +97,7 @@ def check_served(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def _comparison_length(model: PreTrainedModel, window: int) -> int:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    context = models.context_of(model) or math.inf
     cheap = CHEAP / (4 * max(1, model.num_parameters()))  # two passes, two operations a weight and token
     long = window + 2 * BLOCK
     return int(long if long <= min(cheap, context) else min(3 * BLOCK, context))

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from synthalign.generation import endpoint, generate, models, openai_engine, parallel, sampling, vllm_engine
+from synthalign.generation import endpoint, generate, models, openai_engine, parallel, vllm_engine
 from synthalign.generation.generate import Generation
 from synthalign.generation.spending import Spending, Tokens, paid
 
@@ -61,7 +61,7 @@ def inputs(model: str, engine: Engine) -> list[str | Path]:
         given = endpoint.read(model)
         return [given.url, given.model]
     if engine == "vllm":
-        return [Path(model), Path(vllm_engine.__file__), Path(sampling.__file__)]
+        return [Path(model), Path(vllm_engine.__file__), *map(Path, generate.CODE)]
     return [Path(model), *map(Path, generate.CODE)]
 
 

@@ -23,7 +23,7 @@ from synthalign.dialogue import encoding
 from synthalign.generation import attention, models, sampling, shared_prefix
 from synthalign.generation.shared_prefix import BLOCK, Memory, attention_of, blocks
 
-CODE = tuple(str(part) for part in (__file__, attention.__file__, shared_prefix.__file__, sampling.__file__))
+CODE = tuple(str(part.__file__) for part in (attention, encoding, models, sampling, shared_prefix)) + (__file__,)
 """What the sampled texts depend on besides model, texts and settings."""
 
 
@@ -217,7 +217,7 @@ def tokenize(
 
 def check_fits(model: PreTrainedModel, shared: int, own: list[list[int]], max_new_tokens: int) -> None:
     """UserError when the longest prompt and its continuation are longer than the model's context."""
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = models.context_of(model)
     longest = max(len(tokens) for tokens in own)
     if context is not None and shared + longest + max_new_tokens > context:
         raise UserError(

@@ -68,9 +68,18 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> se
     counts as an end is any.
     """
     ends = {tokenizer.eos_token_id}
-    for given in (model.config.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
+    for config in (model.config, model.config.get_text_config(), model.generation_config):
+        given = getattr(config, "eos_token_id", None)
         ends |= set(given) if isinstance(given, list) else {given}
     return ends - {None}
+
+
+def context_of(model: PreTrainedModel) -> int | None:
+    """The most tokens that the model was made to read at once; None where its config names no limit.
+
+    A model that reads texts and images has it in the part of its config that is about texts.
+    """
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def fix_rounding() -> None:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core import measures
 from synthalign.dialogue import encoding
+from synthalign.generation import models
 from synthalign.judging import benchmarks
 from synthalign.judging.benchmarks import Choice, Preference
 from synthalign.reward import scoring
@@ -151,4 +152,4 @@ def token_log_probs(
 
 
 def _context(model: PreTrainedModel) -> int:
-    return int(getattr(model.config, "max_position_embeddings", 0) or 1_000_000)
+    return models.context_of(model) or 1_000_000

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from synthalign.dialogue import chat
+from synthalign.dialogue import chat, endings
 from synthalign.generation import models
 from synthalign.generation.generate import generate
 from synthalign.policies import answering
@@ -27,13 +27,13 @@ CURVE = {
     "kl": "kl",
     "entropy": "entropy",
     "completions/mean_length": "tokens",
-    "completions/clipped_ratio": "missing_stop_share",
+    "completions/clipped_ratio": "without_end_share",
     "frac_reward_zero_std": "groups_of_one_reward",
     "clip_ratio/region_mean": "clip_fraction",
     "loss": "loss",
     "learning_rate": "learning_rate",
 }
-"""What TRL logs, under our names; kl is a token's mean, not an answer's sum."""
+"""What TRL logs, under our names; kl is a token's mean, not an answer's sum; an empty answer that ends has an end."""
 
 MIN_ANSWERS = 2
 
@@ -159,7 +159,7 @@ def reward_function(
         ]
         scores = scoring.score(model, tokenizer, dialogues)
         return [
-            score if tokens[-1] in ends and text.strip() else missing_stop_penalty
+            score if endings.is_complete("eos" if tokens[-1] in ends else "length", text) else missing_stop_penalty
             for score, tokens, text in zip(scores, completion_ids, completions, strict=True)
         ]
 

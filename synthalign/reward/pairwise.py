@@ -38,7 +38,7 @@ class PairwiseTrainer(RewardTrainer):
         loss = inputs["weight"] * losses.pairwise_loss(chosen, rejected, inputs["p_chosen"])
         margin = (chosen - rejected).detach()
         metrics = self._metrics["train"]
-        right = ((margin > 0) == (inputs["p_chosen"] > 0.5)).float()
+        right = (((margin > 0) == (inputs["p_chosen"] > 0.5)) & (margin != 0)).float()  # as in `finish`
         right[inputs["p_chosen"] == 0.5] = 0.5  # such a label says neither
         metrics["accuracy"].append(right.mean().item())
         metrics["margin"].append(margin.mean().item())
@@ -61,7 +61,7 @@ def train(
     with suppress_seqcls_warning():
         model = training.without_dropout(models.load_reward(base_model, new_head=True))
     scoring.forget_unit(model)
-    # transformers' own forward finds the last token by comparing with the padding token; see reward.py.
+    # transformers' own forward finds the last token by comparing with the padding token; see scoring.py.
     model.forward = functools.partial(scoring.last_token_scores, model)
 
     rows = tokenized(pairs, tokenizer, settings.max_length)

@@ -73,7 +73,7 @@ def score(
     reads batches. The scores are in the order of
     `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
     """
-    longest = max_length or getattr(model.config, "max_position_embeddings", None) or 0
+    longest = max_length or models.context_of(model) or 0
     keep = len(encoding.opening(tokenizer))
     keys = [_cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
     together = attention.shares_rows(model, max((len(prompt) + len(answer) for prompt, answer in keys), default=0))

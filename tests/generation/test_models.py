@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
-from synthalign.generation import model_folder, models
+from synthalign.generation import generate, model_folder, models
 from tests import tiny
 
 
@@ -152,6 +153,19 @@ def test_a_language_model_is_no_reward_model_but_one_can_be_trained_from_it(fold
         models.load_reward(folder)
 
     assert models.load_reward(folder, new_head=True).get_submodule("score").weight.shape == (1, 32)
+
+
+def test_a_model_that_reads_images_too_has_the_ends_and_the_context_of_its_texts() -> None:
+    text = dict(vocab_size=tiny.VOCABULARY, hidden_size=16, intermediate_size=16, num_hidden_layers=1, head_dim=8)
+    text |= dict(num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64, eos_token_id=[3, 7])
+    image = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28)
+    config = Gemma3Config(text_config=text, vision_config=image | dict(patch_size=14), mm_tokens_per_image=4)
+    model = AutoModelForCausalLM.from_config(config)
+
+    assert {3, 7} <= models.end_tokens(model, tiny.tokenizer())
+    assert models.context_of(model) == 64
+    with pytest.raises(UserError, match="has a context of 64"):
+        generate.check_fits(model, 50, [[5, 6]], 20)
 
 
 def test_a_tokenizer_is_saved_with_the_same_bytes_on_a_machine_without_a_network(

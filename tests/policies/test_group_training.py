@@ -126,8 +126,8 @@ def test_an_answer_that_ends_with_another_of_the_policys_ends_is_paid_its_score(
     train_group_rl.main(params(steps=1, epochs=1, missing_stop_penalty=-100.0), name)
 
     log = yaml.safe_load(Path(f"metrics/plots/train_group_rl/{name}.json").read_text())
-    assert log[0]["missing_stop_share"] < 1
-    assert log[0]["reward"] > -100 * log[0]["missing_stop_share"] - 1
+    assert log[0]["without_end_share"] < 1
+    assert log[0]["reward"] > -100 * log[0]["without_end_share"] - 1
 
 
 @pytest.mark.parametrize(
