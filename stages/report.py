@@ -59,10 +59,9 @@ def main(params: Params) -> None:
     inputs = [hashed(file) for file in files if file.parts[0] not in ("stages", "synthalign")]
     metrics = {name: json_of(file) for name, file in below("metrics", files).items()}
     known, of, methods = metrics.pop("claims", []), metrics.pop("recorded", {}), metrics.pop("methods", {})
-    now = {name: md5 for name, md5 in recorded.hashes(Path("metrics")).items() if name in metrics}
     points = {name.removeprefix("plots/"): metrics.pop(name) for name in list(metrics) if name.startswith("plots/")}
-    measured = any(claim["value"] is not None for claim in claims.claims([metrics]))
-    stands = measured and recorded.stands(known, of, now)
+    here = claims.claims([metrics])
+    measured, stands = {claim["id"] for claim in here if claim["value"] is not None}, recorded.stands(known, of, here)
     answers = {policy: tables.rows(f"answers/{policy}") for policy in below("data/answers", files)}
     judged = ["question_id", "sample_index", "policy_a", "policy_b", "judge", "score_a", "score_b"]
     scores = answered.scores_of(list(tables.stream("judgements", judged)))
@@ -73,8 +72,8 @@ def main(params: Params) -> None:
         settings=yaml_file.load(Path("params.yaml").read_text(encoding="utf-8")),
         metrics=metrics,
         points=points,
-        claims=recorded.of_this_run(known, of, now) if measured else [],
-        elsewhere=[claim for claim in known if recorded.source(claim) not in now] if stands else [],
+        claims=recorded.of_this_run(known, of, here),
+        elsewhere=[claim for claim in known if claim["id"] not in measured] if stands else [],
         methods=methods if stands else {},
         recorded=recorded.said(of),
         snapshots=list(tables.stream("ppo_curve/almost", snapshot)),

@@ -183,7 +183,7 @@ def main(folders: Sequence[str]) -> None:
     write("claims", found, f"{holding} of {len(found)} claims hold over {len(folders)} seeds")
     methods = method_table.table(metrics, [method_table.seconds_of(Path(folder).parent) for folder in folders])
     write("methods", methods, f"{len(methods)} policies")
-    of = recorded.origin(Path(folders[0]), len(folders))
+    of = recorded.origin(Path(folders[0]).parent, len(folders), claims(metrics[:1]))
     write("recorded", of, recorded.said(of))
 
 

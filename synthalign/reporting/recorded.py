@@ -12,6 +12,9 @@ from typing import Any
 
 from synthalign.core import yaml_file
 
+Claim = Mapping[str, Any]
+"""A claim of `claims.claims`."""
+
 Lock = Mapping[str, Mapping[str, Any]]
 """The stages of a dvc.lock."""
 
@@ -47,41 +50,38 @@ def hashes(metrics: Path) -> dict[str, str]:
     return found
 
 
-def origin(metrics: Path, seeds: int) -> dict[str, Any]:
-    """What metrics/recorded.json says: the run of the first seed, whose metrics these are.
+def origin(folder: Path, seeds: int, first: Sequence[Claim]) -> dict[str, Any]:
+    """What metrics/recorded.json says of the run of the first seed, in this folder.
 
     lock      eight hex digits of its outputs
     settings  eight hex digits of its params.yaml
     seeds     how many runs the recorded figures are of
-    metrics   the MD5 of each of its metrics files
+    figures   what it alone had for each claim
     """
-    settings = yaml_file.load((metrics.parent / "params.yaml").read_text(encoding="utf-8"))
-    lock = lock_digest(read_lock(metrics.parent))
-    return {"lock": lock, "settings": digest(settings), "seeds": seeds, "metrics": hashes(metrics)}
+    settings = yaml_file.load((folder / "params.yaml").read_text(encoding="utf-8"))
+    found = {claim["id"]: figure(claim) for claim in first}
+    return {"lock": lock_digest(read_lock(folder)), "settings": digest(settings), "seeds": seeds, "figures": found}
 
 
-def source(claim: Mapping[str, Any]) -> str:
-    """The name of the metrics file that a claim's figure comes from."""
-    file = str(claim["source"]).split("; ")[-1].split(":")[0]
-    return file.removeprefix("metrics/").removesuffix(".json")
+def figure(claim: Claim) -> list[float] | None:
+    """Value, interval and n of a claim; None where it was not measured."""
+    return None if claim["value"] is None else [claim["value"], claim["low"], claim["high"], claim["n"]]
 
 
-def of_this_run(
-    claims: Sequence[Mapping[str, Any]], of: Mapping[str, Any], now: Mapping[str, str]
-) -> list[Mapping[str, Any]]:
-    """The recorded claims whose metrics file is, byte for byte, one of the run at hand.
+def of_this_run(known: Sequence[Claim], of: Mapping[str, Any], here: Sequence[Claim]) -> list[Claim]:
+    """The recorded claims of which the run at hand is the first seed: its figure is the one recorded, to the digit.
 
-    of   metrics/recorded.json
-    now  the MD5 of the run's metrics files by name; a file that the run did not make is not there
+    of    metrics/recorded.json
+    here  the claims of the run at hand alone
     """
-    before = of.get("metrics", {})
-    return [claim for claim in claims if source(claim) in now and now[source(claim)] == before.get(source(claim))]
+    before, now = of.get("figures", {}), {claim["id"]: figure(claim) for claim in here}
+    return [claim for claim in known if now.get(claim["id"]) and now[claim["id"]] == before.get(claim["id"])]
 
 
-def stands(claims: Sequence[Mapping[str, Any]], of: Mapping[str, Any], now: Mapping[str, str]) -> bool:
+def stands(known: Sequence[Claim], of: Mapping[str, Any], here: Sequence[Claim]) -> bool:
     """Whether nothing that the run at hand measured differs from what was recorded, and something is the same."""
-    ours = [claim for claim in claims if source(claim) in now]
-    return bool(ours) and len(of_this_run(ours, of, now)) == len(ours)
+    measured = sum(figure(claim) is not None for claim in here)
+    return 0 < measured == len(of_this_run(known, of, here))
 
 
 def said(of: Mapping[str, Any]) -> str:
@@ -90,17 +90,17 @@ def said(of: Mapping[str, Any]) -> str:
     return f"recorded over {seeds} seeds (outputs {lock}, settings {settings})"
 
 
-def state(of: Mapping[str, Any], now: Mapping[str, str]) -> str:
+def state(of: Mapping[str, Any], here: Sequence[Claim]) -> str:
     """Which run the figures are of, and whether the metrics files are still that run's, in a sentence."""
-    before = of.get("metrics", {})
-    changed = sum(now.get(name) != md5 for name, md5 in before.items())
+    before, now = of.get("figures", {}), {claim["id"]: figure(claim) for claim in here}
+    changed = sum(now.get(name) != found for name, found in before.items())
     if not before:
         return "Nobody wrote down of which run the recorded figures are; `make claims` does."
     if not changed:
         return f"Figures are {said(of)}; the first seed is the run in `dvc.lock`."
     return (
-        f"Figures are {said(of)}, an earlier run: {changed} of its {len(before)} metrics files have changed since, and "
-        "`make claims` has not been run again."
+        f"Figures are {said(of)}, an earlier run: {changed} of the {len(before)} figures of its first seed have "
+        "changed since, and `make claims` has not been run again."
     )
 
 

@@ -86,17 +86,17 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
 
     folder = Path("metrics")
-    metrics, now = claims.read(folder), recorded.hashes(folder)
+    metrics = claims.read(folder)
     known, methods, of = (
         json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         for file in (folder / f"{name}.json" for name in recorded.FILES)
     )
     if not given.readme and not given.check:
         current = recorded.current(folder, recorded.read_lock(Path()), stage.read("params.yaml"))
-        ours = recorded.of_this_run(known or [], of, {name: now[name] for name in current})
-        print(terminal({name: found for name, found in metrics.items() if name in current}, ours, of))
+        metrics = {name: found for name, found in metrics.items() if name in current}
+        print(terminal(metrics, recorded.of_this_run(known or [], of, claims.claims([metrics])), of))
         return
-    state = recorded.state(of, now)
+    state = recorded.state(of, claims.claims([metrics]))
     parts = {
         "README.md": [(PRINTED, PRINTED_END, printed(metrics)), (BEGIN, END, readme(known, state))],
         "docs/results.md": [(BEGIN, END, page(metrics | {"methods": methods}, known, state))],

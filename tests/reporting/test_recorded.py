@@ -26,28 +26,44 @@ LOCK: dict[str, dict[str, Any]] = {
 }
 SETTINGS = {"mine": {"target": 48}, "label": {"model": "small"}}
 
-CLAIMS = [
-    {"id": "labels", "source": "ALMoST section 3.1; metrics/label.json: labels", "seeds": 4},
-    {"id": "wins", "source": "ALMoST Figure 3; metrics/judge.json", "seeds": 4},
-    {"id": "style", "source": "DITTO Table 1; metrics/ditto.json", "seeds": 4},
-]
-OF = {"lock": "0a1b2c3d", "settings": "e4f5a6b7", "seeds": 4, "metrics": {"label": "l1", "judge": "j", "ditto": "d"}}
+
+def claim(name: str, value: float | None, seeds: int = 1) -> dict[str, Any]:
+    near = (None, None, 0) if value is None else (value - 0.1, value + 0.1, 485)
+    return {"id": name, "value": value, "low": near[0], "high": near[1], "n": near[2], "seeds": seeds}
 
 
-def test_a_claim_is_of_this_run_when_its_metrics_file_is_the_recorded_one() -> None:
-    def ids(now: dict[str, str]) -> list[str]:
-        return [claim["id"] for claim in recorded.of_this_run(CLAIMS, OF, now)]
+KNOWN = [claim("labels", 0.8, 4), claim("wins", 0.6, 4), claim("style", 0.3, 4)]
+FIRST = [claim("labels", 0.75), claim("wins", 0.5), claim("style", 0.25)]
+OF = {
+    "lock": "0a1b2c3d",
+    "settings": "e4f5a6b7",
+    "seeds": 4,
+    "figures": {one["id"]: recorded.figure(one) for one in FIRST},
+}
 
-    assert ids({"label": "l1", "judge": "j"}) == ["labels", "wins"]  # DITTO was not run
-    assert ids({"label": "l1", "judge": "other"}) == ["labels"]
-    assert ids({"label": "toy", "judge": "toy"}) == []
-    assert recorded.of_this_run(CLAIMS, {}, {"label": "l1"}) == []  # nobody knows of which run they are
+
+def test_a_claim_is_of_this_run_when_its_figure_is_that_of_the_recorded_first_seed() -> None:
+    def ids(*here: dict[str, Any]) -> list[str]:
+        return [one["id"] for one in recorded.of_this_run(KNOWN, OF, here)]
+
+    assert ids(*FIRST) == ["labels", "wins", "style"]
+    assert ids(FIRST[0], claim("wins", 0.51), claim("style", None)) == ["labels"]
+    assert ids(FIRST[0] | {"high": 0.86}) == []  # the same mean of other questions
+    assert recorded.of_this_run(KNOWN, {}, FIRST) == []  # nobody knows of which run they are
 
 
 def test_recorded_figures_stand_while_all_that_was_measured_is_what_was_recorded() -> None:
-    assert recorded.stands(CLAIMS, OF, {"label": "l1", "judge": "j"})
-    assert not recorded.stands(CLAIMS, OF, {"label": "l1", "judge": "other"})
-    assert not recorded.stands(CLAIMS, OF, {"mine": "m1"})
+    assert recorded.stands(KNOWN, OF, [*FIRST[:2], claim("style", None)])
+    assert not recorded.stands(KNOWN, OF, [FIRST[0], claim("wins", 0.51)])
+    assert not recorded.stands(KNOWN, OF, [claim("labels", None)])
+
+
+def test_the_sentence_counts_the_figures_that_have_changed_since() -> None:
+    assert recorded.state(OF, FIRST).endswith(
+        "(outputs 0a1b2c3d, settings e4f5a6b7); the first seed is the run in `dvc.lock`."
+    )
+    assert "an earlier run: 1 of the 3 figures" in recorded.state(OF, [*FIRST[:2], claim("style", 0.2)])
+    assert "Nobody wrote down" in recorded.state({}, FIRST)
 
 
 def test_a_stage_is_of_this_run_while_its_settings_and_all_before_it_are() -> None:
@@ -73,16 +89,13 @@ def test_a_metrics_file_counts_while_it_is_the_one_that_its_stage_made(tmp_path:
     assert recorded.current(tmp_path, lock, SETTINGS) == {"mine"}
 
 
-def test_what_was_recorded_names_its_lock_its_settings_and_its_metrics(tmp_path: Path) -> None:
-    (tmp_path / "metrics/plots").mkdir(parents=True)
-    for name in ("mine", "claims", "recorded", "plots/curve"):
-        (tmp_path / f"metrics/{name}.json").write_text("{}")
+def test_what_was_recorded_names_its_lock_its_settings_and_its_first_figures(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": LOCK}))
     (tmp_path / "params.yaml").write_text(json.dumps(SETTINGS))
 
-    found = recorded.origin(tmp_path / "metrics", 4)
+    found = recorded.origin(tmp_path, 4, [*FIRST[:1], claim("style", None)])
 
-    assert found["metrics"] == {"mine": hashlib.md5(b"{}").hexdigest()}
+    assert found["figures"] == {"labels": [0.75, 0.65, 0.85, 485], "style": None}
     assert found["seeds"] == 4
     other = LOCK | {"judge": {"outs": [{"path": "metrics/judge.json", "md5": "k"}]}}
     page = LOCK | {"report": {"outs": [{"path": "report/index.html", "md5": "p"}]}}

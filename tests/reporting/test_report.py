@@ -1,6 +1,5 @@
 """The report: what it says, that model output stays text in a real browser, and that it follows the whole graph."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.judging import verdicts
 from synthalign.policies import answering
+from synthalign.reporting import claims, recorded
 from synthalign.reporting.report import almost, answered, charts, curves, page, sections
 from synthalign.reporting.report.parts import Section, Table
 from synthalign.reporting.report.run import Answer, Question, Run
@@ -350,33 +350,37 @@ def test_the_stage_writes_one_page_of_what_it_declares(here):
     assert not re.search(r"""(?:src|href)=["'](?!#|data:,)""", text), "something that a browser would fetch"
 
 
-def recorded_of(name: str, md5: str) -> None:
-    """The claim of the fixture is of this metrics file, the other of DITTO's; one policy was compared."""
-    claims = [claim(claim="Recorded of wins", source=f"Figure 3; metrics/{name}.json")]
-    claims.append(claim(id="ditto", claim="Recorded of DITTO", source="Table 1; metrics/ditto.json"))
-    of = {"lock": "0a1b2c3d", "settings": "e4f5a6b7", "seeds": 3, "metrics": {name: md5, "ditto": "d"}}
-    methods = {"grpo": {"oracle": 1.25}}
-    for file, values in {"claims": claims, "recorded": of, "methods": methods}.items():
-        Path(f"metrics/{file}.json").write_text(json.dumps(values))
+def record(moved: float = 0.0) -> None:
+    """All that the run of the fixture measured is recorded over 3 seeds, DITTO too, and one policy was compared.
+
+    moved  how far the recorded first seed lies from this run
+    """
+    measured = [one for one in claims.claims([claims.read(Path("metrics"))]) if one["value"] is not None]
+    known = [one | {"claim": f"Recorded of {one['id']}", "seeds": 3, "holds": True} for one in measured]
+    known.append(claim(id="ditto_vs_sft", claim="Recorded of DITTO", source="Table 1; metrics/ditto.json"))
+    figures = {one["id"]: recorded.figure(one | {"value": one["value"] + moved}) for one in measured}
+    of = {"lock": "0a1b2c3d", "settings": "e4f5a6b7", "seeds": 3, "figures": figures}
     graph = yaml.safe_load(Path("dvc.yaml").read_text())
-    deps = graph["stages"]["report"]["deps"]
-    deps += [f"metrics/{file}.json" for file in ("claims", "recorded", "methods") if f"metrics/{file}.json" not in deps]
+    for name, values in {"claims": known, "recorded": of, "methods": {"grpo": {"oracle": 1.25}}}.items():
+        file = f"metrics/{name}.json"
+        Path(file).write_text(json.dumps(values))
+        graph["stages"]["report"]["deps"] += [file] if file not in graph["stages"]["report"]["deps"] else []
     Path("dvc.yaml").write_text(yaml.safe_dump(graph))
 
 
 def test_figures_over_seeds_are_shown_on_the_page_of_the_run_that_they_are_of(here):
-    recorded_of("judge_answers", hashlib.md5(Path("metrics/judge_answers.json").read_bytes()).hexdigest())
+    record()
 
     report.main(report.Params(answer_megabytes=1.0))
 
     text = Path("report/index.html").read_text()
-    assert "Recorded of wins" in text and "Recorded of DITTO" in text and "grpo" in text
+    assert "Recorded of ppo_vs_sft" in text and "Recorded of DITTO" in text and "grpo" in text
     assert "recorded over 3 seeds (outputs 0a1b2c3d, settings e4f5a6b7)" in text
-    assert "1 of the 1 claims measured here hold over 3 seeds" in text
+    assert "claims measured here hold over 3 seeds" in text
 
 
 def test_figures_of_another_run_are_not_shown_as_this_ones(here):
-    recorded_of("judge_answers", "of another lock")
+    record(moved=0.01)
 
     report.main(report.Params(answer_megabytes=1.0))
 

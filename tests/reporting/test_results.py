@@ -4,7 +4,8 @@ import json
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import method_table, result_tables, results, text_tables
+from synthalign.reporting import claims, method_table, result_tables, results, text_tables
+from synthalign.reporting import recorded as recorder
 
 METRICS = {
     "judge_answers": {
@@ -65,12 +66,8 @@ def in_folder(folder, monkeypatch, readme=README, recorded=(CLAIM,)):
     (folder / "params.yaml").write_text(json.dumps({"score_policies": {"seed": 1}}))
     if recorded:
         (folder / "metrics/claims.json").write_text(json.dumps(list(recorded)))
-        of = {
-            "lock": "0a1b",
-            "settings": "c2d3",
-            "seeds": 3,
-            "metrics": {"judge_answers": made["metrics/judge_answers.json"]},
-        }
+        first = {one["id"]: recorder.figure(one) for one in claims.claims([METRICS]) if one["value"] is not None}
+        of = {"lock": "0a1b", "settings": "c2d3", "seeds": 3, "figures": first}
         (folder / "metrics/recorded.json").write_text(json.dumps(of))
     (folder / "README.md").write_text(readme)
     (folder / "docs").mkdir(exist_ok=True)
@@ -103,13 +100,15 @@ def test_what_was_measured_with_other_settings_is_not_shown_as_this_runs(tmp_pat
 
 def test_what_was_recorded_of_another_run_is_not_held_against_this_one(tmp_path, monkeypatch, capsys):
     in_folder(tmp_path, monkeypatch)
-    (tmp_path / "metrics/recorded.json").write_text(json.dumps({"seeds": 3, "metrics": {"judge_answers": "other"}}))
+    (tmp_path / "metrics/recorded.json").write_text(
+        json.dumps({"seeds": 3, "figures": {"ppo_vs_sft": [0.7, 0.6, 0.8, 400]}})
+    )
 
     results.main([])
     results.main(["--readme"])
 
     assert "0.560 to 0.660" not in capsys.readouterr().out
-    assert "an earlier run: 1 of its 1 metrics files have changed since" in (tmp_path / "README.md").read_text()
+    assert "an earlier run: 1 of the 1 figures" in (tmp_path / "README.md").read_text()
 
 
 def test_this_runs_figure_is_held_against_the_recorded_interval():

@@ -37,7 +37,7 @@ class Run:
     settings   params.yaml
     metrics    the metrics files by stage: {"score_rewards": {…}, "train_sft/rmsp": {…}}; {} where nothing was measured
     points     the learning curves by stage: {"train_sft/rmsp": [{"step": 1, "loss": …}, …]}
-    claims     of metrics/claims.json those that this run measured, byte for byte
+    claims     of metrics/claims.json those of which this run is the first seed
     elsewhere  the others, of stages that are not part of this run, where nothing here contradicts what was recorded
     methods    metrics/methods.json, likewise
     recorded   of which run these three are, in words
