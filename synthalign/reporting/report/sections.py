@@ -217,7 +217,7 @@ def claimed(run: Run) -> Section:
     columns = ["claim", "source", "verdict", "figure", "95% interval", "n", "seeds"]
     if run.claims:
         blocks.append(
-            f"Those of the first table are {run.recorded}, and this run is the first of these: its figures are the same. "
+            f"Those of the first table are {run.recorded}; this run is the first of these: its figures are the same. "
             "The last column is this run's one seed."
         )
         rows = [[*verdict(claim), number(now.get(claim["id"]))] for claim in run.claims]
