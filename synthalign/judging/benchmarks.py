@@ -78,7 +78,8 @@ def preference(row: Any, place: str, file: Path, *, seed: int) -> Preference:
     {"chosen": dialogue, "rejected": dialogue, "type": category}       texts with markers, as ALMoST's file has it
     {"input": text, "targets": {"choices": [two], "labels": [1, 0]}}   the hub; the category is in the file's path
 
-    There it is a whole word, of the file's own name or else of its folders, the nearest first.  UserError with the place when it is none.
+    There it is a whole word, of the file's own name or else of its folders, the nearest first.  UserError with the
+    place when it is none.
     """
     if "targets" in row:
         context = _asked(row.get("input"), place)
