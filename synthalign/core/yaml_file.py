@@ -8,7 +8,7 @@ from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 
 from synthalign.core import text_file
-from synthalign.core.errors import UserError
+from synthalign.core.errors import UserError, together, wrong_keys
 
 F = TypeVar("F", bound=BaseModel)
 
@@ -55,7 +55,7 @@ def _within_itself(value: Any, place: str = "", above: tuple[int, ...] = ()) -> 
 
 
 def read(file: str | Path, form: type[F], *, example: str) -> F:
-    """The file as `form`; UserError with every wrong key at once.
+    """The file as `form`; UserError with the wrong keys at once.
 
     example  a file of the same form to compare with
     """
@@ -63,13 +63,7 @@ def read(file: str | Path, form: type[F], *, example: str) -> F:
     try:
         return form.model_validate(content)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            key = ".".join(map(str, problem["loc"]))
-            value = "" if problem["type"] == "missing" or isinstance(problem["input"], dict) else problem["input"]
-            shown = f" = {str(value)[:80]!r}" if value != "" else ""
-            lines.append(f"{file}: {key}{shown}: {problem['msg']}")
-        raise UserError("\n".join(lines)) from error
+        raise together(wrong_keys(error, str(file), step=f"compare with {example}")) from error
 
 
 def keys(file: str | Path, *, example: str) -> dict[Any, Any]:

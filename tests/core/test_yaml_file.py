@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
+from pydantic import BaseModel, Field
 from ruamel.yaml import YAMLError
 
 from synthalign.core import stage, yaml_file
@@ -75,6 +76,26 @@ def test_a_value_that_is_not_of_its_type_is_told_with_file_and_line(tmp_path: Pa
 
 def test_an_alias_beside_what_it_stands_for_is_read() -> None:
     assert yaml_file.load("a: &x [1]\nb: [*x, *x]") == {"a": [1], "b": [[1], [1]]}
+
+
+class Task(BaseModel, extra="forbid"):
+    phrases: list[str]
+    limit: int = Field(gt=0)
+
+
+def test_every_wrong_key_of_a_file_is_told_with_its_value_and_the_next_step(tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    file.write_text(f"phrases: [kind, 3]\nlimit: -1\nlimits: {'x' * 99}\n")
+
+    with pytest.raises(UserError) as caught:
+        yaml_file.read(file, Task, example="data/general/task.yaml")
+
+    step = "; compare with data/general/task.yaml"
+    assert str(caught.value).splitlines() == [
+        f"{file}: phrases.1 = 3: Input should be a valid string{step}",
+        f"{file}: limit = -1: Input should be greater than 0{step}",
+        f"{file}: limits = '{'x' * 79}…: Extra inputs are not permitted{step}",
+    ]
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "dvc.lock"])
