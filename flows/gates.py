@@ -45,7 +45,7 @@ def read_gates(file: Path = GATES) -> dict[str, Gate]:
     """The gates by the name of their figure; ValueError with every wrong key, its value and what is allowed."""
     try:
         given = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, ValueError, YAMLError) as error:  # a day that no calendar has is a ValueError
         raise ValueError(f"{file} cannot be read: {error}") from error
     if not isinstance(given, dict):
         raise ValueError(f"{file}: a mapping from figures to gates is wanted, not {type(given).__name__}")

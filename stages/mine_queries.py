@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import stage, tables, words
 from synthalign.core.errors import UserError
 from synthalign.dialogue import endings
 from synthalign.generation import engines, parallel
@@ -54,7 +55,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     max_characters: int = Field(gt=0)
     """A longer query is dropped."""
 
-    keywords: list[str]
+    keywords: list[Annotated[str, AfterValidator(words.phrase)]]
     """A query with one of these in it, in any case, is dropped; may be empty."""
 
     rouge_threshold: float = Field(gt=0, le=1)

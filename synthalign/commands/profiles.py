@@ -15,8 +15,9 @@ from textwrap import dedent, indent
 from typing import NamedTuple
 
 import yaml
+from ruamel.yaml import YAMLError
 
-from synthalign.core import yaml_file
+from synthalign.core import text_file, yaml_file
 from synthalign.core.errors import UserError
 
 FOLDER = Path("profiles")
@@ -130,14 +131,11 @@ def composed(file: Path, scale: float = 1.0) -> Composed:
 def overlay(file: Path) -> tuple[str, list[Line]]:
     """The comment at the head of an overlay, and its lines."""
     text = read(file)
-    rows = text.splitlines()
     found: list[Line] = []
     reason = ""
     for key, value in parsed(text, file).value:
-        first = key.start_mark.line
-        while first and rows[first - 1].startswith("#"):
-            first -= 1
-        reason = "\n".join(rows[first : key.start_mark.line]) or reason
+        above = text[: key.start_mark.index].split("\n")[:-1]
+        reason = "\n".join([*takewhile(is_comment, reversed(above))][::-1]) or reason
         marked = value.tag == "!replace"
         if isinstance(value, yaml.MappingNode) and not marked:
             raise UserError(
@@ -146,14 +144,18 @@ def overlay(file: Path) -> tuple[str, list[Line]]:
             )
         written = text[end(key) + 1 : end(value)].strip(" ").removeprefix("!replace").lstrip(" ")
         found.append(Line(key.value, written, reason, marked))
-    return "\n".join(takewhile(lambda row: row.startswith("#"), rows)), found
+    return "\n".join(takewhile(is_comment, text.split("\n"))), found
+
+
+def is_comment(row: str) -> bool:
+    return row.startswith("#")
 
 
 def overlaid(text: str, lines: list[Line], file: Path) -> tuple[str, int]:
     """The text of base.yaml with an overlay's values and reasons, and how many settings that changes."""
     settings = places(parsed(text, file.with_name("base.yaml")))
     last = {place: line for line in lines for place in matching(line, settings, file)}
-    changed = {place: line for place, line in last.items() if not same(line, text, settings[place])}
+    changed = {place: line for place, line in last.items() if not same(line, text, settings[place], file)}
     within = [(one, other) for one in changed for other in changed if one != other and one[: len(other)] == other]
     if within:
         one, other = (".".join(place) for place in within[0])
@@ -183,9 +185,12 @@ def matching(line: Line, settings: Settings, file: Path) -> list[Place]:
     return found
 
 
-def same(line: Line, text: str, setting: Setting) -> bool:
-    """Whether a line gives the value that stands there already, of the same type."""
-    one, other = yaml_file.load(line.text), yaml_file.load(text[end(setting.key) + 1 : end(setting.value)])
+def same(line: Line, text: str, setting: Setting, file: Path) -> bool:
+    """Whether a line gives the value that stands there already, of the same type; UserError when it gives none."""
+    try:
+        one, other = yaml_file.load(line.text), yaml_file.load(text[end(setting.key) + 1 : end(setting.value)])
+    except YAMLError as error:
+        raise UserError(f"{file}: {line.place} = {line.text} cannot be read: {error}") from error
     return type(one) is type(other) and bool(one == other)
 
 
@@ -204,7 +209,7 @@ def shrunk(text: str, scale: float) -> tuple[str, dict[Path, str], int]:
         if value.tag.endswith(":int"):
             new = str(scaled(place, text, settings, scale))
         elif value.tag.endswith(":str"):
-            rows = read(Path(value.value)).splitlines()
+            rows = text_file.lines(value.value, step=f"{'.'.join(place)} names it")
             count = min(len(rows), max(int(form[1]), round(len(rows) * scale)))
             file = SCALED / Path(value.value).name
             files[file] = "".join(f"{rows[at * len(rows) // count]}\n" for at in range(count))
@@ -241,11 +246,9 @@ def rule(text: str, setting: Setting) -> re.Match[str] | None:
 
 
 def read(file: Path) -> str:
-    """The text of a file; UserError when it cannot be read."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
+    """The text of a profile, with LF at the end of every line; UserError when it cannot be read."""
+    rows = text_file.lines(file, step=f"the profiles there are: {names(file.parent)}")
+    return "".join(f"{row}\n" for row in rows)
 
 
 def parsed(text: str, file: Path) -> yaml.MappingNode:

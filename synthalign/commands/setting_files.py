@@ -7,6 +7,7 @@ from typing import Any
 
 from synthalign.core import json_lines, yaml_file
 from synthalign.core.errors import UserError
+from synthalign.core.graph import at, members
 from synthalign.dialogue import demonstrations, prompts
 from synthalign.ditto import authors
 from synthalign.feedback import community, contrast, human_pairs, principles, revision
@@ -50,12 +51,12 @@ def sections(settings: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
 def wrong_names(settings: dict[str, Any]) -> list[str]:
     """The members of families whose names are not NAME."""
     allowed = "allowed: a letter or _ first, then letters from a to z, digits, _ and -, as in smollm2-1_7b"
-    graph = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    families = [entry["foreach"][2:-1] for entry in graph.values() if str(entry.get("foreach")).startswith("$")]
+    stages = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    families = [entry for entry in stages.values() if str(entry.get("foreach")).startswith("$")]
     return [
-        f"{family}: {name!r} is no name for a member; {allowed}"
+        f"{family['foreach'][2:-1]}: {name!r} is no name for a member; {allowed}"
         for family in families
-        for name in at(settings, family)
+        for name in members(family, settings)
         if not NAME.fullmatch(name)
     ]
 
@@ -189,13 +190,6 @@ def unknown_tables(settings: dict[str, Any], graph: dict[str, Any]) -> list[str]
             for file in sorted({f"{folder}/{table}.parquet" for table in tables} - set(graph[name]["deps"]))
         ]
     return lines
-
-
-def at(settings: Any, place: str) -> Any:
-    """The setting at a place like `section.key`."""
-    for key in place.split("."):
-        settings = settings[key]
-    return settings
 
 
 def wrong_authors(settings: dict[str, Any]) -> list[str]:

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 from duckdb import DuckDBPyConnection, StatementType
 
 from synthalign.commands import answers
-from synthalign.core import text_file, yaml_file
+from synthalign.core import graph, text_file, yaml_file
 from synthalign.core.errors import UserError
 
 Format = Literal["table", "csv", "json", "parquet"]
@@ -228,21 +228,11 @@ def outs() -> dict[str, str]:
     settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
     found = {}
     for name, stage in stages.items():
-        for item in _items(stage.get("foreach"), settings):
-            for out in stage.get("do", stage).get("outs", []):
-                path = re.sub(r"\$\{(key|item)\}", item, out if isinstance(out, str) else next(iter(out)))
+        for member, (entry, values) in graph.members(stage, settings).items():
+            for path in graph.paths(entry.get("outs", []), values):
                 if path.startswith("data/") and path.endswith(".parquet"):
-                    found[path] = f"{name}@{item}" if item else name
+                    found[path] = f"{name}@{member}" if member else name
     return found
-
-
-def _items(foreach: Any, settings: Any) -> list[str]:
-    """The members of a family: the keys of the mapping in params.yaml, or a list; one without a name where none is."""
-    if isinstance(foreach, str):
-        for key in foreach.strip("${}").split("."):
-            settings = settings[key]
-        foreach = settings
-    return [""] if foreach is None else list(map(str, foreach))
 
 
 def incomplete(tables: Tables, text: str) -> list[str]:

@@ -22,7 +22,7 @@ from ruamel.yaml import YAMLError
 from tqdm import tqdm
 
 from synthalign.core import launcher, text_file, yaml_file
-from synthalign.core.errors import UserError
+from synthalign.core.errors import UserError, wrong_keys
 
 P = TypeVar("P", bound=BaseModel)
 T = TypeVar("T")
@@ -37,15 +37,7 @@ STARTERS = {"dvc", "torchrun", "torch.distributed.run"} | launcher.NAMES
 
 def explain(section: str, error: ValidationError, file: str = "params.yaml") -> list[str]:
     """One line for every wrong setting: its key, its value and what is allowed."""
-    lines = []
-    for problem in error.errors():
-        key = ".".join([section, *(str(part) for part in problem["loc"] if part != "[key]")])
-        if problem["loc"][-1:] == ("[key]",):
-            lines.append(f"{file}: {key}: YAML reads no text here; write it in quotes, or take another name")
-            continue
-        value = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
-        lines.append(f"{file}: {key}{value}: {problem['msg']}")
-    return lines
+    return wrong_keys(error, file, within=section)
 
 
 def read(file: str) -> dict[str, Any]:

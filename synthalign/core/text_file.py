@@ -3,7 +3,6 @@
 import gzip
 import zlib
 from pathlib import Path
-from typing import Any
 
 from synthalign.core.errors import UserError
 
@@ -43,12 +42,3 @@ def lines(file: str | Path, *, step: str) -> list[str]:
     """The file's lines, whatever ends them (CR, LF or both); a last line that is empty is none."""
     found = read(file, step=step).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return found[:-1] if not found[-1] else found
-
-
-def halves(value: Any, place: str = "") -> list[str]:
-    """Where in a value of dicts, lists and texts a text holds half a surrogate pair, which no UTF-8 file can hold."""
-    if isinstance(value, dict):
-        return [found for key, within in value.items() for found in halves(within, f"{place}.{key}".lstrip("."))]
-    if isinstance(value, list):
-        return [found for at, within in enumerate(value) for found in halves(within, f"{place}.{at}".lstrip("."))]
-    return [place] if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value) else []

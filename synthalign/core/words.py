@@ -53,13 +53,21 @@ def finder(phrases: Sequence[str]) -> "regex.Pattern[str] | None":
     """A pattern that finds one of the phrases in a folded text, as words; None for no phrases.
 
     "image" is in "an image?" and not in "imagery"; where a script has no blanks a phrase is found inside others.
+    ValueError for a phrase that `phrase` refuses: every text would hold it.
     """
     return regex.compile("|".join(map(_as_words, phrases)), regex.V1) if phrases else None
 
 
-def _as_words(phrase: str) -> str:
+def phrase(text: str) -> str:
+    """The same text; ValueError when nothing but blanks is left of it, folded."""
+    if not folded(text).strip():
+        raise ValueError(f"{text!a} is blank, and every text holds it; write a word, or leave it out")
+    return text
+
+
+def _as_words(text: str) -> str:
     """The pattern of a phrase in a folded text; \\w takes combining marks along, as it does not in `re`."""
-    phrase = folded(phrase)
-    before = "" if _BEGINS_UNSPACED.match(phrase) else rf"(?<![\w--{_UNSPACED}])"
-    after = r"(?!\p{M})" if _ENDS_UNSPACED.search(phrase) else rf"(?![\w--{_UNSPACED}])"
-    return f"{before}{regex.escape(phrase, special_only=True)}{after}"
+    text = folded(phrase(text))
+    before = "" if _BEGINS_UNSPACED.match(text) else rf"(?<![\w--{_UNSPACED}])"
+    after = r"(?!\p{M})" if _ENDS_UNSPACED.search(text) else rf"(?![\w--{_UNSPACED}])"
+    return f"{before}{regex.escape(text, special_only=True)}{after}"

@@ -20,7 +20,15 @@ ROLES = ("system", "user", "assistant")
 
 
 class NoDialogue(Exception):
-    """A text with markers is no dialogue; the message says why, the same words for all texts of the kind."""
+    """What is well formed is no dialogue.
+
+    str(error)  why, the same words for all of the kind
+    where       the place within, as `message 2 (user)`; may be empty
+    """
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        super().__init__(reason)
+        self.where = where
 
 
 def messages(value: Any, place: str, *, begins: str | None = None, ends: str) -> list[Message]:
@@ -29,6 +37,29 @@ def messages(value: Any, place: str, *, begins: str | None = None, ends: str) ->
     begins, ends  the roles of the first and the last message; without `begins` a system message may come first
 
     Keys beside role and content are left out.
+    """
+    found = listed(value, place)
+    if turn := out_of_turn(found, begins):
+        number, wanted = turn
+        first = f", the {begins} first" if begins else ""
+        raise UserError(
+            f"{place}, message {number}: role is {_role(value[number - 1])!r} where {wanted!r} must come; user and "
+            f"assistant take turns{first}"
+        )
+    for number, message in enumerate(found, start=1):
+        if not message["content"].strip():
+            said, role = message["content"], message["role"]
+            raise UserError(f"{place}, message {number}: content is {said!r}; write the {role}'s text")
+    if (last := found[-1]["role"]) != ends:
+        step = {"assistant": "add the assistant's answer", "user": "leave out what it shall be answered with"}[ends]
+        raise UserError(f"{place}: the dialogue ends with the {last}; {step}")
+    return found
+
+
+def listed(value: Any, place: str) -> list[Message]:
+    """A list of messages with our roles, in whatever order; UserError, with place, number and value, where it is none.
+
+    A content may be blank.  Keys beside role and content are left out.
     """
     if not isinstance(value, list) or not value:
         raise UserError(f"{place}: messages is {str(value)[:60]!r}; write a list of messages")
@@ -40,22 +71,40 @@ def messages(value: Any, place: str, *, begins: str | None = None, ends: str) ->
             raise UserError(f"{at}: {str(given)[:60]!r}; it needs role and content")
         role, content = (given[name] for name in names)
         role = SHAREGPT.get(role, role) if isinstance(role, str) else role
-        before = found[-1]["role"] if found else None
         if role not in ROLES:
             known = ", ".join([*ROLES, *SHAREGPT])
             raise UserError(f"{at}: role is {role!r}; allowed: {known}")
-        wanted = {None: begins, "system": "user", "user": "assistant", "assistant": "user"}[before]
-        if wanted is not None and role != wanted:
-            first = f", the {begins} first" if begins else ""
-            raise UserError(
-                f"{at}: role is {given[names[0]]!r} where {wanted!r} must come; user and assistant take turns{first}"
-            )
-        if not isinstance(content, str) or not content.strip():
+        if not isinstance(content, str):
             raise UserError(f"{at}: content is {content!r}; write the {role}'s text")
         found.append({"role": role, "content": content})
-    if (last := found[-1]["role"]) != ends:
-        step = {"assistant": "add the assistant's answer", "user": "leave out what it shall be answered with"}[ends]
-        raise UserError(f"{place}: the dialogue ends with the {last}; {step}")
+    return found
+
+
+def _role(given: Any) -> Any:
+    return given["role"] if "role" in given else given["from"]
+
+
+def out_of_turn(found: Sequence[Message], begins: str | None = None) -> tuple[int, str] | None:
+    """The number of the first message that is not of the role whose turn it is, and that role; None where all are."""
+    wanted = begins
+    for number, message in enumerate(found, start=1):
+        if wanted is not None and message["role"] != wanted:
+            return number, wanted
+        wanted = {"system": "user", "user": "assistant", "assistant": "user"}[message["role"]]
+    return None
+
+
+def in_turns(found: list[Message]) -> list[Message]:
+    """The same messages; NoDialogue with the first that does not take turns, where one does not."""
+    if turn := out_of_turn(found):
+        number, _ = turn
+        before, role = (message["role"] for message in found[number - 2 : number])
+        reason = "one side has two turns in a row"
+        if role == "system":
+            reason = "a system message is not the first"
+        elif before == "system":
+            reason = "the conversation begins with the assistant"
+        raise NoDialogue(reason, f"message {number} ({role})")
     return found
 
 
@@ -69,11 +118,15 @@ def parsed(text: str) -> list[Message]:
     contents = [said.strip() for said in parts[1::2]]
     if before.strip() or not roles:
         raise NoDialogue("text stands before the first marker")
-    if any(role == following for role, following in zip(roles, roles[1:], strict=False)):
-        raise NoDialogue("one side has two turns in a row")
-    if not all(contents):
-        raise NoDialogue("a turn is empty")
-    return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+    return full(in_turns([{"role": role, "content": said} for role, said in zip(roles, contents, strict=True)]))
+
+
+def full(found: list[Message]) -> list[Message]:
+    """The same messages; NoDialogue with the first that says nothing, where one does."""
+    for number, message in enumerate(found, start=1):
+        if not message["content"].strip():
+            raise NoDialogue("a turn is empty", f"message {number} ({message['role']})")
+    return found
 
 
 def begins_with_a_marker(text: str) -> bool:

@@ -23,13 +23,16 @@ from synthalign.dialogue.transcripts import NoDialogue
 
 SIDES = ("chosen", "rejected")
 
+WHO = {"user": "the person", "assistant": "the assistant", "system": "a system message"}
+
 
 def load(file: Path, *, feedback: str) -> tuple[list[Row], Counter[str]]:
     """The pairs of a file (.jsonl, .json, .parquet; .jsonl.gz) as rows of a comparisons table, and how many cannot be
-    used, by reason, of which stdout says the first places.
+    used, by reason, of which stdout says the first places: line, side, and message with its role.
 
-    A pair that is there twice counts once, one with equal sides not at all.  UserError names the file and the places of
-    pairs that are none: a side is missing or null, a role unknown, or two of its turns are of one role.
+    A pair that is there twice counts once, one with equal sides not at all.  What cannot be used is the same in a text
+    with markers and in a list of messages.  UserError names the file and the places of pairs that are malformed: a side
+    is missing or null, a message without text, a role unknown.
     """
     rows: dict[str, Row] = {}
     wrong: list[str] = []
@@ -47,7 +50,8 @@ def load(file: Path, *, feedback: str) -> tuple[list[Row], Counter[str]]:
         except UserError as error:
             wrong.append(str(error))
         except NoDialogue as error:
-            left_out.setdefault(str(error), []).append(place.removeprefix(f"{file}, "))
+            where = f"{place.removeprefix(f'{file}, ')} {error.where}".rstrip()
+            left_out.setdefault(str(error), []).append(where)
     if wrong:
         raise together(wrong)
     for reason, places in sorted(left_out.items()):
@@ -63,14 +67,17 @@ def taken_apart(pair: Any, place: str) -> tuple[list[Message], tuple[str, str]]:
     if not isinstance(pair, dict) or not pair.keys() >= {*SIDES}:
         has = ", ".join(map(str, pair)) if isinstance(pair, dict) else repr(pair)[:60]
         raise UserError(f"{place}: it has {has}; a pair needs chosen and rejected, and a prompt beside texts")
-    prompt = [] if pair.get("prompt") is None else _messages(pair["prompt"], "user", f"{place}: prompt")
+    parts = ["prompt", *SIDES] if pair.get("prompt") is not None else [*SIDES]
+    given = {name: _given(pair[name], f"{place}: {name}") for name in parts}
+    said = {name: _messages(given[name], name) for name in parts}
+    prompt = said.get("prompt", [])
     if prompt and prompt[-1]["role"] != "user":
-        raise NoDialogue("the prompt ends with the assistant")
+        raise NoDialogue(f"the prompt ends with {WHO[prompt[-1]['role']]}", _last("prompt", prompt))
     contexts, answers = [], []
     for name in SIDES:
-        *context, answer = _messages(pair[name], "assistant", f"{place}: {name}")
+        *context, answer = said[name]
         if answer["role"] != "assistant":
-            raise NoDialogue(f"{name} ends with the person")
+            raise NoDialogue(f"{name} ends with {WHO[answer['role']]}", _last(name, said[name]))
         contexts.append(_context(prompt, context))
         answers.append(answer["content"])
     if contexts[0] != contexts[1]:
@@ -82,23 +89,36 @@ def taken_apart(pair: Any, place: str) -> tuple[list[Message], tuple[str, str]]:
     return contexts[0], (answers[0], answers[1])
 
 
-def _messages(value: Any, role: str, place: str) -> list[Message]:
-    """A prompt or side as messages; a text without markers is one message of the role."""
-    given = [message for message in value if isinstance(message, dict)] if isinstance(value, list) else []
-    texts = [value, *(message.get("content", message.get("value")) for message in given)]
-    if any(isinstance(text, str) and not text.strip() for text in texts):
-        raise NoDialogue("a turn is empty")
+def _given(value: Any, place: str) -> str | list[Message]:
+    """A prompt or side as it is, its roles ours; UserError when it is malformed."""
     if isinstance(value, list):
-        found = transcripts.messages(value, place, ends=role)
-    elif isinstance(value, str) and transcripts.begins_with_a_marker(value):
-        found = transcripts.parsed(transcripts.without_cue(value) if role == "user" else value)
-    elif isinstance(value, str):
-        found = [{"role": role, "content": value}]
-    else:
+        return transcripts.listed(value, place)
+    if not isinstance(value, str):
         raise UserError(f"{place} is {value!r}; it must be a text or a list of messages with role and content")
-    if any(chat.marker_in(message["content"]) for message in found):
-        raise NoDialogue("a turn holds the marker of another one")
+    return value
+
+
+def _messages(given: str | list[Message], name: str) -> list[Message]:
+    """A prompt or side as messages; a text without markers is one message."""
+    role = "user" if name == "prompt" else "assistant"
+    found = given if isinstance(given, list) else [{"role": role, "content": given}]
+    try:
+        transcripts.full(found)
+        if isinstance(given, list):
+            transcripts.in_turns(found)
+        elif transcripts.begins_with_a_marker(given):
+            found = transcripts.parsed(transcripts.without_cue(given) if role == "user" else given)
+        for number, message in enumerate(found, start=1):
+            if chat.marker_in(message["content"]):
+                raise NoDialogue("a turn holds the marker of another one", f"message {number} ({message['role']})")
+    except NoDialogue as error:
+        raise NoDialogue(str(error), f"{name} {error.where}".rstrip()) from error
     return transcripts.stripped(found)
+
+
+def _last(name: str, found: Sequence[Message]) -> str:
+    """The place of the last message of a prompt or side."""
+    return f"{name} message {len(found)} ({found[-1]['role']})"
 
 
 def _context(prompt: list[Message], before: list[Message]) -> list[Message]:

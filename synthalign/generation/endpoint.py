@@ -4,12 +4,13 @@ model: data/endpoints/example.yaml        where a setting names a folder otherwi
 """
 
 import os
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from synthalign.core import yaml_file
-from synthalign.core.errors import UserError
+from synthalign.core.errors import UserError, wrong_keys
 
 
 class Endpoint(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
@@ -98,15 +99,10 @@ def read(file: str) -> Endpoint:
     try:
         return Endpoint.model_validate(settings)
     except ValidationError as error:
-        raise UserError("\n".join(_explain(file, error))) from None  # the chain would show what is hidden here
+        lines = wrong_keys(error, file, is_secret=may_be_secret)
+        raise UserError("\n".join(lines)) from None  # the chain would show what is hidden here
 
 
-def _explain(file: str, error: ValidationError) -> list[str]:
-    """One line for every wrong key; a value that may be a key or hold a password is not shown."""
-    lines = []
-    for problem in error.errors():
-        name = ".".join(map(str, problem["loc"]))
-        is_secret = "key" in name.lower() or "@" in str(problem["input"])
-        value = "" if problem["type"] == "missing" or is_secret or not name else f" = {problem['input']!r}"
-        lines.append(f"{file}: {name}{value}: {problem['msg']}" if name else f"{file}: {problem['msg']}")
-    return lines
+def may_be_secret(key: str, value: Any) -> bool:
+    """Whether a value may be a key or hold a password."""
+    return "key" in key.lower() or "@" in str(value)

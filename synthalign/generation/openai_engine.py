@@ -52,6 +52,17 @@ SPECIAL_TOKENS = 8
 """More than a tokenizer puts around a prompt; within it no token is shorter than a byte."""
 
 
+ENDED = {
+    **dict.fromkeys(("eos", "eos_token", "end_turn"), "eos"),
+    **dict.fromkeys(("stop_sequence", "stop_str"), "stop"),
+    **dict.fromkeys(("stop", "complete", "completed"), None),
+}
+"""How a text ended, by the reasons that servers have for it; None where they do not tell eos and stop apart."""
+
+CUT_OFF = {"length", "max_tokens", "max_new_tokens", "model_length", "limit", "content_filter", "abort"}
+"""The reasons for which a text is not whole."""
+
+
 class Choice(BaseModel):
     text: str
     index: int = 0
@@ -126,7 +137,7 @@ def generate(
             wanted = min(samples - len(made), endpoint.samples_per_request or samples)
             body = settings | {"prompt": prompt, "n": wanted, "seed": seed_of(seed, row, len(made))}
             worst = Tokens(len(prompt.encode()) + SPECIAL_TOKENS, max_new_tokens * wanted)
-            found = generations(await requests.answer(row, body, worst), wanted, stops)
+            found = generations(await requests.answer(row, body, worst), wanted, max_new_tokens, stops)
             if len(found) < wanted:
                 raise UserError(
                     f"{spending.file}: asked for {wanted} samples of row {row}, n = {wanted}, {endpoint.url} sent "
@@ -329,16 +340,22 @@ def whole(value: Any) -> Any:
     return re.sub("[\ud800-\udfff]", REPLACEMENT, value) if isinstance(value, str) else value
 
 
-def generations(answer: Answer, wanted: int, stops: Sequence[str]) -> list[Generation]:
-    """The samples of an answer; some servers leave the stop string in the text, and some tell no reason."""
+def generations(answer: Answer, wanted: int, max_new_tokens: int, stops: Sequence[str]) -> list[Generation]:
+    """The samples of an answer; some servers leave the stop string in the text, and some tell no reason.
+
+    Without a reason that is known, texts were cut off where all of the answer took the tokens that they might.
+    """
     made = []
+    total = answer.usage.completion_tokens if answer.usage else 0
     choices = sorted(answer.choices, key=lambda choice: choice.index)[:wanted]
-    counts = spread(answer.usage.completion_tokens if answer.usage else 0, [len(one.text) + 1 for one in choices])
+    counts = spread(total, [len(one.text) + 1 for one in choices])
     for choice, count in zip(choices, counts, strict=True):
         ends = [choice.text.find(stop) for stop in stops if stop in choice.text]
         text = choice.text[: min(ends, default=len(choice.text))]
-        # "stop" is an end of sequence or a stop string, and most servers do not say which; all else cut the text off
-        reason = ("stop" if stops else "eos") if ends or choice.finish_reason == "stop" else "length"
+        told = (choice.finish_reason or "").strip().lower()
+        is_cut_off = told in CUT_OFF or told not in ENDED and total >= max_new_tokens * len(answer.choices)
+        ended = None if ends else ENDED.get(told)
+        reason = "length" if is_cut_off and not ends else ended or ("stop" if stops else "eos")
         made.append(Generation(text, [UNKNOWN] * count, reason, None))
     return made
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from synthalign.core import json_lines, tables, text_file
-from synthalign.core.errors import UserError, together
+from synthalign.core.errors import UserError, together, wrong_keys
 from synthalign.core.ids import content_id
 from synthalign.core.tables import Row
 from synthalign.judging import verdicts
@@ -183,7 +183,7 @@ def read_results(file: str, duels: Sequence[Duel]) -> tuple[str, list[Annotation
         json_lines.check_whole(text, file)
         results = Results.model_validate_json(text)
     except ValidationError as error:
-        raise UserError("\n".join(_explain(file, error))) from error
+        raise together(wrong_keys(error, file)) from error
     known = {item.id: item for duel in duels for order in ORDERS for item in (Item(duel, order),)}
     found: dict[str, Annotation] = {}
     wrong = []
@@ -215,19 +215,10 @@ def read_annotations(file: Path) -> list[Annotation]:
             json_lines.check_whole(line, file, line=number)
             found.append(Annotation.model_validate_json(line))
         except ValidationError as error:
-            raise UserError("\n".join(_explain(f"{file}:{number}", error))) from error
+            raise together(wrong_keys(error, f"{file}:{number}")) from error
         if found[-1].judge != f"human:{file.stem}":
             raise UserError(f"{file}:{number}: judge = {found[-1].judge!r}; in this file it is human:{file.stem}")
     return found
-
-
-def _explain(place: str, error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors()[:10]:
-        name = ".".join(map(str, problem["loc"]))
-        value = "" if problem["type"] in ("missing", "json_invalid") else f" = {str(problem['input'])[:80]!r}"
-        lines.append(f"{place}: {name}{value}: {problem['msg']}" if name else f"{place}: {problem['msg']}")
-    return lines
 
 
 def _key(row: Annotation) -> tuple[Any, ...]:

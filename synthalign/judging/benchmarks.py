@@ -78,7 +78,8 @@ def preference(row: Any, place: str, file: Path, *, seed: int) -> Preference:
     {"chosen": dialogue, "rejected": dialogue, "type": category}       texts with markers, as ALMoST's file has it
     {"input": text, "targets": {"choices": [two], "labels": [1, 0]}}   the hub; the category is in the file's path
 
-    UserError with the place when it is none.
+    There it is a whole word, of the file's own name or else of its folders, the nearest first.  UserError with the
+    place when it is none.
     """
     if "targets" in row:
         context = _asked(row.get("input"), place)
@@ -87,8 +88,9 @@ def preference(row: Any, place: str, file: Path, *, seed: int) -> Preference:
             raise UserError(f"{place}: targets: {len(right)} right and {len(wrong)} wrong; an item of HHH has one each")
         reply, other_reply = right[0], wrong[0]
         texts = [str(row["input"]), reply, other_reply]
-        parts = [*reversed(file.parts[:-1]), file.stem]
-        category = next((name for part in parts for name in CATEGORIES if name in part), "unnamed")
+        parts = [file.stem, *reversed(file.parts[:-1])]
+        words = [word for part in parts for word in re.findall("[a-z]+", part.lower())]
+        category = next((word for word in words if word in CATEGORIES), "unnamed")
     else:
         texts = [_text(row, key, place) for key in ("chosen", "rejected")]
         category = _text(row, "type", place)

@@ -9,16 +9,15 @@ that is not in the graph are errors.
 """
 
 import itertools
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
+from synthalign.core.graph import members, paths
 
 FILE = Path("docs/figures/graph.svg")
 
@@ -147,32 +146,16 @@ def stages(graph: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, l
     graph     the content of dvc.yaml
     settings  the content of params.yaml
     """
-    found = {}
-    for name, stage in graph["stages"].items():
-        members: list[tuple[Any, Mapping[str, Any]]] = [(stage, {})]
-        if "foreach" in stage:
-            over = stage["foreach"]
-            over = _value(over, settings) if isinstance(over, str) else over
-            named = over.items() if isinstance(over, Mapping) else ((item, item) for item in over)
-            members = [(stage["do"], {"key": key, "item": item}) for key, item in named]
-        found[name] = [
+    return {
+        name: [
             Member(
-                frozenset(_paths(body.get("deps", []), {**settings, **own})),
-                frozenset(_paths([*body.get("outs", []), *body.get("metrics", [])], {**settings, **own})),
+                frozenset(paths(body.get("deps", []), values)),
+                frozenset(paths([*body.get("outs", []), *body.get("metrics", [])], values)),
             )
-            for body, own in members
+            for body, values in members(stage, settings).values()
         ]
-    return found
-
-
-def _paths(entries: Sequence[Any], values: Mapping[str, Any]) -> Iterator[str]:
-    for entry in entries:
-        path = entry if isinstance(entry, str) else next(iter(entry))
-        yield re.sub(r"\$\{[^}]*\}", lambda match: str(_value(match.group(), values)), path)
-
-
-def _value(reference: str, values: Mapping[str, Any]) -> Any:
-    return reduce(lambda value, key: value[key], reference[2:-1].split("."), values)
+        for name, stage in graph["stages"].items()
+    }
 
 
 def reads(reader: Member, writer: Member) -> bool:

@@ -242,6 +242,32 @@ def test_a_file_of_questions_is_cut_to_lines_that_are_evenly_spaced(tmp_path: Pa
     assert profiles.composed(file).files == {}
 
 
+def test_a_cut_file_has_the_lines_that_mining_reads(tmp_path: Path) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_bytes("\ufeffone\u2028line?\r\ntwo\u0085lines?\r\n\ufeffthree\x0cpages?\rfour?".encode())
+    base = f"# Base.\n\ns:\n  asked: {questions}  # scales, at least 2\n  last: 1\n"
+
+    made = profiles.composed(profile(tmp_path, "# Mine.\n\n# Why.\ns.last: 2\n", base), 0.5)
+
+    assert made.files == {Path("data/scaled/questions.txt"): "one\u2028line?\nthree\x0cpages?\n"}
+
+
+def test_a_byte_order_mark_and_ends_of_lines_from_elsewhere_leave_the_settings_as_they_are(tmp_path: Path) -> None:
+    overlay = "# Mine.\n\n# Why\n# so.\ntrain.epochs: 2\n"
+    made = profiles.composed(profile(tmp_path, overlay))
+    for name, text in (("mine.yaml", overlay), ("base.yaml", BASE)):
+        (tmp_path / name).write_bytes(f"\ufeff{text}".replace("\n", "\r\n").encode())
+
+    assert profiles.composed(tmp_path / "mine.yaml") == made
+    assert "# Mine.\n\n" in made.settings
+    assert "  # Why\n  # so.\n  epochs: 2\n" in made.settings
+
+
+def test_a_value_that_is_not_of_its_type_is_refused_with_file_and_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"mine.yaml: train.epochs = 2024-13-45 cannot be read: '2024-13-45' is no"):
+        profiles.composed(profile(tmp_path, "# Mine.\n\n# Why.\ntrain.epochs: 2024-13-45\n"))
+
+
 @pytest.mark.parametrize("wrong", ["scales", "scales, at least few", "scales, at least 8, a multiple"])
 def test_a_rule_that_cannot_be_read_is_refused(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(UserError, match=f"base.yaml: rows: '{wrong}' is no rule"):
@@ -262,7 +288,7 @@ def test_an_overlay_holds_nothing_but_what_differs_each_line_with_its_reason(fil
     lines = profiles.overlay(file)[1]
 
     in_force = {place: line for line in lines for place in profiles.matching(line, settings, file)}
-    differ = {line for place, line in in_force.items() if not profiles.same(line, base, settings[place])}
+    differ = {line for place, line in in_force.items() if not profiles.same(line, base, settings[place], file)}
 
     assert [line.place for line in lines if line not in differ] == []
     assert [line.place for line in lines if not line.reason] == []

@@ -85,5 +85,11 @@ def test_a_phrase_is_found_as_words(phrase: str, text: str, is_found: bool) -> N
     assert bool(pattern.search(folded(text))) == is_found
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\u3000", "\u00ad", "\u200b \ufe0f"])
+def test_a_phrase_of_which_nothing_is_to_be_seen_is_refused_as_every_text_holds_it(blank: str) -> None:
+    with pytest.raises(ValueError, match="is blank, and every text holds it"):
+        finder(["image", blank])
+
+
 def test_without_phrases_there_is_nothing_to_find() -> None:
     assert finder([]) is None

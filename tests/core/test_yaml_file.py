@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
+from pydantic import BaseModel, Field
 from ruamel.yaml import YAMLError
 
-from synthalign.core import yaml_file
+from synthalign.core import stage, yaml_file
+from synthalign.core.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +49,53 @@ def test_what_dvc_refuses_is_refused(text: str) -> None:
         parse_yaml(text, "params.yaml")
     with pytest.raises(YAMLError):
         yaml_file.load(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("b: 1\na: 2024-13-45", r"'2024-13-45' is no timestamp \(month must be in 1..12\)[^:]*line 2, column 4"),
+        ("a: 2001-01-01 25:00:00", r"'2001-01-01 25:00:00' is no timestamp .*\s.*line 1, column 4"),
+        ("a: [1, !!int x]", r"'x' is no int .*\s.*line 1, column 8"),
+        ("a: !!float x", "'x' is no float"),
+        ("a: !!bool x", "'x' is no bool"),
+        ("a: !!int ''", "'' is no int"),
+        ("a: &x [*x]", "a.0 holds itself"),
+        ("a: &x {b: [1, *x]}", "a.b.1 holds itself"),
+    ],
+)
+def test_a_value_that_is_not_of_its_type_is_told_with_file_and_line(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(YAMLError, match=told):
+        yaml_file.load(text)
+    with pytest.raises(UserError, match=f"params.yaml cannot be read: .*{told}"):
+        stage.checked(text, "params.yaml")
+    (tmp_path / "phrases.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"phrases.yaml: cannot be read .*{told}"):
+        yaml_file.keys(tmp_path / "phrases.yaml", example="x")
+
+
+def test_an_alias_beside_what_it_stands_for_is_read() -> None:
+    assert yaml_file.load("a: &x [1]\nb: [*x, *x]") == {"a": [1], "b": [[1], [1]]}
+
+
+class Task(BaseModel, extra="forbid"):
+    phrases: list[str]
+    limit: int = Field(gt=0)
+
+
+def test_every_wrong_key_of_a_file_is_told_with_its_value_and_the_next_step(tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    file.write_text(f"phrases: [kind, 3]\nlimit: -1\nlimits: {'x' * 99}\n")
+
+    with pytest.raises(UserError) as caught:
+        yaml_file.read(file, Task, example="data/general/task.yaml")
+
+    step = "; compare with data/general/task.yaml"
+    assert str(caught.value).splitlines() == [
+        f"{file}: phrases.1 = 3: Input should be a valid string{step}",
+        f"{file}: limit = -1: Input should be greater than 0{step}",
+        f"{file}: limits = '{'x' * 79}…: Extra inputs are not permitted{step}",
+    ]
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "dvc.lock"])

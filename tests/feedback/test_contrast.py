@@ -120,11 +120,11 @@ def test_every_reason_is_listed():
     "text, told",
     [
         ("harmless: {positive: [a, b], negative: [c]}", "harmless: Value error, 2 positive and 1 negative phrases"),
-        ("harmless: {positive: [], negative: []}", "harmless.positive = '\\[\\]': List should have at least 1 item"),
+        ("harmless: {positive: [], negative: []}", "harmless.positive = \\[\\]: List should have at least 1 item"),
         ("harmless: {positive: [a]}", "harmless.negative: Field required"),
         ("harmless: {positive: ['a (b)'], negative: [c]}", r"the phrase 'a \(b\)'; allowed: one line without brackets"),
         ("harmless: {positive: ['a:'], negative: [c]}", "the phrase 'a:'; allowed"),
-        ("harmless: {positive: [3], negative: [c]}", "positive.0 = '3': Input should be a valid string"),
+        ("harmless: {positive: [3], negative: [c]}", "positive.0 = 3: Input should be a valid string"),
         ("helpful: {positive: [a], negative: [b]}", "has no task 'harmless'; it has helpful"),
         ("just words", "has no keys; compare with data/general/contrast_affixes.yaml"),
         ("a: [", "cannot be read"),

@@ -130,6 +130,43 @@ def test_a_pair_that_cannot_be_used_is_left_out_and_counted_by_its_reason(tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("changed", "turns", "reason", "where"),
+    [
+        ("chosen", [QUESTION, GOOD, user("Bye.")], "chosen ends with the person", "chosen message 3 (user)"),
+        ("rejected", [QUESTION], "rejected ends with the person", "rejected message 1 (user)"),
+        ("prompt", [QUESTION, GOOD], "the prompt ends with the assistant", "prompt message 2 (assistant)"),
+        ("prompt", [QUESTION, QUESTION], "one side has two turns in a row", "prompt message 2 (user)"),
+        ("chosen", [QUESTION, GOOD, GOOD], "one side has two turns in a row", "chosen message 3 (assistant)"),
+        ("rejected", [QUESTION, assistant(" ")], "a turn is empty", "rejected message 2 (assistant)"),
+    ],
+)
+def test_a_list_of_messages_is_left_out_for_the_reason_of_the_same_text_with_its_place(
+    tmp_path, capsys, changed, turns, reason, where
+):
+    names = {"user": "Human", "assistant": "Assistant"}
+    text = "\n\n".join(f"{names[turn['role']]}: {turn['content']}" for turn in turns)
+    for side in (turns, text):
+        rows, left_out = read(jsonl(tmp_path, PAIR, PAIR | {changed: side}))
+
+        assert (len(rows), left_out) == (1, {reason: 1})
+        told = capsys.readouterr().out
+        assert "1 of 2 pairs left out" in told
+        assert f"{reason} (first: line 2 {where})" in told
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        ([{"role": "system", "content": "Be brief."}, GOOD], "the conversation begins with the assistant"),
+        ([QUESTION, {"role": "system", "content": "Be brief."}, GOOD], "a system message is not the first"),
+        ([{"role": "system", "content": "Be brief."}], "chosen ends with a system message"),
+    ],
+)
+def test_a_system_message_out_of_its_place_leaves_a_pair_out(tmp_path, turns, reason):
+    assert read(jsonl(tmp_path, PAIR, PAIR | {"chosen": turns})) == (read(jsonl(tmp_path, PAIR))[0], {reason: 1})
+
+
+@pytest.mark.parametrize(
     "pair, complaint",
     [
         (
@@ -143,13 +180,15 @@ def test_a_pair_that_cannot_be_used_is_left_out_and_counted_by_its_reason(tmp_pa
         ({"chosen": "a", "rejected": "b"}, "line 2: prompt is missing, and chosen and rejected are answers alone"),
         (PAIR | {"rejected": None}, "line 2: rejected is None; it must be a text or a list of messages"),
         (PAIR | {"chosen": [{"role": "assistant"}]}, "line 2: chosen, message 1: .* needs role and content"),
-        (PAIR | {"chosen": [QUESTION]}, "line 2: chosen: the dialogue ends with the user; add the assistant's answer"),
-        (PAIR | {"chosen": [GOOD, GOOD]}, "line 2: chosen, message 2: role is 'assistant' where 'user' must come"),
+        (PAIR | {"rejected": [QUESTION, assistant(None)]}, "line 2: rejected, message 2: content is None"),
+        (PAIR | {"chosen": []}, "line 2: chosen: messages is .*; write a list of messages"),
         (
             PAIR | {"rejected": [QUESTION, {"role": "bot", "content": "b"}]},
             "line 2: rejected, message 2: role is 'bot'",
         ),
-        (PAIR | {"prompt": [GOOD]}, "line 2: prompt: the dialogue ends with the assistant"),
+        # malformed is refused, whatever else would leave the pair out
+        (PAIR | {"chosen": " ", "rejected": None}, "line 2: rejected is None"),
+        ({"chosen": [user(""), {"role": "bot", "content": "b"}], "rejected": "b"}, "line 2: chosen, message 2: role"),
         (["no", "pair"], r"line 2: it has \['no', 'pair'\]"),
     ],
 )

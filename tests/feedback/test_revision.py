@@ -93,4 +93,4 @@ def test_a_principle_without_a_revision_request_and_an_unknown_key_are_told(tmp_
     with pytest.raises(UserError) as caught:
         revision.load(file)
     assert "principles.0.revision: Field required" in str(caught.value)
-    assert "shots = '3': Extra inputs are not permitted" in str(caught.value)
+    assert "shots = 3: Extra inputs are not permitted" in str(caught.value)

@@ -80,6 +80,7 @@ def test_a_figure_without_a_baseline_is_new_and_stops_nothing() -> None:
         ("score.c: {better: lower, tolerance: 0}", "score.c: a name is file:keys"),
         ("[1]", "a mapping from figures to gates is wanted, not list"),
         ("{", "cannot be read"),
+        ("score:c: 2024-13-45", "gates.yaml cannot be read: month must be in 1..12"),
     ],
 )
 def test_a_wrong_gate_is_named_with_its_value(tmp_path: Path, text: str, message: str) -> None:

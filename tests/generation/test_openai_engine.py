@@ -291,6 +291,46 @@ def test_text_ends_before_the_stop_string_and_says_why(server: Server, tmp_path:
     assert [made[str(row)][0].finish_reason for row in range(4)] == ["stop", "stop", "length", "length"]
 
 
+@pytest.mark.parametrize(
+    ("told", "tokens", "reason"),
+    [
+        ("eos", 5, "eos"),
+        ("eos_token", None, "eos"),
+        ("end_turn", None, "eos"),
+        ("stop_sequence", None, "stop"),
+        ("STOP", 5, "stop"),  # does not tell whether the text ended by itself
+        ("MAX_TOKENS", 1, "length"),
+        (None, 4, "stop"),
+        (None, 5, "length"),  # all 5 tokens that were asked for
+        (None, None, "stop"),  # nothing tells
+        ("", 5, "length"),
+        ("bored", 4, "stop"),
+        ("bored", 5, "length"),
+    ],
+)
+def test_a_reason_in_a_servers_own_words_or_none_is_cut_off_only_at_the_last_token(
+    server: Server, tmp_path: Path, told: str | None, tokens: int | None, reason: str
+) -> None:
+    usage = None if tokens is None else {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens}
+    given = {"choices": [{"text": " a", "finish_reason": told}], "usage": usage}
+    server.misbehave = {"row 0": [sends(200, json.dumps(given))]}
+
+    assert ask(tmp_path, server, rows=1)["0"][0].finish_reason == reason
+
+
+@pytest.mark.parametrize(("tokens", "reason"), [(9, "stop"), (10, "length")])
+def test_without_reasons_two_samples_are_cut_off_where_both_took_all_their_tokens(
+    server: Server, tmp_path: Path, tokens: int, reason: str
+) -> None:
+    usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens}
+    given = {"choices": [{"index": at, "text": text} for at, text in enumerate((" a", " a long one"))], "usage": usage}
+    server.misbehave = {"row 0": [sends(200, json.dumps(given))]}
+
+    made = ask(tmp_path, server, rows=1, samples=2)
+
+    assert [one.finish_reason for one in made["0"]] == [reason] * 2
+
+
 def test_half_a_character_is_paid_once_replaced_and_counted(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -196,6 +196,25 @@ def test_hhh_is_read_as_the_hub_has_it_with_the_category_of_its_path(tmp_path, g
 
 
 @pytest.mark.parametrize(
+    ("path", "category"),
+    [
+        ("another/hhh_harmless.jsonl", "harmless"),
+        ("other/HHH-Harmless.jsonl", "harmless"),
+        ("brother/hhh/harmless.jsonl", "harmless"),
+        ("other/helpful/test-00000-of-00001.jsonl", "helpful"),
+        ("hhh/dishonest/x.jsonl", "unnamed"),
+    ],
+)
+def test_the_category_is_a_word_of_the_files_name_or_else_of_the_nearest_folder(tmp_path, path, category):
+    file = tmp_path / path
+    file.parent.mkdir(parents=True)
+    row = {"input": "Where is it?", "targets": {"choices": ["Who knows.", "In the forest."], "labels": [0, 1]}}
+    file.write_text(json.dumps(row))
+
+    assert [item.category for item in benchmarks.load_hhh(file, seed=0)] == [category]
+
+
+@pytest.mark.parametrize(
     ("row", "told"),
     [
         ({"chosen": None, "rejected": "x", "type": "other"}, "chosen is None; it needs a text there"),

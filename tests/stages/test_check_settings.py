@@ -60,6 +60,16 @@ def test_unknown_missing_and_mistyped_keys_are_told_at_once(tmp_path: Path, sett
         assert line in told
 
 
+def test_a_keyword_that_every_query_holds_is_told_with_its_key(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["mine_queries"]["keywords"] = ["image", "", "\u00ad"]
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("2 wrong")
+    assert "mine_queries.keywords.1 = '': Value error, '' is blank, and every text holds it" in told
+    assert "mine_queries.keywords.2 = " in told
+
+
 def test_more_shots_than_the_file_has_are_told_with_their_place(tmp_path: Path, settings: dict[str, Any]) -> None:
     settings["sample_responses"]["configurations"]["b"]["shots"] = 99
 

@@ -121,8 +121,6 @@ def pairs_of(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
 
 # -- settings and inputs ----------------------------------------------------------------------------------------------
 
-LEARNING = ("learning_rate", "epochs", "steps", "batch_size", "rollout_batch", "max_pairs", "seed")
-
 
 def setup(run: Run) -> Section:
     """The models and the settings that matter, and all settings folded away."""
