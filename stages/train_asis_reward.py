@@ -13,8 +13,8 @@ from synthalign.reward.training_settings import Settings
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):
     community_qa: str = Field(min_length=1)
-    """File of questions (Parquet, JSON, JSON lines): question, and answers, a list of {text, votes, accepted} in plain text
-    or of {text, pm_score} in HTML."""
+    """File of questions (Parquet, JSON, JSON lines): question, and answers, a list of {text, votes, accepted} in plain
+    text or of {text, pm_score} in HTML."""
 
     pairs_per_question: int = Field(gt=0)
     """At most so many pairs of one question, so that a popular one does not outweigh the others."""

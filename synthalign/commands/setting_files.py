@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from synthalign.core import json_lines, yaml_file
 from synthalign.core.errors import UserError
-from synthalign.core.graph import at, members
+from synthalign.core.graph import at, members, paths
 from synthalign.dialogue import demonstrations, prompts
 from synthalign.ditto import authors
 from synthalign.feedback import community, contrast, human_pairs, principles, revision
@@ -37,6 +38,7 @@ places of settings at every dot; `dvc exp run -S` takes a name that begins with 
 def wrong(settings: dict[str, Any]) -> list[str]:
     """Everything that is, one line each; the settings are of the right types by now."""
     first = wrong_names(settings) + wrong_inputs(settings) + wrong_brought(settings) + wrong_configurations(settings)
+    first += wrong_models(settings) if not first else []
     return first or wrong_graph(settings) or wrong_authors(settings)
 
 
@@ -90,6 +92,28 @@ def wrong_inputs(settings: dict[str, Any]) -> list[str]:
             model = str(given.get("model"))
             if endpoint.is_endpoint(model):
                 lines += [f"{place}.model: {line}" for line in wrong_endpoint(model, writes="engine" in values)]
+    return lines
+
+
+def wrong_models(settings: dict[str, Any]) -> list[str]:
+    """The model folders that no stage makes and that are not there, and base models that no hub can be asked for."""
+    stages = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+    entries = [found for stage in stages for found in members(stage, settings).values()]
+    made = {out for entry, values in entries for out in paths(entry.get("outs", []), values)}
+    lines = []
+    for size, model in settings["base_models"].items():
+        if not Path(model["source"]).is_dir() and not re.fullmatch(r"[0-9a-f]{40}", str(model["revision"])):
+            lines.append(
+                f"base_models.{size}: {model['source']} is not a folder here, and as a hub model it needs `revision`, "
+                f"the 40 hex digits of a commit; it is {model['revision']!r}"
+            )
+    for name, section in settings.items():
+        for place, given in sections(section, name):
+            for key, value in given.items():
+                is_model = isinstance(value, str) and value.startswith("models/")
+                if is_model and value not in made and not Path(value).is_dir():
+                    near = " or ".join(get_close_matches(value, sorted(made), n=2)) or "a folder of yours"
+                    lines.append(f"{place}.{key} = {value!r}: no stage makes it; perhaps {near}")
     return lines
 
 

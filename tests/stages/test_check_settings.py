@@ -370,3 +370,16 @@ def test_a_name_that_yaml_reads_as_no_text_is_told_to_be_put_in_quotes(
     members[None] = members.pop("ppo")
 
     assert "sample_answers.policies.None: YAML reads no text here; write it in quotes" in complaint(tmp_path, settings)
+
+
+def test_a_model_that_no_stage_makes_is_told_with_the_nearest_that_one_makes(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    settings["train_ppo"]["policies"]["almost"]["reward"] = "models/reward/almost_sizee"
+    settings["base_models"]["small"] |= {"source": "owner/name", "revision": "main"}
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("2 wrong\nbase_models.small: owner/name is not a folder here, and as a hub model it needs")
+    assert "train_ppo.policies.almost.reward = 'models/reward/almost_sizee': no stage makes it; perhaps" in told
+    assert "models/reward/almost_size or " in told
