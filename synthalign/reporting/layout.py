@@ -4,6 +4,7 @@ python -m synthalign.reporting.layout            write the list between the mark
 python -m synthalign.reporting.layout --check    exit 1 when the page says something else than the files
 """
 
+import argparse
 import ast
 import sys
 from collections.abc import Iterator, Sequence
@@ -90,9 +91,13 @@ def _escaped(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m synthalign.reporting.layout", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when it is not up to date")
+    given = parser.parse_args(arguments)
+
     old = PAGE.read_text(encoding="utf-8")
     new = generated_part.replaced(old, BEGIN, END, files(Path()), name=str(PAGE))
-    if "--check" not in arguments:
+    if not given.check:
         PAGE.write_text(new, encoding="utf-8")
     elif new != old:
         raise UserError(f"{PAGE} is not the list of the files; run `make readme`")

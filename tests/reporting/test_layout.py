@@ -72,5 +72,17 @@ def test_the_page_is_written_between_its_marks_and_goes_stale_with_a_docstring(t
         layout.main(["--check"])
 
 
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--chekc", 2)])
+def test_the_page_stays_as_it_is_where_help_is_asked_for_or_an_argument_is_wrong(tmp_path, monkeypatch, argument, code):
+    page = f"# Head\n\n{layout.BEGIN}\n{layout.END}\n"
+    monkeypatch.chdir(project(tmp_path, {"stages/x.py": '"""One."""\n', "docs/layout.md": page}))
+
+    with pytest.raises(SystemExit) as stopped:
+        layout.main([argument])
+
+    assert stopped.value.code == code
+    assert Path("docs/layout.md").read_text() == page
+
+
 def test_the_committed_page_lists_the_files_of_this_checkout():
     layout.main(["--check"])
