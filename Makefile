@@ -16,7 +16,7 @@ $(foreach name,$(GIVEN),$(eval export GIVEN_$(name) = $$(value $(name))))
 .PHONY: help plan repro methods report results test test-slow check readme findings ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .venv/ready: requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -114,5 +114,8 @@ bench: .venv/ready  ## this project beside its peers: a table of ratios, benchma
 bench-gpu: .venv/ready  ## decoding, scoring and training of a 7B shape on a GPU
 	python -m benchmarks.gpu
 
-clean:  ## remove scratch folders, the record of how long stages took too (tables, models and the cache stay)
+clean:  ## remove .work/ and logs: how long stages took, what unfinished stages had, replies that an endpoint was paid for (CONFIRM=1); tables, models and DVC's cache stay
+	@paid=$$(find .work \( -name replies.jsonl -o -name 'spent.*.jsonl' \) -size +0 2>/dev/null); \
+	    test -z "$$paid" || { echo "make clean: what an endpoint was paid for is in"; echo "$$paid" | sed 's/^/  /'; \
+	    test -n "$(CONFIRM)" || { echo "make clean CONFIRM=1 removes it; it would be paid again"; exit 2; }; }
 	rm -rf .work logs .pytest_cache .mypy_cache .ruff_cache

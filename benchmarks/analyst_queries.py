@@ -8,9 +8,9 @@ what it wants. Both must give the same answer.
     python -m benchmarks.analyst_queries 100000     # so many rows: whether it works, not how fast
 """
 
+import argparse
 import json
 import re
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -333,4 +333,6 @@ def compare(rows: int = ROWS) -> Comparison:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare(int(sys.argv[1])).entry("analyst_queries"), indent=2))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.analyst_queries", description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=int, help="so many comparisons: whether it works, not how fast")
+    print(json.dumps(compare(parser.parse_args().rows).entry("analyst_queries"), indent=2))

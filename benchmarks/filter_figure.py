@@ -3,7 +3,9 @@
 python -m benchmarks.filter_figure      # metrics/filter_sweep.json -> docs/figures/filter_sweep.svg, the page's table
 """
 
+import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -149,7 +151,9 @@ def print_table(cells: Sequence[Mapping[str, Any]]) -> None:
             print(line)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.filter_figure", description=__doc__.splitlines()[0])
+    parser.parse_args(arguments)
     figures = json.loads(Path("metrics/filter_sweep.json").read_text(encoding="utf-8"))
     draw(figures, Path("docs/figures/filter_sweep.svg"))
     page = Path("docs/filter_sweep.md")
@@ -157,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -4,11 +4,12 @@
     python -m benchmarks.same_outs 8d51fce HEAD     # between two commits
 
 Names each output that differs, that is gone or new, counts the rest, and exits with 1 where any differs. Metrics and
-plots are outputs too.
+plots are outputs too. Exits with 2 where one side has no dvc.lock.
 """
 
 import argparse
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -33,17 +34,21 @@ def differences(old: Outs, new: Outs) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.same_outs", description=__doc__.splitlines()[0])
     parser.add_argument("old", help="a commit")
     parser.add_argument("new", nargs="?", help="another commit; without it, dvc.lock as it lies here")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
 
     def of(commit: str) -> Outs:
-        return outs(
-            subprocess.run(["git", "show", f"{commit}:dvc.lock"], check=True, capture_output=True, text=True).stdout
-        )
+        done = subprocess.run(["git", "show", f"{commit}:dvc.lock"], check=False, capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["git says nothing"])[0]
+            parser.exit(2, f"same_outs: no dvc.lock of {commit}: {said}\n")
+        return outs(done.stdout)
 
+    if not given.new and not Path("dvc.lock").is_file():
+        parser.exit(2, "same_outs: there is no dvc.lock here; go to the root of the repository, or name two commits\n")
     old, new = of(given.old), of(given.new) if given.new else outs(Path("dvc.lock").read_text(encoding="utf-8"))
     lines = differences(old, new)
     print("\n".join([*lines, f"{len(lines)} of {len({*old, *new})} outputs differ"]))

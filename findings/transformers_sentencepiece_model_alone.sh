@@ -8,8 +8,8 @@
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; cd "$dir"
 python3 -m venv with && python3 -m venv without
-without/bin/pip install --quiet --disable-pip-version-check transformers==5.23.0
-with/bin/pip install --quiet --disable-pip-version-check transformers==5.23.0 sentencepiece==0.2.1 protobuf==6.33.1
+without/bin/pip install --quiet --disable-pip-version-check transformers==5.23.0 tokenizers==0.23.3
+with/bin/pip install --quiet --disable-pip-version-check transformers==5.23.0 tokenizers==0.23.3 sentencepiece==0.2.1 protobuf==6.33.1
 mkdir model && echo '{"model_type": "llama", "vocab_size": 60}' > model/config.json
 with/bin/python - <<'P'
 import sentencepiece

@@ -7,7 +7,7 @@
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; cd "$dir"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check transformers==5.23.0 tokenizers
+venv/bin/pip install --quiet --disable-pip-version-check transformers==5.23.0 tokenizers==0.23.3
 cat > again.py <<'P'
 import sys
 from pathlib import Path

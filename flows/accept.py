@@ -3,12 +3,16 @@
 Commit that file: from then on nightly runs are held to it.
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
 
 from flows import gates
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
+    assert __doc__ is not None
+    argparse.ArgumentParser(prog="python -m flows.accept", description=__doc__).parse_args(arguments)
     try:
         wanted = gates.read_gates()
         old = gates.read_figures(gates.BASELINE) if gates.BASELINE.exists() else {}
@@ -27,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

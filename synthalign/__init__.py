@@ -1,6 +1,6 @@
-"""Twelve rooms, in the order of the data; an import goes only to a room further up this list.
+"""Twelve packages, in the order of the data; an import goes only to a package further up this list.
 
-core        Files, rows, settings and intervals: what every other room stands on.
+core        Files, rows, settings and intervals: what every other package stands on.
 dialogue    Texts as messages, messages as tokens.
 generation  A model writes: one long prefix, many short queries, and random numbers that belong to the row.
 queries     Seeds become queries.

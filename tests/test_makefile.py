@@ -1,6 +1,7 @@
 """What is given to make reaches the command as it was typed, and what make prints can be pasted."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,33 @@ def test_the_reports_address_can_be_pasted(here: Path) -> None:
 
     assert " " not in address
     assert unquote(urlsplit(address).path) == str(here / "report/index.html")
+
+
+def test_every_command_of_the_help_has_its_words_in_one_column(here: Path) -> None:
+    said = make("help").splitlines()
+
+    commands = re.findall(r"^([a-z-]+):.*## ", Path("Makefile").read_text(encoding="utf-8"), flags=re.M)
+    words = [re.match(r"  make ([a-z-]+) +", line) for line in said]
+    assert [found and found[1] for found in words] == commands
+    assert len({found.end() for found in words if found}) == 1
+
+
+@pytest.mark.parametrize("paid", ["judge_answers/replies.jsonl", "sample_answers/0a1b/spent.2c3d.0.jsonl"])
+def test_replies_that_an_endpoint_was_paid_for_are_not_removed_without_a_word(here: Path, paid: str) -> None:
+    file = Path(".work") / paid
+    file.parent.mkdir(parents=True)
+    file.write_text("{}\n")
+
+    refused = subprocess.run(["make", "--silent", "clean"], capture_output=True, text=True)
+
+    assert refused.returncode == 2 and file.exists()
+    assert str(file) in refused.stdout and "make clean CONFIRM=1 removes it" in refused.stdout
+    make("clean", "CONFIRM=1")
+    assert not Path(".work").exists()
+
+
+def test_scratch_folders_that_nobody_was_paid_for_are_removed_at_once(here: Path) -> None:
+    Path(".work/train_sft").mkdir(parents=True)
+
+    assert make("clean") == ""
+    assert not Path(".work").exists()

@@ -1,5 +1,6 @@
 """What a peer's script does with its standard input and output."""
 
+import argparse
 import json
 import sys
 import time
@@ -10,8 +11,10 @@ from typing import Any
 
 
 def work() -> dict[str, Any]:
-    """The work that the first argument names."""
-    asked: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    """The work that the one argument names."""
+    parser = argparse.ArgumentParser(description="Worker of generation_vs_generate and generation_vs_vllm (README.md).")
+    parser.add_argument("work", type=Path, help="a JSON file: model, prefix, queries, how to sample")
+    asked: dict[str, Any] = json.loads(parser.parse_args().work.read_text(encoding="utf-8"))
     return asked
 
 

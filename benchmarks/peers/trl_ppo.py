@@ -6,8 +6,8 @@ POLICY and REWARD are folders, PROMPTS a JSON file of token ids, SETTINGS a JSON
 seconds of `PPOTrainer.train()`.
 """
 
+import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -61,4 +61,7 @@ def main(policy: str, reward: str, prompts: str, settings: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("policy", "reward", "prompts", "settings"):
+        parser.add_argument(name)
+    main(**vars(parser.parse_args()))

@@ -1,6 +1,7 @@
 """The commands of synthalign.
 
-python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of all, would run now, why, what it takes
+python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of all, would run now, why, what it takes;
+                                             exits with 1 when something cannot run
 python -m synthalign plan --json             the same for programs
 python -m synthalign profile NAME            put a profile in force: params.yaml from profiles/base.yaml and NAME.yaml
 python -m synthalign recover                 mend what a kill -9 of DVC left; exits with 1 when nothing was broken
@@ -12,6 +13,8 @@ python -m synthalign check-tables            ask every table for the rows that o
 """
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.command == "plan":
             from synthalign.commands import plan  # with DVC, which takes longer to import than a question to answer
 
-            plan.show(given.targets, json_wanted=given.json)
+            if not plan.show(given.targets, json_wanted=given.json):
+                raise SystemExit(1)
         elif given.command == "profile":
             profiles.put_in_force(given.name, given.scale)
         elif given.command == "annotate":
@@ -49,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             table_checks.run(given.published)
         else:
             mend()
+        sys.stdout.flush()
+    except BrokenPipeError as error:  # who reads has had enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        raise SystemExit(128 + signal.SIGPIPE) from error
     except UserError as error:
         print(f"{given.command}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
@@ -80,6 +88,8 @@ def annotate(given: argparse.Namespace) -> None:
     if given.action == "export":
         annotation.export(given.out, count=given.items, seed=given.seed, scale=given.scale, policies=given.policies)
     elif given.action == "import":
+        if not Path(given.file).is_file():  # before anything is read that the file would be compared with
+            raise UserError(f"there is no file {given.file}; name what the annotator downloaded from the page")
         annotation.import_file(given.file)
     else:
         print(text_tables.plain(agreement.table(annotation.everybody())))

@@ -5,6 +5,7 @@ stages: one whose result is in the run cache is restored, so its outputs are kno
 run is not known, so all that reads it is expected to run too. No model is loaded.
 """
 
+import difflib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import Stage
@@ -109,9 +110,21 @@ def meets(dep: Any, stage: Stage) -> bool:
     return any(fs.isin_or_eq(path, out.fs_path) or fs.isin(out.fs_path, path) for out in stage.outs)
 
 
+def collected(repo: Repo, target: str) -> list[Stage]:
+    """The stages that a target names; UserError with the names that are like it where there is none."""
+    try:
+        return list(repo.stage.collect(target))
+    except DvcException as error:
+        names = {stage.addressing for stage in repo.index.stages}
+        names |= {name.partition("@")[0] for name in names}
+        near = difflib.get_close_matches(target, sorted(names), n=3)
+        like = f" (like it: {', '.join(near)})" if near else ""
+        raise UserError(f"there is no stage {target!r}{like}; `dvc stage list --name-only` has all names") from error
+
+
 def stale(repo: Repo, targets: Sequence[str], check: subprocess.Popen[str] | None = None) -> list[Step]:
     """Every stage that `dvc repro` of the targets would not pass over, in the order in which it would come to them."""
-    wanted = [stage for target in targets for stage in repo.stage.collect(target)]
+    wanted = [stage for target in targets for stage in collected(repo, target)]
     status = repo.status()
     graph = get_active_graph(repo.index.graph)
     steps: list[Step] = []
@@ -291,13 +304,21 @@ def as_json(steps: Sequence[Step]) -> str:
     return json.dumps(told, indent=2)
 
 
-def show(targets: Sequence[str] = (), *, json_wanted: bool = False) -> None:
-    """Print the plan for these targets, or for all, of the DVC repository that this folder is in."""
+def show(targets: Sequence[str] = (), *, json_wanted: bool = False) -> bool:
+    """Print the plan for these targets, or for all, of the DVC repository that this folder is in.
+
+    False where `dvc repro` would fail, as a file is missing.
+    """
     logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns of frozen stages, which are told here
     try:
         os.chdir(Repo.find_root())
         with Repo() as repo:
             steps = plan(repo, targets)
+    except NotDvcRepoError as error:
+        raise UserError(" ".join(str(error).split())) from error
     except DvcException as error:
+        if not Path("params.yaml").exists():  # dvc.yaml takes paths and members from it
+            raise UserError("there is no params.yaml; `make profile P=embedded` writes it") from error
         raise UserError(" ".join(str(error).split())) from error
     print(as_json(steps) if json_wanted else as_text(steps))
+    return all(step.action != "stop" for step in steps)

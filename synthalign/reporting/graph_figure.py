@@ -8,6 +8,7 @@ a stage stands and which of the graph's arrows are drawn. A stage without a plac
 that is not in the graph are errors.
 """
 
+import argparse
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -317,9 +318,14 @@ def _text(x: float, y: float, words: str, size: float, colour: str, weight: str 
 
 
 def main(arguments: Sequence[str]) -> None:
+    name, summary = "python -m synthalign.reporting.graph_figure", __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog=name, description=summary)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when it is not up to date")
+    given = parser.parse_args(arguments)
+
     graph, settings = (yaml_file.load(Path(name).read_text(encoding="utf-8")) for name in ("dvc.yaml", "params.yaml"))
     drawn = svg(stages(graph, settings))
-    if "--check" not in arguments:
+    if not given.check:
         FILE.write_text(drawn, encoding="utf-8")
     elif not FILE.exists() or FILE.read_text(encoding="utf-8") != drawn:
         raise UserError(f"{FILE} is not the picture of dvc.yaml; run `make readme`")

@@ -1,12 +1,14 @@
-"""What is where: the list of files in docs/layout.md, from the first line of every module and every question.
+"""What is where: the list of files in docs/layout.md, from what every file says of itself at its beginning.
 
 python -m synthalign.reporting.layout            write the list between the markers of docs/layout.md
 python -m synthalign.reporting.layout --check    exit 1 when the page says something else than the files
 """
 
+import argparse
 import ast
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from synthalign.core.errors import UserError
@@ -15,7 +17,21 @@ from synthalign.reporting import generated_part
 PAGE = Path("docs/layout.md")
 BEGIN, END = "<!-- files: written by make readme -->", "<!-- /files -->"
 
-FOLDERS = ("synthalign", "stages", "world", "flows", "benchmarks", "queries")
+DATA = (".html", ".css", ".js")
+"""Of files of a package that are no code of it; they have the name of the module that reads them."""
+
+FOLDERS = {
+    "synthalign": (".py", *DATA),
+    "stages": (".py",),
+    "world": (".py",),
+    "flows": (".py", ".yaml"),
+    "benchmarks": (".py",),
+    "queries": (".sql",),
+    "profiles": (".yaml",),
+    "findings": (".sh",),
+    "tests": (".py",),
+}
+"""The folders of the list, with the ends of the files that it names there."""
 
 PACKAGES = ("core", "dialogue", "generation", "queries", "feedback", "reward", "policies", "judging", "flan", "ditto",
             "reporting", "commands")  # fmt: skip
@@ -41,7 +57,9 @@ def files(folder: Path) -> str:
 
 def _directories(top: Path) -> list[Path]:
     """A folder and those below it; the packages in their own order, the rest by name."""
-    below = {file.parent for file in top.rglob("*") if file.suffix in (".py", ".sql")}
+    if top.name == "tests":  # its folders are those of the code
+        return [top]
+    below = {file.parent for file in top.rglob("*") if file.suffix in FOLDERS[top.name]}
 
     def order(directory: Path) -> tuple[int, str]:
         name = directory.relative_to(top).parts[:1]
@@ -59,18 +77,25 @@ def _head(folder: Path, directory: Path) -> Iterator[str]:
 
 
 def _entries(folder: Path, directory: Path) -> Iterator[str]:
-    for file in sorted([*directory.glob("*.py"), *directory.glob("*.sql")]):
+    listed = FOLDERS[directory.relative_to(folder).parts[0]]
+    for file in sorted(file for file in directory.glob("*") if file.suffix in listed):
         if file.name != "__init__.py":
             path = file.relative_to(folder).as_posix()
             yield f"- [`{file.name}`](../{path}): {_escaped(first_line(file))}"
 
 
 def first_line(file: Path) -> str:
-    """The first line of a module's docstring, or of the comment that a .sql file begins with."""
+    """The first line of a module's docstring, or the first sentence of the comment that another file begins with."""
+    if file.suffix in DATA:
+        return f"What `{file.stem}.py` puts into its page."
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".sql":
         first, _, _ = text.partition("\n")
         said = first.removeprefix("--").strip() if first.startswith("--") else ""
+    elif file.suffix in (".yaml", ".sh"):
+        lines = text.removeprefix("#!/usr/bin/env bash\n").splitlines()
+        comment = takewhile(lambda line: line.startswith("# "), lines)
+        said = _first_sentence("\n".join(line.removeprefix("#") for line in comment))
     else:
         said = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].strip()
     if not said:
@@ -90,9 +115,13 @@ def _escaped(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m synthalign.reporting.layout", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when it is not up to date")
+    given = parser.parse_args(arguments)
+
     old = PAGE.read_text(encoding="utf-8")
     new = generated_part.replaced(old, BEGIN, END, files(Path()), name=str(PAGE))
-    if "--check" not in arguments:
+    if not given.check:
         PAGE.write_text(new, encoding="utf-8")
     elif new != old:
         raise UserError(f"{PAGE} is not the list of the files; run `make readme`")

@@ -21,6 +21,17 @@ BEGIN, END = "<!-- results -->", "<!-- /results -->"
 PRINTED, PRINTED_END = "<!-- printed -->", "<!-- /printed -->"
 
 WHERE = "Tables are in data/, models in models/, all figures in metrics/; `make chat` talks to the policy."
+COMMITTED = (
+    "These are the figures that were committed with dvc.lock; its tables or models are not here, and `make repro` "
+    "makes them."
+)
+
+
+def where(folder: Path, lock: recorded.Lock) -> str:
+    """Where the rest of the run is: all of the tables, or all of the models, of a clone may never have been made."""
+    outs = [str(out["path"]) for stage in lock.values() for out in stage.get("outs", [])]
+    kinds = ([path for path in outs if path.startswith(top)] for top in ("data/", "models/"))
+    return COMMITTED if any(kind and not any((folder / path).exists() for path in kind) for kind in kinds) else WHERE
 
 
 def against_recorded(now: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]) -> Rows:
@@ -36,12 +47,16 @@ def against_recorded(now: Sequence[Mapping[str, Any]], known: Sequence[Mapping[s
     return rows
 
 
-def terminal(metrics: Mapping[str, Any], known: Sequence[Mapping[str, Any]], of: Mapping[str, Any]) -> str:
+def terminal(
+    metrics: Mapping[str, Any], known: Sequence[Mapping[str, Any]], of: Mapping[str, Any], *, others: int, end: str
+) -> str:
     """Everything that `make repro` prints at its end.
 
     metrics  of the stages that are up to date, and of no others
     known    the claims of metrics/claims.json that were recorded of these
     of       metrics/recorded.json
+    others   how many more metrics files there are: those of other settings, or of no run that dvc.lock knows
+    end      the last line
     """
     tables = [(title, rows) for title, make in result_tables.SECTIONS if len(rows := make(metrics)) > 1]
     parts = [f"{title}\n\n{plain(rows)}" for title, rows in tables]
@@ -49,9 +64,14 @@ def terminal(metrics: Mapping[str, Any], known: Sequence[Mapping[str, Any]], of:
     if len(rows) > 1:
         which = recorded.said(of) if known else "none are recorded over several seeds of this run, `make claims` does"
         parts.append(f"Claims, this run's seed; {which}\n\n{plain(rows)}")
+    if not parts and others:
+        raise UserError(
+            f"metrics/ holds {others} files of other settings than those in params.yaml, or of another run than "
+            "that in dvc.lock; `make plan` says what is out of date, `make repro` runs it"
+        )
     if not parts:
         raise UserError("metrics/ holds no results yet; run `make repro`")
-    parts.append(WHERE)
+    parts.append(end)
     return "\n\n\n".join(parts)
 
 
@@ -92,9 +112,11 @@ def main(arguments: Sequence[str]) -> None:
         for file in (folder / f"{name}.json" for name in recorded.FILES)
     )
     if not given.readme and not given.check:
-        current = recorded.current(folder, recorded.read_lock(Path()), stage.read("params.yaml"))
-        metrics = {name: found for name, found in metrics.items() if name in current}
-        print(terminal(metrics, recorded.of_this_run(known or [], of, claims.claims([metrics])), of))
+        lock = recorded.read_lock(Path())
+        current = recorded.current(folder, lock, stage.read("params.yaml"))
+        shown = {name: found for name, found in metrics.items() if name in current}
+        ours = recorded.of_this_run(known or [], of, claims.claims([shown]))
+        print(terminal(shown, ours, of, others=len(metrics) - len(shown), end=where(Path(), lock)))
         return
     state = recorded.state(of, claims.claims([metrics]))
     parts = {

@@ -1,6 +1,11 @@
 """Outputs of two locks, compared hash by hash."""
 
-from benchmarks.same_outs import differences, outs
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.same_outs import differences, main, outs
 
 LOCK = """
 schema: '2.0'
@@ -28,3 +33,21 @@ def test_an_output_that_one_side_lacks_is_named() -> None:
 
     assert differences(outs(LOCK), outs(less)) == ["gone     mine: metrics/mine.json"]
     assert differences(outs(less), outs(LOCK)) == ["new      mine: metrics/mine.json"]
+
+
+@pytest.mark.parametrize("commit", ["nosuch", "HEAD"])
+def test_a_commit_that_is_not_there_or_has_no_lock_is_one_line_and_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], commit: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", *who, "commit", "--quiet", "--allow-empty", "--message", "empty"], check=True)
+    Path("dvc.lock").write_text(LOCK)
+
+    with pytest.raises(SystemExit) as stopped:
+        main([commit])
+
+    assert stopped.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"same_outs: no dvc.lock of {commit}: fatal: ")

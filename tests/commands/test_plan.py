@@ -92,9 +92,9 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-def refused(capsys: pytest.CaptureFixture[str]) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["plan"])
+        cli.main(["plan", *arguments])
     assert stopped.value.code == 1
     return capsys.readouterr().err
 
@@ -268,6 +268,36 @@ def test_a_file_that_nobody_makes_is_told_to_stop_the_run() -> None:
     assert reasons()["top"] == ["dep input.txt missing"]
     with pytest.raises(Exception, match="failed to reproduce"):
         reproduce()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_plan_that_would_fail_is_shown_and_ends_with_1(capsys: pytest.CaptureFixture[str], form: list[str]) -> None:
+    Path("input.txt").unlink()
+
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["plan", *form])
+
+    assert stopped.value.code == 1
+    assert ("stop" if form else "Total: 3 to run, 1 cannot run") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("target", "like"), [("botom", " (like it: bottom)"), ("rigth", " (like it: right)"), ("nosuch", "")]
+)
+def test_a_stage_that_is_not_there_is_told_with_those_that_are_like_it(
+    capsys: pytest.CaptureFixture[str], target: str, like: str
+) -> None:
+    assert (
+        refused(capsys, target)
+        == f"plan: there is no stage '{target}'{like}; `dvc stage list --name-only` has all names\n"
+    )
+
+
+def test_a_plan_without_settings_says_what_writes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    change("left", cmd="echo ${left.word} > left.txt")
+    Path("params.yaml").unlink()
+
+    assert refused(capsys) == "plan: there is no params.yaml; `make profile P=embedded` writes it\n"
 
 
 # -- what it takes ----------------------------------------------------------------------------------------------------

@@ -94,19 +94,31 @@ def test_a_wrong_gate_is_named_with_its_value(tmp_path: Path, text: str, message
 
 def test_accept_moves_the_baseline_and_only_as_a_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gates.GATES.write_text("score:c: {better: higher, tolerance: 0}\n")
-    accept.main()
+    accept.main([])
     assert json.loads(gates.BASELINE.read_text()) == {"score:c": {"value": 3}}
 
     (folder / "metrics/score.json").write_text('{"c": 4}')
-    accept.main()
+    accept.main([])
     assert "score:c: 4 (was 3)" in capsys.readouterr().out
 
     gates.GATES.write_text("score:c: {better: higher, tolerance: 0}\nscore:gone: {better: higher, tolerance: 0}\n")
     (folder / "metrics/score.json").write_text('{"c": 5}')
     with pytest.raises(SystemExit, match="the baseline is as it was"):
-        accept.main()
+        accept.main([])
     assert "score:gone" in capsys.readouterr().err
     assert json.loads(gates.BASELINE.read_text()) == {"score:c": {"value": 4}}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("argument", ["--help", "--dry-run", "metrics"])
+def test_accept_moves_no_baseline_when_it_is_given_an_argument(argument: str) -> None:
+    gates.GATES.write_text("score:c: {better: higher, tolerance: 0}\n")
+
+    with pytest.raises(SystemExit) as stopped:
+        accept.main([argument])
+
+    assert stopped.value.code == (0 if argument == "--help" else 2)
+    assert not gates.BASELINE.exists()
 
 
 def test_every_gate_of_this_repository_finds_its_figure_and_its_baseline() -> None:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 
 import pytest
 
@@ -96,6 +97,44 @@ def test_what_was_measured_with_other_settings_is_not_shown_as_this_runs(tmp_pat
     said = capsys.readouterr().out
     assert "ppo     2.500" not in said
     assert "ppo against sft_rmsp" in said  # which does not depend on that setting
+
+
+def test_metrics_that_are_all_of_other_settings_are_told_from_none(tmp_path, monkeypatch):
+    in_folder(tmp_path, monkeypatch, recorded=())
+    lock = json.loads((tmp_path / "dvc.lock").read_text())
+    for entry in lock["stages"].values():
+        entry["params"] = {"params.yaml": {"score_policies.seed": 1}}
+    (tmp_path / "dvc.lock").write_text(json.dumps(lock))
+    (tmp_path / "params.yaml").write_text(json.dumps({"score_policies": {"seed": 2}}))
+    with pytest.raises(UserError, match="metrics/ holds 3 files of other settings than those in params.yaml"):
+        results.main([])
+
+    shutil.rmtree(tmp_path / "metrics")
+    (tmp_path / "metrics").mkdir()
+    with pytest.raises(UserError, match="metrics/ holds no results yet; run `make repro`"):
+        results.main([])
+
+
+@pytest.mark.parametrize(
+    ("there", "end"),
+    [
+        ([], results.COMMITTED),
+        (["data/queries.parquet"], results.COMMITTED),
+        (["data/queries.parquet", "models/ppo"], results.WHERE),
+    ],
+)
+def test_a_clone_where_nothing_ran_is_not_told_where_its_tables_are(tmp_path, monkeypatch, capsys, there, end):
+    in_folder(tmp_path, monkeypatch)
+    lock = json.loads((tmp_path / "dvc.lock").read_text())
+    outs = [{"path": path, "md5": "ab"} for path in ("data/queries.parquet", "data/answers/ppo.parquet", "models/ppo")]
+    lock["stages"]["all"] = {"cmd": "x", "outs": outs}
+    (tmp_path / "dvc.lock").write_text(json.dumps(lock))
+    for name in there:
+        (tmp_path / name).mkdir(parents=True)
+
+    results.main([])
+
+    assert capsys.readouterr().out.splitlines()[-1] == end
 
 
 def test_what_was_recorded_of_another_run_is_not_held_against_this_one(tmp_path, monkeypatch, capsys):
