@@ -99,8 +99,8 @@ def state(of: Mapping[str, Any], here: Sequence[Claim]) -> str:
     if not changed:
         return f"Figures are {said(of)}; the first seed is the run in `dvc.lock`."
     return (
-        f"Figures are {said(of)}, an earlier run: {changed} of the {len(before)} figures of its first seed changed since "
-        "then, and `make claims` has not been run again."
+        f"Figures are {said(of)}, an earlier run: {changed} of the {len(before)} figures of its first seed changed "
+        "since then, and `make claims` has not been run again."
     )
 
 
