@@ -1,6 +1,5 @@
 """Let a vanilla model write the queries that everything else is about, out of a few seeds."""
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -97,13 +96,11 @@ def main(params: Params) -> None:
     with engines.opened(params.model, params.engine, work) as write:
         for number, found in enumerate(mining.rounds(judge, partial(written, write), **amounts), 1):
             if stage.is_main_process():
-                print(
-                    f"round {number}: {len(found.accepted)} of {params.target} queries, {len(found.rejected)} rejected"
-                )
-    reasons = Counter(str(candidate.reject_reason) for _, candidate in found.rejected)
+                told = f"{len(found.accepted)} of {params.target} queries, {len(found.rejected)} rejected"
+                print(f"round {number}: {told}")
     if not found.accepted:
         raise UserError(
-            f"none of {len(found.rejected)} candidates is a new query: {dict(reasons.most_common())}; look at the "
+            f"none of {len(found.rejected)} candidates is a new query: {found.reasons}; look at the "
             f"limits of mine_queries in params.yaml, and at what {params.model} writes: {found.rejected[0][1].text!r}"
         )
 
@@ -111,7 +108,7 @@ def main(params: Params) -> None:
         if len(found.accepted) < params.target:
             print(
                 f"mine_queries: warning: {len(found.accepted)} of {params.target} queries after max_rounds = "
-                f"{params.max_rounds}; {dict(reasons.most_common())}"
+                f"{params.max_rounds}; {found.reasons}"
             )
         rows, rejected = mining.query_rows(seeds, found.accepted, eval_questions), mining.rejected_rows(found.rejected)
         tables.write(rows, "queries", key="query_id", schema=mining.QUERIES)
@@ -122,8 +119,8 @@ def main(params: Params) -> None:
             accepted=len(found.accepted),
             target=params.target,
             eval_questions=len(eval_questions),
-            rejected=dict(reasons),
-            acceptance_rate=round(len(found.accepted) / (len(found.accepted) + len(found.rejected)), 6),
+            rejected=found.reasons,
+            acceptance_rate=found.acceptance_rate,
             **engines.bill([params.model], work),
         )
     parallel.finish(work)

@@ -11,6 +11,7 @@ length rule keeps short queries that end with a question mark; neither is follow
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -168,6 +169,16 @@ class Mined:
     accepted: list[Candidate] = field(default_factory=list)
     rejected: list[tuple[int, Candidate]] = field(default_factory=list)
     """With the round that each was written in."""
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How often each reason rejected a candidate, the most frequent first."""
+        return dict(Counter(str(candidate.reject_reason) for _, candidate in self.rejected).most_common())
+
+    @property
+    def acceptance_rate(self) -> float:
+        """The share of candidates that were accepted, to six digits."""
+        return round(len(self.accepted) / (len(self.accepted) + len(self.rejected)), 6)
 
 
 Write = Callable[[int, Mapping[str, str]], Sequence[tuple[str, bool]]]

@@ -54,8 +54,8 @@ def last_token_scores(model: PreTrainedModel, input_ids: Tensor, attention_mask:
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], max_length: int | None = None) -> list[int]:
     """The tokens a reward model reads: dialogue and end of sequence, cut at the left so that the answer survives."""
     [(prompt, answer)] = encoding.encode(tokenizer, [messages])
-    tokens = prompt + answer
-    return encoding.cut(tokens, max_length or len(tokens), len(encoding.opening(tokenizer)))
+    before, kept = _cut(prompt, answer, max_length or 0, len(encoding.opening(tokenizer)))
+    return [*before, *kept]
 
 
 def score(
