@@ -203,9 +203,8 @@ def test_the_cue_is_no_part_of_a_query(text: str) -> None:
 
 
 def test_what_mining_came_to_counts_its_reasons_and_the_share_that_was_accepted():
-    said = [
-        mining.Candidate(text, reason) for text, reason in [("a", None), ("b", "short"), ("c", "long"), ("d", "long")]
-    ]
+    reasons = [None, "short", "long", "long"]
+    said = [mining.Candidate(f"query {place}", reason, None, None) for place, reason in enumerate(reasons)]
     found = mining.Mined(said[:1], [(1, one) for one in said[1:]])
 
     assert list(found.reasons.items()) == [("long", 2), ("short", 1)]
