@@ -31,6 +31,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """The folder of the reward model that judges; null for none, where the stage runs without DVC. It is the one that
     the policies were trained to please, so it shows what they learned and not whether they are better."""
 
+    people: str | None = Field(min_length=1)
+    """The folder of the reward model trained on people's pairs, never on ours; null where there is none."""
+
     batch_size: int = Field(gt=0)
     """Answers scored at a time; does not change the result but for rounding."""
 
@@ -68,6 +71,8 @@ def judges(params: Params, work: Path) -> dict[str, verdicts.Judge]:
         found["oracle"] = verdicts.by_oracle(Oracle.load(params.oracle))
     if params.reward is not None:
         found["reward"] = verdicts.by_score(partial(rewards, params.reward, params.batch_size))
+    if params.people is not None:
+        found["people"] = verdicts.by_score(partial(rewards, params.people, params.batch_size))
     if params.endpoint is not None:
         asked = endpoint.read(params.endpoint)
         asked.key(params.endpoint)
@@ -77,8 +82,8 @@ def judges(params: Params, work: Path) -> dict[str, verdicts.Judge]:
         )  # fmt: skip
     if not found:
         raise UserError(
-            "params.yaml: judge_answers.oracle, judge_answers.reward and judge_answers.endpoint are all null, "
-            "so nobody judges; name one of them"
+            "params.yaml: judge_answers.oracle, judge_answers.reward, judge_answers.people and judge_answers.endpoint "
+            "are all null, so nobody judges; name one of them"
         )
     return found
 

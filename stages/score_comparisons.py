@@ -1,13 +1,16 @@
-"""Ask the oracle how good the vanilla configurations are, and how often each filter's labels are right."""
+"""Ask the oracle, or people's reward model, how good vanilla configurations are and how often labels are right."""
 
+from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
-from synthalign.judging import label_measures
+from synthalign.judging import accidents, label_measures
+from synthalign.judging.verdicts import Oracle as Judge
 from world.oracle import Oracle
 
 
@@ -16,7 +19,11 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Of the bootstrap."""
 
     oracle: str | None = Field(min_length=1)
-    """The folder of the world whose oracle judges; null where there is none, and then nothing is measured."""
+    """The folder of the world whose oracle judges; null where there is none."""
+
+    people: str | None = Field(min_length=1)
+    """Where there is no oracle: the folder of the reward model trained on people's pairs, which judges; null for none,
+    and then nothing is measured."""
 
     configurations: list[str] = Field(min_length=1)
     """Whose responses to the evaluation queries are scored: those of the ranking, and the probes."""
@@ -32,13 +39,16 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Tables of comparisons that are no part of the raw pairs, each checked by itself."""
 
 
-def scored_responses(config: str, questions: dict[str, str], oracle: Oracle) -> list[Row]:
+TRAITS = ("helpful", "harmless", "honest")
+
+
+def scored_responses(config: str, questions: dict[str, str], oracle: Judge, traits: Sequence[str]) -> list[Row]:
     """The oracle's points for every response of a configuration to the questions."""
     rows = []
     for row in tables.rows(f"responses/{config}"):
         scores = oracle.score(questions.get(row["query_id"], ""), row["text"])
         if scores is not None:
-            points = {"helpful": scores.helpful, "harmless": scores.harmless, "honest": scores.honest}
+            points = {trait: getattr(scores, trait) for trait in traits}
             rows.append(points | {"query_id": row["query_id"], "total": scores.total, "characters": len(row["text"])})
     if not rows:
         raise UserError(f"{tables.path(f'responses/{config}')} answers no evaluation query that the oracle knows")
@@ -46,13 +56,38 @@ def scored_responses(config: str, questions: dict[str, str], oracle: Oracle) -> 
 
 
 def main(params: Params) -> None:
-    if params.oracle is None:
-        for name in ("score_comparisons", "plots/configurations", "plots/labels"):
-            stage.write_metrics(name)
-        return
-    oracle = Oracle.load(params.oracle)
+    plots = ("plots/configurations", "plots/labels")
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
-    responses = {config: scored_responses(config, questions, oracle) for config in params.configurations}
+    if params.oracle is not None:
+        found = figures(params, questions, Oracle.load(params.oracle), TRAITS)
+        stage.write_metrics("score_comparisons", **found)
+        points = [{"configuration": config} | values for config, values in found["configurations"].items()]
+        stage.write_metrics(plots[0], configurations=points)
+        steps = [{"filter": name} | part | part.pop("agreement") for name, part in found["labels"].items()]
+        stage.write_metrics(plots[1], labels=steps)
+        return
+    of_people = by_people(params, questions) if params.people is not None else {}
+    stage.write_metrics("score_comparisons", **of_people)
+    for name in plots:
+        stage.write_metrics(name)
+
+
+def by_people(params: Params, questions: dict[str, str]) -> dict[str, Any]:
+    """The same by people's reward model, the agreement for every two configurations, and how often each fails by
+    accident."""
+    from synthalign.judging import people_model  # with torch, which an oracle does not need
+
+    asked = {one for table in (*params.filters, *params.others) for one in label_measures.asked(table)}
+    rows = {config: tables.rows(f"responses/{config}") for config in params.configurations}
+    asked |= {one for given in rows.values() for one in people_model.answered(given, questions, "query_id")}
+    found = figures(params, questions, people_model.PeopleModel.reading(str(params.people), asked), ())
+    failed = {config: accidents.rates(given, seed=params.seed) for config, given in rows.items()}
+    return {"people": found, "accidents": failed}
+
+
+def figures(params: Params, questions: dict[str, str], oracle: Judge, traits: Sequence[str]) -> dict[str, Any]:
+    """What a judge says of configurations, of the differences between them, and of the labels."""
+    responses = {config: scored_responses(config, questions, oracle, traits) for config in params.configurations}
     labels = label_measures.labels_of(params.filters[0], oracle)
     kept = {name: frozenset(tables.read(f"comparisons/{name}")["comparison_id"].to_pylist()) for name in params.filters}
 
@@ -62,7 +97,7 @@ def main(params: Params) -> None:
     }
     configurations = {
         config: measures.mean(totals[config], seed=params.seed).metrics()
-        | {name: round(fmean(row[name] for row in rows), 6) for name in ("helpful", "harmless", "honest", "characters")}
+        | {name: round(fmean(row[name] for row in rows), 6) for name in (*traits, "characters")}
         for config, rows in responses.items()
     }
     differences = {
@@ -79,17 +114,14 @@ def main(params: Params) -> None:
         figures = measures.label_agreement(own, whole, seed=params.seed)[name].metrics()
         others[name] = {key: figures[key] for key in ("agreement", "ties", "chosen_longer", "pairs")}
 
-    stage.write_metrics(
-        "score_comparisons",
-        configurations=configurations,
-        differences=differences,
-        labels=agreement,
-        other_labels=others,
-    )
-    points = [{"configuration": config} | values for config, values in configurations.items()]
-    stage.write_metrics("plots/configurations", configurations=points)
-    steps = [{"filter": name} | part | part.pop("agreement") for name, part in agreement.items()]
-    stage.write_metrics("plots/labels", labels=steps)
+    found = {"configurations": configurations, "differences": differences, "labels": agreement, "other_labels": others}
+    if params.oracle is None:
+        names = {
+            row["comparison_id"]: f"{row['chosen_config']}_{row['rejected_config']}"
+            for row in tables.rows(f"comparisons/{params.filters[0]}")
+        }
+        found["by_configurations"] = label_measures.by_configurations(labels, names, kept, seed=params.seed)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Ask the oracle how good every policy is, and from which step on PPO pleases the reward model alone."""
+"""Ask the oracle, or people's reward model, how good every policy is, and when PPO pleases its reward alone."""
 
 from statistics import fmean
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
+from synthalign.judging import verdicts
 from synthalign.judging.policy_report import TRAITS, judged, points_of, report
 from world.oracle import Oracle
 
@@ -16,7 +18,11 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Of the bootstrap."""
 
     oracle: str | None = Field(min_length=1)
-    """The folder of the world whose oracle judges; null where there is none, and then nothing is measured."""
+    """The folder of the world whose oracle judges; null where there is none."""
+
+    people: str | None = Field(min_length=1)
+    """Where there is no oracle: the folder of the reward model trained on people's pairs, which judges; null for none,
+    and then nothing is measured."""
 
     policies: list[str] = Field(min_length=1)
     """Whose answers to the evaluation questions are scored."""
@@ -39,17 +45,45 @@ def curve_of(snapshots: list[Row], seed: int) -> list[dict[str, float | int]]:
     return points
 
 
+def by_people(params: Params) -> dict[str, Any]:
+    """The policies by people's reward model, and the differences between them."""
+    from synthalign.judging import people_model  # with torch, which an oracle does not need
+
+    questions = verdicts.eval_questions()
+    rows = {policy: tables.rows(f"answers/{policy}") for policy in params.policies}
+    asked = {one for given in rows.values() for one in people_model.answered(given, questions, "question_id")}
+    model = people_model.PeopleModel.reading(str(params.people), asked)
+    answers = {
+        policy: [
+            row | {"total": model.scores[questions[row["question_id"]], row["text"]]}
+            for row in given
+            if row["question_id"] in questions
+        ]
+        for policy, given in rows.items()
+    }
+    return {
+        "policies": {name: people_model.policy_report(given, seed=params.seed) for name, given in answers.items()},
+        "differences": {
+            name: measures.difference(
+                people_model.totals(answers[better]), people_model.totals(answers[worse]), seed=params.seed
+            ).metrics()
+            for name, (better, worse) in params.differences.items()
+        },
+    }
+
+
 def main(params: Params) -> None:
-    if params.oracle is None:
-        for name in ("score_policies", "plots/ppo_curve"):
-            stage.write_metrics(name)
-        return
     for name, pair in params.differences.items():
         if len(pair) != 2 or not set(pair) <= set(params.policies):
             raise UserError(
                 f"params.yaml: score_policies.differences.{name} = {pair}; a difference is between two of the "
                 f"policies, [better, worse]: {', '.join(params.policies)}"
             )
+    if params.oracle is None:
+        of_people = {"people": by_people(params)} if params.people is not None else {}
+        stage.write_metrics("score_policies", **of_people)
+        stage.write_metrics("plots/ppo_curve")
+        return
     oracle = Oracle.load(params.oracle)
     answers = {policy: judged(tables.rows(f"answers/{policy}"), oracle) for policy in params.policies}
     snapshots = judged(tables.rows(f"ppo_curve/{params.curve}"), oracle)

@@ -1,5 +1,6 @@
-"""Ask the oracle how often each reward model ranks held-out responses right, beside always taking the longer one."""
+"""Ask the oracle, or people's data, how often each reward model ranks right, beside always taking the longer one."""
 
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -15,7 +16,13 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Of the bootstrap."""
 
     oracle: str | None = Field(min_length=1)
-    """The folder of the world whose oracle judges; null where there is none, and then nothing is measured."""
+    """The folder of the world whose oracle judges; null where there is none."""
+
+    human_pairs: str | None = Field(min_length=1)
+    """A file of people's preferences that nothing was trained on; null leaves it out."""
+
+    votes: str | None = Field(min_length=1)
+    """A file of pairs of answers with the verdicts of several people; null leaves it out."""
 
     configurations: list[str] = Field(min_length=2)
     """Whose responses to the evaluation queries are paired."""
@@ -27,7 +34,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """The reward model that is compared with every other."""
 
     upper_bound: str
-    """The reward model trained on the oracle's own labels."""
+    """The reward model trained on the oracle's own labels, or on people's."""
 
     batch_size: int = Field(gt=0)
     """Responses scored at a time; does not change the result but for rounding."""
@@ -36,17 +43,25 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 def main(params: Params) -> None:
     if not stage.is_main_process():
         return
-    if params.oracle is None:
+    files = {"human_pairs": params.human_pairs, "votes": params.votes}
+    if params.oracle is None and not any(files.values()):
         stage.write_metrics("score_rewards")
         return
     missing = {params.subject, params.upper_bound} - set(params.rewards)
     if missing:
         raise UserError(f"params.yaml: score_rewards.rewards has no {sorted(missing)}; it names {list(params.rewards)}")
+    scored = {
+        name: partial(scorers.rewards_of, folder, batch_size=params.batch_size)
+        for name, folder in params.rewards.items()
+    }
+    named = params.model_dump(include={"seed", "subject", "upper_bound"})
+    of_people = scorers.against_people(files, scored, **named)
+    if params.oracle is None:
+        stage.write_metrics("score_rewards", **of_people)
+        return
     responses = scorers.held_out_responses(params.configurations, Oracle.load(params.oracle))
     pairs = scorers.held_out_pairs(responses)
-    rewards = {
-        name: scorers.rewards_of(folder, responses, params.batch_size) for name, folder in params.rewards.items()
-    }
+    rewards = {name: score(scorers.dialogues(responses)) for name, score in scored.items()}
 
     right = {name: measures.ranks_right(pairs, values) for name, values in rewards.items()}
     longer = measures.longer_right(pairs)
@@ -61,7 +76,7 @@ def main(params: Params) -> None:
                 correct, right[params.upper_bound], questions, seed=params.seed
             ).metrics(),
         }
-    stage.write_metrics("score_rewards", pairs=len(pairs), responses=len(responses), rewards=reports)
+    stage.write_metrics("score_rewards", pairs=len(pairs), responses=len(responses), rewards=reports, **of_people)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Ask the oracle how well the other methods' reward models rank held-out responses, and policies taken as rewards."""
+"""Ask the oracle, or people's data, how well other methods' reward models rank, and policies taken as rewards."""
+
+from functools import partial
 
 from pydantic import BaseModel, Field
 
@@ -12,7 +14,13 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Of the bootstrap."""
 
     oracle: str | None = Field(min_length=1)
-    """The folder of the world whose oracle judges; null where there is none, and then nothing is measured."""
+    """The folder of the world whose oracle judges; null where there is none."""
+
+    human_pairs: str | None = Field(min_length=1)
+    """A file of people's preferences that nothing was trained on; null leaves it out."""
+
+    votes: str | None = Field(min_length=1)
+    """A file of pairs of answers with the verdicts of several people; null leaves it out."""
 
     configurations: list[str] = Field(min_length=2)
     """Whose responses to the evaluation queries are paired."""
@@ -30,28 +38,28 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 def main(params: Params) -> None:
     if not stage.is_main_process():
         return
+    size = params.batch_size
+    rewarding = {name: partial(scorers.rewards_of, one, batch_size=size) for name, one in params.rewards.items()}
+    liking = {name: partial(scorers.likelihoods_of, one, batch_size=size) for name, one in params.likelihoods.items()}
+    files = {"human_pairs": params.human_pairs, "votes": params.votes}
+    named = rewarding | {f"likelihood_{name}": score for name, score in liking.items()}
+    of_people = scorers.against_people(files, named, seed=params.seed)
     if params.oracle is None:
-        stage.write_metrics("score_scorers")
+        stage.write_metrics("score_scorers", **of_people)
         return
     responses = scorers.held_out_responses(params.configurations, Oracle.load(params.oracle))
     pairs = scorers.held_out_pairs(responses)
     against = {"longer": measures.longer_right(pairs)}
 
-    rewards = {
-        name: scorers.report(
-            scorers.rewards_of(folder, responses, params.batch_size), responses, pairs, against, seed=params.seed
-        )
-        for name, folder in params.rewards.items()
+    asked = scorers.dialogues(responses)
+    reports = {
+        kind: {
+            name: scorers.report(score(asked), responses, pairs, against, seed=params.seed)
+            for name, score in scored.items()
+        }
+        for kind, scored in (("rewards", rewarding), ("likelihoods", liking))
     }
-    likelihoods = {
-        name: scorers.report(
-            scorers.likelihoods_of(folder, responses, params.batch_size), responses, pairs, against, seed=params.seed
-        )
-        for name, folder in params.likelihoods.items()
-    }
-    stage.write_metrics(
-        "score_scorers", pairs=len(pairs), responses=len(responses), rewards=rewards, likelihoods=likelihoods
-    )
+    stage.write_metrics("score_scorers", pairs=len(pairs), responses=len(responses), **reports, **of_people)
 
 
 if __name__ == "__main__":

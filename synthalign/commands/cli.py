@@ -4,6 +4,7 @@ python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of 
                                              exits with 1 when something cannot run
 python -m synthalign plan --json             the same for programs
 python -m synthalign profile NAME            put a profile in force: params.yaml from profiles/base.yaml and NAME.yaml
+python -m synthalign people                  files for the stages out of people's raw files (docs/data.md)
 python -m synthalign recover                 mend what a kill -9 of DVC left; exits with 1 when nothing was broken
 python -m synthalign annotate export         a page on which people judge pairs of answers (docs/judging.md)
 python -m synthalign annotate import FILE    what an annotator downloaded from it
@@ -19,8 +20,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthalign.commands import profiles, sql, table_checks
+from synthalign.commands import people, profiles, sql, table_checks
 from synthalign.core.errors import UserError
+from synthalign.feedback.people import Limits
 from synthalign.judging import agreement, annotation
 from synthalign.reporting import text_tables
 
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
     planning.add_argument("--json", action="store_true", help="for programs")
     add_profile(commands)
+    add_people(commands)
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
     add_annotate(annotating)
@@ -45,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise SystemExit(1)
         elif given.command == "profile":
             profiles.put_in_force(given.name, given.scale)
+        elif given.command == "people":
+            limits = Limits(shortest=given.shortest, longest=given.longest, rouge=given.rouge)
+            people.make(given.folder, heldout=given.heldout, limits=limits)
         elif given.command == "annotate":
             annotate(given)
         elif given.command == "sql":
@@ -67,6 +73,26 @@ def add_profile(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     composing = commands.add_parser("profile", help="put a profile in force: compose params.yaml from profiles/")
     composing.add_argument("name", nargs="?", help="one of profiles/, without .yaml; alone, it says which there are")
     composing.add_argument("--scale", default="1", help="all counts times this, by the rules in base.yaml (default: 1)")
+
+
+def add_people(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command that makes the stages' files out of people's."""
+    making = commands.add_parser(
+        "people",
+        help="files for the stages out of people's raw files",
+        description="Makes hh_train.jsonl, hh_heldout.jsonl, pandalm_community.jsonl, pandalm_heldout.jsonl, "
+        "seed_queries.txt and eval_questions.txt out of the files in raw/.",
+    )
+    usual = Limits()
+    making.add_argument("--folder", type=Path, default=people.FOLDER, help="holds raw/ (default: data/people)")
+    making.add_argument("--heldout", type=float, default=0.5, metavar="SHARE",
+                        help="of prompts and instructions, to measure with (default: .5)")  # fmt: skip
+    making.add_argument("--shortest", type=int, default=usual.shortest, metavar="N",
+                        help=f"characters of a question (default: {usual.shortest})")  # fmt: skip
+    making.add_argument("--longest", type=int, default=usual.longest, metavar="N",
+                        help=f"characters of a question (default: {usual.longest})")  # fmt: skip
+    making.add_argument("--rouge", type=float, default=usual.rouge, metavar="F1",
+                        help=f"ROUGE-L from which questions are too much alike (default: {usual.rouge})")  # fmt: skip
 
 
 def add_annotate(parser: argparse.ArgumentParser) -> None:

@@ -14,13 +14,17 @@ from synthalign.ditto import authors
 from synthalign.feedback import community, contrast, human_pairs, principles, revision
 from synthalign.flan import instructions
 from synthalign.generation import endpoint, vllm_engine
-from synthalign.judging import benchmarks
+from synthalign.judging import benchmarks, people
 from synthalign.queries import mining
 
 READERS: dict[tuple[str, str], Callable[[Path], Any]] = {
     ("train_asis_reward", "community_qa"): community.load,
     ("label_gold", "human_pairs"): lambda file: human_pairs.load(file, feedback="gold"),
     ("train_ppo", "ptx_texts"): json_lines.texts,
+    ("score_rewards", "human_pairs"): people.preferred,
+    ("score_rewards", "votes"): people.voted,
+    ("score_scorers", "human_pairs"): people.preferred,
+    ("score_scorers", "votes"): people.voted,
     ("score_benchmarks", "heldout_text"): json_lines.texts,
     ("score_benchmarks", "cloze"): lambda file: benchmarks.load_cloze(file, seed=0),
     ("score_benchmarks", "hhh"): lambda file: benchmarks.load_hhh(file, seed=0),

@@ -6,6 +6,7 @@ its pairs in all of the tables.  A pair that the oracle finds equally good on bo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from synthalign.core import statistics, tables
 from synthalign.core.measures import Label
@@ -15,6 +16,15 @@ from synthalign.judging.verdicts import Oracle
 
 Parts = list[tuple[str, float, float]]
 """(question, value, counted) of every pair of a table: its figure is the sum of the values by that of the counted."""
+
+
+def asked(feedback: str) -> set[tuple[str, str]]:
+    """Every question of a comparisons table with each of its answers."""
+    return {
+        (comparisons.text_of(row["prompt"]), comparisons.text_of(row[side]))
+        for row in tables.rows(f"comparisons/{feedback}")
+        for side in ("chosen", "rejected")
+    }
 
 
 def labels_of(feedback: str, oracle: Oracle) -> list[Label]:
@@ -28,6 +38,30 @@ def labels_of(feedback: str, oracle: Oracle) -> list[Label]:
             gap, longer = one.total - other.total, len(chosen) - len(rejected)
             labels.append(Label(row["query_id"], row["comparison_id"], gap, longer))
     return labels
+
+
+def by_configurations(
+    labels: Sequence[Label], pairs: Mapping[str, str], kept: Mapping[str, frozenset[str]], *, seed: int
+) -> dict[str, dict[str, dict[str, Any] | None]]:
+    """How often labels are right for every two configurations, in every part that a filter kept.
+
+    pairs  by comparison id, the two configurations of a comparison, the one that the rule prefers first
+    kept   the comparison ids of every part
+
+    None where a part has no pair of the two with a preference.
+    """
+    found: dict[str, dict[str, dict[str, Any] | None]] = {}
+    for name in sorted(set(pairs.values())):
+        own = [label for label in labels if label.gap != 0 and pairs[label.comparison_id] == name]
+        found[name] = {}
+        for part, ids in kept.items():
+            inside = [label for label in own if label.comparison_id in ids]
+            figure = None
+            if inside:
+                right = [label.right for label in inside]
+                figure = statistics.mean_interval(right, [label.question for label in inside], seed=seed)
+            found[name][part] = None if figure is None else {"agreement": figure.metrics(), "pairs": len(inside)}
+    return found
 
 
 def mean_gap(labels: Sequence[Label], *, seed: int) -> Interval:

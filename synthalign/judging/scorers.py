@@ -1,6 +1,7 @@
 """How well rewards, and policies taken as rewards, rank responses that nothing was trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -9,8 +10,9 @@ from synthalign.core import measures, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.core.measures import HeldOutPair
 from synthalign.core.tables import Row
+from synthalign.dialogue.chat import Message
 from synthalign.generation import models, parallel
-from synthalign.judging import likelihoods
+from synthalign.judging import likelihoods, people
 from synthalign.judging.verdicts import Oracle
 from synthalign.reward import scoring
 
@@ -45,16 +47,37 @@ def dialogues(responses: Sequence[Row]) -> list[list[dict[str, str]]]:
     ]
 
 
-def rewards_of(folder: str, responses: Sequence[Row], batch_size: int) -> list[float]:
-    """The reward of every response."""
+def rewards_of(folder: str, asked: Sequence[Sequence[Message]], batch_size: int) -> list[float]:
+    """The reward of every dialogue's last message."""
     model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
-    return scoring.score(model, tokenizer, dialogues(responses), batch_size=batch_size)
+    return scoring.score(model, tokenizer, asked, batch_size=batch_size)
 
 
-def likelihoods_of(folder: str, responses: Sequence[Row], batch_size: int) -> list[float]:
-    """How likely a policy finds every response, per token."""
+def likelihoods_of(folder: str, asked: Sequence[Sequence[Message]], batch_size: int) -> list[float]:
+    """How likely a policy finds every dialogue's last message, per token."""
     model, tokenizer = models.load_causal(folder).to(parallel.alone()), models.load_tokenizer(folder)
-    return likelihoods.mean_logprobs(model, tokenizer, dialogues(responses), batch_size=batch_size)
+    return likelihoods.mean_logprobs(model, tokenizer, asked, batch_size=batch_size)
+
+
+def against_people(
+    files: Mapping[str, str | None],
+    scored: Mapping[str, Callable[[Sequence[Sequence[Message]]], Sequence[float]]],
+    *,
+    seed: int,
+    subject: str | None = None,
+    upper_bound: str | None = None,
+) -> dict[str, Any]:
+    """`people.report` of the scorers by the name of each file that is given: human_pairs, votes."""
+    readers = {"human_pairs": people.preferred, "votes": people.voted}
+    held_out = {name: readers[name](Path(file)) for name, file in files.items() if file is not None}
+    asked = [dialogue for one in held_out.values() for dialogue in one.dialogues]
+    scores = {name: score(asked) for name, score in scored.items()} if asked else {}
+    found, start = {}, 0
+    for name, one in held_out.items():
+        part = slice(start, start := start + len(one.dialogues))
+        own = {scorer: values[part] for scorer, values in scores.items()}
+        found[name] = people.report(one, own, seed=seed, subject=subject, upper_bound=upper_bound)
+    return found
 
 
 def report(

@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
     ]
 )
 """order says whose answer came first (ab, ba); verdict (a, b, tie, unjudged), score_a and score_b always speak of
-policy_a and policy_b.  judge is oracle, reward, llm:<model> or human:<id>.  raw is what a judge that writes has
+policy_a and policy_b.  judge is oracle, reward, people, llm:<model> or human:<id>.  raw is what a judge that writes has
 written, or what a person chose as it was shown, NULL for one that scores."""
 
 KEY = ("question_id", "sample_index", "policy_a", "policy_b", "order", "judge")

@@ -58,8 +58,8 @@ def duels() -> list[verdicts.Duel]:
 def judge() -> dict[str, Any]:
     """The stage, with an oracle that knows none of the questions beside the people; its metrics of ppo and base."""
     params = judge_answers.Params(
-        seed=0, pairs=[["ppo", "base"]], oracle=str(ROOT / "data/embedded"), reward=None, batch_size=4, endpoint=None,
-        prompt="scores", max_new_tokens=9,
+        seed=0, pairs=[["ppo", "base"]], oracle=str(ROOT / "data/embedded"), reward=None, people=None, batch_size=4,
+        endpoint=None, prompt="scores", max_new_tokens=9,
     )  # fmt: skip
     judge_answers.main(params)
     figures: dict[str, Any] = json.loads(Path("metrics/judge_answers.json").read_text())["ppo_vs_base"]

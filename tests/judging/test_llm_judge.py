@@ -105,7 +105,7 @@ def endpoint(server: Server, **changes: Any) -> None:
 
 def judge(**changes: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "seed": 0, "pairs": [["ppo", "base"]], "oracle": None, "reward": None, "batch_size": 4,
+        "seed": 0, "pairs": [["ppo", "base"]], "oracle": None, "reward": None, "people": None, "batch_size": 4,
         "endpoint": "data/endpoints/judge.yaml", "prompt": "scores", "max_new_tokens": 20,
     }  # fmt: skip
     judge_answers.main(judge_answers.Params(**(settings | changes)))

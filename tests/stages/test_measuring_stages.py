@@ -194,6 +194,7 @@ def test_configurations_and_labels_are_scored_by_the_oracle(here, world):
     score_comparisons.main(
         score_comparisons.Params(
             seed=0,
+            people=None,
             oracle=str(world[0]),
             configurations=["a", "b"],
             differences={"a_b": ["a", "b"]},
@@ -228,6 +229,8 @@ def test_reward_models_are_tested_on_the_evaluation_queries(here, world):
     score_rewards.main(
         score_rewards.Params(
             seed=0,
+            human_pairs=None,
+            votes=None,
             oracle=str(world[0]),
             configurations=["a", "b"],
             rewards={"almost": "models/reward/almost", "gold": "models/reward/gold"},
@@ -251,6 +254,8 @@ def test_other_reward_models_and_policies_as_such_rank_the_same_pairs(here, worl
     score_scorers.main(
         score_scorers.Params(
             seed=0,
+            human_pairs=None,
+            votes=None,
             oracle=str(world[0]),
             configurations=["a", "b"],
             rewards={"rlcd": "models/reward/almost"},
@@ -322,6 +327,8 @@ def test_a_subject_that_is_not_among_the_rewards_is_named(here, world):
         score_rewards.main(
             score_rewards.Params(
                 seed=0,
+                human_pairs=None,
+                votes=None,
                 oracle=str(world[0]),
                 configurations=["a", "b"],
                 rewards={"almost": "x"},
@@ -368,7 +375,14 @@ def answers(policy, given):
 
 
 def judge(world, **changes):
-    settings = {"seed": 0, "pairs": [["ppo", "base"]], "oracle": str(world[0]), "reward": None, "batch_size": 4}
+    settings = {
+        "seed": 0,
+        "pairs": [["ppo", "base"]],
+        "oracle": str(world[0]),
+        "reward": None,
+        "people": None,
+        "batch_size": 4,
+    }
     settings |= {"endpoint": None, "prompt": "scores", "max_new_tokens": 9}
     judge_answers.main(judge_answers.Params(**(settings | changes)))
 
@@ -412,7 +426,7 @@ def test_policies_and_ppos_steps_are_scored(here, world):
     ]
     tables.write(snapshots, "ppo_curve/test", key=("step", "question_id"), schema=answering.CURVE)
 
-    settings = {"seed": 0, "oracle": str(world[0]), "policies": ["ppo", "sft"]}
+    settings = {"seed": 0, "oracle": str(world[0]), "people": None, "policies": ["ppo", "sft"]}
     score_policies.main(score_policies.Params(**settings, curve="test", differences={"ppo_sft": ["ppo", "sft"]}))
 
     figures = metrics("score_policies")
@@ -437,7 +451,7 @@ def test_policies_and_ppos_steps_are_scored(here, world):
 @pytest.mark.parametrize("pair", [["ppo", "nobody"], ["ppo"]])
 def test_a_difference_between_policies_that_are_not_scored_is_refused(here, world, pair):
     params = score_policies.Params(
-        seed=0, oracle=str(world[0]), policies=["ppo"], curve="test", differences={"gain": pair}
+        seed=0, oracle=str(world[0]), people=None, policies=["ppo"], curve="test", differences={"gain": pair}
     )
 
     with pytest.raises(UserError, match=r"score_policies.differences.gain = \['ppo'.*\[better, worse\]: ppo"):
@@ -501,6 +515,7 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
     score_comparisons.main(
         score_comparisons.Params(
             seed=0,
+            people=None,
             oracle=None,
             configurations=["a"],
             differences={},
@@ -511,6 +526,8 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
     score_rewards.main(
         score_rewards.Params(
             seed=0,
+            human_pairs=None,
+            votes=None,
             oracle=None,
             configurations=["a", "b"],
             rewards={},
@@ -520,7 +537,9 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
         )
     )
     score_candidates.main(score_candidates.Params(seed=0, oracle=None, guide="rmsp"))
-    score_policies.main(score_policies.Params(seed=0, oracle=None, policies=["ppo"], curve="test", differences={}))
+    score_policies.main(
+        score_policies.Params(seed=0, oracle=None, people=None, policies=["ppo"], curve="test", differences={})
+    )
 
     found = claims.claims([claims.read(Path("metrics"))])
     assert [claim["id"] for claim in found] == [claim["id"] for claim in claims.claims([{}])]
@@ -540,3 +559,90 @@ def test_measuring_twice_gives_the_same_bytes(here, world):
         return {str(file): file.read_bytes() for file in made}
 
     assert run() == run()
+
+
+def peoples_files():
+    pairs = [{"prompt": f"Question {n}?", "chosen": GOOD, "rejected": BAD} for n in range(6)]
+    Path("pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    votes = [
+        {"question": f"Question {n}?", "answers": [GOOD, BAD], "verdicts": [1 + n % 2, 1 + n % 2, 0]} for n in range(6)
+    ]
+    Path("votes.jsonl").write_text("".join(json.dumps(vote) + "\n" for vote in votes))
+    return {"human_pairs": "pairs.jsonl", "votes": "votes.jsonl"}
+
+
+def test_without_an_oracle_rewards_and_likelihoods_are_tested_on_what_people_prefer(here):
+    reward_models()
+    tiny.save(Path("models/base"), tiny.causal(), tiny.tokenizer())
+    settings = {"seed": 0, "oracle": None, "configurations": ["a", "b"], "batch_size": 4} | peoples_files()
+    rewards = {"almost": "models/reward/almost", "gold": "models/reward/gold"}
+
+    score_rewards.main(score_rewards.Params(**settings, rewards=rewards, subject="almost", upper_bound="gold"))
+    score_scorers.main(score_scorers.Params(**settings, rewards=rewards, likelihoods={"base": "models/base"}))
+
+    found = metrics("score_rewards")
+    assert set(found) == {"human_pairs", "votes"}
+    for part in found.values():
+        assert (part["pairs"], set(part["scorers"])) == (6, {"longer", "almost", "gold"})
+        assert part["scorers"]["almost"]["accuracy"]["n"] == 6
+        assert "minus_gold" in part["scorers"]["almost"]
+    assert set(found["votes"]["alpha"]) == {"people", "almost", "gold"}
+    assert found["human_pairs"]["scorers"]["longer"]["accuracy"]["value"] == float(len(GOOD) > len(BAD))
+    assert found["votes"]["scorers"]["longer"]["accuracy"]["value"] == 0.5
+    others = metrics("score_scorers")
+    assert set(others["votes"]["scorers"]) == {"longer", "almost", "gold", "likelihood_base"}
+    # The same model on the same pairs.
+    assert others["votes"]["scorers"]["gold"]["accuracy"] == found["votes"]["scorers"]["gold"]["accuracy"]
+
+
+def test_without_an_oracle_peoples_model_judges_configurations_labels_and_accidents(here):
+    build(size_pairs=[["a", "b"]])
+    reward_models()
+    settings = {"seed": 0, "oracle": None, "people": "models/reward/gold", "configurations": ["a", "b"]}
+    filters = ["no_filter", "no_length", "heuristic"]
+
+    score_comparisons.main(
+        score_comparisons.Params(**settings, differences={"a_b": ["a", "b"]}, filters=filters, others=["size"])
+    )
+
+    found = metrics("score_comparisons")
+    people = found["people"]
+    gap = people["configurations"]["a"]["value"] - people["configurations"]["b"]["value"]
+    assert people["differences"]["a_b"]["value"] == pytest.approx(gap, abs=1e-5)
+    assert set(people["configurations"]["a"]) == {"value", "low", "high", "n", "characters"}
+    assert {name: part["pairs"] for name, part in people["by_configurations"]["a_b"].items()} == {
+        "no_filter": 3,
+        "no_length": 2,
+        "heuristic": 1,
+    }
+    agreed = people["by_configurations"]["a_b"]["no_filter"]["agreement"]
+    assert agreed == people["labels"]["no_filter"]["agreement"]
+    # "No." is too short, which build_comparisons counts, and no accident of another kind.
+    assert found["accidents"]["a"]["any"]["value"] == 0.0
+    assert metrics("plots/labels") == {}
+
+
+def test_without_an_oracle_peoples_model_judges_policies(here):
+    reward_models()
+    answers("ppo", [GOOD, GOOD, GOOD, BAD])
+    answers("sft", [GOOD, GOOD, GOOD, SHORT])
+    settings = {"seed": 0, "oracle": None, "people": "models/reward/gold", "policies": ["ppo", "sft"]}
+
+    score_policies.main(score_policies.Params(**settings, curve="test", differences={"gain": ["ppo", "sft"]}))
+
+    people = metrics("score_policies")["people"]
+    ppo, sft = people["policies"]["ppo"], people["policies"]["sft"]
+    assert people["differences"]["gain"]["value"] == pytest.approx(ppo["value"] - sft["value"], abs=1e-5)
+    assert (ppo["n"], sft["cut_off"], ppo["cut_off"]) == (4, 0.25, 0.0)
+
+
+def test_peoples_model_is_a_judge_beside_the_others(here, world):
+    reward_models()
+    answers("ppo", [GOOD, GOOD, GOOD, BAD])
+    answers("base", [BAD, BAD, GOOD, GOOD])
+
+    judge(world, oracle=None, people="models/reward/gold")
+
+    [(name, figures)] = metrics("judge_answers")["ppo_vs_base"].items()
+    assert (name, figures["win_rate"]["n"], "length_controlled" in figures) == ("people", 4, True)
+    assert {row["judge"] for row in tables.rows("judgements")} == {"people"}

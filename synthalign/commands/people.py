@@ -1,0 +1,76 @@
+"""People's files for the stages: `python -m synthalign people`.
+
+Reads the raw files in data/people/raw/ and writes what is made of them beside that folder; the same files give the same
+bytes, whatever was there.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthalign.core.errors import UserError
+from synthalign.core.tables import Row
+from synthalign.feedback import people
+
+FOLDER = Path("data/people")
+
+HH = "hh_harmless_test.jsonl.gz"
+PANDALM = "pandalm_testset.json"
+VICUNA = "vicuna_80.jsonl"
+USER_ORIENTED = "self_instruct_user_oriented.jsonl"
+
+
+def make(folder: Path = FOLDER, *, heldout: float = 0.5, limits: people.Limits | None = None) -> None:
+    """Write the six files and print how many rows each has, and how many were left out and why.
+
+    folder   holds the raw files in raw/
+    heldout  the share of prompts and of instructions that is held out
+
+    UserError before anything is written: a raw file is missing or malformed, the share is not between 0 and 1, or a
+    file would be empty.
+    """
+    limits = limits or people.Limits()
+    if not 0 < heldout < 1:
+        raise UserError(f"--heldout {heldout}: a share between 0 and 1 is held out, for instance .5")
+    raw = {name: folder / "raw" / name for name in (HH, PANDALM, VICUNA, USER_ORIENTED)}
+    if missing := [str(file) for file in raw.values() if not file.is_file()]:
+        raise UserError(f"there is no {', '.join(missing)}; {people.STEP}")
+
+    pairs, unusable_pairs = people.hh_pairs(raw[HH], heldout)
+    judged, unusable_judged = people.pandalm(raw[PANDALM], heldout)
+    seeds, other_seeds = people.seed_queries(raw[VICUNA], limits)
+    questions, other_questions = people.eval_questions(raw[USER_ORIENTED], heldout, seeds, limits)
+
+    texts = {
+        "hh_train.jsonl": _lines(pairs["train"]),
+        "hh_heldout.jsonl": _lines(pairs["heldout"]),
+        "pandalm_community.jsonl": _lines([people.community(pair) for pair in judged["train"]]),
+        "pandalm_heldout.jsonl": _lines(judged["heldout"]),
+        "seed_queries.txt": seeds,
+        "eval_questions.txt": questions,
+    }
+    if empty := [name for name, lines in texts.items() if not lines]:
+        raise UserError(f"nothing is left for {', '.join(empty)}; look at the limits, --heldout and the raw files")
+    for name, lines in texts.items():
+        _write(folder / name, lines)
+        print(f"{folder / name}: {len(lines):,} rows")
+    reasons = {HH: unusable_pairs, PANDALM: unusable_judged, VICUNA: other_seeds, USER_ORIENTED: other_questions}
+    for name, counts in reasons.items():
+        _tell(name, counts)
+
+
+def _lines(rows: Sequence[Row]) -> list[str]:
+    return [json.dumps(row, ensure_ascii=False) for row in rows]
+
+
+def _write(file: Path, lines: Sequence[str]) -> None:
+    """In one step, so that a file is whole or as it was."""
+    partial = file.with_name(f"{file.name}.part")
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    partial.replace(file)
+
+
+def _tell(name: str, counts: Counter[str]) -> None:
+    for reason, count in sorted(counts.items()):
+        print(f"{name}: {count:,} left out, {reason}")

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from synthalign.commands import cli
+from synthalign.feedback import community, human_pairs
+from synthalign.queries import mining
+from synthalign.queries.similarity import Pool
+
+RAW = Path("../shared/data").resolve()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people")
+    (folder / "raw").symlink_to(RAW)
+    cli.main(["people", "--folder", str(folder)])
+    return folder
+
+
+def test_every_reader_of_ours_reads_what_is_made_of_peoples_files(folder):
+    train, unusable = human_pairs.load(folder / "hh_train.jsonl", feedback="gold")
+    asked = community.load(folder / "pandalm_community.jsonl")
+    seeds, questions = mining.read_apart(str(folder / "seed_queries.txt"), str(folder / "eval_questions.txt"))
+
+    assert (len(train), unusable.total()) == (1111, 0)
+    assert {len(row["answers"]) for row in asked} == {2}
+    assert (len(seeds), len(questions)) == (67, 98)
+    assert max(Pool(seeds).nearest(question)[1] for question in questions) < 0.5
+
+
+def test_the_same_files_give_the_same_bytes_and_every_number_is_said(folder, capsys):
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+    cli.main(["people", "--folder", str(folder)])
+
+    said = capsys.readouterr().out
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+    assert len(before) == 6
+    assert f"{folder}/hh_heldout.jsonl: 1,150 rows\n" in said
+    assert "pandalm_testset.json: 6 left out, an answer is no text\n" in said
+
+
+def test_raw_files_that_are_missing_are_named_with_the_command_that_brings_them(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["people", "--folder", str(tmp_path)])
+
+    told = capsys.readouterr().err
+    assert told.startswith(f"people: there is no {tmp_path}/raw/hh_harmless_test.jsonl.gz, ")
+    assert "python -m synthalign bring" in told
+
+
+@pytest.mark.parametrize("share", ["0", "1", "nan"])
+def test_a_share_that_leaves_a_side_empty_is_refused(folder, share, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["people", "--folder", str(folder), "--heldout", share])
+
+    assert "--heldout" in capsys.readouterr().err
