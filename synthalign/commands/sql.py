@@ -20,7 +20,7 @@ import duckdb
 from duckdb import DuckDBPyConnection, StatementType
 
 from synthalign.commands import answers
-from synthalign.core import graph, text_file, yaml_file
+from synthalign.core import graph, text_file
 from synthalign.core.errors import UserError
 
 Format = Literal["table", "csv", "json", "parquet"]
@@ -223,16 +223,8 @@ def makes(pattern: str, folder: Path) -> str:
 
 
 def outs() -> dict[str, str]:
-    """The tables that dvc.yaml says the graph has, and the stage that makes each."""
-    stages = yaml_file.load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
-    found = {}
-    for name, stage in stages.items():
-        for member, (entry, values) in graph.members(stage, settings).items():
-            for path in graph.paths(entry.get("outs", []), values):
-                if path.startswith("data/") and path.endswith(".parquet"):
-                    found[path] = f"{name}@{member}" if member else name
-    return found
+    """The files of the tables that the graph makes, and the stage that makes each."""
+    return {f"data/{name}.parquet": stage for name, stage in graph.tables().items()}
 
 
 def incomplete(tables: Tables, text: str) -> list[str]:

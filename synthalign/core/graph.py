@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from pathlib import Path
 from typing import Any
+
+from synthalign.core import yaml_file
 
 Values = Mapping[str, Any]
 
@@ -27,6 +30,21 @@ def paths(entries: Sequence[Any], values: Values) -> Iterator[str]:
     for entry in entries:
         path = entry if isinstance(entry, str) else next(iter(entry))
         yield re.sub(r"\$\{([^}]*)\}", lambda match: str(at(values, match[1])), path)
+
+
+def tables(folder: Path = Path(".")) -> dict[str, str]:
+    """The tables that the graph of a checkout makes ("queries", "responses/a"), each with its stage; {} elsewhere."""
+    if not (folder / "dvc.yaml").is_file():
+        return {}
+    stages = yaml_file.load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    settings = yaml_file.load((folder / "params.yaml").read_text(encoding="utf-8"))
+    found = {}
+    for name, stage in stages.items():
+        for member, (entry, values) in members(stage, settings).items():
+            for path in paths(entry.get("outs", []), values):
+                if table := re.fullmatch(r"data/(.*)\.parquet", path):
+                    found[table[1]] = f"{name}@{member}" if member else name
+    return found
 
 
 def at(values: Values, place: str) -> Any:

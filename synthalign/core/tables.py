@@ -1,15 +1,20 @@
 """The only reader and writer of tables: Parquet files under data/ that are sorted by key and byte-stable."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synthalign.core import graph
 from synthalign.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = dict[str, Any]
 
@@ -18,6 +23,28 @@ MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])
 
 ROW_GROUP = 65_536
 """Rows that are held at once where a table is written or read row by row."""
+
+KEYS = {
+    "queries": ("query_id",),
+    "queries_rejected": ("candidate_id",),
+    "responses": ("response_id",),
+    "comparisons_ranked": ("comparison_id",),
+    "comparisons": ("step", "kind", "comparison_id"),  # DITTO learns from a pair more than once; others have no step
+    "comparisons_dropped": ("comparison_id",),
+    "candidates": ("query_id", "turn", "sample_index"),
+    "demonstrations": ("demonstration_id",),
+    "answers": ("question_id", "sample_index"),
+    "judgements": ("question_id", "sample_index", "policy_a", "policy_b", "order", "judge"),
+    **{f"{trainer}_curve": ("step", "question_id") for trainer in ("ppo", "dpo", "rrhf", "group_rl")},
+    "rrhf_samples": ("round", "query_id", "sample_index"),
+    "revisions": ("query_id", "step"),
+    "ditto_samples": ("sample_id",),
+    "ditto_answers": ("prompt_id", "method", "sample_index"),
+    "mixtures": ("mixture_id",),
+    "task_answers": ("item_id", "shots"),
+    "benchmark_scores": ("benchmark", "category", "metric"),
+}
+"""The key of every table, by its name up to the `/`: those of these columns that it has."""
 
 NEVER_NULL = (
     *("query_id", "question_id", "response_id", "chosen_id", "rejected_id", "text", "config", "model", "policy"),
@@ -70,6 +97,59 @@ def check_made(name: str) -> None:
         raise UserError(f"{path(name)} does not exist; `dvc repro` makes it (see dvc.yaml for its stage)")
 
 
+def frame(name: str, folder: str | Path = ".") -> "pd.DataFrame":
+    """The table `name` for an analyst: its key is the index, in the order of the file.
+
+    A column with NULLs has pandas' nullable type (Int64, Float64, boolean, string), every other one the plain type;
+    messages are lists of dicts.
+
+    folder  what data/ is in: the root of a checkout, or a published run
+
+    Raises UserError when there is no such table, with the nearest names, or when it was not made yet, with its stage.
+    """
+    import pandas as pd  # takes half a second, and no stage needs it
+
+    file = Path(folder) / path(name)
+    if name.split("/")[0] not in KEYS or not file.is_file():
+        raise UserError(f"{file} {_lacking(name, Path(folder))}")
+    table = pq.read_table(file)
+    nullable = {
+        pa.int64(): pd.Int64Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+        pa.string(): pd.StringDtype(),
+    }
+
+    def column(values: pa.ChunkedArray) -> "pd.Series":
+        if pa.types.is_nested(values.type):
+            return pd.Series(values.to_pylist(), dtype=object)
+        return values.to_pandas(types_mapper=nullable.get if values.null_count else None)
+
+    columns = {column_name: column(table[column_name]) for column_name in table.column_names}
+    return pd.DataFrame(columns).set_index(list(key_of(name, table.column_names)))
+
+
+def key_of(name: str, columns: Sequence[str]) -> tuple[str, ...]:
+    """The key of the table `name`, which has these columns."""
+    return tuple(column for column in KEYS[name.split("/")[0]] if column in columns)
+
+
+def _lacking(name: str, folder: Path) -> str:
+    """Why there is no file of the table `name`, and the next step."""
+    stages = graph.tables(folder)
+    made = {file.relative_to(folder / "data").with_suffix("") for file in (folder / "data").rglob("*.parquet")}
+    known = {table.as_posix() for table in made if table.parts[0] in KEYS} | stages.keys()
+    if name in stages:
+        return f"does not exist yet; stage {stages[name]} makes it: dvc repro {stages[name]}"
+    if not known:
+        return f"does not exist, nor any other table; {folder} should be the root of a checkout or a published run"
+    members = sorted(table for table in known if table.startswith(f"{name}/"))
+    if members:
+        return f"is no table but a family; take one of {', '.join(members)}"
+    near = get_close_matches(name, sorted(known), n=3)
+    return f"is no table; {'the nearest are' if near else 'there are'} {', '.join(near or KEYS)}"
+
+
 def rows(name: str) -> list[Row]:
     """The rows of the table `name`, in the order of its key."""
     return read(name).to_pylist()
@@ -99,6 +179,7 @@ def write_ordered(rows: Iterable[Row], name: str, *, key: str | tuple[str, ...],
     `RULES`; the file appears whole or not at all.
     """
     columns = (key,) if isinstance(key, str) else key
+    assert name.split("/")[0] not in KEYS or columns == key_of(name, schema.names), f"{name}: {columns} is not in KEYS"
     path(name).parent.mkdir(parents=True, exist_ok=True)
     partial = path(name).with_suffix(".partial")
     waiting, written, last = iter(rows), 0, None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from synthalign.core.errors import UserError
-from synthalign.core.tables import Row
+from synthalign.core.tables import KEYS, Row
 from synthalign.dialogue import chat
 from synthalign.ditto import authors
 from synthalign.ditto.authors import Demonstration
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
 )
 """What each method wrote to an author's held-out prompts."""
 
-KEY = ("prompt_id", "method", "sample_index")
+KEY = KEYS["ditto_answers"]
 
 TRAINED = {"sft": "models/ditto_sft", "spin": "models/spin", "ditto": "models/ditto"}
 """Where a method's models are, one for each author."""

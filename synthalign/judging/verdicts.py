@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
 policy_a and policy_b.  judge is oracle, reward, people, llm:<model> or human:<id>.  raw is what a judge that writes has
 written, or what a person chose as it was shown, NULL for one that scores."""
 
-KEY = ("question_id", "sample_index", "policy_a", "policy_b", "order", "judge")
+KEY = tables.KEYS["judgements"]
 
 
 class Oracle(Protocol):

@@ -506,10 +506,11 @@ def test_readers_see_a_table_as_it_was_or_as_it_is_while_a_stage_writes_it(here:
     def write() -> None:
         for value in range(30):
             rows = [row | {"step": step, "kl": float(value)} for step in range(2000)]
-            tables.write_ordered(rows, "ppo_curve/almost", key="step", schema=schema)
+            tables.write_ordered(rows, "ppo_curve/almost", key=("step", "question_id"), schema=schema)
         finished.set()
 
-    tables.write_ordered([row | {"step": step} for step in range(2000)], "ppo_curve/almost", key="step", schema=schema)
+    rows = [row | {"step": step} for step in range(2000)]
+    tables.write_ordered(rows, "ppo_curve/almost", key=("step", "question_id"), schema=schema)
     writer = threading.Thread(target=write)
     writer.start()
     seen = {sql.ask(sql.opened(), "SELECT count(*), count(DISTINCT kl) FROM snapshots").fetchall()[0]}
