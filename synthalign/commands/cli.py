@@ -4,6 +4,7 @@ python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of 
                                              exits with 1 when something cannot run
 python -m synthalign plan --json             the same for programs
 python -m synthalign profile NAME            put a profile in force: params.yaml from profiles/base.yaml and NAME.yaml
+python -m synthalign export POLICY           weights, tokenizer and cards to give away (docs/export.md)
 python -m synthalign recover                 mend what a kill -9 of DVC left; exits with 1 when nothing was broken
 python -m synthalign annotate export         a page on which people judge pairs of answers (docs/judging.md)
 python -m synthalign annotate import FILE    what an annotator downloaded from it
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
     planning.add_argument("--json", action="store_true", help="for programs")
     add_profile(commands)
+    add_export(commands)
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
     add_annotate(annotating)
@@ -45,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise SystemExit(1)
         elif given.command == "profile":
             profiles.put_in_force(given.name, given.scale)
+        elif given.command == "export":
+            write_export(given)
         elif given.command == "annotate":
             annotate(given)
         elif given.command == "sql":
@@ -67,6 +71,25 @@ def add_profile(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     composing = commands.add_parser("profile", help="put a profile in force: compose params.yaml from profiles/")
     composing.add_argument("name", nargs="?", help="one of profiles/, without .yaml; alone, it says which there are")
     composing.add_argument("--scale", default="1", help="all counts times this, by the rules in base.yaml (default: 1)")
+
+
+def add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command that writes a policy's folder to give away."""
+    writing = commands.add_parser("export", help="a policy as a folder to give away, with cards")
+    writing.add_argument("policy", help="one of sample_answers.policies, or a folder below models/")
+    writing.add_argument("--to", metavar="FOLDER", help="where (default: exports/POLICY)")
+    writing.add_argument("--gguf", action="store_true", help="also a GGUF and a Modelfile, by llama.cpp's tools")
+    writing.add_argument("--push", metavar="OWNER/NAME", help="upload it to the Hugging Face hub")
+    writing.add_argument("--private", action="store_true", help="where --push makes a new place there, a private one")
+    writing.add_argument("--licence", metavar="ID", help="published under (default: what the base model's card says)")
+    writing.add_argument("--force", action="store_true", help="replace a folder that is no export")
+
+
+def write_export(given: argparse.Namespace) -> None:
+    from synthalign.commands import export  # with torch, which no other command needs
+
+    names = ("to", "gguf", "push", "private", "licence", "force")
+    export.export(given.policy, **{name: getattr(given, name) for name in names})
 
 
 def add_annotate(parser: argparse.ArgumentParser) -> None:
