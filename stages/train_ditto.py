@@ -8,7 +8,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import stage, tables, tracking
 from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
@@ -65,11 +65,15 @@ def main(params: Params, name: str) -> None:
         Path(params.model),
         *map(Path, code),
     )
-    accelerator = Accelerator(cpu=parallel.on_cpu())
+    accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})
     sft, sft_log = ditto_training.supervised(
         accelerator, params.model, demonstrations, folder=work, file=str(file), **params.sft.model_dump(), **shared
     )
+    report = tracking.started(accelerator, work)
+    if report is not None:
+        for row in sft_log:
+            report({"step": row["step"], "sft_loss": row["loss"]})
     policy, tokenizer = models.load_causal(sft), models.load_tokenizer(sft)
     alone = {"authors", "model", "sft", "fractions", "lora"}
     learned = ditto_training.align(
@@ -80,8 +84,10 @@ def main(params: Params, name: str) -> None:
         folder=work,
         fractions=params.fractions,
         reference="first",
+        report=report,
         **params.model_dump(exclude=alone),
     )
+    tracking.finished(accelerator)
 
     if accelerator.is_main_process:
         models.save(models.load_causal(sft), tokenizer, f"models/ditto_sft/{name}")

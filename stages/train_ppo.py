@@ -6,7 +6,7 @@ from typing import Self
 from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign.core import json_lines, stage, tables
+from synthalign.core import json_lines, stage, tables, tracking
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import answering, ppo, ppo_rollouts, ppo_training
@@ -79,7 +79,7 @@ def main(params: Params, name: str) -> None:
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
-    accelerator = Accelerator(cpu=parallel.on_cpu())
+    accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(folder))
     state = ppo_training.train(
         accelerator,
         policy,
@@ -90,7 +90,9 @@ def main(params: Params, name: str) -> None:
         questions=questions,  # answered at snapshots, never trained on
         ptx_texts=ptx_texts,
         folder=folder,
+        report=tracking.started(accelerator, folder),
     )
+    tracking.finished(accelerator)
 
     if not accelerator.is_main_process:
         return

@@ -6,7 +6,7 @@ from typing import Literal
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign.core import stage, tables
+from synthalign.core import stage, tables, tracking
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, parallel
@@ -68,7 +68,7 @@ def main(params: Params, name: str) -> None:
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
-    accelerator = Accelerator(cpu=parallel.on_cpu())
+    accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(folder))
     state = rrhf_training.train(
         accelerator,
         policy,
@@ -80,7 +80,9 @@ def main(params: Params, name: str) -> None:
         questions=questions,  # answered at snapshots, never trained on
         given=given,
         folder=folder,
+        report=tracking.started(accelerator, folder),
     )
+    tracking.finished(accelerator)
 
     if not accelerator.is_main_process:
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage
+from synthalign.core import stage, tracking
 from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
@@ -44,7 +44,7 @@ def main(params: Params, name: str) -> None:
         *map(Path, code),
     )
     policy, tokenizer = models.load_causal(model), models.load_tokenizer(model)
-    accelerator = Accelerator(cpu=parallel.on_cpu())
+    accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
     learned = ditto_training.align(
         accelerator,
         policy,
@@ -53,8 +53,10 @@ def main(params: Params, name: str) -> None:
         folder=work,
         fractions=params.fractions,
         reference="previous",
+        report=tracking.started(accelerator, work),
         **params.model_dump(exclude={"authors", "fractions", "lora"}),
     )
+    tracking.finished(accelerator)
 
     if accelerator.is_main_process:
         models.save(policy, tokenizer, f"models/spin/{name}")

@@ -5,6 +5,7 @@ python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of 
 python -m synthalign plan --json             the same for programs
 python -m synthalign profile NAME            put a profile in force: params.yaml from profiles/base.yaml and NAME.yaml
 python -m synthalign people                  files for the stages out of people's raw files (docs/data.md)
+python -m synthalign export POLICY           weights, tokenizer and cards to give away (docs/export.md)
 python -m synthalign recover                 mend what a kill -9 of DVC left; exits with 1 when nothing was broken
 python -m synthalign annotate export         a page on which people judge pairs of answers (docs/judging.md)
 python -m synthalign annotate import FILE    what an annotator downloaded from it
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning.add_argument("--json", action="store_true", help="for programs")
     add_profile(commands)
     add_people(commands)
+    add_export(commands)
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
     add_annotate(annotating)
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif given.command == "people":
             limits = Limits(shortest=given.shortest, longest=given.longest, rouge=given.rouge)
             people.make(given.folder, heldout=given.heldout, limits=limits)
+        elif given.command == "export":
+            write_export(given)
         elif given.command == "annotate":
             annotate(given)
         elif given.command == "sql":
@@ -93,6 +97,25 @@ def add_people(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
                         help=f"characters of a question (default: {usual.longest})")  # fmt: skip
     making.add_argument("--rouge", type=float, default=usual.rouge, metavar="F1",
                         help=f"ROUGE-L from which questions are too much alike (default: {usual.rouge})")  # fmt: skip
+
+
+def add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command that writes a policy's folder to give away."""
+    writing = commands.add_parser("export", help="a policy as a folder to give away, with cards")
+    writing.add_argument("policy", help="one of sample_answers.policies, or a folder below models/")
+    writing.add_argument("--to", metavar="FOLDER", help="where (default: exports/POLICY)")
+    writing.add_argument("--gguf", action="store_true", help="also a GGUF and a Modelfile, by llama.cpp's tools")
+    writing.add_argument("--push", metavar="OWNER/NAME", help="upload it to the Hugging Face hub")
+    writing.add_argument("--private", action="store_true", help="where --push makes a new place there, a private one")
+    writing.add_argument("--licence", metavar="ID", help="published under (default: what the base model's card says)")
+    writing.add_argument("--force", action="store_true", help="replace a folder that is no export")
+
+
+def write_export(given: argparse.Namespace) -> None:
+    from synthalign.commands import export  # with torch, which no other command needs
+
+    names = ("to", "gguf", "push", "private", "licence", "force")
+    export.export(given.policy, **{name: getattr(given, name) for name in names})
 
 
 def add_annotate(parser: argparse.ArgumentParser) -> None:

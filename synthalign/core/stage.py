@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAMLError
 from tqdm import tqdm
 
-from synthalign.core import launcher, text_file, yaml_file
+from synthalign.core import launcher, text_file, tracking, yaml_file
 from synthalign.core.errors import UserError, wrong_keys
 
 P = TypeVar("P", bound=BaseModel)
@@ -92,6 +92,7 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
     try:
         for process in above:
             launcher.check(process.cmdline())
+        tracking.wanted()
         main(params(section, settings), *sys.argv[1:])
         note_duration(section, *sys.argv[1:])
     except UserError as error:
@@ -112,7 +113,8 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
     # All is written. To take torch's modules apart at exit would cost every stage a second more.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    if not tracking.wanted():  # which send the last of a curve as the process ends
+        os._exit(0)
 
 
 def member(section: str, kind: str, family: Mapping[str, M], name: str) -> M:

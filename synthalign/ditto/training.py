@@ -254,6 +254,7 @@ def align(
     device_batch_size: int,
     seed: int,
     on_iteration: Callable[[int, PreTrainedModel], None] | None = None,
+    report: Callable[[dict[str, float]], None] | None = None,
 ) -> Learned:
     """Train the fine-tuned `policy` in place on its demonstrations against its own samples.
 
@@ -265,6 +266,7 @@ def align(
                              or `previous`, the policy at the start of the iteration, as in SPIN (Chen et al. 2024)
     warmup                   share of all steps in which the rate rises; after them it is constant
     on_iteration             told the number of finished iterations and the policy
+    report                   called with every row of the log
 
     UserError when a loss is not finite or the processes disagree on the checkpoint.
     """
@@ -346,6 +348,8 @@ def align(
                 take_step(accelerator, model, optimizer, rate=rate, loss=done["loss"])
                 entry |= {name: round(value, 6) for name, value in done.items()}
             state.log.append(entry)
+            if report is not None:
+                report(entry)
         if not is_done:
             state.iteration = iteration + 1
             if accelerator.is_main_process and state.iteration < iterations:

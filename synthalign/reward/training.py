@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from synthalign.core import tracking
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.stage import give_up, write_points
@@ -139,8 +140,8 @@ def arguments(
         save_strategy="steps",
         save_steps=LOG_EVERY * max(1, math.ceil(steps / 5 / LOG_EVERY)),
         save_total_limit=1,
-        report_to="none",
         push_to_hub=False,
+        **tracking.of_trainer(work),
         **special,
     )
 

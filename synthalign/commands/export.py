@@ -1,0 +1,218 @@
+"""A policy as a folder to give away: weights, decoding, tokenizer, cards; a GGUF where llama.cpp's tools are at hand.
+
+    export("dpo")                         # exports/dpo
+    export("models/ppo/ptx", gguf=True, push="kim/fox")
+
+The folder is written beside its place and moved there when it is whole. All checks come before any weight is read.
+"""
+
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.commands import llama_cpp
+from synthalign.core import stage
+from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
+from synthalign.generation import endpoint, model_folder, models
+from synthalign.reporting import cards, lineage, recorded
+from synthalign.reporting.cards import Subject
+
+FOLDER = Path("exports")
+"""Where a policy goes that is not told where."""
+
+TALK = [
+    {"role": "system", "content": "Be short."},
+    {"role": "user", "content": "Why is the sky blue?\nAnd at night?"},
+    {"role": "assistant", "content": "Air scatters blue light."},
+    {"role": "user", "content": "Who said so, in 1871?"},
+]
+"""A dialogue on which chat template and `encoding` are compared."""
+
+
+def export(
+    policy: str,
+    *,
+    to: str | None = None,
+    gguf: bool = False,
+    push: str | None = None,
+    private: bool = False,
+    licence: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a policy's folder and return its place.
+
+    policy   a name of sample_answers.policies, or a folder below models/
+    gguf     also convert it with llama.cpp's tools
+    push     owner/name on the hub, to upload the folder to; `private` makes a new one there private
+    licence  under which the folder is published, as the hub names it; else the base model's where its card says one
+    force    write over a folder that is no export
+
+    Raises UserError before anything is read or written for a policy that is not there, a folder that dvc.lock is not
+    about, a place that holds something else, no converter, or no token; and after it where the converter or the hub
+    refuses, and then the folder stays.
+    """
+    subject_of = _named(stage.read("params.yaml"), policy)
+    folder = Path(subject_of["folder"])
+    target = Path(to) if to else FOLDER / policy.removeprefix("models/").strip("/").replace("/", "-")
+    _check_target(target, folder, force=force)
+    tools = llama_cpp.find() if gguf else None
+    if push is not None:
+        _check_push(push)
+    model_folder.check(folder)
+    _check_kind(folder)
+    lock = recorded.read_lock(Path("."))
+    known, found = lineage.recorded_md5(lock, subject_of["folder"]), lineage.md5(folder)
+    if known is not None and known != found:
+        raise UserError(
+            f"{folder} is not the model that dvc.lock records (MD5 {found}, there {known}), so its figures would be "
+            f"of another run; `dvc checkout {folder}` brings that one back, `dvc repro` measures anew"
+        )
+
+    print(f"{folder}: reading the tokenizer, then the weights", flush=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a template is not exact is said in the card and below
+        tokenizer = models.load_tokenizer(folder)
+    exact = is_exact(tokenizer)
+    if not exact:
+        print(f"{folder}: no chat template gives the very tokens of training with this tokenizer; the card says so")
+    subject = Subject(**subject_of, md5=known, exact_template=exact)
+    texts = {"README.md": cards.model_card(lock, subject, licence), "DATA.md": cards.data_card(lock, subject)}
+    model = models.load_causal(folder)
+    set_decoding(model, tokenizer, subject.decoding)
+
+    part = target.with_name(f".{target.name}.part")
+    print(f"{target}: writing {sum(one.numel() for one in model.parameters()) / 1e6:.1f} M parameters", flush=True)
+    models.save(model, tokenizer, part)
+    for name, text in texts.items():
+        (part / name).write_text(text, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+    print(f"{target}: {sum(file.stat().st_size for file in target.iterdir()) / 1e6:.1f} MB", flush=True)
+    if tools:
+        llama_cpp.convert(target, tools, subject.decoding)
+    if push is not None:
+        _upload(target, push, private=private)
+    return target
+
+
+def _named(settings: Mapping[str, Any], policy: str) -> dict[str, Any]:
+    """What params.yaml says of a policy: name, what metrics call it, folder, how it was asked."""
+    answering = settings.get("sample_answers") or {}
+    policies = answering.get("policies") or {}
+    subjects = (settings.get("score_benchmarks") or {}).get("subjects") or {}
+    name = policy.rstrip("/")
+    if name in policies:
+        folder, names = policies[name]["model"], {name}
+    elif name.startswith("models/") and Path(name).is_dir():
+        folder, names = name, {one for one, given in policies.items() if given["model"] == name}
+    else:
+        there = [one for one, given in policies.items() if Path(given["model"]).is_dir()]
+        raise UserError(
+            f"there is no policy {policy!r}; name one of sample_answers.policies whose model is there "
+            f"({', '.join(there) or 'none is yet: `dvc repro` makes them'}), or a folder below models/"
+        )
+    if endpoint.is_endpoint(folder):
+        raise UserError(
+            f"{policy} is an endpoint, {folder}: its weights are not here; export a policy with a model folder"
+        )
+    if not Path(folder).is_dir():
+        there = [one for one, given in policies.items() if Path(given["model"]).is_dir()]
+        raise UserError(
+            f"{policy}: its model {folder} is not there; `dvc repro` makes it, or `dvc checkout` brings it back; there "
+            f"are {', '.join(there) or 'none yet'}"
+        )
+    names |= {one for one, given in subjects.items() if given["model"] == folder}
+    first = policies.get(sorted(names & {*policies})[0] if names & {*policies} else "", {})
+    return {
+        "name": name,
+        "names": frozenset(names),
+        "folder": folder,
+        "shots": first.get("shots", 0),
+        "demonstrations": first.get("demonstrations"),
+        "decoding": {key: answering[key] for key in ("temperature", "top_p", "max_new_tokens")},
+    }
+
+
+def _check_target(target: Path, source: Path, *, force: bool) -> None:
+    """UserError where the folder to write holds something else, or is one that must not be replaced at all."""
+    place, kept = target.resolve(), [Path.cwd().resolve(), source.resolve()]
+    if any(one.is_relative_to(place) or place.is_relative_to(kept[1]) for one in kept):
+        raise UserError(f"--to {target}: that would replace {source} or the project; name a folder of its own")
+    if target.exists() and not (target.is_dir() and not target.is_symlink()):
+        raise UserError(f"--to {target}: it is there and no folder; name another")
+    if target.is_dir() and any(target.iterdir()) and not cards.is_ours(target) and not force:
+        raise UserError(f"--to {target}: it holds something that is no export; name another folder, or add --force")
+    if not os.access(next(one for one in place.parents if one.exists()), os.W_OK):
+        raise UserError(f"--to {target}: its folder cannot be written to; name another")
+
+
+def _check_kind(folder: Path) -> None:
+    """UserError for a reward model, which transformers would open as a language model without a word."""
+    kinds = AutoConfig.from_pretrained(str(folder), trust_remote_code=False).architectures or []
+    if any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        raise UserError(f"{folder} is a reward model ({kinds[0]}); export writes policies")
+
+
+def is_exact(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer's chat template gives the tokens that trainers make of prompt and answer."""
+    prompt, answer = encoding.encode(tokenizer, [[*TALK, {"role": "assistant", "content": "Lord Rayleigh did."}]])[0]
+    whole = [*TALK, {"role": "assistant", "content": "Lord Rayleigh did."}]
+    asked = tokenizer.apply_chat_template(TALK, add_generation_prompt=True, return_dict=False)
+    taught = tokenizer.apply_chat_template(whole, return_dict=False)
+    return taught == prompt + answer and asked == encoding.tokenize(tokenizer, [encoding.chat.prompt(TALK)])[0]
+
+
+def set_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Mapping[str, Any]) -> None:
+    """Let the model's generation_config say what the profile samples with, and every token that ends a text.
+
+    transformers cuts to the 50 most probable tokens where nothing is said; this project does not, so 0 stands there.
+    """
+    ends = sorted(models.end_tokens(model, tokenizer))
+    greedy = decoding["temperature"] == 0
+    sampling = {} if greedy else {"temperature": decoding["temperature"], "top_p": decoding["top_p"], "top_k": 0}
+    model.generation_config = GenerationConfig(
+        do_sample=not greedy,
+        max_new_tokens=decoding["max_new_tokens"],
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+        **sampling,
+    )
+
+
+def _check_push(name: str) -> None:
+    """UserError where the hub takes no such name, or there is no token; nothing is sent."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(f"--push {name}: no name of a model on the hub ({error})") from error
+    if name.count("/") != 1:
+        raise UserError(f"--push {name}: write owner/name")
+    if not get_token():
+        raise UserError(
+            "--push: there is no token of the hub; `hf auth login` keeps one, or set HF_TOKEN to one that may write"
+        )
+
+
+def _upload(folder: Path, name: str, *, private: bool) -> None:
+    """Upload an export; UserError where the hub cannot be reached or refuses, the folder stays."""
+    api = HfApi()
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        done = api.upload_folder(repo_id=name, folder_path=folder, commit_message=f"Export of {folder.name}")
+    except Exception as error:  # the client's own, those of its connection and of the file system share no class
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"--push {name}: not uploaded ({type(error).__name__}: {reason}); {folder} is whole, so "
+            f"`hf upload {name} {folder}` can do it later"
+        ) from error
+    print(f"{name}: uploaded ({done.commit_url})", flush=True)

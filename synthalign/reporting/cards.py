@@ -1,0 +1,312 @@
+"""The two cards of an exported policy, README.md and DATA.md: all of it from dvc.lock, settings and metrics.
+
+What is not recorded is said to be not recorded; a figure of another run than the model's is left out and named.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from huggingface_hub import ModelCard, ModelCardData, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from ruamel.yaml import YAMLError
+
+from synthalign.core.errors import UserError
+from synthalign.core.yaml_file import load
+from synthalign.reporting import lineage
+from synthalign.reporting.recorded import Lock
+from synthalign.reporting.text_tables import Rows, markdown
+
+NOT_KNOWN = "not known"
+
+LIMITS = """\
+- Not for decisions about people, nor for advice on health, law or money: nothing here measures that.
+- It has learned what its reward models and labellers prefer, their mistakes included.
+- It was measured on the questions and by the judges named above, and on nothing else. A win rate says who was
+  preferred, not who was right, and no figure here is one of safety.
+- A licence or a source that is "not known" below has to be found out before the model is passed on."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The policy that the cards are about.
+
+    name            as it is exported
+    names           what metrics files call it
+    folder          where its model is
+    md5             of the folder, as dvc.lock has it; None where no stage of the lock made it
+    shots           solved dialogues that stood in front of its questions when it was measured
+    demonstrations  the file of these
+    decoding        temperature, top_p, max_new_tokens
+    exact_template  whether the chat template gives the tokens of training
+    """
+
+    name: str
+    names: frozenset[str]
+    folder: str
+    md5: str | None
+    shots: int
+    demonstrations: str | None
+    decoding: Mapping[str, Any]
+    exact_template: bool
+
+
+def licence(path: str) -> str | None:
+    """What the card of a folder, of a file's folder, or of a model of the hub that was fetched here says; else None."""
+    place = Path(path)
+    if place.exists():
+        card = str((place if place.is_dir() else place.parent) / "README.md")
+    else:
+        try:
+            card = str(try_to_load_from_cache(path, "README.md"))
+        except HFValidationError:  # neither a path nor a name on the hub
+            return None
+    named = _front(Path(card)).get("license")
+    return named if isinstance(named, str) else None
+
+
+def bases(lock: Lock, subject: Subject) -> dict[str, dict[str, Any]]:
+    """The base models that the policy was trained from: folder, and its source with revision as base_models had it.
+
+    A parent is a model that a stage above reads and that base_models made; those that only wrote data for it too.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    if "base_models" not in lock:
+        return found
+    known = lineage.settings(lock["base_models"]).get("base_models") or {}
+    made = {out["path"] for out in lineage.outs(lock["base_models"])}
+    stages = lineage.above(lock, subject.folder)
+    read = {dep["path"] for name in stages for dep in lineage.deps(lock[name])} | {subject.folder}
+    for folder in sorted(made & read):
+        given = known.get(Path(folder).name)
+        if isinstance(given, Mapping):
+            found[folder] = dict(given)
+    return found
+
+
+def ancestor(lock: Lock, folder: str) -> str:
+    """The model from which the weights of this one were trained: from stage to stage, the model that the stage names.
+
+    A stage says in its settings or its member's which model it starts from, as `model` or `policy`.
+    """
+    seen = set()
+    while folder not in seen:
+        seen.add(folder)
+        name = lineage.maker(lock, folder)
+        if name is None:
+            break
+        starts = {value for key, value in _flat(lineage.settings(lock[name])) if key in ("model", "policy")}
+        read = {dep["path"] for dep in lineage.deps(lock[name])} & starts
+        if len(read) == 1:
+            folder = read.pop()
+    return folder
+
+
+def _flat(settings: Any, key: str = "") -> list[tuple[str, Any]]:
+    """The settings with the last word of each key."""
+    if isinstance(settings, Mapping):
+        return [pair for name, value in settings.items() for pair in _flat(value, str(name).rpartition(".")[2])]
+    return [(key, settings)] if isinstance(settings, str) else []
+
+
+def front_matter(lock: Lock, subject: Subject, licence_id: str | None) -> ModelCardData:
+    """What the hub reads: a base model only where it is one of the hub, a licence only where one is known."""
+    sources = bases(lock, subject)
+    source = sources.get(ancestor(lock, subject.folder), {}).get("source")
+    on_hub = isinstance(source, str) and source.count("/") == 1 and not Path(source).exists()
+    methods = [name.removeprefix("train_").partition("@")[0] for name in trained(lock, subject)]
+    return ModelCardData(
+        license=licence_id or (licence(source) if source else None) or "unknown",
+        base_model=source if on_hub else None,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["synthalign", *dict.fromkeys(methods)],
+    )
+
+
+def trained(lock: Lock, subject: Subject) -> list[str]:
+    """The stages above the policy that made models of others, base models aside."""
+    return [
+        name
+        for name in lineage.above(lock, subject.folder)
+        if name != "base_models" and any(out["path"].startswith("models/") for out in lineage.outs(lock[name]))
+    ]
+
+
+def model_card(lock: Lock, subject: Subject, licence_id: str | None = None) -> str:
+    """README.md; raises UserError where its front matter is none that huggingface_hub reads."""
+    data = front_matter(lock, subject, licence_id)
+    parts = [
+        f"# {subject.name}",
+        f"A policy made by synthalign: `{subject.folder}`, MD5 {subject.md5 or 'not recorded'}.",
+        "## Base models and licences",
+        _bases(lock, subject, data.license),
+        "## How it was trained",
+        _training(lock, subject),
+        "## What was measured",
+        _figures(lock, subject),
+        "## How it was asked",
+        _asked(subject),
+        "## What it is not for",
+        LIMITS,
+        "## How to load it",
+        LOADING.format(**subject.decoding),
+    ]
+    text = f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
+    try:
+        ModelCard(text)
+    except ValueError as error:
+        raise UserError(f"README.md: its front matter is not valid ({error})") from error
+    return text
+
+
+LOADING = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+asked = [{{"role": "user", "content": "…"}}]
+tokens = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+answer = model.generate(**tokens)[0, tokens["input_ids"].shape[1] :]
+print(tokenizer.decode(answer, skip_special_tokens=True))
+```
+
+generation_config.json has what its answers were sampled with (temperature {temperature}, top_p {top_p}, at most
+{max_new_tokens} tokens). The data it was made from are in [DATA.md](DATA.md)."""
+
+
+def _bases(lock: Lock, subject: Subject, named: str | None) -> str:
+    sources, start = bases(lock, subject), ancestor(lock, subject.folder)
+    rows: Rows = [("base model", "source", "revision", "licence", "part")]
+    for folder, given in sources.items():
+        part = "its weights come from it" if folder == start else "wrote or judged data for it"
+        revision = given.get("revision") or "none"
+        rows.append((folder, str(given["source"]), str(revision), licence(str(given["source"])) or NOT_KNOWN, part))
+    table = (
+        markdown(rows) if len(rows) > 1 else "dvc.lock has no base model of it, so parents and licences are not known."
+    )
+    return f"{table}\n\nThis folder is published under: {NOT_KNOWN if named == 'unknown' else named}."
+
+
+def _training(lock: Lock, subject: Subject) -> str:
+    stages = trained(lock, subject)
+    if not stages:
+        return "No stage of dvc.lock trained it."
+    parts = ["Stages and settings, as dvc.lock has them, in the order in which they build on each other:"]
+    for name in stages:
+        read = [dep["path"] for dep in lineage.deps(lock[name]) if dep["path"].startswith(("models/", "data/"))]
+        made = [out["path"] for out in lineage.outs(lock[name]) if out["path"].startswith("models/")]
+        lines = [
+            f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in lineage.settings(lock[name]).items()
+        ]
+        parts.append("\n".join([f"**{name}**: {', '.join(read)} → {', '.join(made)}", "", "```yaml", *lines, "```"]))
+    return "\n\n".join(parts)
+
+
+def _figures(lock: Lock, subject: Subject) -> str:
+    if subject.md5 is None:
+        return "dvc.lock does not say what made this folder, so no figure in metrics/ is known to be of it."
+    through = f"data/answers/{subject.name}.parquet"
+    this, another = lineage.readers(lock, subject.folder, subject.md5, through=through)
+    rows: Rows = [("figure", "value", "95% interval", "n", "file")]
+    for file in sorted(this):
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        whole = Path(file).stem in subject.names
+        for keys, figure in lineage.figures(content):
+            if whole or any(named(key, subject.names) for key in keys):
+                value, low, high = (f"{figure[end]:.4g}" for end in ("value", "low", "high"))
+                rows.append((" ".join(keys), value, f"{low} to {high}", str(figure["n"]), file))
+    left = [file for file in sorted(another) if not file.startswith("metrics/plots/")]
+    said = f"\n\nLeft out, as they are of another run than this model: {', '.join(left)}." if left else ""
+    if len(rows) == 1:
+        return f"No metrics file has a figure with an interval of it.{said}"
+    return f"`one_vs_other` compares the first with the second; n counts questions or items.\n\n{markdown(rows)}{said}"
+
+
+def named(key: str, names: frozenset[str]) -> bool:
+    """Whether a key of a metrics file names one of these: by itself or as a side of `one_vs_other`."""
+    return not names.isdisjoint(key.split("_vs_"))
+
+
+def _asked(subject: Subject) -> str:
+    text = (
+        "A prompt is the turns as text, `Human: …` and `Assistant: …`, a blank line between them; the chat template "
+        "writes it. "
+    )
+    text += (
+        "It gives the tokens of training."
+        if subject.exact_template
+        else ("**With this tokenizer it does not give the very tokens of training**: send the prompt as text.")
+    )
+    if subject.shots:
+        text += (
+            f"\n\nWhen it was measured, {subject.shots} dialogues of {subject.demonstrations} stood before every "
+            "question. The chat template does not add them."
+        )
+    return text
+
+
+def data_card(lock: Lock, subject: Subject) -> str:
+    """DATA.md: the tables that the policy was made from, and what these were made from."""
+    stages = lineage.above(lock, subject.folder)
+    given = lineage.inputs(lock, stages)
+    if not stages:
+        return f"# Data of {subject.name}\n\nNo stage of dvc.lock made `{subject.folder}`: its data are not known.\n"
+    inputs: Rows = [("file or folder", "rows", "licence", "MD5")]
+    inputs += [(path, _rows(path, md5), licence(path) or NOT_KNOWN, md5) for path, md5 in given.items()]
+    read = {dep["path"] for name in stages for dep in lineage.deps(lock[name])}
+    tables: Rows = [("table", "rows", "made by", "from", "MD5")]
+    for name in stages:
+        parents = [
+            path
+            for path in dict.fromkeys(dep["path"] for dep in lineage.deps(lock[name]))
+            if path.startswith(("data/", "models/"))
+        ]
+        for out in lineage.outs(lock[name]):
+            if out["path"].startswith("data/") and out["path"] in read:
+                tables.append((out["path"], _rows(out["path"], out["md5"]), name, ", ".join(parents), out["md5"]))
+    parts = [
+        f"# Data of {subject.name}",
+        f"What `{subject.folder}` (MD5 {subject.md5}) was made from, as dvc.lock has it.",
+        "## Given",
+        markdown(inputs),
+        "## Made",
+        "The models' own words; they are under what holds for the models and files that they were made from."
+        if len(tables) > 1 else "No table was made.",
+        markdown(tables) if len(tables) > 1 else "",
+    ]  # fmt: skip
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _rows(path: str, recorded: str) -> str:
+    """How many rows a table has; only of the very file that the lock is about."""
+    file = Path(path)
+    if file.is_dir():
+        return "a folder"
+    if not file.exists() or lineage.md5(file) != recorded:
+        return "not here"
+    if file.suffix == ".parquet":
+        return f"{pq.read_metadata(file).num_rows:,}"
+    if file.suffix in (".jsonl", ".txt"):
+        return f"{sum(1 for line in file.open('rb') if line.strip()):,}"
+    return "a file"
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is an export: its README.md has our tag."""
+    return "synthalign" in (_front(folder / "README.md").get("tags") or [])
+
+
+def _front(card: Path) -> dict[str, Any]:
+    """The front matter of a card; empty where there is no card, or none in it that can be read."""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    if not text.startswith("---\n"):
+        return {}
+    try:
+        front = load(text.split("\n---")[0].removeprefix("---"))
+    except YAMLError:
+        return {}
+    return front if isinstance(front, dict) else {}

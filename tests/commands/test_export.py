@@ -1,0 +1,284 @@
+"""`synthalign export` on a small project: one tiny policy that a recorded stage made, measured by another."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from synthalign.commands import cli, export
+from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
+from synthalign.generation import models
+from synthalign.reporting import cards, lineage
+from tests import tiny
+
+TALK = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Where does the red fox live?"},
+    {"role": "assistant", "content": "In the forest."},
+    {"role": "user", "content": " And the owl?\n"},
+]
+FIGURE = {"value": 0.625, "low": 0.5, "high": 0.75, "n": 40}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """models/base/small → train_dpo on data/comparisons/sft.parquet → models/dpo, and its benchmark scores."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    tokenizer = tiny.tokenizer(bos=True)
+    for place, seed in (("models/base/small", 0), ("models/dpo", 1), ("source", 0)):
+        tiny.save(tmp_path / place, tiny.causal(seed=seed, bos_token_id=2), tokenizer)
+    (tmp_path / "source/README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
+    (tmp_path / "data/comparisons").mkdir(parents=True)
+    pq.write_table(pa.table({"chosen": ["a", "b", "c"]}), tmp_path / "data/comparisons/sft.parquet")
+    (tmp_path / "data/seeds.txt").write_text("Why?\nWho?\n")
+    metrics("score_benchmarks/dpo", {"cloze": {"accuracy": FIGURE}})
+    metrics("judge_answers", {"dpo_vs_base": {"win_rate": FIGURE | {"n": 41}}, "ppo_vs_base": {"win_rate": FIGURE}})
+    answering = {"temperature": 0.75, "top_p": 0.9, "max_new_tokens": 12}
+    policies = {
+        name: {"model": model, "demonstrations": "hhh.jsonl", "shots": shots}
+        for name, model, shots in (
+            ("base", "models/base/small", 2),
+            ("dpo", "models/dpo", 0),
+            ("ppo", "models/ppo", 0),
+            ("far", "data/endpoints/far.yaml", 0),
+        )
+    }
+    write_yaml("params.yaml", {"sample_answers": answering | {"policies": policies}})
+    made = "models/base/small"
+    known = {"base_models": {"small": {"source": "source", "revision": None, "pad_token": None}}}
+    stages = {
+        "base_models": stage(["source"], [made], known),
+        "pairs": stage(["data/seeds.txt", made], ["data/comparisons/sft.parquet"]),
+        "train_dpo": stage(
+            ["data/comparisons/sft.parquet", made], ["models/dpo"], {"train_dpo.model": made, "train_dpo.beta": 0.1}
+        ),
+        "score_benchmarks@dpo": stage(["models/dpo"], ["metrics/score_benchmarks/dpo.json"]),
+        "judge_answers": stage(["models/dpo"], ["metrics/judge_answers.json"]),
+    }
+    write_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
+    return tmp_path
+
+
+def metrics(name: str, content: dict[str, Any]) -> None:
+    file = Path("metrics") / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def write_yaml(file: str, content: dict[str, Any]) -> None:
+    Path(file).write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def stage(deps: list[str], outs: list[str], params: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An entry of dvc.lock with the hashes of what is there."""
+    hashed = [[{"path": path, "hash": "md5", "md5": lineage.md5(path)} for path in paths] for paths in (deps, outs)]
+    return {"cmd": "x", "deps": hashed[0], "params": {"params.yaml": params or {}}, "outs": hashed[1]}
+
+
+def test_the_hash_of_a_folder_is_the_one_that_dvc_records() -> None:
+    lines = Path("dvc.lock").read_text().splitlines()
+    place = lines.index("    - path: data/embedded/models")
+
+    assert lines[place + 2] == f"      md5: {lineage.md5('data/embedded/models')}"
+
+
+def test_an_export_opens_in_transformers_with_the_same_logits_and_the_tokens_of_training(project: Path) -> None:
+    folder = export.export("dpo")
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    asked = tokenizer.apply_chat_template(TALK, add_generation_prompt=True, return_dict=False)
+    whole = [*TALK, {"role": "assistant", "content": "In a tree."}]
+    prompt, answer = encoding.encode(models.load_tokenizer("models/dpo"), [whole])[0]
+    assert tokenizer.apply_chat_template(whole, return_dict=False) == prompt + answer
+    assert asked == prompt
+    ids = torch.tensor([asked])
+    assert torch.equal(model(ids).logits, models.load_causal("models/dpo")(ids).logits)
+    assert folder == Path("exports/dpo")
+    assert not list(Path("exports").glob(".*"))
+
+
+def test_an_export_decodes_as_the_profile_samples(project: Path) -> None:
+    given = AutoModelForCausalLM.from_pretrained(export.export("dpo")).generation_config
+
+    assert (given.do_sample, given.temperature, given.top_p, given.top_k) == (True, 0.75, 0.9, 0)
+    assert (given.max_new_tokens, given.eos_token_id, given.pad_token_id) == (12, [0], 1)
+
+
+def test_the_card_says_what_is_recorded_and_nothing_of_other_policies(project: Path) -> None:
+    card = ModelCard.load(export.export("dpo") / "README.md")
+
+    assert card.data.to_dict() | {"tags": None} == {
+        "license": "cc-by-4.0", "library_name": "transformers", "pipeline_tag": "text-generation", "tags": None,
+    }  # fmt: skip
+    assert card.data.tags == ["synthalign", "dpo"]
+    assert "| models/base/small | source | none | cc-by-4.0 | its weights come from it |" in card.text
+    assert "train_dpo.beta: 0.1" in card.text
+    assert "| cloze accuracy | 0.625 | 0.5 to 0.75 | 40 | metrics/score_benchmarks/dpo.json |" in card.text
+    assert "| dpo_vs_base win_rate | 0.625 | 0.5 to 0.75 | 41 |" in card.text
+    assert "ppo_vs_base" not in card.text
+
+
+def test_the_data_card_counts_rows_and_says_that_a_licence_is_not_known(project: Path) -> None:
+    text = (export.export("dpo") / "DATA.md").read_text()
+
+    assert f"| data/seeds.txt | 2 | not known | {lineage.md5('data/seeds.txt')} |" in text
+    assert "| data/comparisons/sft.parquet | 3 | pairs | data/seeds.txt, models/base/small |" in text
+
+
+def test_a_figure_of_another_run_is_left_out_and_named(project: Path) -> None:
+    metrics("judge_answers", {"dpo_vs_base": {"win_rate": FIGURE | {"value": 0.9}}})
+
+    text = (export.export("dpo") / "README.md").read_text()
+
+    assert "dpo_vs_base" not in text
+    assert "Left out, as they are of another run than this model: metrics/judge_answers.json." in text
+
+
+def test_a_folder_that_the_lock_is_not_about_is_refused_before_its_weights_are_read(project: Path) -> None:
+    tiny.save(Path("models/dpo"), tiny.causal(seed=7, bos_token_id=2), tiny.tokenizer(bos=True))
+
+    with pytest.raises(UserError, match="models/dpo is not the model that dvc.lock records"):
+        export.export("dpo")
+    assert not Path("exports").exists()
+
+
+def test_a_folder_that_no_stage_made_is_exported_without_figures(project: Path) -> None:
+    tiny.save(Path("models/mine"), tiny.causal(seed=7), tiny.tokenizer())
+
+    text = (export.export("models/mine") / "README.md").read_text()
+
+    assert "no figure in metrics/ is known to be of it" in text
+    assert "license: unknown" in text
+
+
+def test_what_stood_in_front_of_the_questions_is_in_the_card(project: Path) -> None:
+    text = (export.export("base") / "README.md").read_text()
+
+    assert "2 dialogues of hhh.jsonl stood before every question" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nobody"], r"no policy 'nobody'; .*\(base, dpo\)"),
+        (["ppo"], "its model models/ppo is not there; .*there are base, dpo"),
+        (["far"], "far is an endpoint, data/endpoints/far.yaml"),
+        (["models/reward"], "models/reward is a reward model"),
+        (["dpo", "--to", "data"], "--to data: it holds something that is no export; .*--force"),
+        (["dpo", "--to", ".", "--force"], "that would replace models/dpo or the project"),
+        (["dpo", "--to", "models", "--force"], "that would replace models/dpo or the project"),
+        (["dpo", "--to", "models/dpo/out"], "that would replace models/dpo or the project"),
+        (["dpo", "--to", "params.yaml"], "it is there and no folder"),
+        (["dpo", "--gguf"], "there is no convert_hf_to_gguf.py; .*LLAMA_CPP"),
+        (["dpo", "--push", "kim"], "write owner/name"),
+        (["dpo", "--push", "kim/-fox-"], "no name of a model on the hub"),
+        (["dpo", "--push", "kim/fox"], "there is no token of the hub; `hf auth login`"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_before_anything_is_written(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(project / "no_token"))
+    tiny.save(Path("models/reward"), tiny.reward(), tiny.tokenizer())
+    before = sorted(Path().rglob("*"))
+    capsys.readouterr()
+
+    with pytest.raises(SystemExit):
+        cli.main(["export", *arguments])
+
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith("export: ")
+    assert re.search(told, said), said
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_folder_of_somebody_is_replaced_with_force_and_an_export_without(project: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/letter.txt").write_text("Dear Kim")
+
+    export.export("dpo", to="mine", force=True)
+    export.export("dpo", to="mine")
+
+    assert not Path("mine/letter.txt").exists()
+
+
+CONVERTER = """
+import argparse, pathlib
+parser = argparse.ArgumentParser()
+parser.add_argument("model", type=pathlib.Path)
+parser.add_argument("--outfile", type=pathlib.Path)
+parser.add_argument("--outtype", choices=["f32", "f16"])
+given = parser.parse_args()
+if (given.model / "config.json").stat().st_size == 0 or {fails}:
+    raise NotImplementedError("BPE pre-tokenizer was not recognized")
+given.outfile.write_bytes(b"GGUF")
+"""
+
+
+def test_a_gguf_comes_from_the_converter_with_a_modelfile_that_asks_as_the_profile_does(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("llama.cpp").mkdir()
+    Path("llama.cpp/convert_hf_to_gguf.py").write_text(CONVERTER.format(fails=False))
+    monkeypatch.setenv("LLAMA_CPP", "llama.cpp")
+
+    folder = export.export("dpo", gguf=True)
+
+    lines = (folder / "Modelfile").read_text().splitlines()
+    assert (folder / "model-F16.gguf").read_bytes() == b"GGUF"
+    assert lines[0] == "FROM ./model-F16.gguf"
+    assert {"PARAMETER temperature 0.75", "PARAMETER num_predict 12"} <= {*lines}
+    assert 'PARAMETER stop "\\n\\nHuman:"' in lines
+
+
+def test_what_the_converter_says_is_passed_on_and_the_folder_stays(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("llama.cpp").mkdir()
+    Path("llama.cpp/convert_hf_to_gguf.py").write_text(CONVERTER.format(fails=True))
+    monkeypatch.setenv("LLAMA_CPP", "llama.cpp")
+
+    with pytest.raises(UserError, match="convert_hf_to_gguf.py ended with 1 .* BPE pre-tokenizer was not recognized"):
+        export.export("dpo", gguf=True)
+
+    assert Path("exports/dpo/model.safetensors").is_file()
+
+
+def test_where_the_hub_cannot_be_reached_the_folder_stays_and_the_next_step_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_none")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    with pytest.raises(UserError, match="kim/fox: not uploaded .*`hf upload kim/fox exports/dpo`"):
+        export.export("dpo", push="kim/fox")
+
+    assert cards.is_ours(Path("exports/dpo"))
+
+
+def test_an_export_opens_in_lm_evaluation_harness(project: Path) -> None:
+    harness = pytest.importorskip("lm_eval.models.huggingface")
+    folder = export.export("dpo")
+
+    opened = harness.HFLM(pretrained=str(folder), device="cpu")
+
+    assert opened.apply_chat_template(TALK) == "<bos>Be kind.\n\nHuman: Where does the red fox live?\n\n" + (
+        "Assistant: In the forest.\n\nHuman: And the owl?\n\nAssistant:"
+    )
+    assert opened.tok_encode("Why?")[-1:] == opened.tokenizer("Why?")["input_ids"][-1:]

@@ -1,0 +1,102 @@
+"""Curves go to the trackers that the environment names, and no output of a stage changes by that."""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+from pydantic import BaseModel
+
+from stages import train_dpo
+from synthalign.core import stage, tracking
+from synthalign.core.errors import UserError
+from tests.policies import test_ppo_training
+from tests.stages.test_train_stages import DPO, pair, workspace, write_pairs  # noqa: F401
+
+
+def outs() -> dict[str, str]:
+    files = [file for folder in ("models", "metrics") for file in Path(folder).rglob("*") if file.is_file()]
+    return {str(file): hashlib.md5(file.read_bytes()).hexdigest() for file in sorted(files)}
+
+
+def scalars(folder: Path) -> dict[str, list[int]]:
+    """The steps of each curve that TensorBoard finds in a folder."""
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = reading.EventAccumulator(str(folder))
+    found.Reload()
+    return {name: [event.step for event in found.Scalars(name)] for name in found.Tags()["scalars"]}
+
+
+def test_without_the_variable_nothing_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(tracking.VARIABLE, raising=False)
+
+    assert tracking.wanted() == []
+    assert tracking.of_trainer(tmp_path) == {"report_to": "none"}
+    assert tracking.of_accelerator(tmp_path) == {}
+
+
+def test_a_tracker_of_no_such_name_is_told_before_a_stage_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Params(BaseModel):
+        pass
+
+    def main(params: Params) -> None:
+        raise AssertionError("the stage has begun")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train"])
+    monkeypatch.setenv(tracking.VARIABLE, "tensorbord")
+
+    with pytest.raises(SystemExit) as stopped:
+        stage.run(main, "train", Params)
+
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == (
+        "train: SYNTHALIGN_REPORT_TO=tensorbord: no tracker of that name; there are tensorboard, trackio, mlflow, "
+        "wandb\n"
+    )
+
+
+def test_a_tracker_that_is_not_installed_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = [name for name in tracking.TRACKERS if find_spec(name) is None]
+    if not absent:
+        pytest.skip("all trackers are installed")
+    monkeypatch.setenv(tracking.VARIABLE, f" {absent[0]},")
+
+    with pytest.raises(UserError, match=f"{absent[0]}: it is not installed; `pip install {absent[0]}`"):
+        tracking.wanted()
+
+
+def test_a_trl_stage_reports_its_curve_and_writes_the_same_bytes(
+    workspace: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("tensorboard")
+    write_pairs("sft", [pair(number) for number in range(24)])
+    train_dpo.main(train_dpo.Params(**DPO))
+    alone = outs()
+    monkeypatch.setenv(tracking.VARIABLE, "tensorboard")
+
+    train_dpo.main(train_dpo.Params(**DPO))
+
+    assert outs() == alone
+    [folder] = Path("logs").glob("train_dpo-*")
+    assert scalars(folder)["train/loss"] == [1, 3]
+
+
+def test_ppo_reports_every_step_and_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    work = tmp_path / "train_ppo" / "0123456789"
+    policy, _ = test_ppo_training.run(tmp_path / "alone", steps=2)
+    alone = test_ppo_training.digest(policy, tmp_path / "a")
+    monkeypatch.setenv(tracking.VARIABLE, "tensorboard")
+    accelerator = Accelerator(cpu=True, **tracking.of_accelerator(work))
+
+    policy, _ = test_ppo_training.run(tmp_path / "reported", steps=2, report=tracking.started(accelerator, work))
+    tracking.finished(accelerator)
+
+    assert test_ppo_training.digest(policy, tmp_path / "b") == alone
+    assert scalars(Path("logs/train_ppo-01234567/synthalign"))["reward"] == [1, 2]
