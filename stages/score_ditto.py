@@ -1,4 +1,5 @@
-"""Ask the style oracle how much of the author is in every method's answers, and which method has more of it."""
+"""Say how much of the author is in every method's answers, and which has more of it: by the style oracle of a world, or
+by a classifier that has learned other texts of the authors."""
 
 from collections.abc import Mapping
 from itertools import permutations
@@ -8,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
+from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
+from synthalign.ditto import authorship
 from synthalign.judging import verdicts, win_rates
 from synthalign.judging.verdicts import Answer
 from world.authors import AUTHORS, features, style_score
@@ -20,13 +23,20 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Of the bootstrap."""
 
     oracle: str | None = Field(min_length=1)
-    """The folder of the world whose authors are scored; null where there is none, and then nothing is measured."""
+    """The folder of the world whose authors are scored; null where there is none."""
+
+    texts: dict[str, str] | None
+    """Where there is no oracle: a file of other texts of each author, one a line, below data/general/authors/texts;
+    null where there are none, and then nothing is measured."""
+
+    plain: str = Field(min_length=1)
+    """Texts of none of them, one a line, for the classifier to know; not read without `texts`."""
 
     authors: list[str] = Field(min_length=1)
     """Whose answers are scored."""
 
 
-def scored(params: Params, oracle: Oracle) -> list[Row]:
+def by_oracle(params: Params, oracle: Oracle) -> list[Row]:
     """All answers with their author, style and the points of the world's oracle; a prompt is one author's."""
     rows = []
     for author in params.authors:
@@ -37,15 +47,30 @@ def scored(params: Params, oracle: Oracle) -> list[Row]:
     return rows
 
 
+def by_classifier(params: Params, judge: authorship.Judge) -> list[Row]:
+    """All answers with their author and style, which is how sure the classifier is of that author."""
+    rows = []
+    for author in params.authors:
+        answers = tables.rows(f"ditto_answers/{author}")
+        styles = judge.styles(author, [row["text"] for row in answers])
+        rows += [row | {"author": author, "style": style} for row, style in zip(answers, styles, strict=True)]
+    return rows
+
+
 def report(rows: list[Row], seed: int) -> dict[str, object]:
-    """The style of one method's answers with an interval over prompts, by author and feature; and what they say."""
+    """The style of one method's answers with an interval over prompts, by author, and how long they are; of a world's
+    authors by feature too, and what its oracle thinks of them."""
     names = sorted({row["author"] for row in rows})
-    found = [features(AUTHORS[row["author"]], row["text"]) for row in rows]
+    styles = measures.by_question([(row["prompt_id"], row["style"]) for row in rows])
+    of_world: dict[str, object] = {}
+    if "points" in rows[0]:
+        found = [features(AUTHORS[row["author"]], row["text"]) for row in rows]
+        of_world["features"] = {name: round(fmean(one[name] for one in found), 6) for name in found[0]}
+        of_world["oracle"] = round(fmean(row["points"] for row in rows), 6)
     return {
-        **measures.mean(measures.by_question([(row["prompt_id"], row["style"]) for row in rows]), seed=seed).metrics(),
+        **measures.mean(styles, seed=seed).metrics(),
         "by_author": {name: round(fmean(row["style"] for row in rows if row["author"] == name), 6) for name in names},
-        "features": {name: round(fmean(one[name] for one in found), 6) for name in found[0]},
-        "oracle": round(fmean(row["points"] for row in rows), 6),
+        **of_world,
         "characters": round(fmean(len(row["text"]) for row in rows), 3),
         "cut_off": round(fmean(row["finish_reason"] == "length" for row in rows), 6),
     }
@@ -77,10 +102,19 @@ def round_robin(summaries: Mapping[str, Mapping[str, Any]], policy: str) -> floa
 
 
 def main(params: Params) -> None:
-    if params.oracle is None:
+    judge: dict[str, object] = {}
+    if params.oracle is not None:
+        rows = by_oracle(params, Oracle.load(params.oracle))
+    elif params.texts is not None:
+        if missing := sorted(set(params.authors) - set(params.texts)):
+            raise UserError(
+                f"params.yaml: score_ditto.texts has no {missing[0]!r}; name a file of other texts of theirs"
+            )
+        learned = authorship.learned(params.texts, params.plain)
+        rows, judge["classifier"] = by_classifier(params, learned), learned.accuracy()
+    else:
         stage.write_metrics("score_ditto")
         return
-    rows = scored(params, Oracle.load(params.oracle))
     methods = dict.fromkeys(row["method"] for row in rows)
     by_method = {method: [row for row in rows if row["method"] == method] for method in methods}
     styles = {
@@ -99,6 +133,7 @@ def main(params: Params) -> None:
         },
         head_to_head=wins,
         win_rate_against_all={method: round(round_robin(wins, method), 6) for method in methods},
+        **judge,
     )
 
 

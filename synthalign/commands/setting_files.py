@@ -234,5 +234,13 @@ def wrong_authors(settings: dict[str, Any]) -> list[str]:
         found = {name: given["demonstrations"] for name, given in settings[section]["authors"].items()}
         if found != files:
             lines.append(f"{section}.authors: {found} where sample_ditto.authors has {files}; they must be the same")
+    judge = settings["score_ditto"]
+    if judge["texts"] is not None and judge["oracle"] is None:
+        from synthalign.ditto import authorship  # with scikit-learn, which takes a second to import
+
+        try:
+            authorship.learned(judge["texts"], judge["plain"])
+        except UserError as error:
+            lines.append(f"score_ditto: {error}")
     unknown = sorted(set(settings["score_ditto"]["authors"]) - set(files))
     return lines + [f"score_ditto.authors: {name!r} is no author of sample_ditto" for name in unknown]

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -55,7 +57,11 @@ SAMPLE: dict[str, Any] = {
     "engine": "transformers",
     "seed": 0,
 }
-SCORE = {"seed": 0, "oracle": str(REPOSITORY / "data/embedded"), "authors": ["captain"]}
+TEXTS = REPOSITORY / "data/general/authors/texts"
+SCORE = {
+    "seed": 0, "oracle": str(REPOSITORY / "data/embedded"), "authors": ["captain"], "texts": None,
+    "plain": str(TEXTS / "plain.txt"),
+}  # fmt: skip
 METHODS = {"zero_shot", "few_shot", "sft", "spin", "ditto"}
 
 
@@ -160,6 +166,35 @@ def test_without_a_world_nothing_is_scored(workspace):
     score_ditto.main(score_ditto.Params(**SCORE | {"oracle": None}))
 
     assert read_json("metrics/score_ditto.json") == {}
+
+
+def test_without_a_world_a_classifier_that_knows_other_texts_of_the_author_says_who_has_more_of_it(workspace):
+    learned = (TEXTS / "bierce.txt").read_text().splitlines()
+    answers = {"ditto": learned[:3], "zero_shot": (TEXTS / "plain.txt").read_text().splitlines()[:3]}
+    rows = [
+        {
+            "method": method, "prompt_id": f"p{n}", "sample_index": 0, "text": text, "tokens": 9,
+            "finish_reason": "stop", "prompt": f"Write entry {n}.",
+        }
+        for method, texts in answers.items()
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+    Path("data/ditto_answers").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), "data/ditto_answers/bierce.parquet")
+    Path("bierce.txt").write_text("\n".join(learned[3:]) + "\n")
+    given = SCORE | {"oracle": None, "authors": ["bierce"], "texts": {"bierce": "bierce.txt"}}
+
+    score_ditto.main(score_ditto.Params(**given))
+
+    found = read_json("metrics/score_ditto.json")
+    assert found["methods"]["ditto"]["value"] > 0.5 > found["methods"]["zero_shot"]["value"]
+    assert found["ditto_minus"]["zero_shot"]["value"] > 0
+    assert found["classifier"]["n"] == len(learned) - 3 + 70
+    assert found["classifier"]["value"] > found["classifier"]["chance"]
+    assert "oracle" not in found["methods"]["ditto"]
+
+    with pytest.raises(UserError, match="score_ditto.texts has no 'bierce'"):
+        score_ditto.main(score_ditto.Params(**given | {"texts": {"austen": "bierce.txt"}}))
 
 
 # --- what a user brings
