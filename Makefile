@@ -81,6 +81,20 @@ ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors a
 claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
 	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
+.PHONY: pocket pocket-claims pocket-data
+POCKET := report score_ditto
+pocket: .venv/ready accelerate.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST and DITTO
+	dvc repro $(POCKET) || { python -m synthalign recover && dvc repro $(POCKET); }
+	@python -m synthalign.reporting.real_claims metrics
+
+pocket-claims: .venv/ready accelerate.yaml pocket-data  ## the same for three seeds, or SEEDS=4: metrics/real_claims.json
+	python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET)
+
+pocket-data: .venv/ready
+	python -m synthalign bring profiles/pocket.sources.yaml
+	python -m synthalign people
+	@python -m synthalign profile pocket
+
 .PHONY: profile
 profile: .venv/ready  ## put a profile in force: params.yaml from profiles/ (make profile P=smollm; with SCALE=.02 all counts are small)
 	@python -m synthalign profile $(P) $(if $(SCALE),--scale $(SCALE))

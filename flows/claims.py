@@ -1,5 +1,9 @@
 """Repeat the trained stages for several seeds, and write metrics/claims.json and metrics/methods.json.
 
+    python -m flows.claims                              all stages, three seeds
+    python -m flows.claims --real report score_ditto    these and what they need, measured with people's data, to
+                                                        metrics/real_claims.json
+
 Every seed runs in a copy of the working tree that shares this one's cache, so a stage that does not depend on the
 seed is not run again, and a second `make claims` runs nothing at all. The first seed is the one of params.yaml.
 """
@@ -22,16 +26,22 @@ TRAINED = (
 )
 """The sections whose `seed` makes another training run."""
 
+AUTHORS = ("train_ditto", "train_spin")
+"""Those that benchmarks/ditto_ablation.py repeats in the embedded world, and nobody else on real text."""
 
-def reseed(settings: dict, seed: int) -> dict:
-    """The settings with every trained stage's seed moved on by `seed`."""
-    for section in TRAINED:
+BROUGHT = ("data/people", "models/gguf")
+"""What stages read and git does not hold."""
+
+
+def reseed(settings: dict, seed: int, sections: tuple[str, ...] = TRAINED) -> dict:
+    """The settings with the seed of each of these sections moved on by `seed`."""
+    for section in sections:
         settings[section]["seed"] += seed
     return settings
 
 
-def workspace(seed: int) -> Path:
-    """A copy of the tracked files as they are now, with its own settings and this project's cache."""
+def workspace(seed: int, sections: tuple[str, ...]) -> Path:
+    """A copy of the tracked files as they are now and of what was brought, with its own settings and this cache."""
     folder = Path(".work/claims") / f"seed-{seed}"
     durations = folder / ".work/durations.jsonl"
     timed = durations.read_bytes() if durations.exists() else b""
@@ -42,9 +52,14 @@ def workspace(seed: int) -> Path:
         if Path(name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, folder / name)
-    shutil.copyfile("accelerate.yaml", folder / "accelerate.yaml")
+    for name in BROUGHT:
+        if Path(name).exists():
+            shutil.copytree(name, folder / name, copy_function=os.link, dirs_exist_ok=True)
+    for name in ("accelerate.yaml", "hardware.yaml"):
+        if Path(name).exists():
+            shutil.copyfile(name, folder / name)
     settings = YAML(typ="safe").load(Path("params.yaml"))
-    YAML().dump(reseed(settings, seed), folder / "params.yaml")
+    YAML().dump(reseed(settings, seed, sections), folder / "params.yaml")
     durations.parent.mkdir(parents=True)
     durations.write_bytes(timed)  # what is restored from the cache is not timed again
     cache = Path(".dvc/cache").resolve()
@@ -52,16 +67,16 @@ def workspace(seed: int) -> Path:
     return folder
 
 
-def reproduce(seed: int, threads: int) -> Path:
+def reproduce(seed: int, threads: int, targets: list[str], sections: tuple[str, ...]) -> Path:
     """Bring a copy up to date with this seed; returns its metrics folder."""
-    folder = workspace(seed)
+    folder = workspace(seed, sections)
     log = folder / "repro.log"
     print(f"seed {seed}: running, output in {log}", flush=True)
     start = time.monotonic()
     with log.open("w") as stream:
         subprocess.run(["dvc", "checkout", "--quiet", "--allow-missing"], cwd=folder, stdout=stream, stderr=stream)
         done = subprocess.run(
-            ["dvc", "repro"],
+            ["dvc", "repro", *targets],
             cwd=folder,
             stdout=stream,
             stderr=stream,
@@ -79,13 +94,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, the first being that of params.yaml")
     parser.add_argument("--jobs", type=int, default=1, help="how many seeds to run at once")
     parser.add_argument("--threads", type=int, default=0, help="threads of each run; 0 leaves it to accelerate")
+    parser.add_argument("--real", action="store_true", help="measured with people's data: metrics/real_claims.json")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
     given = parser.parse_args()
 
-    subprocess.run(["dvc", "repro"], check=True)
+    sections = (*TRAINED, *AUTHORS) if given.real else TRAINED
+    subprocess.run(["dvc", "repro", *given.targets], check=True)
     with ThreadPoolExecutor(given.jobs) as pool:
-        others = list(pool.map(lambda seed: reproduce(seed, given.threads), range(1, given.seeds)))
-    metrics = [Path("metrics"), *others]
-    subprocess.run([sys.executable, "-m", "synthalign.reporting.claims", *map(str, metrics)], check=True)
+        runs = [pool.submit(reproduce, n, given.threads, given.targets, sections) for n in range(1, given.seeds)]
+        metrics = [Path("metrics"), *(run.result() for run in runs)]
+    writer = "synthalign.reporting.real_claims" if given.real else "synthalign.reporting.claims"
+    subprocess.run([sys.executable, "-m", writer, *map(str, metrics)], check=True)
 
 
 if __name__ == "__main__":
