@@ -11,8 +11,8 @@ from stages import base_models
 from stages.base_models import Model, Params
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, encoding
-from synthalign.generation import models
-from tests import tiny
+from synthalign.generation import gguf_file, models
+from tests import tiny, tiny_gguf
 
 PINNED = "0123456789abcdef0123456789abcdef01234567"
 
@@ -69,6 +69,46 @@ def test_a_hub_that_can_not_be_reached_names_the_model_and_the_way_out(monkeypat
 
     with pytest.raises(UserError, match="owner/name at 0123.*set `source` to the folder"):
         base_models.main(params("owner/name", PINNED))
+
+
+# --------------------------------------------------------------------------------------------------------- GGUF files
+
+
+def test_a_gguf_file_becomes_three_base_models_and_is_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = tiny_gguf.write(Path("tiny.gguf"), tiny.causal())
+    opened = []
+    real = gguf_file.open_file
+    monkeypatch.setattr(gguf_file, "open_file", lambda *given: opened.append(given) or real(*given))
+
+    base_models.main(params("tiny.gguf", sha256))
+
+    assert len(opened) == 1
+    weights = [Path(f"models/base/{size}/model.safetensors").read_bytes() for size in ("small", "medium", "large")]
+    assert weights[0] == weights[1] == weights[2]
+    tokenizer = models.load_tokenizer("models/base/large")
+    assert tokenizer("The red fox")["input_ids"] == tiny.tokenizer()("The red fox")["input_ids"]
+
+
+def test_a_gguf_file_without_its_hash_is_refused_with_the_hash_to_write() -> None:
+    sha256 = tiny_gguf.write(Path("tiny.gguf"), tiny.causal())
+
+    with pytest.raises(UserError, match=f"needs `revision`, the 64 digits of its sha256; it is None.*{sha256}"):
+        base_models.main(params("tiny.gguf"))
+
+
+def test_a_gguf_file_that_is_not_there_is_named_with_the_command_that_fetches_it() -> None:
+    with pytest.raises(UserError, match="there is no file models/gguf/x.gguf; `python -m synthalign bring"):
+        base_models.main(params("models/gguf/x.gguf", "0" * 64))
+
+
+def test_a_gguf_file_that_is_cut_off_is_refused_before_anything_is_copied() -> None:
+    sha256 = tiny_gguf.write(Path("tiny.gguf"), tiny.causal())
+    Path("tiny.gguf").write_bytes(Path("tiny.gguf").read_bytes()[:-1000])
+
+    with pytest.raises(UserError, match="tiny.gguf is cut off"):
+        base_models.main(params("tiny.gguf", sha256))
+
+    assert not Path("models").exists()
 
 
 # ------------------------------------------------------------------------------------------------ tokens and weights
