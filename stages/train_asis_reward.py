@@ -7,6 +7,7 @@ from pydantic import Field
 from synthalign.core import stage, statistics
 from synthalign.core.ids import content_id
 from synthalign.feedback import community
+from synthalign.generation import adapters
 from synthalign.reward import pairwise, training
 from synthalign.reward.training_settings import Settings
 
@@ -33,13 +34,14 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
+    adapters.check(params.model, params.lora, "SEQ_CLS")
     questions = community.load(Path(params.community_qa))
     work = stage.work_dir(
         "train_asis_reward",
         params,
         Path(params.community_qa),
         Path(params.model),
-        *map(Path, (__file__, community.__file__, pairwise.__file__, training.__file__)),
+        *map(Path, (__file__, adapters.__file__, community.__file__, pairwise.__file__, training.__file__)),
     )
 
     pairs = []

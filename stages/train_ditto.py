@@ -13,7 +13,7 @@ from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.reward import losses, training
 
 
@@ -51,6 +51,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    adapters.not_here(params.lora, "train_ditto")
     known = {author: given.demonstrations for author, given in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
@@ -70,7 +71,7 @@ def main(params: Params, name: str) -> None:
         accelerator, params.model, demonstrations, folder=work, file=str(file), **params.sft.model_dump(), **shared
     )
     policy, tokenizer = models.load_causal(sft), models.load_tokenizer(sft)
-    alone = {"authors", "model", "sft", "fractions"}
+    alone = {"authors", "model", "sft", "fractions", "lora"}
     learned = ditto_training.align(
         accelerator,
         policy,

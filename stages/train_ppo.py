@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import json_lines, stage, tables
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import answering, ppo, ppo_rollouts, ppo_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
@@ -61,6 +61,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    adapters.not_here(params.lora, "train_ppo")
     member, settings = stage.member("train_ppo", "policy", params.policies, name), params.settings(name)
     queries = tables.rows("queries")
     policy = models.load_causal(member.policy)

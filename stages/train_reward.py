@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from synthalign.core import stage, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.feedback import comparisons
+from synthalign.generation import adapters
 from synthalign.reward import losses, pairwise, training
 from synthalign.reward.training_settings import Settings
 
@@ -35,6 +36,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, feedback: str) -> None:
+    adapters.check(params.model, params.lora, "SEQ_CLS")
     max_pairs = stage.member("train_reward", "feedback", params.feedback, feedback).max_pairs
     pairs = tables.rows(f"comparisons/{feedback}")
     work = stage.work_dir(
@@ -44,7 +46,7 @@ def main(params: Params, feedback: str) -> None:
         params.model_dump_json(exclude={"feedback"}),
         tables.path(f"comparisons/{feedback}"),
         Path(params.model),
-        *map(Path, (__file__, losses.__file__, pairwise.__file__, training.__file__)),
+        *map(Path, (__file__, adapters.__file__, losses.__file__, pairwise.__file__, training.__file__)),
     )
 
     comparisons.check_labels(pairs)

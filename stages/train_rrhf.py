@@ -9,7 +9,7 @@ from pydantic import Field
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import answering, ppo, rrhf, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.reward import scoring
@@ -41,6 +41,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    adapters.not_here(params.lora, "train_rrhf")
     member = stage.member("train_rrhf", "policy", params.policies, name)
     policy = models.load_causal(member.policy)
     tokenizer, reward_model = answering.opened(member.policy, member.reward)

@@ -14,7 +14,7 @@ from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.reward import losses, training
 
 
@@ -29,6 +29,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    adapters.not_here(params.lora, "train_spin")
     file = stage.member("train_spin", "author", params.authors, name).demonstrations
     model = f"models/ditto_sft/{name}"
     demonstrations = authors.load(file)
@@ -52,7 +53,7 @@ def main(params: Params, name: str) -> None:
         folder=work,
         fractions=params.fractions,
         reference="previous",
-        **params.model_dump(exclude={"authors", "fractions"}),
+        **params.model_dump(exclude={"authors", "fractions", "lora"}),
     )
 
     if accelerator.is_main_process:

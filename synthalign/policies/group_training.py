@@ -17,6 +17,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from synthalign.dialogue import chat, endings
 from synthalign.generation import models
+from synthalign.generation.adapters import Lora
 from synthalign.generation.generate import generate
 from synthalign.policies import answering
 from synthalign.policies.answering import Prompt, Row
@@ -87,6 +88,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
 
     max_new_tokens: int = Field(ge=1)
     """Where an answer is cut off."""
+
+    lora: Lora | None = None
+    """Adapters that are trained in place of all weights; null trains all weights."""
 
     @model_validator(mode="after")
     def divides(self) -> Self:
