@@ -16,7 +16,7 @@ from synthalign.generation import model_folder, models, sources
 
 class Model(BaseModel, frozen=True, extra="forbid", strict=True):
     source: str = Field(min_length=1)
-    """A local model folder, a GGUF file (docs/engines.md), or a model of the Hugging Face hub as owner/name."""
+    """A local model folder, one of LoRA adapters, a GGUF file, or a model of the Hugging Face hub as owner/name."""
 
     revision: str | None
     """The commit of a hub model, all 40 hex digits: a branch would move under the cache. The sha256 of a GGUF file, 64
@@ -64,7 +64,7 @@ def bring(model: Model, folder: Path, scratch: Path) -> None:
     """
     source = sources.fetch(model.source, model.revision, scratch)
     tokenizer = models.read_tokenizer(source)
-    models.check_tokens(source, tokenizer, model.pad_token)
+    spare = models.check_tokens(source, tokenizer, model.pad_token)
     tokenizer.chat_template = encoding.chat_template(tokenizer)
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -80,8 +80,12 @@ def bring(model: Model, folder: Path, scratch: Path) -> None:
     if not is_current:
         tokenizer.save_pretrained(folder)
 
+    if spare:
+        model_folder.leave_out(folder, spare)
+        print(f"{folder}: without {', '.join(spare)}, special tokens that the model has no row for")
     complete_tokenizer(folder, tokenizer, model.pad_token)
-    models.load_tokenizer(folder)
+    left = models.load_tokenizer(folder)
+    assert not {*spare} & {*left.get_vocab()}, "a special token without a row is named in a file that is not known here"
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB from {model.source}")
 
 
