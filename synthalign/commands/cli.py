@@ -4,6 +4,7 @@ python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of 
                                              exits with 1 when something cannot run
 python -m synthalign plan --json             the same for programs
 python -m synthalign profile NAME            put a profile in force: params.yaml from profiles/base.yaml and NAME.yaml
+python -m synthalign bring FILE              fetch the files that a list names, pinned by hash (data/sources/)
 python -m synthalign recover                 mend what a kill -9 of DVC left; exits with 1 when nothing was broken
 python -m synthalign annotate export         a page on which people judge pairs of answers (docs/judging.md)
 python -m synthalign annotate import FILE    what an annotator downloaded from it
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthalign.commands import profiles, sql, table_checks
+from synthalign.commands import bring, profiles, sql, table_checks
 from synthalign.core.errors import UserError
 from synthalign.judging import agreement, annotation
 from synthalign.reporting import text_tables
@@ -32,6 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
     planning.add_argument("--json", action="store_true", help="for programs")
     add_profile(commands)
+    bringing = commands.add_parser(
+        "bring",
+        help="fetch the files that a list names, each pinned by its hash",
+        description="Fetch the files that a list names, each pinned by its sha256; what is there already stays. A "
+        "file of the same name and hash in the folder that SYNTHALIGN_MIRROR names is taken instead.",
+    )
+    bringing.add_argument("file", type=Path, metavar="FILE", help="the list, as data/sources/pocket.yaml")
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
     add_annotate(annotating)
@@ -45,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise SystemExit(1)
         elif given.command == "profile":
             profiles.put_in_force(given.name, given.scale)
+        elif given.command == "bring":
+            bring.bring(given.file)
         elif given.command == "annotate":
             annotate(given)
         elif given.command == "sql":

@@ -46,7 +46,7 @@ def _convert(file: Path, sha256: str | None, scratch: Path) -> Path:
     """A GGUF file as a model folder."""
     if not file.is_file():
         raise UserError(
-            f"base_models: there is no file {file}; `python -m synthalign bring profiles/pocket.sources.yaml` fetches "
+            f"base_models: there is no file {file}; `python -m synthalign bring data/sources/pocket.yaml` fetches "
             "those of the profile pocket, others must be there"
         )
     if not sha256 or len(sha256) != 64:
