@@ -9,7 +9,14 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma2Config,
+    Gemma3TextConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from synthalign.core.errors import UserError
 from synthalign.generation import gguf_file, gguf_header, gguf_tokenizer, models
@@ -49,6 +56,40 @@ def test_a_quantized_file_has_the_numbers_that_transformers_reads_bit_for_bit(fi
     theirs = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).state_dict()
     assert found.keys() == theirs.keys()
     assert all(torch.equal(found[name], theirs[name]) for name in theirs)
+
+
+SHAPE = {
+    "vocab_size": 400,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 7,
+    "num_attention_heads": 4,
+}
+SHAPE |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": 1, "bos_token_id": None}
+SHAPE |= {"eos_token_id": 0, "initializer_range": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [
+        ("qwen2", Qwen2Config(**SHAPE)),
+        ("qwen3", Qwen3Config(**SHAPE, head_dim=16)),
+        ("gemma2", Gemma2Config(**SHAPE, head_dim=16, sliding_window=4, query_pre_attn_scalar=16)),
+        ("gemma3", Gemma3TextConfig(**SHAPE, head_dim=16, sliding_window=4, query_pre_attn_scalar=16)),
+    ],
+)
+def test_a_model_of_another_architecture_says_what_it_said(file: Path, architecture: str, config: Any) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    tokens = torch.tensor([[7, 70, 170, 270, 370, 17, 117, 217, 317]])
+    base = 1_000_000.0 if architecture == "gemma3" else 10000.0
+
+    folder = converted(
+        file, write(file, model, architecture=architecture, **{f"{architecture}__rope__freq_base": base})
+    )
+
+    with torch.no_grad():
+        assert torch.allclose(models.load_causal(folder)(tokens).logits, model(tokens).logits, atol=1e-5)
 
 
 def test_the_folder_trains_and_saves_and_its_tokenizer_has_the_ids_of_the_file(file: Path) -> None:
