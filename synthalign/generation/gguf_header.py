@@ -124,13 +124,20 @@ def read(file: Path) -> Header:
                 settings, tensors = _parse(_Reader(data))
             except (struct.error, IndexError, OverflowError) as error:
                 raise UserError(f"{file} is cut off within its header; fetch it again") from error
-            except (ValueError, KeyError) as error:  # the latter: a type that gguf does not know
+            except (ValueError, KeyError, RecursionError) as error:  # the second: a type that gguf does not know
                 raise UserError(f"{file} cannot be read as GGUF ({error}); fetch it again, or convert anew") from error
             end = max((tensor.start + tensor.size for tensor in tensors.values()), default=0)
             if end > len(data):
                 raise UserError(
                     f"{file} is cut off: it has {len(data):,} bytes, its tensors take {end:,}; fetch it again"
                 )
+    for kind in {tensor.kind for tensor in tensors.values()}:
+        try:
+            dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+        except NotImplementedError as error:
+            raise UserError(
+                f"{file} holds numbers of the kind {kind.name}, which gguf cannot unpack; take a file of another kind"
+            ) from error
     return Header(file, settings, tensors)
 
 
@@ -151,6 +158,8 @@ def _parse(reader: _Reader) -> tuple[dict[str, Any], dict[str, Tensor]]:
         shape = tuple(reversed(reader.numbers(f"{dimensions}Q")))
         places.append((name, shape, *reader.numbers("IQ")))
     alignment = int(settings.get("general.alignment", 32))
+    if alignment < 1:
+        raise ValueError(f"general.alignment {alignment}")
     first = -(-reader.at // alignment) * alignment
     tensors = {}
     for name, shape, number, offset in places:

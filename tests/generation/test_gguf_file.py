@@ -236,6 +236,12 @@ def test_what_cannot_be_read_truly_is_refused_by_name(file: Path, settings: dict
         converted(file, sha256)
 
 
+def test_numbers_that_gguf_cannot_unpack_are_refused_by_their_kind(file: Path) -> None:
+    told = refused(file, write(file, tiny.causal(), tensors={"blk.0.more.weight": np.zeros(4, np.int8)}))
+
+    assert "holds numbers of the kind I8, which gguf cannot unpack" in told
+
+
 def test_positions_stretched_as_in_llama_3_1_are_read_and_others_refused(file: Path) -> None:
     model = tiny.causal()
     base = 500000.0
