@@ -73,8 +73,8 @@ def _merge(source: Path, scratch: Path) -> Path:
 
 
 def _check_tied(adapter: Path, base: Path) -> None:
-    """UserError where adapters are for an embedding that is the head as well: peft merges them into the two otherwise
-    than they were trained, twice or in one of them alone."""
+    """UserError where adapters are for an embedding that is the head as well: peft merges them into the head
+    as well, or twice."""
     config = AutoConfig.from_pretrained(str(base), trust_remote_code=False)
     if not config.get_text_config().tie_word_embeddings:
         return

@@ -107,6 +107,20 @@ def test_the_folder_trains_and_saves_and_its_tokenizer_has_the_ids_of_the_file(f
     assert models.load_causal(file.parent / "saved").config.eos_token_id == 0
 
 
+def test_a_second_conversion_writes_the_same_bytes(file: Path) -> None:
+    header = gguf_file.open_file(file, write(file, tiny.causal()))
+
+    for name in ("one", "other"):
+        gguf_file.convert(header, file.parent / name)
+
+    names = sorted(path.name for path in (file.parent / "one").iterdir())
+    assert names[:3] == ["config.json", "generation_config.json", "model.safetensors"]
+    assert names[3:] == ["tokenizer.json", "tokenizer_config.json"]
+    assert all(
+        (file.parent / "one" / name).read_bytes() == (file.parent / "other" / name).read_bytes() for name in names
+    )
+
+
 # ------------------------------------------------------------------------------------------------------ the tokenizer
 
 
