@@ -32,6 +32,7 @@ COMPARISONS = {
     "sft_step": "benchmarks.sft_step",
     "dpo_step": "benchmarks.dpo_step",
     "ppo_vs_trl": "benchmarks.ppo_vs_trl",
+    "gguf_conversion": "benchmarks.gguf_conversion",
     "noop_repro": "benchmarks.noop_repro",
     "around_a_stage": "benchmarks.around_a_stage",
     "table_memory": "benchmarks.table_memory",

@@ -2,30 +2,25 @@
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from pydantic import BaseModel, Field
 from transformers import PreTrainedTokenizerBase
 
 from synthalign.core import stage
-from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
-from synthalign.generation import model_folder, models
-
-TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
-SMALL = ("config.json", "generation_config.json")
-WANTED = ["model*.safetensors", "model.safetensors.index.json", *SMALL, *TOKENIZER]
+from synthalign.generation import model_folder, models, sources
 
 
 class Model(BaseModel, frozen=True, extra="forbid", strict=True):
     source: str = Field(min_length=1)
-    """A local model folder, or a model of the Hugging Face hub as owner/name."""
+    """A local model folder, one of LoRA adapters, a GGUF file, or a model of the Hugging Face hub as owner/name."""
 
     revision: str | None
-    """The commit of a hub model, all 40 hex digits: a branch would move under the cache. Null for a local folder."""
+    """The commit of a hub model, all 40 hex digits: a branch would move under the cache. The sha256 of a GGUF file, 64
+    of them. Null for a local folder."""
 
     pad_token: str | None
     """A token of the vocabulary to pad with, for tokenizers that come without one; null keeps the tokenizer's own."""
@@ -40,24 +35,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     large: Model
     """Stands for the paper's 30B: it writes configurations A and B and the demonstrations."""
-
-
-def fetch(model: Model) -> Path:
-    """The folder of a model, downloaded at its pinned commit where it is not local."""
-    if Path(model.source).is_dir():
-        return Path(model.source)
-    if not model.revision or len(model.revision) != 40:
-        raise UserError(
-            f"base_models: {model.source!r} is not a folder here, and as a hub model it needs `revision`, "
-            f"the 40 digits of a commit; it is {model.revision!r}"
-        )
-    try:
-        return Path(snapshot_download(model.source, revision=model.revision, allow_patterns=WANTED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise UserError(
-            f"base_models: {model.source} at {model.revision} could not be fetched ({type(error).__name__}: "
-            f"{error}); check the name, or download it elsewhere and set `source` to the folder"
-        ) from error
 
 
 def complete_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> None:
@@ -80,33 +57,42 @@ def write(file: Path, settings: dict[str, Any]) -> None:
     file.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def bring(model: Model, folder: Path) -> None:
+def bring(model: Model, folder: Path, scratch: Path) -> None:
     """Check one model's weights and tokenizer against each other, copy what is read of them, complete the tokenizer.
 
     A tokenizer of an older format is converted, so that no later stage needs the packages for it.
     """
-    source = fetch(model)
+    source = sources.fetch(model.source, model.revision, scratch)
     tokenizer = models.read_tokenizer(source)
-    models.check_tokens(source, tokenizer, model.pad_token)
+    spare = models.check_tokens(source, tokenizer, model.pad_token)
     tokenizer.chat_template = encoding.chat_template(tokenizer)
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     is_current = (source / "tokenizer.json").exists()
-    small = [file for pattern in (*SMALL, *(TOKENIZER if is_current else ())) for file in source.glob(pattern)]
+    small = [
+        file
+        for pattern in (*sources.SMALL, *(sources.TOKENIZER if is_current else ()))
+        for file in source.glob(pattern)
+    ]
     for file in sorted({*small, *model_folder.weight_files(source)}):
         shutil.copyfile(file, folder / file.name)
     if not is_current:
         tokenizer.save_pretrained(folder)
 
+    if spare:
+        model_folder.leave_out(folder, spare)
+        print(f"{folder}: without {', '.join(spare)}, special tokens that the model has no row for")
     complete_tokenizer(folder, tokenizer, model.pad_token)
-    models.load_tokenizer(folder)
+    left = models.load_tokenizer(folder)
+    assert not {*spare} & {*left.get_vocab()}, "a special token without a row is named in a file that is not known here"
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB from {model.source}")
 
 
 def main(params: Params) -> None:
-    for size in Params.model_fields:
-        bring(getattr(params, size), Path("models/base") / size)
+    with tempfile.TemporaryDirectory() as scratch:
+        for size in Params.model_fields:
+            bring(getattr(params, size), Path("models/base") / size, Path(scratch))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ python -m synthalign plan --json             the same for programs
 python -m synthalign profile NAME            put a profile in force: params.yaml from profiles/base.yaml and NAME.yaml
 python -m synthalign people                  files for the stages out of people's raw files (docs/data.md)
 python -m synthalign export POLICY           weights, tokenizer and cards to give away (docs/export.md)
+python -m synthalign bring FILE              fetch the files that a list names, pinned by hash (data/sources/)
 python -m synthalign recover                 mend what a kill -9 of DVC left; exits with 1 when nothing was broken
 python -m synthalign annotate export         a page on which people judge pairs of answers (docs/judging.md)
 python -m synthalign annotate import FILE    what an annotator downloaded from it
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synthalign.commands import people, profiles, sql, table_checks
+from synthalign.commands import bring, profiles, sql, table_checks
 from synthalign.core.errors import UserError
 from synthalign.feedback.people import Limits
 from synthalign.judging import agreement, annotation
@@ -37,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_profile(commands)
     add_people(commands)
     add_export(commands)
+    bringing = commands.add_parser(
+        "bring",
+        help="fetch the files that a list names, each pinned by its hash",
+        description="Fetch the files that a list names, each pinned by its sha256; what is there already stays. A "
+        "file of the same name and hash in the folder that SYNTHALIGN_MIRROR names is taken instead.",
+    )
+    bringing.add_argument("file", type=Path, metavar="FILE", help="the list, as data/sources/pocket.yaml")
     commands.add_parser("recover", help="mend what a kill -9 of DVC left behind; exits with 1 when nothing was broken")
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
     add_annotate(annotating)
@@ -55,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             people.make(given.folder, heldout=given.heldout, limits=limits)
         elif given.command == "export":
             write_export(given)
+        elif given.command == "bring":
+            bring.bring(given.file)
         elif given.command == "annotate":
             annotate(given)
         elif given.command == "sql":

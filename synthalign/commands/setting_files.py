@@ -106,7 +106,9 @@ def wrong_models(settings: dict[str, Any]) -> list[str]:
     made = {out for entry, values in entries for out in paths(entry.get("outs", []), values)}
     lines = []
     for size, model in settings["base_models"].items():
-        if not Path(model["source"]).is_dir() and not re.fullmatch(r"[0-9a-f]{40}", str(model["revision"])):
+        if model["source"].endswith(".gguf"):
+            lines += wrong_gguf(f"base_models.{size}", Path(model["source"]), str(model["revision"]))
+        elif not Path(model["source"]).is_dir() and not re.fullmatch(r"[0-9a-f]{40}", str(model["revision"])):
             lines.append(
                 f"base_models.{size}: {model['source']} is not a folder here, and as a hub model it needs `revision`, "
                 f"the 40 hex digits of a commit; it is {model['revision']!r}"
@@ -115,10 +117,19 @@ def wrong_models(settings: dict[str, Any]) -> list[str]:
         for place, given in sections(section, name):
             for key, value in given.items():
                 is_model = isinstance(value, str) and value.startswith("models/")
-                if is_model and value not in made and not Path(value).is_dir():
+                if is_model and value not in made and not Path(value).is_dir() and not value.endswith(".gguf"):
                     near = " or ".join(get_close_matches(value, sorted(made), n=2)) or "a folder of yours"
                     lines.append(f"{place}.{key} = {value!r}: no stage makes it; perhaps {near}")
     return lines
+
+
+def wrong_gguf(place: str, file: Path, sha256: str) -> list[str]:
+    """What is wrong with a GGUF file in the place of a model; one that is not there yet is no fault of the settings."""
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        return [f"{place}: {file} needs `revision`, the 64 hex digits of its sha256; it is {sha256!r}"]
+    if not file.is_file():
+        print(f"{place}: {file} is not there yet; `python -m synthalign bring` fetches it, docs/data.md")
+    return []
 
 
 def wrong_brought(settings: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ A folder of LoRA adapters names the folder of its base, which may be one of adap
 
 import hashlib
 import json
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,30 @@ def _json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not JSON: {error}") from error
+
+
+def leave_out(folder: Path, tokens: Collection[str]) -> None:
+    """Take added tokens out of the files that name them."""
+    for file in (folder / name for name in NAMES_OF_TOKENS):
+        if not file.exists():
+            continue
+        given = _json(file)
+        if file.name == NAMES_OF_TOKENS[0]:
+            given["added_tokens"] = _without(given["added_tokens"], tokens)
+        else:
+            given = _without(given, tokens)
+        file.write_text(json.dumps(given, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without(given: Any, tokens: Collection[str]) -> Any:
+    """JSON without the entries that are these tokens: as a text, as a key, or as what has it as `content`."""
+
+    def is_one(entry: Any) -> bool:
+        text = entry.get("content") if isinstance(entry, dict) else entry
+        return isinstance(text, str) and text in tokens
+
+    if isinstance(given, dict):
+        return {key: _without(entry, tokens) for key, entry in given.items() if key not in tokens and not is_one(entry)}
+    if isinstance(given, list):
+        return [_without(entry, tokens) for entry in given if not is_one(entry)]
+    return given

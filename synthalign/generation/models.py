@@ -139,8 +139,11 @@ def _load(kind: Any, folder: str | Path, *, new: Set[str] = frozenset(), **setti
     return model.eval()
 
 
-def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> None:
+def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> list[str]:
     """UserError unless the folder's tokenizer has the pad token, and its language model a row for each of its tokens.
+
+    Special tokens that were added beyond the rows and have no part in a text, as Gemma 3's for images, may be missing:
+    these come back, to be left out.
 
     Opens the model by config.json and the headers of its weights, none of which is loaded; UserError as `load_causal`.
     """
@@ -155,7 +158,11 @@ def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: st
     assert isinstance(embedding, torch.Tensor)
     rows = embedding.shape[0]
     beyond = sorted((place, token) for token, place in vocabulary.items() if place >= rows)
-    if beyond:
+    added = tokenizer.added_tokens_decoder
+    named = {pad_token, *(getattr(tokenizer, f"{name}_token") for name in ("bos", "eos", "unk", "pad"))}
+    spare = [token for place, token in beyond if place in added and added[place].special and token not in named]
+    if len(spare) < len(beyond):
+        beyond = [(place, token) for place, token in beyond if token not in spare]
         place, token = beyond[0]
         files = [folder / name for name in model_folder.NAMES_OF_TOKENS if (folder / name).exists()]
         holds = [str(file) for file in files if json.dumps(token, ensure_ascii=False) in file.read_text("utf-8")]
@@ -164,6 +171,7 @@ def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: st
             f"{place}, one of {len(beyond)} without a row in the model's input embedding, which has {rows}; bring "
             "tokenizer and weights of one model, or take tokens that no text needs out of these files"
         )
+    return spare
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:

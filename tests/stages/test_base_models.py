@@ -1,18 +1,20 @@
 """Base models: a folder is copied and completed, a hub model must be pinned, and what is no model is refused."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer
 
 from stages import base_models
 from stages.base_models import Model, Params
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, encoding
-from synthalign.generation import models
-from tests import tiny
+from synthalign.generation import model_folder, models, sources
+from tests import tiny, tiny_gguf
 
 PINNED = "0123456789abcdef0123456789abcdef01234567"
 
@@ -71,6 +73,111 @@ def test_a_hub_that_can_not_be_reached_names_the_model_and_the_way_out(monkeypat
         base_models.main(params("owner/name", PINNED))
 
 
+# --------------------------------------------------------------------------------------------------------- GGUF files
+
+
+def test_a_gguf_file_becomes_three_base_models() -> None:
+    base_models.main(params("tiny.gguf", tiny_gguf.write(Path("tiny.gguf"), tiny.causal())))
+
+    weights = [Path(f"models/base/{size}/model.safetensors").read_bytes() for size in ("small", "medium", "large")]
+    assert weights[0] == weights[1] == weights[2]
+    tokenizer = models.load_tokenizer("models/base/large")
+    assert tokenizer("The red fox")["input_ids"] == tiny.tokenizer()("The red fox")["input_ids"]
+
+
+def test_a_gguf_file_of_two_sizes_is_converted_once() -> None:
+    sha256 = tiny_gguf.write(Path("tiny.gguf"), tiny.causal())
+    first = sources.fetch("tiny.gguf", sha256, Path("scratch"))
+    Path("tiny.gguf").write_bytes(b"gone")
+
+    assert sources.fetch("tiny.gguf", sha256, Path("scratch")) == first
+
+
+def test_a_gguf_file_without_its_hash_is_refused_with_the_hash_to_write() -> None:
+    sha256 = tiny_gguf.write(Path("tiny.gguf"), tiny.causal())
+
+    with pytest.raises(UserError, match=f"needs `revision`, the 64 digits of its sha256; it is None.*{sha256}"):
+        base_models.main(params("tiny.gguf"))
+
+
+def test_a_gguf_file_that_is_not_there_is_named_with_the_command_that_fetches_it() -> None:
+    with pytest.raises(UserError, match="there is no file models/gguf/x.gguf; `python -m synthalign bring"):
+        base_models.main(params("models/gguf/x.gguf", "0" * 64))
+
+
+def test_a_gguf_file_that_is_cut_off_is_refused_before_anything_is_copied() -> None:
+    sha256 = tiny_gguf.write(Path("tiny.gguf"), tiny.causal())
+    Path("tiny.gguf").write_bytes(Path("tiny.gguf").read_bytes()[:-1000])
+
+    with pytest.raises(UserError, match="tiny.gguf is cut off"):
+        base_models.main(params("tiny.gguf", sha256))
+
+    assert not Path("models").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------- adapters
+
+
+def trained_adapters(folder: str, base: str, target: str) -> torch.Tensor:
+    """Save adapters of rank 2 that are not zero; the logits of one token with them."""
+    model = models.load_causal(base)
+    config = LoraConfig(r=2, target_modules=[target], task_type="CAUSAL_LM", init_lora_weights=False)
+    with warnings.catch_warnings():  # peft warns of what is tested here
+        warnings.simplefilter("ignore")
+        adapted = get_peft_model(model, config)
+        adapted.save_pretrained(folder, save_embedding_layers=False)
+    edit(f"{folder}/adapter_config.json", base_model_name_or_path=base)
+    return adapted(input_ids=torch.tensor([[7]])).logits
+
+
+def test_adapters_become_a_base_model_merged_with_the_folder_that_they_name() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    logits = trained_adapters("adapters", "mine", "o_proj")
+
+    base_models.main(params("adapters"))
+
+    assert model_folder.chain("models/base/small") == [Path("models/base/small")]
+    merged = models.load_causal("models/base/small")(input_ids=torch.tensor([[7]])).logits
+    assert torch.allclose(merged, logits, atol=1e-5)
+    assert not torch.allclose(merged, models.load_causal("mine")(input_ids=torch.tensor([[7]])).logits, atol=1e-2)
+
+
+def test_adapters_without_their_base_are_refused() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    trained_adapters("adapters", "mine", "o_proj")
+    edit("adapters/adapter_config.json", base_model_name_or_path="elsewhere")
+
+    with pytest.raises(UserError, match="adapters holds adapters for elsewhere, and there is no such folder; bring"):
+        base_models.main(params("adapters"))
+
+    assert not Path("models").exists()
+
+
+@pytest.mark.parametrize("other", [{"hidden_size": 64}, {"num_hidden_layers": 3}])
+def test_adapters_of_another_base_are_refused(other: dict[str, int]) -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    tiny.save(Path("other"), tiny.causal(**other), tiny.tokenizer())
+    trained_adapters("adapters", "mine", "o_proj")
+    edit("adapters/adapter_config.json", base_model_name_or_path="other")
+
+    with pytest.raises(UserError, match="is missing, too much or of another shape than other asks for"):
+        base_models.main(params("adapters"))
+
+
+def test_adapters_of_an_embedding_that_is_the_head_too_are_refused_and_others_merged() -> None:
+    tiny.save(Path("tied"), tiny.causal(), tiny.tokenizer())
+    tiny.save(Path("mine"), tiny.causal(tie_word_embeddings=False), tiny.tokenizer())
+    trained_adapters("for_tied", "tied", "embed_tokens")
+    logits = trained_adapters("adapters", "mine", "embed_tokens")
+
+    with pytest.raises(UserError, match="for_tied: .*embed_tokens.* is the head as well"):
+        base_models.main(params("for_tied"))
+
+    base_models.main(params("adapters"))
+    merged = models.load_causal("models/base/small")(input_ids=torch.tensor([[7]])).logits
+    assert torch.allclose(merged, logits, atol=1e-5)
+
+
 # ------------------------------------------------------------------------------------------------ tokens and weights
 
 
@@ -107,6 +214,19 @@ def test_a_tokenizer_longer_than_the_embedding_is_refused() -> None:
 
     assert str(told.value).startswith(f"mine/tokenizer.json: the token {token!r} has the id 390, one of 10 without a")
     assert "bring tokenizer and weights of one model" in str(told.value)
+
+
+def test_an_added_special_token_without_a_row_that_no_text_has_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image_soft_token>"]})
+    tiny.save(Path("mine"), tiny.causal(), tokenizer)
+    edit("mine/tokenizer_config.json", image_token="<image_soft_token>")
+    assert len(tokenizer) == 401
+
+    base_models.main(params("mine"))
+
+    assert len(models.load_tokenizer("models/base/small")) == 400
+    assert "small: without <image_soft_token>, special tokens that the model has no row for" in capsys.readouterr().out
 
 
 def test_an_embedding_with_rows_to_spare_is_accepted() -> None:

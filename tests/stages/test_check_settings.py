@@ -372,6 +372,21 @@ def test_a_name_that_yaml_reads_as_no_text_is_told_to_be_put_in_quotes(
     assert "sample_answers.policies.None: YAML reads no text here; write it in quotes" in complaint(tmp_path, settings)
 
 
+def test_a_gguf_file_needs_its_hash_and_need_not_be_there_yet(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings["base_models"]["small"] |= {"source": "models/gguf/x.gguf", "revision": "0" * 40}
+    settings["base_models"]["large"] |= {"source": "models/gguf/y.gguf", "revision": "0" * 64}
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("1 wrong\nbase_models.small: models/gguf/x.gguf needs `revision`, the 64 hex digits of its")
+    assert (
+        "base_models.large: models/gguf/y.gguf is not there yet; `python -m synthalign bring`"
+        in capsys.readouterr().out
+    )
+
+
 def test_a_model_that_no_stage_makes_is_told_with_the_nearest_that_one_makes(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
