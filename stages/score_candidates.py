@@ -1,12 +1,14 @@
-"""Ask the oracle whether choosing the best of n candidates by reward chooses better answers, or only longer ones."""
+"""Ask the oracle, or people's reward model, whether the best of n by reward is better, or only longer."""
 
 from statistics import fmean
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
+from synthalign.judging.verdicts import Oracle as Judge
 from world.oracle import Oracle
 
 
@@ -15,13 +17,17 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Of the bootstrap."""
 
     oracle: str | None = Field(min_length=1)
-    """The folder of the world whose oracle judges; null where there is none, and then nothing is measured."""
+    """The folder of the world whose oracle judges; null where there is none."""
+
+    people: str | None = Field(min_length=1)
+    """Where there is no oracle: the folder of the reward model trained on people's pairs, which judges; null for none,
+    and then nothing is measured."""
 
     guide: str = Field(min_length=1)
     """The candidates to look at: those of which `simulate_demonstrations` kept the best by this guide."""
 
 
-def first_turns(guide: str, oracle: Oracle) -> dict[str, list[Row]]:
+def first_turns(guide: str, oracle: Judge) -> dict[str, list[Row]]:
     """The candidates for the first answer to every query, where the oracle can judge them, with their points."""
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries")}
     rows = tables.rows(f"candidates/{guide}")
@@ -37,11 +43,25 @@ def first_turns(guide: str, oracle: Oracle) -> dict[str, list[Row]]:
 
 
 def main(params: Params) -> None:
-    if params.oracle is None:
-        for name in ("score_candidates", "plots/best_of_n"):
-            stage.write_metrics(name)
+    if params.oracle is not None:
+        found = figures(params, Oracle.load(params.oracle))
+        stage.write_metrics("score_candidates", **found)
+        stage.write_metrics("plots/best_of_n", best_of_n=found["curve"])
         return
-    candidates = first_turns(params.guide, Oracle.load(params.oracle))
+    of_people = {}
+    if params.people is not None:
+        from synthalign.judging import people_model  # with torch, which an oracle does not need
+
+        questions = {row["query_id"]: row["text"] for row in tables.rows("queries")}
+        asked = people_model.answered(tables.rows(f"candidates/{params.guide}"), questions, "query_id")
+        of_people["people"] = figures(params, people_model.PeopleModel.reading(params.people, asked))
+    stage.write_metrics("score_candidates", **of_people)
+    stage.write_metrics("plots/best_of_n")
+
+
+def figures(params: Params, oracle: Judge) -> dict[str, Any]:
+    """What a judge says of the best of n for every n, and of what is gained by choosing."""
+    candidates = first_turns(params.guide, oracle)
     most = max(map(len, candidates.values()), default=0)
     full = {query: rows for query, rows in candidates.items() if len(rows) == most}
     if most < 1 or any(row["reward"] is None for rows in full.values() for row in rows):
@@ -69,10 +89,7 @@ def main(params: Params) -> None:
     over_longest = measures.difference(last, best("characters", "total", most), seed=params.seed).metrics()
 
     points = [{"candidates": n} | point for n, point in enumerate(curve, start=1)]
-    stage.write_metrics(
-        "score_candidates", queries=len(full), candidates=most, curve=points, gain=gain, minus_longest=over_longest
-    )
-    stage.write_metrics("plots/best_of_n", best_of_n=points)
+    return {"queries": len(full), "candidates": most, "curve": points, "gain": gain, "minus_longest": over_longest}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Ask the oracle how often the labels of RLCD and RLAIF are right, and how far the answers of their pairs are apart."""
+"""Ask the oracle, or people's reward model, how often the labels of RLCD and RLAIF are right, and how far apart pairs
+are."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.measures import Label
 from synthalign.judging import label_measures
 from synthalign.judging.label_measures import Parts
+from synthalign.judging.verdicts import Oracle as Judge
 from world.oracle import Oracle
 
 
@@ -18,7 +20,11 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Of the bootstrap."""
 
     oracle: str | None = Field(min_length=1)
-    """The folder of the world whose oracle judges; null where there is none, and then nothing is measured."""
+    """The folder of the world whose oracle judges; null where there is none."""
+
+    people: str | None = Field(min_length=1)
+    """Where there is no oracle: the folder of the reward model trained on people's pairs, which judges; null for none,
+    and then nothing is measured."""
 
     tables: list[str] = Field(min_length=1)
     """The tables of comparisons, each checked by itself; <table>_single_order stands for the labels that one order of
@@ -31,7 +37,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """The same for the mean distance of the oracle's scores within a pair."""
 
 
-def labels_by_table(names: list[str], oracle: Oracle) -> dict[str, list[Label]]:
+def labels_by_table(names: list[str], oracle: Judge) -> dict[str, list[Label]]:
     """The labels of each table, and those of a single order where a labeller was asked in both."""
     found: dict[str, list[Label]] = {}
     for name in names:
@@ -67,26 +73,34 @@ def differences_of(
 
 
 def main(params: Params) -> None:
-    if params.oracle is None:
-        stage.write_metrics("score_pairs")
+    if params.oracle is not None:
+        stage.write_metrics("score_pairs", **figures(params, Oracle.load(params.oracle)))
         return
-    labels, seed = labels_by_table(params.tables, Oracle.load(params.oracle)), params.seed
+    of_people = {}
+    if params.people is not None:
+        from synthalign.judging.people_model import PeopleModel  # with torch, which an oracle does not need
+
+        asked = {one for table in params.tables for one in label_measures.asked(table)}
+        of_people["people"] = figures(params, PeopleModel.reading(params.people, asked))
+    stage.write_metrics("score_pairs", **of_people)
+
+
+def figures(params: Params, oracle: Judge) -> dict[str, Any]:
+    """What a judge says of every table, and of the differences between them."""
+    labels, seed = labels_by_table(params.tables, oracle), params.seed
     found = {}
     for name, own in labels.items():
         whole = {name: frozenset(label.comparison_id for label in own)}
-        figures = measures.label_agreement(own, whole, seed=seed)[name].metrics()
-        found[name] = {key: figures[key] for key in ("agreement", "ties", "chosen_longer", "pairs")}
+        agreed = measures.label_agreement(own, whole, seed=seed)[name].metrics()
+        found[name] = {key: agreed[key] for key in ("agreement", "ties", "chosen_longer", "pairs")}
         found[name]["gap"] = label_measures.mean_gap(own, seed=seed).metrics()
-    stage.write_metrics(
-        "score_pairs",
-        labels=found,
-        label_differences=differences_of(
-            "label_differences", params.label_differences, labels, label_measures.accuracy_parts, seed
-        ),
-        gap_differences=differences_of(
-            "gap_differences", params.gap_differences, labels, label_measures.gap_parts, seed
-        ),
-    )
+    compared = {
+        "label_differences": (params.label_differences, label_measures.accuracy_parts),
+        "gap_differences": (params.gap_differences, label_measures.gap_parts),
+    }
+    return {"labels": found} | {
+        key: differences_of(key, asked, labels, parts, seed) for key, (asked, parts) in compared.items()
+    }
 
 
 if __name__ == "__main__":

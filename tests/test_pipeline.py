@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 OURS = ("stages", "synthalign", "world")
-FOLDERS = [Path("synthalign") / room for room in ("core", "dialogue", "generation")]
+FOLDERS = [Path("synthalign") / room for room in ("core", "dialogue", "generation", "reporting/report")]
 GRAPH: dict[str, Any] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
 STAGES: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stage in GRAPH["stages"].items()}
 
@@ -43,11 +43,11 @@ def keys(settings: Any, place: str = "") -> set[str]:
 
 def declared(name: str) -> set[Path]:
     """The code that a stage's deps name: files, and folders of the library."""
-    return {Path(dep) for dep in STAGES[name]["deps"] if dep.endswith(".py") or re.fullmatch(r"synthalign/\w+", dep)}
+    return {Path(dep) for dep in STAGES[name]["deps"] if dep.endswith(".py") or Path(dep) in FOLDERS}
 
 
 def wanted(imports: frozenset[Path]) -> set[Path]:
-    """What deps should name for these imports: the rooms that every stage stands on as folders, the rest as files."""
+    """What deps should name for these imports: files, but the rooms that every stage stands on, and the page, whole."""
     return {file.parent if file.parent in FOLDERS else file for file in imports}
 
 

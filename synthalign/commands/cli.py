@@ -22,8 +22,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthalign.commands import people, profiles, sql, table_checks
-from synthalign.commands import bring, profiles, sql, table_checks
+from synthalign.commands import bring, people, profiles, sql, table_checks
 from synthalign.core.errors import UserError
 from synthalign.feedback.people import Limits
 from synthalign.judging import agreement, annotation
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             profiles.put_in_force(given.name, given.scale)
         elif given.command == "people":
             limits = Limits(shortest=given.shortest, longest=given.longest, rouge=given.rouge)
-            people.make(given.folder, heldout=given.heldout, limits=limits)
+            people.make(given.folder, heldout=given.heldout, most=given.most, limits=limits)
         elif given.command == "export":
             write_export(given)
         elif given.command == "bring":
@@ -102,6 +101,8 @@ def add_people(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     making.add_argument("--folder", type=Path, default=people.FOLDER, help="holds raw/ (default: data/people)")
     making.add_argument("--heldout", type=float, default=0.5, metavar="SHARE",
                         help="of prompts and instructions, to measure with (default: .5)")  # fmt: skip
+    making.add_argument("--most", type=int, metavar="N",
+                        help="pairs of each of the two files to measure with (default: all)")  # fmt: skip
     making.add_argument("--shortest", type=int, default=usual.shortest, metavar="N",
                         help=f"characters of a question (default: {usual.shortest})")  # fmt: skip
     making.add_argument("--longest", type=int, default=usual.longest, metavar="N",

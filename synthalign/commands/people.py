@@ -21,18 +21,23 @@ VICUNA = "vicuna_80.jsonl"
 USER_ORIENTED = "self_instruct_user_oriented.jsonl"
 
 
-def make(folder: Path = FOLDER, *, heldout: float = 0.5, limits: people.Limits | None = None) -> None:
+def make(
+    folder: Path = FOLDER, *, heldout: float = 0.5, most: int | None = None, limits: people.Limits | None = None
+) -> None:
     """Write the six files and print how many rows each has, and how many were left out and why.
 
     folder   holds the raw files in raw/
     heldout  the share of prompts and of instructions that is held out
+    most     pairs of each of the two files to measure with; None for all
 
-    UserError before anything is written: a raw file is missing or malformed, the share is not between 0 and 1, or a
-    file would be empty.
+    UserError before anything is written: a raw file is missing or malformed, the share is not between 0 and 1, no pair
+    is wanted, or a file would be empty.
     """
     limits = limits or people.Limits()
     if not 0 < heldout < 1:
         raise UserError(f"--heldout {heldout}: a share between 0 and 1 is held out, for instance .5")
+    if most is not None and most < 1:
+        raise UserError(f"--most {most}: one pair or more is measured with")
     raw = {name: folder / "raw" / name for name in (HH, PANDALM, VICUNA, USER_ORIENTED)}
     if missing := [str(file) for file in raw.values() if not file.is_file()]:
         raise UserError(f"there is no {', '.join(missing)}; {people.STEP}")
@@ -44,9 +49,9 @@ def make(folder: Path = FOLDER, *, heldout: float = 0.5, limits: people.Limits |
 
     texts = {
         "hh_train.jsonl": _lines(pairs["train"]),
-        "hh_heldout.jsonl": _lines(pairs["heldout"]),
+        "hh_heldout.jsonl": _lines(people.some(pairs["heldout"], most)),
         "pandalm_community.jsonl": _lines([people.community(pair) for pair in judged["train"]]),
-        "pandalm_heldout.jsonl": _lines(judged["heldout"]),
+        "pandalm_heldout.jsonl": _lines(people.some(judged["heldout"], most)),
         "seed_queries.txt": seeds,
         "eval_questions.txt": questions,
     }

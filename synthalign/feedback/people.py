@@ -9,6 +9,7 @@ self_instruct_user_oriented.jsonl    eval_questions.txt                  a quest
 The side of a row hangs on a hash of its first human message or its instruction, so every row about it is on one side.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,15 @@ def side(text: str, heldout: float) -> Side:
     heldout  the share of the texts that is to be held out, from 0 to 1
     """
     return "heldout" if int(content_id("people", *words.key(text)), 16) < heldout * 2**64 else "train"
+
+
+def some(rows: Sequence[Row], most: int | None) -> list[Row]:
+    """At most so many of the rows, those whose content has the lowest hashes, in their order; None for all."""
+    if most is None:
+        return list(rows)
+    hashed = [content_id("some", json.dumps(row, sort_keys=True)) for row in rows]
+    chosen = set(sorted(range(len(rows)), key=lambda place: hashed[place])[:most])
+    return [row for place, row in enumerate(rows) if place in chosen]
 
 
 # -- HH-RLHF ----------------------------------------------------------------------------------------------------------

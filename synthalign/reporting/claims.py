@@ -160,13 +160,13 @@ def rises(values: Sequence[float]) -> bool:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The metrics of one run: every JSON object below the folder, by its path; plots and recorded.FILES left out."""
+    """The metrics of one run: every JSON object below the folder, by its path; no plots, no recorded.NO_METRICS."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such metrics folder; `make repro` makes it")
     found = {}
     for file in sorted(folder.rglob("*.json")):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        if name not in recorded.FILES and not name.startswith("plots/"):
+        if name not in recorded.NO_METRICS and not name.startswith("plots/"):
             try:
                 found[name] = json.loads(file.read_text(encoding="utf-8"))
             except ValueError as error:

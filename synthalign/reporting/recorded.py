@@ -21,6 +21,9 @@ Lock = Mapping[str, Mapping[str, Any]]
 FILES = ("claims", "methods", "recorded")
 """What `make claims` writes of several seeds; no metrics of one run."""
 
+NO_METRICS = (*FILES, "real_claims")
+"""The same, and what `real_claims` writes."""
+
 
 def read_lock(folder: Path) -> Lock:
     """The stages of the folder's dvc.lock; none where there is no such file."""
@@ -41,11 +44,11 @@ def lock_digest(lock: Lock) -> str:
 
 
 def hashes(metrics: Path) -> dict[str, str]:
-    """The MD5 of every metrics file below the folder by its name, as dvc.lock has it; plots and FILES left out."""
+    """The MD5 of every metrics file below the folder by its name, as dvc.lock has it; plots and NO_METRICS left out."""
     found = {}
     for file in sorted(metrics.rglob("*.json")):
         name = file.relative_to(metrics).with_suffix("").as_posix()
-        if name not in FILES and not name.startswith("plots/"):
+        if name not in NO_METRICS and not name.startswith("plots/"):
             found[name] = hashlib.md5(file.read_bytes()).hexdigest()
     return found
 

@@ -56,3 +56,18 @@ def test_a_share_that_leaves_a_side_empty_is_refused(folder, share, capsys):
         cli.main(["people", "--folder", str(folder), "--heldout", share])
 
     assert "--heldout" in capsys.readouterr().err
+
+
+def test_most_keeps_so_many_pairs_to_measure_with_and_all_to_train_on(folder, tmp_path, capsys):
+    (tmp_path / "raw").symlink_to(RAW)
+
+    cli.main(["people", "--folder", str(tmp_path), "--most", "20"])
+
+    lines = {name: (tmp_path / name).read_text().splitlines() for name in ("hh_heldout.jsonl", "hh_train.jsonl")}
+    every = (folder / "hh_heldout.jsonl").read_text().splitlines()
+    assert (len(lines["hh_heldout.jsonl"]), len(lines["hh_train.jsonl"])) == (20, 1111)
+    places = [every.index(line) for line in lines["hh_heldout.jsonl"]]
+    assert places == sorted(places) and places[-1] > 500  # from the whole file, in its order
+    with pytest.raises(SystemExit):
+        cli.main(["people", "--folder", str(tmp_path), "--most", "0"])
+    assert "--most 0" in capsys.readouterr().err

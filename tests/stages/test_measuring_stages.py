@@ -295,6 +295,7 @@ def test_labels_of_two_tables_are_compared_and_a_single_order_beside_both(here, 
     score_pairs.main(
         score_pairs.Params(
             seed=0,
+            people=None,
             oracle=str(world[0]),
             tables=["rlcd", "rlaif"],
             label_differences={"gain": ["rlcd", "rlaif"], "orders": ["rlaif", "rlaif_single_order"]},
@@ -314,6 +315,7 @@ def test_labels_of_two_tables_are_compared_and_a_single_order_beside_both(here, 
         score_pairs.main(
             score_pairs.Params(
                 seed=0,
+                people=None,
                 oracle=str(world[0]),
                 tables=["rlcd"],
                 label_differences={"gain": ["rlcd", "x"]},
@@ -350,7 +352,7 @@ def test_the_best_of_n_curve_has_its_controls(here, world):
     schema = simulation.CANDIDATES
     tables.write(rows, "candidates/rmsp", key=("query_id", "turn", "sample_index"), schema=schema)
 
-    score_candidates.main(score_candidates.Params(seed=0, oracle=str(world[0]), guide="rmsp"))
+    score_candidates.main(score_candidates.Params(seed=0, people=None, oracle=str(world[0]), guide="rmsp"))
 
     one, two = metrics("score_candidates")["curve"]
     assert (one["value"], one["reward"]) == (pytest.approx((good + bad) / 2), 0.5)
@@ -536,7 +538,7 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
             batch_size=1,
         )
     )
-    score_candidates.main(score_candidates.Params(seed=0, oracle=None, guide="rmsp"))
+    score_candidates.main(score_candidates.Params(seed=0, people=None, oracle=None, guide="rmsp"))
     score_policies.main(
         score_policies.Params(seed=0, oracle=None, people=None, policies=["ppo"], curve="test", differences={})
     )
@@ -634,6 +636,38 @@ def test_without_an_oracle_peoples_model_judges_policies(here):
     ppo, sft = people["policies"]["ppo"], people["policies"]["sft"]
     assert people["differences"]["gain"]["value"] == pytest.approx(ppo["value"] - sft["value"], abs=1e-5)
     assert (ppo["n"], sft["cut_off"], ppo["cut_off"]) == (4, 0.25, 0.0)
+
+
+def test_without_an_oracle_peoples_model_judges_labels_of_other_methods_and_the_best_of_n(here, world):
+    reward_models()
+    question = world[1][0]
+    labelled("rlcd", [(question, GOOD, BAD, 0.9, 0.9), (question, GOOD, BAD, 0.9, 0.9)])
+    labelled("rlaif", [(question, GOOD, BAD, 0.9, 0.4), (question, BAD, GOOD, 0.9, 0.8)])
+    settings = {"seed": 0, "oracle": None, "people": "models/reward/gold"}
+    differences = {"label_differences": {"gain": ["rlcd", "rlaif"]}, "gap_differences": {}}
+
+    score_pairs.main(score_pairs.Params(**settings, tables=["rlcd", "rlaif"], **differences))
+
+    found = metrics("score_pairs")["people"]
+    # Whichever of the two texts the model prefers, two labels are alike and two are opposites.
+    assert found["labels"]["rlcd"]["agreement"]["value"] in (0.0, 1.0)
+    assert found["labels"]["rlaif"]["agreement"]["value"] == 0.5
+    assert abs(found["label_differences"]["gain"]["value"]) == 0.5
+
+    candidates = [
+        {"query_id": "train0", "turn": 0, "candidate_index": place, "text": text, "reward": float(place)}
+        for place, text in enumerate([BAD, GOOD])
+    ]
+    schema = pa.schema([("query_id", pa.string()), ("turn", pa.int64()), ("candidate_index", pa.int64())])
+    schema = schema.append(pa.field("text", pa.string())).append(pa.field("reward", pa.float64()))
+    tables.write(candidates, "candidates/rmsp", key=("query_id", "candidate_index"), schema=schema)
+
+    score_candidates.main(score_candidates.Params(**settings, guide="rmsp"))
+
+    best = metrics("score_candidates")["people"]
+    assert (best["candidates"], best["queries"], best["gain"]["n"]) == (2, 1, 1)
+    assert best["gain"]["value"] == pytest.approx(best["curve"][1]["value"] - best["curve"][0]["value"], abs=1e-5)
+    assert metrics("plots/best_of_n") == {}
 
 
 def test_peoples_model_is_a_judge_beside_the_others(here, world):

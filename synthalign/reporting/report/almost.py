@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthalign.core.statistics import Interval
-from synthalign.reporting.report import charts
+from synthalign.reporting.report import charts, people
 from synthalign.reporting.report.parts import (
     NOTHING,
     Block,
@@ -34,7 +34,8 @@ EVEN = 0.5
 """The win rate of two policies of which none is better."""
 
 NO_ORACLE = (
-    "Not measured: this profile has no oracle (params.yaml: {section}.oracle is null), so nothing here can be scored."
+    "Not measured: this profile has no oracle (params.yaml: {section}.oracle is null). What people's data say, where "
+    "they are given, is in a section of its own."
 )
 
 
@@ -376,18 +377,19 @@ def pairs_asked(run: Run) -> list[str]:
 
 def table_5(run: Run) -> Section:
     """Guided against unguided self-play."""
+    judge = people.best_judge(run) or "oracle"
     rows = [
         Effect("SFT on guided self-play against SFT on plain self-play", "better on all benchmarks",
-               win_rate(run, "sft_rmsp", "sft_selfplay"), none_at=EVEN, claim="rmsp_vs_selfplay"),
+               win_rate(run, "sft_rmsp", "sft_selfplay", judge), none_at=EVEN, claim="rmsp_vs_selfplay"),
         Effect("SFT on guided self-play against a weak reference", "above 0.5 against Alpaca-7B (here: the base model)",
-               win_rate(run, "sft_rmsp", "base"), none_at=EVEN, claim="sft_vs_base"),
+               win_rate(run, "sft_rmsp", "base", judge), none_at=EVEN, claim="sft_vs_base"),
         Effect("HHH instead of Faithful demonstrations for the assistant", "hurts a lot", None),
     ]  # fmt: skip
     blocks: list[Block] = [
         "Reward-model-guided self-play (RMSP) lets the reward model pick each answer among several; plain self-play "
         "takes the first. The same model is fine-tuned on both.",
-        effects("Table 5, effects. Win rate in the oracle's eyes, ties half; both orders of a question count as one "
-                "sample; 95% bootstrap interval over questions; n counts questions.", rows, run.claims),
+        effects(f"Table 5, effects. Win rate in {people.EYES[judge]}, ties half; both orders of a question count as "
+                "one sample; 95% bootstrap interval over questions; n counts questions.", rows, run.claims),
     ]  # fmt: skip
     if not any(row.ours for row in rows):
         blocks[1:] = [NO_ORACLE.format(section="judge_answers")]
@@ -402,7 +404,7 @@ and no counterpart here."""
 def figure_3(run: Run) -> Section:
     """Who wins against whom."""
     judged = at(run.metrics, "judge_answers") or {}
-    judge = "oracle" if any("oracle" in judges for judges in judged.values()) else "reward"
+    judge = people.best_judge(run) or "reward"
     rows = [
         Effect("PPO against its SFT policy", "0.556: wins 37.5%, ties 36.3% (people, n\u00a080)",
                win_rate(run, "ppo", "sft_rmsp", judge), none_at=EVEN, claim="ppo_vs_sft"),
@@ -420,8 +422,7 @@ def figure_3(run: Run) -> Section:
             bars.append((pair.replace("_vs_", "–"), (found["win"], found["tie"], found["loss"])))
     blocks: list[Block] = [
         "People and GPT-4 judge the paper's policies on 80 questions. Here the judge of this section is "
-        + ("the oracle." if judge == "oracle" else "the reward model that the policies were trained to please, as "
-           "this profile has no oracle: it shows what they learned, not whether they are better.")
+        + people.JUDGES[judge]
     ]  # fmt: skip
     if not bars:
         blocks.append("No pair of policies was judged.")

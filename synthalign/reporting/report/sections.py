@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from synthalign.reporting import claims
-from synthalign.reporting.report import almost, charts, curves
+from synthalign.reporting.report import almost, charts, curves, people
 from synthalign.reporting.report.parts import (
     NOTHING,
     Answers,
@@ -37,6 +37,7 @@ def sections(run: Run) -> list[Section]:
         setup(run),
         claimed(run),
         Section("ALMoST, table by table", "almost", [PAPER], almost.tables(run)),
+        *people.sections(run),
         filters(run),
         curves.learning(run),
         curves.frontier(run),

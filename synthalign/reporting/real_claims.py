@@ -1,0 +1,204 @@
+"""What real models on real text show, measured with people's data.
+
+    python -m synthalign.reporting.real_claims METRICS [METRICS …]
+
+writes metrics/real_claims.json from one metrics folder per seed, each in the folder of its run (with params.yaml and
+dvc.lock): which models and files the figures are of, and the claims in the form of metrics/claims.json with three keys
+more.
+
+    question  the question of which the row is a part
+    figures   value, low and high under every seed, in the order of the folders
+    decision  yes: the figure bears the claim out by the rule beside it; no: its whole interval is on the other side;
+              open: neither; not measured; a figure: nothing is claimed of it
+
+Whatever the decision is, the row is written.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthalign.core.errors import UserError
+from synthalign.core.statistics import Interval
+from synthalign.reporting import claims, run_inputs
+from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above
+
+PARTS = ("no_filter", "no_length", "no_keyword", "heuristic")
+"""Reward models that lack a filter, or a part of one; `almost` has both."""
+
+KINDS = {"human_pairs": "people's held-out pairs", "votes": "the majority of several annotators"}
+
+CONFIGURATIONS = ("a", "b", "c", "d", "e")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A question's row before its figure is looked up.
+
+    bound  what the figure must be above; None where nothing is claimed
+    """
+
+    name: str
+    claim: str
+    path: tuple[str | int, ...]
+    bound: float | None = 0.0
+
+
+QUESTIONS: dict[str, list[Row]] = {
+    "Do size, shots and demonstrations order real answers?": [
+        Row(f"order_{name}", claim, ("score_comparisons", "people", "differences", name))
+        for name, claim in [
+            ("a_e", "The first configuration of the ranking is better than the last"),
+            *((step, f"The ranking holds from {step[0].upper()} to {step[-1].upper()}") for step in claims.STEPS),
+            ("size", "A larger model answers better"),
+            ("shots", "More shots answer better"),
+            ("demonstrations", "Better demonstrations answer better"),
+        ]
+    ]
+    + [
+        Row(
+            "labels_raw",
+            "Labels by the rule of thumb alone agree with people's reward model more often than not",
+            ("score_comparisons", "people", "labels", "no_filter", "agreement"),
+            EVEN,
+        )
+    ],
+    "How does the synthetic reward model stand against people?": [
+        row
+        for kind, of in KINDS.items()
+        for row in [
+            Row(f"{kind}_synthetic", f"The synthetic reward model is right more often than not on {of}",
+                ("score_rewards", kind, "scorers", "almost", "accuracy"), EVEN),
+            Row(f"{kind}_people", f"The reward model trained on people's pairs is right more often than not on {of}",
+                ("score_rewards", kind, "scorers", "gold", "accuracy"), EVEN),
+            Row(f"{kind}_longer", f"Always taking the longer answer is right more often than not on {of}",
+                ("score_rewards", kind, "scorers", "longer", "accuracy"), EVEN),
+            Row(f"{kind}_over_longer", f"The synthetic reward model is right more often than the longer answer on {of}",
+                ("score_rewards", kind, "scorers", "almost", "minus_longer")),
+            Row(f"{kind}_over_people", f"It is right more often than the one trained on people's pairs on {of}",
+                ("score_rewards", kind, "scorers", "almost", "minus_gold")),
+            Row(f"{kind}_share", f"It reaches 90% of the accuracy of the one trained on people's pairs on {of}",
+                ("score_rewards", kind, "scorers", "almost", "ratio_to_upper_bound"), claims.UPPER_BOUND_SHARE),
+        ]
+    ]
+    + [
+        Row("alpha_people", "Krippendorff's alpha of the annotators",
+            ("score_rewards", "votes", "alpha", "people"), None),
+        Row("alpha_synthetic", "Krippendorff's alpha of the annotators and the synthetic reward model",
+            ("score_rewards", "votes", "alpha", "almost"), None),
+    ],
+    "Do the heuristic and the As-is filter help on real text?": [
+        *(
+            Row(f"{kind}_over_{part}", f"With both filters the reward model is right more often than {part} on {of}",
+                ("score_rewards", kind, "scorers", "almost", f"minus_{part}"))
+            for kind, of in KINDS.items()
+            for part in PARTS
+        ),
+        Row("labels_heuristic", "The heuristic filter leaves labels that agree more often than the raw ones",
+            ("score_comparisons", "people", "labels", "heuristic", "over_first")),
+        Row("labels_asis", "The As-is reward model leaves labels that agree more often than the heuristic filter alone",
+            ("score_comparisons", "people", "labels", "almost", "over_previous")),
+        *(
+            Row(f"accidents_{name}_{kind}", f"Share of the responses of configuration {name.upper()}: {kind}",
+                ("score_comparisons", "accidents", name, kind), None)
+            for name in CONFIGURATIONS
+            for kind in ("any", "cut_off", "loop", "next_turn", "empty")
+        ),
+    ],
+    "Is guided self-play better than plain self-play?": [
+        Row("rmsp_win_rate", "SFT on guided self-play beats SFT on plain self-play",
+            ("judge_answers", "sft_rmsp_vs_sft_selfplay", "people", "win_rate"), EVEN),
+        Row("rmsp_length_controlled", "It does at equal length",
+            ("judge_answers", "sft_rmsp_vs_sft_selfplay", "people", "length_controlled"), EVEN),
+        Row("rmsp_score", "Its mean score is higher", ("score_policies", "people", "differences", "rmsp_selfplay")),
+        Row("best_of_n", "The best of N by the synthetic reward scores higher than one sample",
+            ("score_candidates", "people", "gain")),
+        Row("best_of_n_over_longest", "It scores higher than the longest of N",
+            ("score_candidates", "people", "minus_longest")),
+    ],
+    "Are SFT, DPO and PPO better than what they start from?": [
+        row
+        for one, other in (("sft_rmsp", "base"), ("dpo", "sft_rmsp"), ("ppo", "sft_rmsp"), ("ppo", "base"),
+                           ("ppo", "large_hhh"))
+        for row in [
+            Row(f"{one}_vs_{other}", f"{one} beats {other}",
+                ("judge_answers", f"{one}_vs_{other}", "people", "win_rate"), EVEN),
+            Row(f"{one}_vs_{other}_length_controlled", f"{one} beats {other} at equal length",
+                ("judge_answers", f"{one}_vs_{other}", "people", "length_controlled"), EVEN),
+        ]
+    ]
+    + [
+        Row(f"loss_{name}", f"Loss per token of {name} on held-out text",
+            (f"score_benchmarks/{name}", "heldout_text", "loss_per_token"), None)
+        for name in ("base", "sft_rmsp", "dpo", "ppo")
+    ],
+    "Are labels by contrast better than a labeller's?": [
+        Row(f"labels_{name}", f"Labels of {name} agree with people's reward model more often than not",
+            ("score_pairs", "people", "labels", name, "agreement"), EVEN)
+        for name in ("rlcd", "rlaif", "rescore")
+    ]
+    + [
+        Row("rlcd_over_rlaif", "Labels by contrast agree more often than a labeller's",
+            ("score_pairs", "people", "label_differences", "rlcd_over_rlaif")),
+        Row("rlcd_over_rescore", "They do on the same answers",
+            ("score_pairs", "people", "label_differences", "rlcd_over_rescore")),
+    ],
+}  # fmt: skip
+
+
+def rows(metrics: Sequence[Metrics]) -> list[Claim]:
+    """The rows of all questions, from the metrics of one run per seed."""
+    seeds = Seeds(metrics)
+    each_alone = [Seeds([run]) for run in metrics]
+    found = []
+    for question, asked in QUESTIONS.items():
+        for row in asked:
+            figure = seeds.interval(*row.path)
+            place = ".".join(map(str, row.path[1:]))
+            file = f"metrics/{row.path[0]}.json: {place}"
+            holds = above(math.inf if row.bound is None else row.bound)
+            claim = seeds.claim(row.name, row.claim, "people's data", figure, file, holds)
+            alone = [one.interval(*row.path) for one in each_alone]
+            figures = [None if one is None else [round(x, 6) for x in (one.value, one.low, one.high)] for one in alone]
+            found.append({"question": question} | claim | {"figures": figures, "decision": decided(figure, row.bound)})
+    return found
+
+
+def decided(figure: Interval | None, bound: float | None) -> str:
+    """What a figure says of the claim that it is above a bound: yes, no, open, not measured, or a figure."""
+    if figure is None:
+        return "not measured"
+    if bound is None:
+        return "a figure"
+    return "yes" if figure.low > bound else "no" if figure.high < bound else "open"
+
+
+def main(folders: Sequence[str]) -> None:
+    if not folders:
+        raise UserError(
+            "usage: python -m synthalign.reporting.real_claims METRICS [METRICS …], one metrics folder per seed"
+        )
+    metrics = [claims.read(Path(folder)) for folder in folders]
+    of = run_inputs.shared([Path(folder).parent for folder in folders])
+    found = rows(metrics)
+    if all(row["decision"] == "not measured" for row in found):
+        raise UserError(
+            f"{', '.join(folders)}: nothing in them is measured with people's data; set the keys `people`, "
+            "`human_pairs` and `votes` of params.yaml (docs/judging.md), and run the stages again"
+        )
+    counts: dict[str, Any] = {}
+    for row in found:
+        counts[row["decision"]] = counts.get(row["decision"], 0) + 1
+    says = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items()))
+    claims.write("real_claims", {"of": of, "claims": found}, f"{says} over {len(folders)} seeds")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"real_claims: {error}", file=sys.stderr)
+        raise SystemExit(1) from error

@@ -1,0 +1,76 @@
+"""Of which models and files the figures of a run are, with hashes: from its params.yaml, dvc.lock and folder."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthalign.core import yaml_file
+from synthalign.core.errors import UserError
+from synthalign.reporting import recorded
+
+FILES = (
+    "mine_queries.seed_queries",
+    "mine_queries.eval_questions",
+    "train_asis_reward.community_qa",
+    "label_gold.human_pairs",
+    "score_rewards.human_pairs",
+    "score_rewards.votes",
+    "score_benchmarks.heldout_text",
+    "score_benchmarks.hhh",
+    "score_benchmarks.truthfulqa",
+)
+"""The settings that name people's files."""
+
+
+def inputs(folder: Path) -> dict[str, Any]:
+    """The base models and people's files of the run in a folder.
+
+    models  by size: the settings of `base_models`, and md5 of the folder that was made of it, None before it was
+    files   by setting: path, sha256 of the file as it lies there, and md5 as the stage's run had it where DVC tracks it
+
+    A file that is not there has no sha256.  UserError when the folder has no params.yaml.
+    """
+    file = folder / "params.yaml"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; a metrics folder lies beside the params.yaml and dvc.lock of its run")
+    settings = yaml_file.load(file.read_text(encoding="utf-8"))
+    stages = recorded.read_lock(folder).values()
+    hashed = {
+        entry["path"]: entry.get("md5")
+        for stage in stages
+        for entry in (*stage.get("deps", []), *stage.get("outs", []))
+    }
+    models = {
+        size: dict(given) | {"md5": hashed.get(f"models/base/{size}")}
+        for size, given in _mapping(recorded.at(settings, "base_models")).items()
+    }
+    named = {key: recorded.at(settings, key) for key in FILES}
+    files = {key: _file(folder, path, hashed) for key, path in named.items() if isinstance(path, str)}
+    return {"models": models, "files": files}
+
+
+def shared(folders: Sequence[Path]) -> dict[str, Any]:
+    """The models and files of all runs; UserError when a run has others than the first, whose figures then are no
+    seeds of one."""
+    first, *others = [inputs(folder) for folder in folders]
+    for folder, other in zip(folders[1:], others, strict=True):
+        for part in ("models", "files"):
+            for name in sorted({*first[part], *other[part]}):
+                one, its = first[part].get(name), other[part].get(name)
+                if one != its:
+                    raise UserError(
+                        f"{folder}: {name} is {its}, and in {folders[0]} it is {one}; seeds have the same models and "
+                        "files, so leave the one out, or run it again"
+                    )
+    return first
+
+
+def _file(folder: Path, path: str, hashed: Mapping[str, Any]) -> dict[str, Any]:
+    file = folder / path
+    content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    return {"path": path, "sha256": content, "md5": hashed.get(path)}
+
+
+def _mapping(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}

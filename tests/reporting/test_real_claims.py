@@ -1,0 +1,120 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from synthalign.core.errors import UserError
+from synthalign.core.statistics import Interval
+from synthalign.reporting import claims, real_claims
+from synthalign.reporting.real_claims import decided, rows
+
+
+def figure(value, spread=0.05):
+    return {"value": value, "low": value - spread, "high": value + spread, "n": 300}
+
+
+def measured(accuracy, win=0.6):
+    """The metrics of one run as far as these rows need them."""
+    scorer = {"accuracy": figure(accuracy), "minus_longer": figure(accuracy - 0.6)}
+    return {
+        "score_rewards": {"human_pairs": {"scorers": {"almost": scorer}}, "votes": {"alpha": {"people": figure(0.8)}}},
+        "judge_answers": {"ppo_vs_base": {"people": {"win_rate": figure(win)}}},
+        "score_comparisons": {"people": {"differences": {"size": figure(-0.2)}}},
+    }
+
+
+def run(folder, accuracy, seeds="Where?\n", revision="a" * 40):
+    """The folder of a run: metrics, settings, lock, and a file of people's."""
+    for name, found in measured(accuracy).items():
+        (folder / "metrics").mkdir(parents=True, exist_ok=True)
+        (folder / f"metrics/{name}.json").write_text(json.dumps(found))
+    (folder / "seeds.txt").write_text(seeds)
+    settings = {
+        "base_models": {"small": {"source": "models/m.gguf", "revision": revision}},
+        "mine_queries": {"seed_queries": "seeds.txt"},
+        "label_gold": {"human_pairs": None},
+        "score_rewards": {"votes": "gone.jsonl"},
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    outs = [{"path": "models/base/small", "md5": "5.dir"}]
+    deps = [{"path": "seeds.txt", "md5": "7"}]
+    lock = {"base_models@small": {"outs": outs}, "mine_queries": {"deps": deps}}
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
+    return str(folder / "metrics")
+
+
+def test_a_decision_is_the_side_of_the_bound_on_which_the_whole_interval_is():
+    assert decided(Interval(0.6, 0.55, 0.65, 9), 0.5) == "yes"
+    assert decided(Interval(0.4, 0.35, 0.45, 9), 0.5) == "no"
+    assert decided(Interval(0.6, 0.45, 0.75, 9), 0.5) == "open"
+    assert decided(Interval(0.6, 0.55, 0.65, 9), None) == "a figure"
+    assert decided(None, 0.5) == "not measured"
+
+
+def test_seeds_are_put_together_as_the_papers_claims_are_and_each_is_there_by_itself():
+    found = {row["id"]: row for row in rows([measured(0.7), measured(0.8)])}
+    row = found["human_pairs_synthetic"]
+
+    assert row["value"] == pytest.approx(0.75)
+    assert row["figures"] == [[0.7, 0.65, 0.75], [0.8, 0.75, 0.85]]
+    assert (row["n"], row["seeds"]) == (300, 2)
+    assert row["source"] == "people's data; metrics/score_rewards.json: human_pairs.scorers.almost.accuracy"
+    # Two seeds .1 apart leave much doubt, as Student's t has it.
+    assert (row["decision"], row["holds"]) == ("open", False)
+    assert (found["order_size"]["decision"], found["order_size"]["holds"]) == ("no", False)
+    assert (found["ppo_vs_base"]["decision"], found["ppo_vs_base"]["holds"]) == ("yes", True)
+    assert (found["alpha_people"]["decision"], found["alpha_people"]["holds"]) == ("a figure", False)
+    assert (found["order_a_e"]["decision"], found["order_a_e"]["figures"]) == ("not measured", [None, None])
+
+
+def test_every_row_has_a_name_of_its_own_and_the_keys_of_the_papers_claims():
+    found = rows([{}])
+
+    assert len({row["id"] for row in found}) == len(found)
+    paper = claims.claims([{}])[0]
+    assert all(row.keys() == {*paper, "question", "figures", "decision"} for row in found)
+
+
+def test_the_file_says_of_which_models_and_files_it_is(tmp_path, monkeypatch, capsys):
+    folders = [run(tmp_path / f"seed-{seed}", 0.7) for seed in range(2)]
+    monkeypatch.chdir(tmp_path)
+
+    real_claims.main(folders)
+
+    written = json.loads(Path("metrics/real_claims.json").read_text())
+    assert written["of"]["models"] == {"small": {"source": "models/m.gguf", "revision": "a" * 40, "md5": "5.dir"}}
+    assert written["of"]["files"] == {
+        "mine_queries.seed_queries": {
+            "path": "seeds.txt",
+            "sha256": hashlib.sha256(b"Where?\n").hexdigest(),
+            "md5": "7",
+        },
+        "score_rewards.votes": {"path": "gone.jsonl", "sha256": None, "md5": None},
+    }
+    assert len(written["claims"]) == len(rows([{}]))
+    assert "over 2 seeds" in capsys.readouterr().out
+    # What it writes is no metrics of a run.
+    assert "real_claims" not in claims.read(Path("metrics"))
+
+
+@pytest.mark.parametrize(("change", "name"), [({"seeds": "Who?\n"}, "seed_queries"), ({"revision": "b" * 40}, "small")])
+def test_runs_of_other_models_or_files_are_no_seeds_of_one(tmp_path, change, name):
+    folders = [run(tmp_path / "one", 0.7), run(tmp_path / "other", 0.7, **change)]
+
+    with pytest.raises(UserError, match=rf"other: \S*{name} is .*, and in .*one it is "):
+        real_claims.main(folders)
+
+
+def test_metrics_without_anything_of_people_and_without_settings_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path(run(tmp_path / "run", 0.7))
+    for file in folder.glob("*.json"):
+        file.write_text("{}")
+    with pytest.raises(UserError, match="nothing in them is measured with people's data"):
+        real_claims.main([str(folder)])
+    (folder.parent / "params.yaml").unlink()
+    with pytest.raises(UserError, match="no such file; a metrics folder lies beside"):
+        real_claims.main([str(folder)])
+    assert not Path("metrics/real_claims.json").exists()
