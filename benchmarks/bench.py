@@ -26,6 +26,7 @@ from synthalign.reporting import text_tables
 COMPARISONS = {
     "generation_vs_generate": "benchmarks.generation_vs_generate",
     "generation_vs_vllm": "benchmarks.generation_vs_vllm",
+    "sampling_large_vocabulary": "benchmarks.sampling_large_vocabulary",
     "best_of_four": "benchmarks.best_of_four",
     "reward_scoring": "benchmarks.reward_scoring",
     "near_duplicates": "benchmarks.near_duplicates",
