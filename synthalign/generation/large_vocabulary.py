@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 BLOCK = 512
 """Tokens of the vocabulary that are added up together before the drawn one is looked for among them."""
 
-MARKS, NEAR = 1024, 16
+MARKS, NEAR = 512, 8
 """Of so many tokens the probabilities are marks; the border of the nucleus is sought between marks so near."""
 
 LIKELY, MARGIN = 2e-3, 1e-4
@@ -49,12 +49,10 @@ def slack(size: int) -> float:
 
 
 def _draw_one(row: Tensor, uniform: float, top_p: float, blocks: Tensor) -> int:
-    if top_p >= 1:
-        return _invert(row, uniform, blocks)
-    if _mass(row, LIKELY) >= top_p + MARGIN:
+    if top_p < 1 and _mass(row, LIKELY) >= top_p + MARGIN:
         return _draw_likely(row.numpy(), uniform, top_p)
-    nucleus = _nucleus(row, top_p, blocks)
-    return -1 if nucleus is None else _invert(nucleus, uniform, blocks)
+    sums = _nucleus(row, top_p, blocks) if top_p < 1 else _sums(row, blocks)
+    return -1 if sums is None else _invert(sums, uniform, blocks, slack(len(row)))
 
 
 def _draw_likely(weights: Array, uniform: float, top_p: float) -> int:
@@ -69,49 +67,61 @@ def _draw_likely(weights: Array, uniform: float, top_p: float) -> int:
 
 
 def _nucleus(weights: Tensor, top_p: float, blocks: Tensor) -> Tensor | None:
-    """The weights of one row, zero outside the nucleus: (V,) → (V,); None where rounding could decide.
+    """`_sums` of the weights of one row, zero outside the nucleus; None where rounding could decide.
 
     The border lies between two marks: what is above one has less than `top_p`, what is above the other has it.  What
     is between them is sorted.
     """
     values = weights.numpy()
-    sample = -np.sort(-values[:: -(-len(values) // MARKS)])
+    sample = np.sort(values[:: -(-len(values) // MARKS)])[::-1]
     marks = [math.inf, *sample.tolist(), 0.0]
-    above, reaching = 0, len(marks) - 1
+    above, reaching, passed = 0, len(marks) - 1, 0.0
     middle = 1 + int(sample.cumsum().searchsorted(top_p * sample.sum()))  # a guess, then near it, then further away
     step = NEAR
     while reaching - above > NEAR:
         if not above < middle < reaching:
             middle = (above + reaching) // 2
-        if _mass(weights, marks[middle]) < top_p:
-            above, middle = middle, middle + step
+        mass = _mass(weights, marks[middle])
+        if mass < top_p:
+            above, middle, passed = middle, middle + step, mass
         else:
             reaching, middle = middle, middle - step
         step *= 2
-    between = -np.sort(-values[(values > marks[reaching]) & (values <= marks[above])])
-    passed = _sums(threshold(weights, marks[above], 0.0), blocks).sum().item()
-    sums = np.concatenate(([passed], between)).cumsum()
-    kept = int(sums.searchsorted(top_p))  # the first that reaches it is the last that is kept
-    if not 0 < kept < len(sums) or not np.abs(sums[kept - 1 : kept + 1] - top_p).min() > slack(len(values)):
-        return None
-    least = between[kept - 1]
-    nucleus = threshold(weights, float(np.nextafter(least, np.float32(0))), 0.0)
-    ties = int((-between).searchsorted(-least, side="right")) - kept
-    if ties:  # of equal tokens the first are kept
-        nucleus[torch.from_numpy(np.flatnonzero(values == least)[-ties:])] = 0.0
-    return nucleus
+    between = np.sort(values[(values > marks[reaching]) & (values <= marks[above])])[::-1]
+    ranked = between.cumsum(dtype=np.float64)
+    for _ in range(2):  # `passed` is a float32 sum; the second time it is not
+        kept = 1 + int(ranked.searchsorted(top_p - passed))
+        if kept > len(between):
+            return None
+        sums = _sums(_greatest(weights, between, kept), blocks)
+        total = sums.sum().item()
+        before = total - between[kept - 1]
+        if before < top_p <= total:
+            break
+        passed = total - ranked[kept - 1]
+    allowed = slack(len(values))
+    return sums if before < top_p - allowed and top_p + allowed < total else None
 
 
-def _invert(weights: Tensor, uniform: float, blocks: Tensor) -> int:
+def _greatest(weights: Tensor, ranked: Array, kept: int) -> Tensor:
+    """The weights, zero below the ranked ones that are kept; of equal tokens the first are kept."""
+    least = ranked[kept - 1]
+    greatest = threshold(weights, float(np.nextafter(least, np.float32(0))), 0.0)
+    ties = int((ranked[kept:] == least).sum())
+    if ties:
+        greatest[torch.from_numpy(np.flatnonzero(weights.numpy() == least)[-ties:])] = 0.0
+    return greatest
+
+
+def _invert(sums: Tensor, uniform: float, blocks: Tensor, allowed: float) -> int:
     """The first place where the running sum passes `uniform` of the whole; -1 where rounding could decide."""
-    running = _sums(weights, blocks).cumsum(0).numpy()
+    running = sums.cumsum(0).numpy()
     target = uniform * running[-1]
     block = int(running.searchsorted(target, side="right"))
     if block == len(running):
         return -1
     inside = np.concatenate(([running[block - 1] if block else 0.0], blocks[block].numpy())).cumsum()
     place = int(inside.searchsorted(target, side="right"))
-    allowed = slack(len(weights))
     if place > BLOCK or not inside[place - 1] + allowed < target < inside[place] - allowed:
         return -1
     return block * BLOCK + place - 1
