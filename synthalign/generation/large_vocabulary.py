@@ -95,10 +95,10 @@ def _nucleus(weights: Tensor, top_p: float, blocks: Tensor) -> Tensor | None:
             return None
         sums = _sums(_greatest(weights, between, kept), blocks)
         total = sums.sum().item()
-        before = total - between[kept - 1]
+        before = total - float(between[kept - 1])
         if before < top_p <= total:
             break
-        passed = total - ranked[kept - 1]
+        passed = total - float(ranked[kept - 1])
     allowed = slack(len(values))
     return sums if before < top_p - allowed and top_p + allowed < total else None
 

@@ -89,6 +89,16 @@ def test_a_border_within_rounding_is_left_to_the_sort() -> None:
     assert token(0.25, 0.5 + 2.0**-14) == 1024  # 4,097 are kept; a quarter of them is in the middle of the 1,025th
 
 
+def test_a_border_is_found_to_a_thousandth_of_a_millionth() -> None:
+    probabilities = torch.zeros(1, V).softmax(-1)
+    each = float(probabilities[0, 0])
+    almost_one = torch.tensor([1 - 1e-6], dtype=torch.float64)
+
+    for count in range(3000, 7000, 100):  # of equal tokens the first are kept, and here the last of them is drawn
+        assert large_vocabulary.draw(probabilities, almost_one, count * each - 1e-9) == count - 1
+        assert large_vocabulary.draw(probabilities, almost_one, count * each + 1e-9) == count
+
+
 def test_broken_logits_give_what_they_gave() -> None:
     logits = torch.zeros(3, V)
     logits[0, 5], logits[1], logits[2, 3] = torch.inf, -torch.inf, torch.nan
