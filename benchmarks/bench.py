@@ -26,6 +26,9 @@ from synthalign.reporting import text_tables
 COMPARISONS = {
     "generation_vs_generate": "benchmarks.generation_vs_generate",
     "generation_vs_vllm": "benchmarks.generation_vs_vllm",
+    "sampling_large_vocabulary": "benchmarks.sampling_large_vocabulary",
+    "real_generation_vs_generate": "benchmarks.real_generation_vs_generate",
+    "windowed_generation_vs_generate": "benchmarks.windowed_generation_vs_generate",
     "best_of_four": "benchmarks.best_of_four",
     "reward_scoring": "benchmarks.reward_scoring",
     "near_duplicates": "benchmarks.near_duplicates",

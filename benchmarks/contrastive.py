@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,23 @@ def queries(count: int) -> list[str]:
 
 
 class Ours:
-    """The shared-prefix engine on the work."""
+    """The shared-prefix engine on the work: `count` of the queries, or those given."""
 
-    def __init__(self, count: int, **settings: Any) -> None:
-        self.model, self.tokenizer = models.load_causal(MODEL), models.load_tokenizer(MODEL)
-        self.prefix, self.queries, self.settings = prefix(), queries(count), settings
+    def __init__(self, count: int, *, model: str = MODEL, given: Sequence[str] | None = None, **settings: Any) -> None:
+        self.model, self.tokenizer = models.load_causal(model), models.load_tokenizer(model)
+        self.prefix, self.queries, self.settings = prefix(), list(given or queries(count)), settings
         self.seed = 0
 
     def run(self, samples: int = 1) -> tuple[float, int]:
         """(seconds, tokens) of one run, each with a seed of its own."""
-        self.seed += 1
         start = time.perf_counter()
-        made = generate.generate(
+        made = self.write(samples)
+        return time.perf_counter() - start, sum(len(one.token_ids) for row in made for one in row)
+
+    def write(self, samples: int = 1, **settings: Any) -> list[list[generate.Generation]]:
+        """The answers, sampled with a seed of their own; settings other than the work's may be given."""
+        self.seed += 1
+        return generate.generate(
             self.model,
             self.tokenizer,
             prefix=self.prefix,
@@ -49,12 +55,8 @@ class Ours:
             row_ids=[str(place) for place in range(len(self.queries))],
             samples=samples,
             seed=self.seed,
-            stops=chat.STOPS,
-            **SAMPLING,
-            **self.settings,
+            **{"stops": chat.STOPS} | SAMPLING | self.settings | settings,
         )
-        seconds = time.perf_counter() - start
-        return seconds, sum(len(one.token_ids) for row in made for one in row)
 
 
 class Peer:
@@ -63,10 +65,18 @@ class Peer:
     The process loads its model, says that it is ready, and does the work once for each line that it gets.
     """
 
-    def __init__(self, script: str, python: str, count: int) -> None:
+    def __init__(
+        self, script: str, python: str, count: int, *, model: str = MODEL, given: Sequence[str] = (), **others: Any
+    ) -> None:
         work = Path(".work/bench/contrastive.json")
         work.parent.mkdir(parents=True, exist_ok=True)
-        asked = {"model": MODEL, "prefix": prefix(), "queries": queries(count), "stops": list(chat.STOPS)} | SAMPLING
+        asked = {
+            "model": model,
+            "prefix": prefix(),
+            "queries": list(given or queries(count)),
+            "stops": list(chat.STOPS),
+        }
+        asked |= SAMPLING | others
         work.write_text(json.dumps(asked), encoding="utf-8")
         clean = {name: value for name, value in os.environ.items() if name not in ("ATEN_CPU_CAPABILITY", "MKL_CBWR")}
         self.process = subprocess.Popen(

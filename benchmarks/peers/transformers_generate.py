@@ -1,4 +1,4 @@
-"""`generate` of transformers on whole prompts, padded on the left, 32 at a time, on all cores.
+"""`generate` of transformers on whole prompts, padded on the left, `batch` (32) at a time, on all cores.
 
 Without stop strings, which would slow it down: what it writes after one counts for it.
 """
@@ -7,9 +7,8 @@ import torch
 from protocol import serve, work
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-BATCH = 32
-
 asked = work()
+BATCH = asked.get("batch", 32)
 model = AutoModelForCausalLM.from_pretrained(asked["model"], dtype=torch.float32).eval()
 tokenizer = AutoTokenizer.from_pretrained(asked["model"], padding_side="left")
 prompts = sorted((asked["prefix"] + query for query in asked["queries"]), key=len)

@@ -20,10 +20,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
-from synthalign.generation import attention, models, sampling, shared_prefix
+from synthalign.generation import attention, large_vocabulary, models, sampling, shared_prefix
 from synthalign.generation.shared_prefix import BLOCK, Memory, attention_of, blocks
 
-CODE = tuple(str(part.__file__) for part in (attention, encoding, models, sampling, shared_prefix)) + (__file__,)
+CODE = tuple(
+    str(part.__file__) for part in (attention, encoding, large_vocabulary, models, sampling, shared_prefix)
+) + (__file__,)
 """What the sampled texts depend on besides model, texts and settings."""
 
 

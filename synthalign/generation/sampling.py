@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from synthalign.generation import large_vocabulary
+
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 MIX_2 = 0x94D049BB133111EB - 2**64
@@ -55,11 +57,32 @@ def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float)
     if temperature == 0:
         return logits.argmax(-1)
     probabilities = (logits.float() / temperature).softmax(-1)
+    if logits.device.type != "cpu" or logits.shape[-1] < LARGE:
+        return _draw(probabilities, uniform, top_p)
+    chosen = large_vocabulary.draw(probabilities, uniform, top_p)
+    unsure = (chosen < 0).nonzero()[:, 0]
+    if len(unsure):
+        chosen[unsure] = _draw(probabilities[unsure], uniform[unsure], top_p)
+    return chosen
+
+
+LARGE = 8192
+"""From so many tokens on it costs more on the CPU to sort the vocabulary than to look at every row by itself."""
+
+LIKELY = 2e-3
+"""Where tokens of at least this probability hold the nucleus, only they are sorted, a handful of the vocabulary."""
+
+MARGIN = 1e-4
+"""More than the rounding of a sum of probabilities."""
+
+
+def _draw(probabilities: Tensor, uniform: Tensor, top_p: float) -> Tensor:
+    """The same, of probabilities: (B, V), (B,) → (B,)."""
     if top_p >= 1:
         return _invert(probabilities, uniform)
     likely = probabilities >= LIKELY
     narrow = torch.where(likely, probabilities, 0.0).sum(-1) >= top_p + MARGIN
-    chosen = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    chosen = torch.empty(len(probabilities), dtype=torch.int64, device=probabilities.device)
     for rows, some in ((narrow, True), (~narrow, False)):
         at = rows.nonzero()[:, 0]
         if len(at):
@@ -67,13 +90,6 @@ def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float)
             place = _invert(_nucleus(weights, top_p), uniform[at])
             chosen[at] = place if tokens is None else tokens.gather(-1, place[:, None])[:, 0]
     return chosen
-
-
-LIKELY = 2e-3
-"""Where tokens of at least this probability hold the nucleus, only they are sorted, a handful of the vocabulary."""
-
-MARGIN = 1e-4
-"""More than the rounding of a sum of probabilities."""
 
 
 def _pack(weights: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
