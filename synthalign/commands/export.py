@@ -64,6 +64,8 @@ def export(
     folder = Path(subject_of["folder"])
     target = Path(to) if to else FOLDER / policy.removeprefix("models/").strip("/").replace("/", "-")
     _check_target(target, folder, force=force)
+    if private and push is None:
+        raise UserError("--private is about the place that --push makes; add --push owner/name")
     tools = llama_cpp.find() if gguf else None
     if push is not None:
         _check_push(push)
@@ -131,13 +133,12 @@ def _named(settings: Mapping[str, Any], policy: str) -> dict[str, Any]:
             f"are {', '.join(there) or 'none yet'}"
         )
     names |= {one for one, given in subjects.items() if given["model"] == folder}
-    first = policies.get(sorted(names & {*policies})[0] if names & {*policies} else "", {})
+    asked = {one: policies[one] for one in names & {*policies}}
     return {
         "name": name,
         "names": frozenset(names),
         "folder": folder,
-        "shots": first.get("shots", 0),
-        "demonstrations": first.get("demonstrations"),
+        "shown": {one: (given["shots"], given["demonstrations"]) for one, given in asked.items() if given["shots"]},
         "decoding": {key: answering[key] for key in ("temperature", "top_p", "max_new_tokens")},
     }
 

@@ -38,8 +38,7 @@ class Subject:
     names           what metrics files call it
     folder          where its model is
     md5             of the folder, as dvc.lock has it; None where no stage of the lock made it
-    shots           solved dialogues that stood in front of its questions when it was measured
-    demonstrations  the file of these
+    shown           by name, the number and the file of the dialogues that stood in front of its questions
     decoding        temperature, top_p, max_new_tokens
     exact_template  whether the chat template gives the tokens of training
     """
@@ -48,8 +47,7 @@ class Subject:
     names: frozenset[str]
     folder: str
     md5: str | None
-    shots: int
-    demonstrations: str | None
+    shown: Mapping[str, tuple[int, str]]
     decoding: Mapping[str, Any]
     exact_template: bool
 
@@ -209,7 +207,7 @@ def _training(lock: Lock, subject: Subject) -> str:
 def _figures(lock: Lock, subject: Subject) -> str:
     if subject.md5 is None:
         return "dvc.lock does not say what made this folder, so no figure in metrics/ is known to be of it."
-    through = f"data/answers/{subject.name}.parquet"
+    through = {f"data/answers/{name}.parquet" for name in subject.names}
     this, another = lineage.readers(lock, subject.folder, subject.md5, through=through)
     rows: Rows = [("figure", "value", "95% interval", "n", "file")]
     for file in sorted(this):
@@ -241,10 +239,10 @@ def _asked(subject: Subject) -> str:
         if subject.exact_template
         else ("**With this tokenizer it does not give the very tokens of training**: send the prompt as text.")
     )
-    if subject.shots:
+    for name, (shots, file) in sorted(subject.shown.items()):
         text += (
-            f"\n\nWhen it was measured, {subject.shots} dialogues of {subject.demonstrations} stood before every "
-            "question. The chat template does not add them."
+            f"\n\nWhen `{name}` was measured, {shots} dialogues of {file} stood before every question. The chat "
+            "template does not add them."
         )
     return text
 

@@ -181,6 +181,7 @@ def test_what_stood_in_front_of_the_questions_is_in_the_card(project: Path) -> N
         (["dpo", "--to", "models/dpo/out"], "that would replace models/dpo or the project"),
         (["dpo", "--to", "params.yaml"], "it is there and no folder"),
         (["dpo", "--gguf"], "there is no convert_hf_to_gguf.py; .*LLAMA_CPP"),
+        (["dpo", "--private"], "add --push owner/name"),
         (["dpo", "--push", "kim"], "write owner/name"),
         (["dpo", "--push", "kim/-fox-"], "no name of a model on the hub"),
         (["dpo", "--push", "kim/fox"], "there is no token of the hub; `hf auth login`"),
