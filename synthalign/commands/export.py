@@ -86,7 +86,7 @@ def export(
     exact = is_exact(tokenizer)
     if not exact:
         print(f"{folder}: no chat template gives the very tokens of training with this tokenizer; the card says so")
-    subject = Subject(**subject_of, md5=known, exact_template=exact)
+    subject = Subject(**subject_of, md5=found, exact_template=exact)
     texts = {"README.md": cards.model_card(lock, subject, licence), "DATA.md": cards.data_card(lock, subject)}
     model = models.load_causal(folder)
     set_decoding(model, tokenizer, subject.decoding)

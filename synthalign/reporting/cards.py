@@ -37,7 +37,7 @@ class Subject:
     name            as it is exported
     names           what metrics files call it
     folder          where its model is
-    md5             of the folder, as dvc.lock has it; None where no stage of the lock made it
+    md5             of the folder; where a stage of dvc.lock made it, the one there
     shown           by name, the number and the file of the dialogues that stood in front of its questions
     decoding        temperature, top_p, max_new_tokens
     exact_template  whether the chat template gives the tokens of training
@@ -46,7 +46,7 @@ class Subject:
     name: str
     names: frozenset[str]
     folder: str
-    md5: str | None
+    md5: str
     shown: Mapping[str, tuple[int, str]]
     decoding: Mapping[str, Any]
     exact_template: bool
@@ -139,7 +139,7 @@ def model_card(lock: Lock, subject: Subject, licence_id: str | None = None) -> s
     data = front_matter(lock, subject, licence_id)
     parts = [
         f"# {subject.name}",
-        f"A policy made by synthalign: `{subject.folder}`, MD5 {subject.md5 or 'not recorded'}.",
+        f"A policy: `{subject.folder}`, MD5 {subject.md5}, exported by synthalign.",
         "## Base models and licences",
         _bases(lock, subject, data.license),
         "## How it was trained",
@@ -205,7 +205,7 @@ def _training(lock: Lock, subject: Subject) -> str:
 
 
 def _figures(lock: Lock, subject: Subject) -> str:
-    if subject.md5 is None:
+    if lineage.maker(lock, subject.folder) is None:
         return "dvc.lock does not say what made this folder, so no figure in metrics/ is known to be of it."
     through = {f"data/answers/{name}.parquet" for name in subject.names}
     this, another = lineage.readers(lock, subject.folder, subject.md5, through=through)
