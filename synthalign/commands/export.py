@@ -6,6 +6,7 @@
 The folder is written beside its place and moved there when it is whole. All checks come before any weight is read.
 """
 
+import json
 import os
 import shutil
 import warnings
@@ -16,7 +17,7 @@ from typing import Any
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.commands import llama_cpp
 from synthalign.core import stage
@@ -158,9 +159,12 @@ def _check_target(target: Path, source: Path, *, force: bool) -> None:
 
 def _check_kind(folder: Path) -> None:
     """UserError for a reward model, which transformers would open as a language model without a word."""
-    kinds = AutoConfig.from_pretrained(str(folder), trust_remote_code=False).architectures or []
-    if any(kind.endswith("ForSequenceClassification") for kind in kinds):
-        raise UserError(f"{folder} is a reward model ({kinds[0]}); export writes policies")
+    files = {name: folder / name for name in ("config.json", "adapter_config.json")}
+    given = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.is_file()}
+    kinds = given.get("config.json", {}).get("architectures") or []
+    has_head = any(kind.endswith("ForSequenceClassification") for kind in kinds)
+    if has_head or given.get("adapter_config.json", {}).get("task_type") == "SEQ_CLS":
+        raise UserError(f"{folder} is a reward model; export writes policies")
 
 
 def is_exact(tokenizer: PreTrainedTokenizerBase) -> bool:
