@@ -88,7 +88,7 @@ def bases(lock: Lock, subject: Subject) -> dict[str, dict[str, Any]]:
 def ancestor(lock: Lock, folder: str) -> str:
     """The model from which the weights of this one were trained: from stage to stage, the model that the stage names.
 
-    A stage says in its settings or its member's which model it starts from, as `model` or `policy`.
+    A stage says in its settings or its member's which model it starts from, as `model` or `policy`, or reads one alone.
     """
     seen = set()
     while folder not in seen:
@@ -97,9 +97,10 @@ def ancestor(lock: Lock, folder: str) -> str:
         if name is None:
             break
         starts = {value for key, value in _flat(lineage.settings(lock[name])) if key in ("model", "policy")}
-        read = {dep["path"] for dep in lineage.deps(lock[name])} & starts
-        if len(read) == 1:
-            folder = read.pop()
+        read = {dep["path"] for dep in lineage.deps(lock[name]) if dep["path"].startswith("models/")}
+        parents = read & starts or read
+        if len(parents) == 1:
+            folder = parents.pop()
     return folder
 
 
@@ -181,6 +182,7 @@ def _bases(lock: Lock, subject: Subject, named: str | None) -> str:
     rows: Rows = [("base model", "source", "revision", "licence", "part")]
     for folder, given in sources.items():
         part = "its weights come from it" if folder == start else "wrote or judged data for it"
+        part = part if start in sources else "one of its parents"
         revision = given.get("revision") or "none"
         rows.append((folder, str(given["source"]), str(revision), licence(str(given["source"])) or NOT_KNOWN, part))
     table = (
