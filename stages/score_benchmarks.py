@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from synthalign.core import json_lines, stage, statistics, tables
 from synthalign.generation import models, parallel
-from synthalign.judging import benchmark_models, benchmarks
+from synthalign.judging import benchmark_models, benchmarks, harness
 from synthalign.judging.benchmarks import Figures, by_category
 
 
@@ -38,6 +38,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     truthfulqa: str | None = Field(min_length=1)
     """The file of TruthfulQA's multiple-choice questions; null leaves it out."""
 
+    harness: list[str]
+    """Tasks of lm-evaluation-harness, by name or as .yaml files; policies alone are put to them."""
+
     subjects: dict[str, Subject]
     """What is measured, as name: {kind, model}."""
 
@@ -47,6 +50,7 @@ def main(params: Params, name: str) -> None:
         return
     subject, seed = stage.member("score_benchmarks", "subject", params.subjects, name), params.seed
     is_policy = subject.kind == "policy"
+    tasks = harness.load(params.harness, seed=seed) if params.harness and is_policy else None
     load = models.load_causal if is_policy else models.load_reward
     model, tokenizer = load(subject.model).to(parallel.alone()), models.load_tokenizer(subject.model)
     size = params.batch_size
@@ -85,10 +89,16 @@ def main(params: Params, name: str) -> None:
         longest = [float(benchmarks.longest_is_right(item)) for item in truthful]
         figures |= by_category("truthfulqa", "always_longest", longest, [], groups, seed=seed)
 
+    no_interval: dict[str, list[str]] = {}
+    if tasks:
+        of_tasks, without = harness.figures(tasks, model, tokenizer, batch_size=size)
+        figures |= of_tasks
+        no_interval = {"no_interval": without} if without else {}
+
     table = benchmarks.rows(name, figures)
     tables.write(table, f"benchmark_scores/{name}", key=("benchmark", "category", "metric"), schema=benchmarks.SCHEMA)
     left_out = [key for key in ("heldout_text", "cloze", "hhh", "truthfulqa") if getattr(params, key) is None]
-    stage.write_metrics(f"score_benchmarks/{name}", left_out=left_out, **benchmarks.nested(figures))
+    stage.write_metrics(f"score_benchmarks/{name}", left_out=left_out, **no_interval, **benchmarks.nested(figures))
 
 
 if __name__ == "__main__":

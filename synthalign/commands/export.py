@@ -6,6 +6,7 @@
 The folder is written beside its place and moved there when it is whole. All checks come before any weight is read.
 """
 
+import json
 import os
 import shutil
 import warnings
@@ -16,7 +17,7 @@ from typing import Any
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.commands import llama_cpp
 from synthalign.core import stage
@@ -64,6 +65,8 @@ def export(
     folder = Path(subject_of["folder"])
     target = Path(to) if to else FOLDER / policy.removeprefix("models/").strip("/").replace("/", "-")
     _check_target(target, folder, force=force)
+    if private and push is None:
+        raise UserError("--private is about the place that --push makes; add --push owner/name")
     tools = llama_cpp.find() if gguf else None
     if push is not None:
         _check_push(push)
@@ -84,7 +87,7 @@ def export(
     exact = is_exact(tokenizer)
     if not exact:
         print(f"{folder}: no chat template gives the very tokens of training with this tokenizer; the card says so")
-    subject = Subject(**subject_of, md5=known, exact_template=exact)
+    subject = Subject(**subject_of, md5=found, exact_template=exact)
     texts = {"README.md": cards.model_card(lock, subject, licence), "DATA.md": cards.data_card(lock, subject)}
     model = models.load_causal(folder)
     set_decoding(model, tokenizer, subject.decoding)
@@ -131,13 +134,12 @@ def _named(settings: Mapping[str, Any], policy: str) -> dict[str, Any]:
             f"are {', '.join(there) or 'none yet'}"
         )
     names |= {one for one, given in subjects.items() if given["model"] == folder}
-    first = policies.get(sorted(names & {*policies})[0] if names & {*policies} else "", {})
+    asked = {one: policies[one] for one in names & {*policies}}
     return {
         "name": name,
         "names": frozenset(names),
         "folder": folder,
-        "shots": first.get("shots", 0),
-        "demonstrations": first.get("demonstrations"),
+        "shown": {one: (given["shots"], given["demonstrations"]) for one, given in asked.items() if given["shots"]},
         "decoding": {key: answering[key] for key in ("temperature", "top_p", "max_new_tokens")},
     }
 
@@ -157,9 +159,12 @@ def _check_target(target: Path, source: Path, *, force: bool) -> None:
 
 def _check_kind(folder: Path) -> None:
     """UserError for a reward model, which transformers would open as a language model without a word."""
-    kinds = AutoConfig.from_pretrained(str(folder), trust_remote_code=False).architectures or []
-    if any(kind.endswith("ForSequenceClassification") for kind in kinds):
-        raise UserError(f"{folder} is a reward model ({kinds[0]}); export writes policies")
+    files = {name: folder / name for name in ("config.json", "adapter_config.json")}
+    given = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.is_file()}
+    kinds = given.get("config.json", {}).get("architectures") or []
+    has_head = any(kind.endswith("ForSequenceClassification") for kind in kinds)
+    if has_head or given.get("adapter_config.json", {}).get("task_type") == "SEQ_CLS":
+        raise UserError(f"{folder} is a reward model; export writes policies")
 
 
 def is_exact(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -67,15 +67,16 @@ def convert(folder: Path, tools: Tools, decoding: Mapping[str, Any]) -> None:
 
 
 def modelfile(name: str, decoding: Mapping[str, Any]) -> str:
-    """How Ollama asks the model: the text of our dialogues, and the decoding of the profile."""
-    given = {
-        "temperature": decoding["temperature"],
-        "top_p": decoding["top_p"],
-        "num_predict": decoding["max_new_tokens"],
-    }
+    """How Ollama asks the model: the text of our dialogues and the decoding of the profile, its own rules switched off.
+
+    Its parser knows no escapes: a line break within quotes is written as one.
+    """
+    off = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}
+    names = {"temperature": "temperature", "top_p": "top_p", "max_new_tokens": "num_predict"}
+    given = {theirs: decoding[ours] for ours, theirs in names.items()} | off
     lines = [f"FROM ./{name}", f'TEMPLATE """{TEMPLATE}"""']
     lines += [f"PARAMETER {key} {value}" for key, value in given.items()]
-    lines += [f'PARAMETER stop "{stop}"'.replace("\n", "\\n") for stop in chat.STOPS]
+    lines += [f'PARAMETER stop "{stop}"' for stop in chat.STOPS]
     return "\n".join(lines) + "\n"
 
 

@@ -37,9 +37,8 @@ class Subject:
     name            as it is exported
     names           what metrics files call it
     folder          where its model is
-    md5             of the folder, as dvc.lock has it; None where no stage of the lock made it
-    shots           solved dialogues that stood in front of its questions when it was measured
-    demonstrations  the file of these
+    md5             of the folder; where a stage of dvc.lock made it, the one there
+    shown           by name, the number and the file of the dialogues that stood in front of its questions
     decoding        temperature, top_p, max_new_tokens
     exact_template  whether the chat template gives the tokens of training
     """
@@ -47,9 +46,8 @@ class Subject:
     name: str
     names: frozenset[str]
     folder: str
-    md5: str | None
-    shots: int
-    demonstrations: str | None
+    md5: str
+    shown: Mapping[str, tuple[int, str]]
     decoding: Mapping[str, Any]
     exact_template: bool
 
@@ -90,7 +88,7 @@ def bases(lock: Lock, subject: Subject) -> dict[str, dict[str, Any]]:
 def ancestor(lock: Lock, folder: str) -> str:
     """The model from which the weights of this one were trained: from stage to stage, the model that the stage names.
 
-    A stage says in its settings or its member's which model it starts from, as `model` or `policy`.
+    A stage says in its settings or its member's which model it starts from, as `model` or `policy`, or reads one alone.
     """
     seen = set()
     while folder not in seen:
@@ -99,9 +97,10 @@ def ancestor(lock: Lock, folder: str) -> str:
         if name is None:
             break
         starts = {value for key, value in _flat(lineage.settings(lock[name])) if key in ("model", "policy")}
-        read = {dep["path"] for dep in lineage.deps(lock[name])} & starts
-        if len(read) == 1:
-            folder = read.pop()
+        read = {dep["path"] for dep in lineage.deps(lock[name]) if dep["path"].startswith("models/")}
+        parents = read & starts or read
+        if len(parents) == 1:
+            folder = parents.pop()
     return folder
 
 
@@ -141,7 +140,7 @@ def model_card(lock: Lock, subject: Subject, licence_id: str | None = None) -> s
     data = front_matter(lock, subject, licence_id)
     parts = [
         f"# {subject.name}",
-        f"A policy made by synthalign: `{subject.folder}`, MD5 {subject.md5 or 'not recorded'}.",
+        f"A policy: `{subject.folder}`, MD5 {subject.md5}, exported by synthalign.",
         "## Base models and licences",
         _bases(lock, subject, data.license),
         "## How it was trained",
@@ -183,6 +182,7 @@ def _bases(lock: Lock, subject: Subject, named: str | None) -> str:
     rows: Rows = [("base model", "source", "revision", "licence", "part")]
     for folder, given in sources.items():
         part = "its weights come from it" if folder == start else "wrote or judged data for it"
+        part = part if start in sources else "one of its parents"
         revision = given.get("revision") or "none"
         rows.append((folder, str(given["source"]), str(revision), licence(str(given["source"])) or NOT_KNOWN, part))
     table = (
@@ -207,9 +207,9 @@ def _training(lock: Lock, subject: Subject) -> str:
 
 
 def _figures(lock: Lock, subject: Subject) -> str:
-    if subject.md5 is None:
+    if lineage.maker(lock, subject.folder) is None:
         return "dvc.lock does not say what made this folder, so no figure in metrics/ is known to be of it."
-    through = f"data/answers/{subject.name}.parquet"
+    through = {f"data/answers/{name}.parquet" for name in subject.names}
     this, another = lineage.readers(lock, subject.folder, subject.md5, through=through)
     rows: Rows = [("figure", "value", "95% interval", "n", "file")]
     for file in sorted(this):
@@ -241,10 +241,10 @@ def _asked(subject: Subject) -> str:
         if subject.exact_template
         else ("**With this tokenizer it does not give the very tokens of training**: send the prompt as text.")
     )
-    if subject.shots:
+    for name, (shots, file) in sorted(subject.shown.items()):
         text += (
-            f"\n\nWhen it was measured, {subject.shots} dialogues of {subject.demonstrations} stood before every "
-            "question. The chat template does not add them."
+            f"\n\nWhen `{name}` was measured, {shots} dialogues of {file} stood before every question. The chat "
+            "template does not add them."
         )
     return text
 

@@ -8,7 +8,7 @@ about, and of a metrics file whether it measured that folder.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -77,22 +77,21 @@ def inputs(lock: Lock, stages: Sequence[str]) -> dict[str, str]:
     }
 
 
-def readers(lock: Lock, path: str, hashed: str, *, through: str) -> tuple[set[str], set[str]]:
+def readers(lock: Lock, path: str, hashed: str, *, through: Set[str]) -> tuple[set[str], set[str]]:
     """The metrics files of the stages that read exactly this model, and those of stages that read another at its path.
 
     hashed   the hash of the folder at hand
-    through  the table of the policy's answers, whose readers measure it too
+    through  the tables of the policy's answers, whose readers measure it too
     """
     of_this, of_another = set(), set()
-    answers = maker(lock, through)
-    answered_by_this = answers is not None and _reads(lock[answers], path) in (None, hashed)
+    answered = {table: maker(lock, table) for table in through}
+    by_this = {table for table, name in answered.items() if name and _reads(lock[name], path) in (None, hashed)}
     for stage in lock.values():
         read = {dep["path"]: dep["md5"] for dep in deps(stage)}
         same = []
         if path in read:
             same.append(read[path] == hashed)
-        if through in read:
-            same.append(answered_by_this and read[through] == recorded_md5(lock, through))
+        same += [table in by_this and read[table] == recorded_md5(lock, table) for table in through & {*read}]
         if same:
             files = {out["path"]: out["md5"] for out in outs(stage) if out["path"].startswith("metrics/")}
             whole = {name for name, known in files.items() if all(same) and Path(name).is_file() and md5(name) == known}

@@ -158,6 +158,7 @@ def test_a_folder_that_no_stage_made_is_exported_without_figures(project: Path) 
 
     text = (export.export("models/mine") / "README.md").read_text()
 
+    assert f"`models/mine`, MD5 {lineage.md5('models/mine')}, exported by synthalign" in text
     assert "no figure in metrics/ is known to be of it" in text
     assert "license: unknown" in text
 
@@ -181,6 +182,7 @@ def test_what_stood_in_front_of_the_questions_is_in_the_card(project: Path) -> N
         (["dpo", "--to", "models/dpo/out"], "that would replace models/dpo or the project"),
         (["dpo", "--to", "params.yaml"], "it is there and no folder"),
         (["dpo", "--gguf"], "there is no convert_hf_to_gguf.py; .*LLAMA_CPP"),
+        (["dpo", "--private"], "add --push owner/name"),
         (["dpo", "--push", "kim"], "write owner/name"),
         (["dpo", "--push", "kim/-fox-"], "no name of a model on the hub"),
         (["dpo", "--push", "kim/fox"], "there is no token of the hub; `hf auth login`"),
@@ -240,11 +242,11 @@ def test_a_gguf_comes_from_the_converter_with_a_modelfile_that_asks_as_the_profi
 
     folder = export.export("dpo", gguf=True)
 
-    lines = (folder / "Modelfile").read_text().splitlines()
+    asked = (folder / "Modelfile").read_text()
     assert (folder / "model-F16.gguf").read_bytes() == b"GGUF"
-    assert lines[0] == "FROM ./model-F16.gguf"
-    assert {"PARAMETER temperature 0.75", "PARAMETER num_predict 12"} <= {*lines}
-    assert 'PARAMETER stop "\\n\\nHuman:"' in lines
+    assert asked.startswith("FROM ./model-F16.gguf\n")
+    assert {"PARAMETER temperature 0.75", "PARAMETER num_predict 12", "PARAMETER top_k 0"} <= {*asked.splitlines()}
+    assert 'PARAMETER stop "\n\nHuman:"\n' in asked
 
 
 def test_what_the_converter_says_is_passed_on_and_the_folder_stays(

@@ -476,6 +476,7 @@ def test_benchmarks_are_left_out_measured_or_missed_by_name(here):
         "almost": {"kind": "reward", "model": "models/reward/almost"},
     }
     settings = {"seed": 0, "batch_size": 4, "heldout_text": "text.jsonl", "cloze": "cloze.jsonl", "hhh": "hhh.json"}
+    settings |= {"harness": []}
     params = score_benchmarks.Params(**settings, truthfulqa="truthfulqa.json", subjects=subjects)
 
     score_benchmarks.main(params, "base")
