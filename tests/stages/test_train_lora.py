@@ -182,7 +182,7 @@ def test_a_run_of_adapters_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     undisturbed = everything("models") | everything("metrics")
 
     process = stage_process(name, section, *item)
-    while not list(Path(".work").glob(f"{name}/*/checkpoint-*/trainer_state.json")):
+    while not any(file.stat().st_size for file in Path(".work").glob(f"{name}/*/checkpoint-*/trainer_state.json")):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
