@@ -17,8 +17,9 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from synthalign.dialogue import chat, endings
 from synthalign.generation import models
+from synthalign.generation.adapters import Lora
 from synthalign.generation.generate import generate
-from synthalign.policies import answering
+from synthalign.policies import answering, one_base
 from synthalign.policies.answering import Prompt, Row
 from synthalign.reward import scoring, training
 
@@ -88,6 +89,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     max_new_tokens: int = Field(ge=1)
     """Where an answer is cut off."""
 
+    lora: Lora | None = None
+    """Adapters that are trained in place of all weights; null trains all weights."""
+
     @model_validator(mode="after")
     def divides(self) -> Self:
         for key, value in (("minibatch", self.minibatch), ("answers", self.answers)):
@@ -111,7 +115,7 @@ class OurAnswers:
         trainer: Any = self
         first = trainer.accelerator.process_index * len(self._asked)
         made = generate(
-            trainer.accelerator.unwrap_model(trainer.model),
+            one_base.bare(trainer.accelerator.unwrap_model(trainer.model)),
             trainer.processing_class,
             prefix="",
             suffixes=self._asked,

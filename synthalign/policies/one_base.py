@@ -1,0 +1,181 @@
+"""Several models over one set of weights: what adapters leave as it is is in memory once.
+
+A model is a tree of modules with its parameters, and the tree is small: a copy whose parameters are those of the
+original costs nothing.  So policy, reference, reward and value model are four trees that differ in adapters and heads.
+None switches another's adapters off, so they are read from several threads, sampled from and saved like any model.
+"""
+
+import copy
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.generation import adapters, model_folder, models
+from synthalign.generation.adapters import Lora
+
+TOP = "reward"
+"""Name of the adapter that a reward model was trained as; the value model learns a copy of it."""
+
+HALVES = (".lora_A.weight", ".lora_B.weight")
+
+
+def beside(model: PreTrainedModel, *, own: Iterable[nn.Parameter] = ()) -> PreTrainedModel:
+    """Another model that says what this one says, of the same weights in the same memory.
+
+    own  the parameters of which it has a copy: what one of the two learns there, the other does not
+    """
+    copied = {id(parameter) for parameter in own}
+    tensors = (*model.parameters(), *model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors if id(tensor) not in copied})
+
+
+def learner(model: PreTrainedModel, lora: Lora | None, *, seed: int) -> Any:
+    """The model as what is trained, and saved by `save`: all of its weights, or a new adapter that is put on it.
+
+    Either way `model` itself is what learns: it says at first what it said before.
+    """
+    return model.requires_grad_(True) if lora is None else adapters.attach(model, lora, "CAUSAL_LM", seed)
+
+
+def save(
+    learner: Any, tokenizer: PreTrainedTokenizerBase, folder: str | Path, *, lora: Lora | None, base: str | Path
+) -> None:
+    """Write what has learned in place of what is in the folder; `base` is the folder that it began as.
+
+    Merged, an adapter changes the weights that all models on them have: nothing may be read after that.
+    """
+    if lora is None:
+        models.save(learner, tokenizer, folder)
+    else:
+        adapters.save(learner, tokenizer, folder, lora, base)
+
+
+def bare(learner: Any) -> PreTrainedModel:
+    """What `learner` was made of, for whoever takes no wrapper of peft."""
+    model: PreTrainedModel = learner if isinstance(learner, PreTrainedModel) else learner.get_base_model()
+    return model
+
+
+def reference_of(policy: PreTrainedModel) -> PreTrainedModel:
+    """The policy before it learns, frozen: the weights below its new adapter, or a copy of all."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    learns = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    reference = beside(policy, own=learns).requires_grad_(False).eval()
+    for name, module in list(reference.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            reference.set_submodule(name, module.get_base_layer())
+    return reference
+
+
+def value_of(reward_model: PreTrainedModel, lora: Lora | None, *, seed: int) -> PreTrainedModel:
+    """A model that gives the values of the reward model and can learn others; the reward model is frozen.
+
+    With adapters it has the reward model's weights, and of its own the head and an adapter: a copy of the one that the
+    reward model was trained as, where `reward_on` found it, or a new one.
+    """
+    reward_model.requires_grad_(False).eval()
+    if lora is None:
+        return copy.deepcopy(reward_model).requires_grad_(True)
+    learned = {name for name, _ in reward_model.named_parameters() if f".{TOP}." in name}
+    if not learned:
+        value = beside(reward_model)
+        adapters.attach(value, lora, "SEQ_CLS", seed)
+        return value
+    learned.add(models.HEAD)
+    value = beside(reward_model, own=[p for name, p in reward_model.named_parameters() if name in learned])
+    for name, parameter in value.named_parameters():
+        parameter.requires_grad_(name in learned)
+    return value
+
+
+def policy_on(start: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
+    """The policy that `save` wrote with adapters, on the weights of `start`, which it began as."""
+    model = beside(start)
+    place = next(one for one in (Path(folder) / "adapter", Path(folder)) if (one / model_folder.ADAPTER).exists())
+    _put(model, "policy", place, _weights(place) or {}, 1.0)
+    return model.requires_grad_(False).eval()
+
+
+def reward_on(policy: PreTrainedModel, folder: str | Path, reward: str | Path) -> PreTrainedModel | None:
+    """The reward model of a folder as adapters and head on the weights of the policy; None where that cannot be.
+
+    policy  as it was loaded from `folder`, without a new adapter
+
+    It can where both come from one base, the reward model by LoRA alone.  What the policy's own adapters have added to
+    the base is taken off again by adapters of the other sign, so a score differs from that of the folder in rounding.
+    """
+    below, base = _stack(folder)
+    above, other = _stack(reward)
+    if not above or base.resolve() != other.resolve():
+        return None
+    while below and above and below[0].resolve() == above[0].resolve():
+        below, above = below[1:], above[1:]
+    parts = [(f"minus_{place}", one, -1.0) for place, one in enumerate(below)]
+    parts += [(f"plus_{place}", one, 1.0) for place, one in enumerate(above[:-1])]
+    parts += [(TOP, above[-1], 1.0)] if above else []
+    weights = {name: _weights(one) for name, one, _ in parts}
+    if not above or any(found is None for found in weights.values()):
+        return None
+    config = AutoConfig.from_pretrained(str(model_folder.config_file(reward).parent), num_labels=1)
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    body = model.base_model_prefix
+    if type(getattr(model, body)) is not type(policy.base_model) or body != policy.base_model_prefix:
+        return None
+    setattr(model, body, beside(policy.base_model))
+    for name, one, sign in parts:
+        _put(model, name, one, weights[name] or {}, sign)
+    return model.requires_grad_(False).eval()
+
+
+def _stack(folder: str | Path) -> tuple[list[Path], Path]:
+    """The folders of the adapters that a model was trained as, the first first, and that of the whole model below.
+
+    A merged model with its adapters in adapter/ counts as these adapters.
+    """
+    found: list[Path] = []
+    path = Path(folder)
+    while True:
+        for place in (path, path / "adapter"):
+            if (place / model_folder.ADAPTER).exists():
+                found.insert(0, place)
+                path = Path(json.loads((place / model_folder.ADAPTER).read_text("utf-8"))["base_model_name_or_path"])
+                break
+        else:
+            return found, path
+
+
+def _weights(folder: Path) -> dict[str, Tensor] | None:
+    """The tensors of adapters by the names that they have in the model; None unless they are plain LoRA and a head."""
+    weights = load_file(folder / model_folder.ADAPTER_WEIGHTS)
+    plain = {name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
+    return plain if all(name.endswith((*HALVES, models.HEAD)) for name in plain) else None
+
+
+def _put(model: Any, name: str, folder: Path, weights: dict[str, Tensor], sign: float) -> None:
+    """Put the adapters of a folder on a model beside those that it has, times `sign`; and the head, where one is."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    config = LoraConfig.from_pretrained(str(folder))
+    config.task_type = config.modules_to_save = None
+    with torch.random.fork_rng():  # peft draws them first
+        inject_adapter_in_model(config, model, name)
+    for key, tensor in weights.items():
+        if key == models.HEAD:
+            model.score = nn.Linear(tensor.shape[1], tensor.shape[0], bias=False, dtype=tensor.dtype)
+            model.score.weight.data.copy_(tensor)
+        else:
+            layer, half = key.removesuffix(".weight").rsplit(".", 1)
+            scale = sign if half == "lora_B" else 1.0
+            model.get_submodule(f"{layer}.{half}.{name}").weight.data.copy_(tensor * scale)
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.set_adapter([*module.lora_A])
