@@ -62,7 +62,16 @@ SETTINGS = Settings(
 )
 QUESTIONS = [
     f"{ask} {what}?"
-    for what in ("a red fox", "plum cake", "the city of Riga", "an old clock", "the grey owl", "good bread", "rain", "tea")
+    for what in (
+        "a red fox",
+        "plum cake",
+        "the city of Riga",
+        "an old clock",
+        "the grey owl",
+        "good bread",
+        "rain",
+        "tea",
+    )
     for ask in ("What is", "Can you tell me something about", "Why do people like", "What would you ask about")
 ]
 
@@ -104,8 +113,8 @@ def train(folder: Path, side: str) -> None:
     lora = LORA if side == "lora" else None
     settings = SETTINGS.model_copy(update={"lora": lora})
     start = str(folder / "policy")
-    policy = models.load_causal(start)
-    tokenizer, reward_model = answering.opened(start, str(folder / side), policy if lora else None)
+    policy, tokenizer = models.load_causal(start), models.load_tokenizer(start)
+    reward_model = one_base.reward_of(policy, lora, folder=start, reward=str(folder / side))
     one_base.learner(policy, lora, seed=0)
     prompts = answering.make_prompts([(one, one) for one in QUESTIONS], tokenizer, longest=64)
     times = []

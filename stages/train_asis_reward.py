@@ -7,6 +7,7 @@ from pydantic import Field
 from synthalign.core import stage, statistics
 from synthalign.core.ids import content_id
 from synthalign.feedback import community
+from synthalign.generation import adapters
 from synthalign.reward import pairwise, training
 from synthalign.reward.training_settings import Settings
 
@@ -33,6 +34,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
+    adapters.not_here(params.lora, "train_asis_reward")
     questions = community.load(Path(params.community_qa))
     work = stage.work_dir(
         "train_asis_reward",

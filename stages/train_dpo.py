@@ -8,6 +8,7 @@ from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
 from synthalign.feedback import comparisons
+from synthalign.generation import adapters
 from synthalign.policies import dpo_training
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
@@ -31,6 +32,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
+    adapters.not_here(params.lora, "train_dpo")
     table = tables.path(f"comparisons/{params.comparisons}")
     pairs = tables.rows(f"comparisons/{params.comparisons}")
     code = map(Path, (__file__, encoding.__file__, endings.__file__, dpo_training.__file__, training.__file__))

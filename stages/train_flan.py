@@ -11,7 +11,7 @@ from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.flan import packing
-from synthalign.generation import attention, models
+from synthalign.generation import adapters, attention, models
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
 
@@ -33,6 +33,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    adapters.not_here(params.lora, "train_flan")
     member = stage.member("train_flan", "member", params.members, name)
     table = f"mixtures/{member.mixture}"
     mixed = tables.rows(table)

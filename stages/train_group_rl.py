@@ -7,7 +7,7 @@ from pydantic import Field
 
 from synthalign.core import stage, tables
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import answering, group_training
 from synthalign.policies.group_training import Method, Settings
 from synthalign.reward import scoring, training
@@ -30,6 +30,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    adapters.not_here(params.lora, "train_group_rl")
     member = stage.member("train_group_rl", "policy", params.policies, name)
     tokenizer, reward_model = answering.opened(member.policy, member.reward)
     queries = tables.rows("queries")

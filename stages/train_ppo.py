@@ -63,9 +63,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member, settings = stage.member("train_ppo", "policy", params.policies, name), params.settings(name)
     queries = tables.rows("queries")
-    policy = models.load_causal(member.policy)
-    on = policy if settings.lora else None
-    tokenizer, reward_model = answering.opened(member.policy, member.reward, on)
+    policy, tokenizer = models.load_causal(member.policy), answering.tokenizer_of(member.policy, member.reward)
+    reward_model = one_base.reward_of(policy, settings.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, settings.lora, seed=settings.seed)
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_ppo")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from synthalign.core import stage, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.feedback import comparisons
+from synthalign.generation import adapters
 from synthalign.reward import losses, pairwise, training
 from synthalign.reward.training_settings import Settings
 
@@ -35,6 +36,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, feedback: str) -> None:
+    adapters.not_here(params.lora, "train_reward")
     max_pairs = stage.member("train_reward", "feedback", params.feedback, feedback).max_pairs
     pairs = tables.rows(f"comparisons/{feedback}")
     work = stage.work_dir(

@@ -42,8 +42,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
-    policy = models.load_causal(member.policy)
-    tokenizer, reward_model = answering.opened(member.policy, member.reward, policy if params.lora else None)
+    policy, tokenizer = models.load_causal(member.policy), answering.tokenizer_of(member.policy, member.reward)
+    reward_model = one_base.reward_of(policy, params.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
     queries = tables.rows("queries")
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_rrhf")

@@ -9,7 +9,7 @@ from trl import SFTConfig, SFTTrainer
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import models
+from synthalign.generation import adapters, models
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
 
@@ -29,6 +29,7 @@ def labelled(encoded: encoding.Encoded) -> dict[str, list[int]]:
 
 
 def main(params: Params, data: str) -> None:
+    adapters.not_here(params.lora, "train_sft")
     demonstrations = tables.rows(f"demonstrations/{data}")
     work = stage.work_dir(
         "train_sft",

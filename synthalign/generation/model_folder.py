@@ -2,9 +2,13 @@
 
 transformers reads `model.safetensors`, or without it the shards that `model.safetensors.index.json` names, and no other
 weights; the tokenizer from `tokenizer.json`, or from older files that it converts with packages of their own.
+
+A folder of LoRA adapters names the folder of its base, which may be one of adapters again; see `adapters`.
 """
 
+import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +19,91 @@ from synthalign.core.errors import UserError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+BASE_HASH = "base.sha256"
+"""`weights_hash` of the base that adapters were trained on; those made elsewhere have none."""
 NAMES_OF_TOKENS = ("tokenizer.json", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")
 """Where tokens may be named; those of the last three are added to the vocabulary where it lacks them."""
 
 
 def check(folder: str | Path) -> None:
-    """UserError unless the folder holds a configuration, whole weights as safetensors, and a tokenizer that opens."""
-    path = Path(folder)
-    if not path.is_dir():
-        raise UserError(f"{path}: no such model folder; `dvc repro` makes those under models/, others must be there")
+    """UserError unless the folder holds a configuration, whole weights as safetensors, and a tokenizer that opens.
+
+    Of adapters, they and their base do so together, and the base has the weights that they were trained on.
+    """
+    base = chain(folder)[-1]
+    file = config_file(folder)
     try:
-        config = _json(path / "config.json")
+        config = _json(file)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: config.json is missing, so this is not a model folder") from error
+        raise UserError(f"{file.parent}: config.json is missing, so this is not a model folder") from error
     if not isinstance(config, dict) or not config.get("model_type"):
-        raise UserError(f"{path}/config.json names no model_type, so transformers cannot load it")
-    weight_files(path)
-    _check_tokenizer(path)
+        raise UserError(f"{file} names no model_type, so transformers cannot load it")
+    weight_files(base)
+    for adapter, below in reversed(list(pairwise(chain(folder)))):
+        _check_adapter(adapter, below)
+    _check_tokenizer(tokenizer_folder(folder))
+
+
+def chain(folder: str | Path) -> list[Path]:
+    """The folder, where it holds adapters the one they are for, and so on: the last holds a whole model.
+
+    UserError where one is not there, names no base, or is its own base.
+    """
+    folders = [Path(folder)]
+    if not folders[0].is_dir():
+        raise UserError(f"{folder}: no such model folder; `dvc repro` makes those under models/, others must be there")
+    while (file := folders[-1] / ADAPTER).exists():
+        settings = _json(file)
+        base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+        if not base or not isinstance(base, str):
+            raise UserError(f"{file} names no base_model_name_or_path; write the folder of the adapters' base there")
+        if not Path(base).is_dir():
+            raise UserError(
+                f"{folders[-1]} holds adapters for {base}, and there is no such folder; bring that model there, or "
+                f"write where it is as base_model_name_or_path of {file}"
+            )
+        if Path(base) in folders:
+            raise UserError(f"{file}: {base} is the base of adapters that lead to itself")
+        folders.append(Path(base))
+    return folders
+
+
+def config_file(folder: str | Path) -> Path:
+    """The config.json that holds for a folder: of adapters without one, it is their base's."""
+    folders = chain(folder)
+    return next((one for one in folders if (one / "config.json").exists()), folders[-1]) / "config.json"
+
+
+def tokenizer_folder(folder: str | Path) -> Path:
+    """The folder whose tokenizer holds for a folder: of adapters without one, it is their base's."""
+    folders = chain(folder)
+    names = ("tokenizer.json", "vocab.json", "tokenizer.model")
+    return next((one for one in folders if any((one / name).exists() for name in names)), folders[-1])
+
+
+def weights_hash(folder: str | Path) -> str:
+    """SHA-256 of a folder's weights, in hex; of adapters, with those of what lies below them."""
+    digest = hashlib.sha256()
+    *adapters, base = chain(folder)
+    for file in (*(one / ADAPTER_WEIGHTS for one in adapters), *weight_files(base)):
+        if file.name != INDEX:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _check_adapter(folder: Path, base: Path) -> None:
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        raise UserError(f"{folder}: {ADAPTER_WEIGHTS} is missing beside {ADAPTER}; copy the folder again, whole")
+    _tensors(folder / ADAPTER_WEIGHTS)
+    file = folder / BASE_HASH
+    if file.exists() and file.read_text(encoding="utf-8").strip() != (found := weights_hash(base)):
+        raise UserError(
+            f"{folder} holds adapters for {base}, but for other weights than are there now (SHA-256 {found[:12]}…, "
+            f"not as in {file.name}); train the adapters again, or bring the base that they were trained on"
+        )
 
 
 def weight_files(folder: Path) -> list[Path]:

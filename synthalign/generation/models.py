@@ -9,16 +9,18 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
-from synthalign.generation import model_folder
+from synthalign.generation import adapters, model_folder
 
 # Which instructions a processor has decides how sums are rounded, and a rounding is enough to sample another word. With
 # these, which PyTorch and MKL read at their first operation, x86 processors of the last ten years take the same path.
@@ -54,7 +56,8 @@ def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder as it is there, perhaps without the tokens that `load_tokenizer` asks for."""
     model_folder.check(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        place = model_folder.tokenizer_folder(folder)
+        tokenizer = AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
     except Exception as error:  # the tokenizers library knows no class of its own
         raise UserError(f"{folder}: the tokenizer cannot be loaded ({type(error).__name__}: {error})") from error
     tokenizer.init_kwargs.pop("local_files_only", None)  # saved with it, HF_HUB_OFFLINE would be a part of the model
@@ -101,15 +104,21 @@ def load_causal(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTr
 
 
 def _load(kind: Any, folder: str | Path, *, new: Set[str] = frozenset(), **settings: Any) -> PreTrainedModel:
-    """The model of a folder in evaluation mode.
+    """The model of a folder in evaluation mode; adapters are merged into their base.
 
     new  weights that the folder need not have; any other that is missing would be drawn at random, without a word
     """
     model_folder.check(folder)
     fix_rounding()
     settings |= {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    *above, base = model_folder.chain(folder)
+    if above:
+        place = model_folder.config_file(folder).parent
+        own = {name: settings.pop(name) for name in ("num_labels",) if name in settings}
+        settings["config"] = AutoConfig.from_pretrained(str(place), trust_remote_code=False, **own)
+        new = new | {HEAD for one in above if adapters.has_head(one)}
     try:
-        model, found = kind.from_pretrained(str(folder), **settings)
+        model, found = kind.from_pretrained(str(base), **settings)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: transformers cannot load the model ({error})") from error
     missing = sorted(set(found["missing_keys"]) - new)
@@ -122,6 +131,11 @@ def _load(kind: Any, folder: str | Path, *, new: Set[str] = frozenset(), **setti
             f"{folder}: {name} has the shape {list(there)}, by config.json it is {list(expected)}; the two are of "
             "different models: copy both again"
         )
+    for one in reversed(above):
+        model = adapters.merged(model, one)
+    if above and (Path(folder) / "generation_config.json").exists():
+        model.generation_config = GenerationConfig.from_pretrained(str(folder))
+    model.name_or_path = str(folder)
     return model.eval()
 
 

@@ -25,6 +25,11 @@ def check_installed() -> None:
 def load(folder: str, *, gpu: int | None) -> "LLMEngine":
     """An engine with the model of a folder, on the GPU of this number; on the CPU for None."""
     model_folder.check(folder)
+    if len(model_folder.chain(folder)) > 1:
+        raise UserError(
+            f"{folder} holds adapters, and engine = vllm reads whole models; set merge: true in `lora` of the stage "
+            "that trains it, or engine: transformers"
+        )
     check_installed()
     from vllm import EngineArgs, LLMEngine
 

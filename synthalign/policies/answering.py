@@ -22,7 +22,7 @@ from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation.generate import Generation, generate
 from synthalign.generation.models import free_cores, load_reward, load_tokenizer
-from synthalign.policies import one_base, ppo
+from synthalign.policies import ppo
 from synthalign.reward import scoring
 
 Row = dict[str, Any]
@@ -110,20 +110,20 @@ def make_prompts(
     return [Prompt(*query, token_ids) for query, token_ids in rows if len(token_ids) <= longest]
 
 
-def opened(
-    policy: str, reward: str, on: PreTrainedModel | None = None
-) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """The policy's tokenizer and the reward model of these folders; UserError where their vocabularies differ.
-
-    on  the policy's model, where its weights will not change: the reward model is put on them if that can be
-    """
+def tokenizer_of(policy: str, reward: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a policy's folder; UserError where that of the reward model's has another vocabulary."""
     tokenizer = load_tokenizer(policy)
     if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
         raise UserError(
             f"{policy} and {reward} have different vocabularies; the reward model, and PPO's value model with it, "
             "reads the policy's tokens; train the reward model from a model of the policy's family"
         )
-    return tokenizer, (on and one_base.reward_on(on, policy, reward)) or load_reward(reward)
+    return tokenizer
+
+
+def opened(policy: str, reward: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """The same with the reward model."""
+    return tokenizer_of(policy, reward), load_reward(reward)
 
 
 def prompts_of(

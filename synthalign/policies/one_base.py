@@ -78,7 +78,7 @@ def value_of(reward_model: PreTrainedModel, lora: Lora | None, *, seed: int) -> 
     """A model that gives the values of the reward model and can learn others; the reward model is frozen.
 
     With adapters it has the reward model's weights, and of its own the head and an adapter: a copy of the one that the
-    reward model was trained as, where `reward_on` found it, or a new one.
+    reward model was trained as, where `reward_of` found it, or a new one.
     """
     reward_model.requires_grad_(False).eval()
     if lora is None:
@@ -103,14 +103,19 @@ def policy_on(start: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     return model.requires_grad_(False).eval()
 
 
-def reward_on(policy: PreTrainedModel, folder: str | Path, reward: str | Path) -> PreTrainedModel | None:
-    """The reward model of a folder as adapters and head on the weights of the policy; None where that cannot be.
+def reward_of(policy: PreTrainedModel, lora: Lora | None, *, folder: str, reward: str) -> PreTrainedModel:
+    """The reward model of the folder `reward`, as adapters and head on the policy's weights if that can be.
 
     policy  as it was loaded from `folder`, without a new adapter
 
-    It can where both come from one base, the reward model by LoRA alone.  What the policy's own adapters have added to
-    the base is taken off again by adapters of the other sign, so a score differs from that of the folder in rounding.
+    It can where an adapter is to be trained, and both folders come from one base, the reward model by LoRA alone.  What
+    the policy's own adapters have added to the base is taken off again by adapters of the other sign, so a score
+    differs from that of the folder in rounding.  Else the reward model is held beside.
     """
+    return (lora and _reward_on(policy, folder, reward)) or models.load_reward(reward)
+
+
+def _reward_on(policy: PreTrainedModel, folder: str, reward: str) -> PreTrainedModel | None:
     below, base = _stack(folder)
     above, other = _stack(reward)
     if not above or base.resolve() != other.resolve():
@@ -129,7 +134,7 @@ def reward_on(policy: PreTrainedModel, folder: str | Path, reward: str | Path) -
     body = model.base_model_prefix
     if type(getattr(model, body)) is not type(policy.base_model) or body != policy.base_model_prefix:
         return None
-    setattr(model, body, beside(policy.base_model))
+    setattr(model, body, getattr(beside(policy), body))
     for name, one, sign in parts:
         _put(model, name, one, weights[name] or {}, sign)
     return model.requires_grad_(False).eval()
@@ -162,7 +167,7 @@ def _weights(folder: Path) -> dict[str, Tensor] | None:
 def _put(model: Any, name: str, folder: Path, weights: dict[str, Tensor], sign: float) -> None:
     """Put the adapters of a folder on a model beside those that it has, times `sign`; and the head, where one is."""
     from peft import LoraConfig, inject_adapter_in_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.tuners.lora import LoraLayer
 
     config = LoraConfig.from_pretrained(str(folder))
     config.task_type = config.modules_to_save = None
@@ -177,5 +182,5 @@ def _put(model: Any, name: str, folder: Path, weights: dict[str, Tensor], sign: 
             scale = sign if half == "lora_B" else 1.0
             model.get_submodule(f"{layer}.{half}.{name}").weight.data.copy_(tensor * scale)
     for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, LoraLayer):
             module.set_adapter([*module.lora_A])

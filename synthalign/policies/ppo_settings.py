@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from synthalign.generation.adapters import Lora
+
 
 class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     seed: int = Field(ge=0)
@@ -85,6 +87,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
 
     device_batch_size: int = Field(ge=1)
     """Rows that go through a model at once on one device; does not change the result but for rounding."""
+
+    lora: Lora | None = None
+    """Adapters that are trained in place of all weights; null trains all weights."""
 
     @model_validator(mode="after")
     def divides(self) -> Self:

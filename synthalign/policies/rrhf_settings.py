@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, Field
 
+from synthalign.generation.adapters import Lora
+
 
 class Variant(BaseModel, frozen=True, extra="forbid", strict=True):
     """What tells the paper's variants from each other."""
@@ -57,3 +59,6 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
 
     device_batch_size: int = Field(ge=1)
     """Responses that go through a model at once on one device; does not change the result but for rounding."""
+
+    lora: Lora | None = None
+    """Adapters that are trained in place of all weights; null trains all weights."""

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, Field
 
+from synthalign.generation.adapters import Lora
+
 
 class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     epochs: int = Field(gt=0)
@@ -21,4 +23,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     learned word by word and its answer alone is longer, it is left out."""
 
     seed: int = Field(ge=0)
-    """Draws the order of the rows, which of them are used and held out, and the first weights of a new head."""
+    """Draws the order of the rows, which of them are used and held out, and the first weights of a new head and of
+    adapters."""
+
+    lora: Lora | None = None
+    """Adapters that are trained in place of all weights; null trains all weights."""

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from synthalign.generation import adapters, models
 from synthalign.generation.adapters import Lora
-from synthalign.policies import answering, one_base, ppo_training
+from synthalign.policies import one_base, ppo_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
 from tests import tiny
@@ -62,7 +62,7 @@ def storages(*modules: nn.Module) -> int:
 def opened(policy: str, reward: str) -> tuple[PreTrainedModel, PreTrainedModel, PreTrainedModel, PreTrainedModel]:
     """Policy, reference, reward and value model as train_ppo has them."""
     model = models.load_causal(policy)
-    _, reward_model = answering.opened(policy, reward, model)
+    reward_model = one_base.reward_of(model, LORA, folder=policy, reward=reward)
     one_base.learner(model, LORA, seed=0)
     return model, one_base.reference_of(model), reward_model, one_base.value_of(reward_model, LORA, seed=0)
 
@@ -133,7 +133,7 @@ def run(folder: Path, policy: PreTrainedModel, reward_model: PreTrainedModel, **
 
 def start(base: str, reward: str) -> tuple[PreTrainedModel, PreTrainedModel, Any]:
     policy = models.load_causal(base)
-    _, reward_model = answering.opened(base, reward, policy)
+    reward_model = one_base.reward_of(policy, LORA, folder=base, reward=reward)
     return policy, reward_model, one_base.learner(policy, LORA, seed=0)
 
 
