@@ -34,14 +34,14 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
-    adapters.not_here(params.lora, "train_asis_reward")
+    adapters.check(params.model, params.lora, "SEQ_CLS")
     questions = community.load(Path(params.community_qa))
     work = stage.work_dir(
         "train_asis_reward",
         params,
         Path(params.community_qa),
         Path(params.model),
-        *map(Path, (__file__, community.__file__, pairwise.__file__, training.__file__)),
+        *map(Path, (__file__, adapters.__file__, community.__file__, pairwise.__file__, training.__file__)),
     )
 
     pairs = []

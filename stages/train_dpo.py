@@ -32,10 +32,11 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
-    adapters.not_here(params.lora, "train_dpo")
+    adapters.check(params.model, params.lora, "CAUSAL_LM")
     table = tables.path(f"comparisons/{params.comparisons}")
     pairs = tables.rows(f"comparisons/{params.comparisons}")
-    code = map(Path, (__file__, encoding.__file__, endings.__file__, dpo_training.__file__, training.__file__))
+    modules = (adapters, encoding, endings, dpo_training, training)
+    code = map(Path, (__file__, *(str(module.__file__) for module in modules)))
     work = stage.work_dir("train_dpo", params, table, Path(params.model), *code)
     try:
         comparisons.check_labels(pairs, hard=True)

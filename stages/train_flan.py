@@ -33,8 +33,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    adapters.not_here(params.lora, "train_flan")
     member = stage.member("train_flan", "member", params.members, name)
+    adapters.check(member.model, params.lora, "CAUSAL_LM")
     table = f"mixtures/{member.mixture}"
     mixed = tables.rows(table)
     if not mixed:
@@ -45,11 +45,12 @@ def main(params: Params, name: str) -> None:
             training.write_curve([], "train_flan", name)
         return
     settings = params.model_dump_json(exclude={"members"})
-    code = map(Path, (__file__, attention.__file__, encoding.__file__, packing.__file__, training.__file__))
+    modules = (adapters, attention, encoding, packing, training)
+    code = map(Path, (__file__, *(str(module.__file__) for module in modules)))
     work = stage.work_dir("train_flan", name, member, settings, tables.path(table), Path(member.model), *code)
 
     tokenizer = models.load_tokenizer(member.model)
-    model = training.without_dropout(models.load_causal(member.model))
+    model = models.load_causal(member.model)
     encoded = encoding.encode(tokenizer, [row["messages"] for row in mixed])
     fitting = [one for one in encoded if len(one[0]) + len(one[1]) <= params.max_length]
     if not fitting:
@@ -72,7 +73,7 @@ def main(params: Params, name: str) -> None:
         seed=params.seed,
     )
     trainer = Trainer(
-        model=model,
+        model=training.to_train(model, params.lora, "CAUSAL_LM", seed=params.seed),
         args=training.arguments(
             TrainingArguments,
             work=work,
@@ -89,7 +90,7 @@ def main(params: Params, name: str) -> None:
     )
     curve = training.fit(trainer)
 
-    training.save(trainer, tokenizer, f"models/flan/{name}")
+    training.save(trainer, tokenizer, f"models/flan/{name}", lora=params.lora, base=member.model)
     if stage.is_main_process():
         stage.write_metrics(
             f"train_flan/{name}",

@@ -36,7 +36,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, feedback: str) -> None:
-    adapters.not_here(params.lora, "train_reward")
+    adapters.check(params.model, params.lora, "SEQ_CLS")
     max_pairs = stage.member("train_reward", "feedback", params.feedback, feedback).max_pairs
     pairs = tables.rows(f"comparisons/{feedback}")
     work = stage.work_dir(
@@ -46,7 +46,7 @@ def main(params: Params, feedback: str) -> None:
         params.model_dump_json(exclude={"feedback"}),
         tables.path(f"comparisons/{feedback}"),
         Path(params.model),
-        *map(Path, (__file__, losses.__file__, pairwise.__file__, training.__file__)),
+        *map(Path, (__file__, adapters.__file__, losses.__file__, pairwise.__file__, training.__file__)),
     )
 
     comparisons.check_labels(pairs)

@@ -29,7 +29,7 @@ def labelled(encoded: encoding.Encoded) -> dict[str, list[int]]:
 
 
 def main(params: Params, data: str) -> None:
-    adapters.not_here(params.lora, "train_sft")
+    adapters.check(params.model, params.lora, "CAUSAL_LM")
     demonstrations = tables.rows(f"demonstrations/{data}")
     work = stage.work_dir(
         "train_sft",
@@ -37,11 +37,11 @@ def main(params: Params, data: str) -> None:
         params,
         tables.path(f"demonstrations/{data}"),
         Path(params.model),
-        *map(Path, (__file__, encoding.__file__, endings.__file__, training.__file__)),
+        *map(Path, (__file__, adapters.__file__, encoding.__file__, endings.__file__, training.__file__)),
     )
 
     tokenizer = models.load_tokenizer(params.model)
-    model = training.without_dropout(models.load_causal(params.model))
+    model = training.to_train(models.load_causal(params.model), params.lora, "CAUSAL_LM", seed=params.seed)
     replies, ends = [], []
     for row in demonstrations:
         own = encoding.replies(row["messages"])
@@ -77,7 +77,7 @@ def main(params: Params, data: str) -> None:
     )
     curve = training.fit(trainer)
 
-    training.save(trainer, tokenizer, f"models/sft/{data}")
+    training.save(trainer, tokenizer, f"models/sft/{data}", lora=params.lora, base=params.model)
     if stage.is_main_process():
         stage.write_metrics(
             f"train_sft/{data}",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from pydantic import BaseModel, Field
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -58,9 +59,14 @@ class Lora(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def check(folder: str | Path, lora: Lora | None, task: Task) -> None:
-    """UserError unless the model of this folder has the modules that are to get adapters; no weights are loaded."""
+    """UserError unless the model of this folder has the modules that are to get adapters; no weights are loaded.
+
+    UserError also for a merged model where accelerate shards its weights.
+    """
     if lora is None:
         return
+    if lora.merge and parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        raise UserError("lora: merge needs whole models, and accelerate.yaml shards them (FSDP); set merge: false")
     model_folder.check(folder)
     kind: Any = AutoModelForCausalLM if task == "CAUSAL_LM" else AutoModelForSequenceClassification
     config = AutoConfig.from_pretrained(str(model_folder.config_file(folder).parent), trust_remote_code=False)
@@ -71,8 +77,8 @@ def check(folder: str | Path, lora: Lora | None, task: Task) -> None:
 def targets(model: PreTrainedModel, lora: Lora) -> list[str]:
     """The names, or ends of names, of the modules that get adapters.
 
-    UserError for a name that no module has, and for an embedding that is the head as well: peft would add its delta
-    twice as it merges.
+    UserError for a name that no module has; for the head, whose weights TRL's trainers multiply by themselves, past any
+    adapters; and for an embedding that is the head as well, to which peft would add its delta twice as it merges.
     """
     modules = dict(model.named_modules())
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
@@ -91,10 +97,11 @@ def targets(model: PreTrainedModel, lora: Lora) -> list[str]:
     is_tied = head is not None and model.config.get_text_config().tie_word_embeddings
     for target in lora.target_modules:
         named = [module for name, module in modules.items() if name == target or name.endswith(f".{target}")]
-        if is_tied and any(module is head or module is embedding for module in named):
+        if any(module is head or (is_tied and module is embedding) for module in named):
+            what = "embedding and head are one matrix (tie_word_embeddings)" if is_tied else "it is the head"
             raise UserError(
-                f"lora: target_modules has {target!r}, but embedding and head of {type(model).__name__} are one matrix "
-                "(tie_word_embeddings), which takes no adapters: merged, they would count twice; leave it out"
+                f"lora: target_modules has {target!r}, which takes no adapters in {type(model).__name__}: {what}; "
+                f"leave it out; those there are: {', '.join(sorted(ends))}"
             )
         if not any(isinstance(module, (nn.Linear, Conv1D, nn.Embedding)) and module is not trained for module in named):
             raise UserError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
@@ -44,7 +44,7 @@ def train(
         [length(row) for row in rows], batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed
     )
     trainer = TokenizedDPOTrainer(
-        model=training.without_dropout(models.load_causal(base_model)),
+        model=training.to_train(models.load_causal(base_model), settings.lora, "CAUSAL_LM", seed=settings.seed),
         args=training.arguments(
             DPOConfig,
             work=work,
@@ -62,10 +62,14 @@ def train(
         processing_class=tokenizer,
     )
     # The reference's log-probabilities were computed above, once for each comparison; now the order of training.
+    if settings.lora is not None:
+        cast(Any, trainer.model).delete_adapter(
+            "ref"
+        )  # TRL's copy of the new adapters, which add nothing, as the reference
     assert isinstance(trainer.train_dataset, Dataset)
     trainer.train_dataset = trainer.train_dataset.select(order)
     curve = training.fit(trainer)
-    training.save(trainer, tokenizer, folder)
+    training.save(trainer, tokenizer, folder, lora=settings.lora, base=base_model)
     return curve, len(rows)
 
 

@@ -59,16 +59,17 @@ def train(
     tokenizer = models.load_tokenizer(base_model)
     torch.manual_seed(settings.seed)  # the head is new
     with suppress_seqcls_warning():
-        model = training.without_dropout(models.load_reward(base_model, new_head=True))
+        model = models.load_reward(base_model, new_head=True)
     scoring.forget_unit(model)
+    to_train = training.to_train(model, settings.lora, "SEQ_CLS", seed=settings.seed)
     # transformers' own forward finds the last token by comparing with the padding token; see scoring.py.
-    model.forward = functools.partial(scoring.last_token_scores, model)
+    model.forward = to_train.forward = functools.partial(scoring.last_token_scores, model)
 
     rows = tokenized(pairs, tokenizer, settings.max_length)
     lengths = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
     order = training.batch_order(lengths, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
     trainer = PairwiseTrainer(
-        model=model,
+        model=to_train,
         args=training.arguments(
             RewardConfig,
             work=work,
@@ -85,7 +86,7 @@ def train(
         processing_class=tokenizer,
     )
     curve = training.fit(trainer)
-    training.save(trainer, tokenizer, folder)
+    training.save(trainer, tokenizer, folder, lora=settings.lora, base=base_model)
     return curve
 
 

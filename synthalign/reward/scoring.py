@@ -199,7 +199,8 @@ def normalise(folder: str | Path, raw: Sequence[float]) -> tuple[float, float]:
 
     Only differences of rewards are learned, so their zero and unit are free; with both fixed on a reference set, a
     KL coefficient means the same for every reward model (as in Ziegler et al. 2019). The two numbers go into
-    config.json as reward_mean and reward_std; `token_values` and `score` apply them.
+    config.json as reward_mean and reward_std, that of adapters beside a merged model too; `token_values` and `score`
+    apply them.
     """
     values = torch.tensor(raw, dtype=torch.float64)
     mean, std = values.mean().item(), values.std(correction=0).item()
@@ -208,7 +209,7 @@ def normalise(folder: str | Path, raw: Sequence[float]) -> tuple[float, float]:
             f"{folder}: the reward model gives all {len(values)} reference responses the score {mean:.3g}; "
             "it learned nothing: raise `learning_rate` or `epochs`, or look at the labels of its comparisons"
         )
-    file = Path(folder) / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) | {"reward_mean": mean, "reward_std": std}
-    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for file in sorted(Path(folder).rglob("config.json")):
+        config = json.loads(file.read_text(encoding="utf-8")) | {"reward_mean": mean, "reward_std": std}
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return mean, std

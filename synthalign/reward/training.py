@@ -28,7 +28,8 @@ from transformers import (
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.stage import give_up, write_points
-from synthalign.generation import parallel
+from synthalign.generation import adapters, parallel
+from synthalign.generation.adapters import Lora
 
 Config = TypeVar("Config", bound=TrainingArguments)
 Curve = list[dict[str, float]]
@@ -144,6 +145,15 @@ def arguments(
     )
 
 
+def to_train(model: PreTrainedModel, lora: Lora | None, task: adapters.Task, *, seed: int) -> Any:
+    """The model as a trainer takes it: with every dropout set to 0, and new adapters where `lora` asks for them.
+
+    Adapters have a dropout of their own, `lora.dropout`.
+    """
+    model = without_dropout(model)
+    return model if lora is None else adapters.attach(model, lora, task, seed)
+
+
 def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
     """The model with every dropout set to 0, so that log-probabilities and rewards repeat (as Huang et al. 2024).
 
@@ -224,11 +234,23 @@ def _last_checkpoint(work: Path) -> str | None:
     return None
 
 
-def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Write the trained model and its tokenizer to `folder`: whole weights of all processes, written by one."""
+def save(
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    *,
+    lora: Lora | None = None,
+    base: str | Path = "",
+) -> None:
+    """Write the trained model and its tokenizer to `folder`: whole weights of all processes, written by one.
+
+    lora, base  of adapters, how they are written, and the folder of the model that they are on
+    """
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-    if trainer.is_world_process_zero():
+    if trainer.is_world_process_zero() and lora is not None:
+        adapters.save(model, tokenizer, folder, lora, base, state)
+    elif trainer.is_world_process_zero():
         shutil.rmtree(folder, ignore_errors=True)
         model.save_pretrained(str(folder), state_dict=state)
         tokenizer.save_pretrained(str(folder))
