@@ -14,7 +14,7 @@ from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import one_base
 from synthalign.reward import losses, training
 
@@ -53,10 +53,11 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    adapters.check(params.model, params.lora, "CAUSAL_LM")
     known = {author: given.demonstrations for author, given in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
-    modules = (draws, ditto_training, encoding, endings, losses, one_base, steps, training)
+    modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)
     code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_ditto",

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import json_lines, stage, tables
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import answering, one_base, ppo, ppo_rollouts, ppo_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
@@ -63,6 +63,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member, settings = stage.member("train_ppo", "policy", params.policies, name), params.settings(name)
     queries = tables.rows("queries")
+    adapters.check(member.policy, settings.lora, "CAUSAL_LM")
     policy, tokenizer = models.load_causal(member.policy), answering.tokenizer_of(member.policy, member.reward)
     reward_model = one_base.reward_of(policy, settings.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, settings.lora, seed=settings.seed)
@@ -75,7 +76,7 @@ def main(params: Params, name: str) -> None:
         rows = encoding.tokenize(tokenizer, texts)
         ptx_texts = [encoding.ended(tokenizer, tokens)[: params.ptx_max_tokens] for tokens in rows]
 
-    modules = (answering, encoding, endings, one_base, ppo, ppo_rollouts, ppo_training, scoring)
+    modules = (adapters, answering, encoding, endings, one_base, ppo, ppo_rollouts, ppo_training, scoring)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)

@@ -9,7 +9,7 @@ from pydantic import Field
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import answering, one_base, ppo, rrhf, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.reward import scoring
@@ -42,6 +42,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
+    adapters.check(member.policy, params.lora, "CAUSAL_LM")
     policy, tokenizer = models.load_causal(member.policy), answering.tokenizer_of(member.policy, member.reward)
     reward_model = one_base.reward_of(policy, params.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
@@ -64,7 +65,7 @@ def main(params: Params, name: str) -> None:
             ) from error
         samples = rrhf_training.table(rows, tokenizer)
 
-    modules = (answering, encoding, endings, one_base, ppo, scoring, rrhf, rrhf_training)
+    modules = (adapters, answering, encoding, endings, one_base, ppo, scoring, rrhf, rrhf_training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)

@@ -14,7 +14,7 @@ from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
-from synthalign.generation import generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import one_base
 from synthalign.reward import losses, training
 
@@ -32,8 +32,9 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     file = stage.member("train_spin", "author", params.authors, name).demonstrations
     model = f"models/ditto_sft/{name}"
+    adapters.check(model, params.lora, "CAUSAL_LM")
     demonstrations = authors.load(file)
-    modules = (draws, ditto_training, encoding, endings, losses, one_base, steps, training)
+    modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)
     code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_spin",

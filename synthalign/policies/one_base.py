@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
@@ -110,9 +111,10 @@ def reward_of(policy: PreTrainedModel, lora: Lora | None, *, folder: str, reward
 
     It can where an adapter is to be trained, and both folders come from one base, the reward model by LoRA alone.  What
     the policy's own adapters have added to the base is taken off again by adapters of the other sign, so a score
-    differs from that of the folder in rounding.  Else the reward model is held beside.
+    differs from that of the folder in rounding.  Else, and where accelerate shards models, it is held beside.
     """
-    return (lora and _reward_on(policy, folder, reward)) or models.load_reward(reward)
+    on = lora is not None and not parse_flag_from_env("ACCELERATE_USE_FSDP")
+    return (on and _reward_on(policy, folder, reward)) or models.load_reward(reward)
 
 
 def _reward_on(policy: PreTrainedModel, folder: str, reward: str) -> PreTrainedModel | None:

@@ -5,19 +5,30 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 from transformers import PreTrainedModel
 
+from stages import train_ditto, train_group_rl, train_ppo, train_rrhf, train_spin
+from synthalign.core import tables
+from synthalign.ditto import training as ditto_training
 from synthalign.generation import adapters, models
 from synthalign.generation.adapters import Lora
-from synthalign.policies import one_base, ppo_training
+from synthalign.policies import one_base, ppo_training, rrhf_settings, rrhf_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
 from tests import tiny
+from tests.ditto.test_training import DEMONSTRATIONS
+from tests.ditto.test_training import SETTINGS as DITTO
+from tests.policies.test_group_training import FAMILY as GROUP
+from tests.policies.test_group_training import MEMBER as GROUP_MEMBER
 from tests.policies.test_ppo_training import SETTINGS
+from tests.policies.test_rrhf_training import SETTINGS as RRHF
+from tests.policies.test_rrhf_training import VARIANT
+from tests.stages.test_ditto_stages import DITTO as DITTO_STAGE
 from tests.taught import QUESTIONS, TOKENIZER, fond_of, prompts, taught
 
 LORA = Lora(rank=2, alpha=4.0, dropout=0.1, target_modules=None, merge=False)
@@ -70,8 +81,7 @@ def opened(policy: str, reward: str) -> tuple[PreTrainedModel, PreTrainedModel, 
 # ------------------------------------------------------------------------------------------------ what is in memory
 
 
-@pytest.mark.parametrize("start", ["models/base", "models/sft"])
-@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize(("start", "merge"), [("models/base", True), ("models/sft", True), ("models/sft", False)])
 def test_four_models_hold_one_base_and_score_as_the_folder_of_the_reward_model(
     base: str, start: str, merge: bool
 ) -> None:
@@ -182,3 +192,136 @@ def test_a_run_with_adapters_that_was_killed_goes_on_to_the_same_bytes_and_store
     ours, theirs = dict(whole.named_parameters()), dict(halves.named_parameters())
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert halves_state == whole_state
+
+
+# ------------------------------------------------------------------------------------------------ the others
+
+
+def test_rrhf_begins_with_the_losses_of_full_training_and_changes_the_adapter_alone(base: str) -> None:
+    answers = [("The red fox lives in Riga.", 1.0), ("A city.", 0.5), ("It is old.", 0.0)]
+    rows = [{"query_id": "q0", "text": text, "reward": reward, "finish_reason": "eos"} for text, reward in answers]
+    first = {}
+    for name, lora in (("adapters", LORA), ("whole", None)):
+        policy = models.load_causal(base)
+        one_base.learner(policy, lora, seed=0)
+        settings = rrhf_settings.Settings(**RRHF | {"batch_size": 1}, lora=lora)
+        variant = rrhf_settings.Variant(**VARIANT | {"learning_rate": 1e-2})
+        state = rrhf_training.train(
+            Accelerator(cpu=True),
+            policy,
+            fond_of(" forest"),
+            TOKENIZER,
+            settings,
+            variant,
+            prompts=prompts(),
+            questions=prompts(),
+            given=rrhf_training.from_table(rows, prompts(), TOKENIZER),
+            folder=Path(name),
+        )
+        first[name] = state.log[0]
+        assert state.log[-1]["fine_tuning_loss"] < state.log[0]["fine_tuning_loss"]
+        assert {row["kl"] for row in state.curve if row["step"] == 0} == {0.0}
+        start = dict(models.load_causal(base).named_parameters())
+        now = {key.replace(".base_layer", ""): p for key, p in policy.named_parameters() if "lora_" not in key}
+        assert all(torch.equal(now[key], start[key]) for key in start) == (lora is not None)
+    assert first["adapters"] == pytest.approx(first["whole"], abs=1e-6)
+
+
+@pytest.mark.parametrize("reference", ["first", "previous"])
+def test_ditto_begins_with_the_loss_of_full_training_against_a_reference_on_the_same_base(
+    base: str, reference: Any
+) -> None:
+    logs = {}
+    for name, lora in (("adapters", LORA), ("whole", None)):
+        policy = models.load_causal(base)
+        one_base.learner(policy, lora, seed=0)
+        Path(name).mkdir()
+        given = DITTO | {"reference": reference, "learning_rate": 1e-2}
+        learned = ditto_training.align(
+            Accelerator(cpu=True), policy, TOKENIZER, DEMONSTRATIONS, folder=Path(name), **given
+        )
+        logs[name] = learned.log
+        assert learned.log[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+        start = dict(models.load_causal(base).named_parameters())
+        now = {key.replace(".base_layer", ""): p for key, p in policy.named_parameters() if "lora_" not in key}
+        assert all(torch.equal(now[key], start[key]) for key in start) == (lora is not None)
+    assert logs["adapters"][1]["loss"] < math.log(2)
+    if reference == "previous":  # measured against itself at the start of every iteration
+        assert logs["adapters"][2]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert logs["adapters"][0] == pytest.approx(logs["whole"][0], abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ the stages
+
+SHOWN = LORA.model_dump()
+
+
+@pytest.fixture
+def graph(base: str) -> str:
+    """A policy that was fine-tuned by LoRA, a reward model that was trained by LoRA over the same base, queries."""
+    adapted("models/sft/rmsp", base, task="CAUSAL_LM", seed=1, merge=False)
+    adapted("models/reward/almost", base, task="SEQ_CLS", seed=2, merge=True)
+    queries = [{"query_id": query_id, "text": question, "split": "train"} for query_id, question in QUESTIONS]
+    queries[0]["split"] = "eval"
+    schema = pa.schema([(name, pa.string()) for name in ("query_id", "text", "split")])
+    tables.write(queries, "queries", key="query_id", schema=schema)
+    return "models/sft/rmsp"
+
+
+def check_policy(folder: str, start: str, *, merge: bool) -> None:
+    """A policy that was written as `merge` says, is another than the one it began as, and was saved as measured."""
+    settings = json.loads(next(Path(folder).rglob("adapter_config.json")).read_text())
+    assert settings["base_model_name_or_path"] == start
+    assert (Path(folder) / "model.safetensors").exists() == merge
+    ids = torch.tensor([prompts()[0].token_ids])
+    after, before = models.load_causal(folder), models.load_causal(start)
+    assert not torch.equal(after(input_ids=ids).logits, before(input_ids=ids).logits)
+
+
+def test_train_ppo_writes_an_adapter_over_an_adapter_and_its_policy_merged(graph: str) -> None:
+    params = SETTINGS | dict(steps=2, max_prompt_tokens=60, ptx_texts="texts.jsonl", ptx_max_tokens=64)
+    params |= {"policies": {"test": {"policy": graph, "reward": "models/reward/almost"}}}
+
+    train_ppo.main(train_ppo.Params.model_validate(params | {"lora": SHOWN | {"merge": True}}), "test")
+
+    check_policy("models/ppo/test", graph, merge=True)
+    found = json.loads(Path("metrics/train_ppo/test.json").read_text())
+    assert found["before"]["kl"] == 0.0 < abs(found["after"]["kl"])
+
+
+def test_train_rrhf_writes_an_adapter_over_an_adapter(graph: str) -> None:
+    member = VARIANT | dict(policy=graph, reward="models/reward/almost", source="policy")
+    params = RRHF | {"candidates": "rmsp", "max_prompt_tokens": 60, "policies": {"test": member}, "lora": SHOWN}
+
+    train_rrhf.main(train_rrhf.Params.model_validate(params), "test")
+
+    check_policy("models/rrhf/test", graph, merge=False)
+
+
+@pytest.mark.parametrize(("name", "merge"), [("rloo", True), ("grpo", False)])
+def test_train_group_rl_begins_and_ends_on_one_base(graph: str, name: str, merge: bool) -> None:
+    member = GROUP_MEMBER | {"policy": graph, "learning_rate": 1e-2, "algorithm": name}
+    params = GROUP | {"policies": {name: member}, "lora": SHOWN | {"merge": merge}}
+
+    train_group_rl.main(train_group_rl.Params.model_validate(params), name)
+
+    check_policy(f"models/group_rl/{name}", graph, merge=merge)
+    found = json.loads(Path(f"metrics/train_group_rl/{name}.json").read_text())
+    assert found["before"]["kl"] == 0.0 < abs(found["after"]["kl"])
+    log = json.loads(Path(f"metrics/plots/train_group_rl/{name}.json").read_text())
+    assert log[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_train_ditto_and_train_spin_write_adapters_over_the_fine_tuned_model(base: str) -> None:
+    lines = [json.dumps({"prompt": one.prompt, "output": one.output}) for one in DEMONSTRATIONS]
+    Path("captain.jsonl").write_text("\n".join(lines) + "\n")
+    ditto = DITTO_STAGE | {"max_new_tokens": 40, "lora": SHOWN}
+    spin = {key: value for key, value in ditto.items() if key not in ("sft", "model")}
+
+    train_ditto.main(train_ditto.Params.model_validate(ditto | {"model": base}), "captain")
+    train_spin.main(train_spin.Params.model_validate(spin), "captain")
+
+    check_policy("models/ditto_sft/captain", base, merge=False)
+    check_policy("models/ditto/captain", "models/ditto_sft/captain", merge=False)
+    check_policy("models/spin/captain", "models/ditto_sft/captain", merge=False)
+    assert {file.name for file in Path("models/ditto_sft/captain").iterdir()} & {"supervise.json"} == set()
