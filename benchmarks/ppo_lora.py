@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +38,8 @@ SETTINGS = Settings(
     seed=0,
     steps=2,
     rollout_batch=16,
-    minibatch=8,
-    epochs=4,
+    minibatch=16,
+    epochs=2,
     learning_rate=1e-5,
     value_learning_rate=1e-5,
     schedule="constant",
@@ -79,6 +81,8 @@ QUESTIONS = [
 class Run(NamedTuple):
     seconds: float
     """Of the second step."""
+    cpu: float
+    """The same of the processor, which counts where other programs take turns."""
     tokens: float
     """Of an answer in it, on average."""
     peak: int
@@ -128,10 +132,19 @@ def train(folder: Path, side: str) -> None:
         questions=prompts[:1],
         ptx_texts=[],
         folder=folder / "work",
-        report=lambda _: times.append(time.perf_counter()),
+        report=lambda _: times.append((time.perf_counter(), time.process_time())),
     )
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps(Run(times[1] - times[0], state.log[1]["tokens"], peak)))
+    seconds, cpu = (after - before for before, after in zip(*times, strict=True))
+    print(json.dumps(Run(seconds, cpu, state.log[1]["tokens"], peak)))
+
+
+@contextmanager
+def prepared() -> Iterator[Path]:
+    """A folder that is ready for `run`."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        yield Path(folder)
 
 
 def run(folder: Path, side: str) -> Run:
@@ -145,9 +158,8 @@ def main(side: str, folder: str | None = None) -> None:
     if folder:
         train(Path(folder), side)
         return
-    with tempfile.TemporaryDirectory() as own:
-        prepare(Path(own))
-        print(run(Path(own), side))
+    with prepared() as own:
+        print(run(own, side))
 
 
 if __name__ == "__main__":

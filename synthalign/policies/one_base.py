@@ -23,7 +23,8 @@ from synthalign.generation.adapters import Lora
 TOP = "reward"
 """Name of the adapter that a reward model was trained as; the value model learns a copy of it."""
 
-HALVES = (".lora_A.weight", ".lora_B.weight")
+PLAIN = (".lora_A.weight", ".lora_B.weight", models.HEAD)
+"""How the names of tensors end of which a sum of adapters is made."""
 
 
 def beside(model: PreTrainedModel, *, own: Iterable[nn.Parameter] = ()) -> PreTrainedModel:
@@ -100,7 +101,7 @@ def policy_on(start: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     """The policy that `save` wrote with adapters, on the weights of `start`, which it began as."""
     model = beside(start)
     place = next(one for one in (Path(folder) / "adapter", Path(folder)) if (one / model_folder.ADAPTER).exists())
-    _put(model, "policy", place, _weights(place) or {}, 1.0)
+    _put(model, "policy", place, _weights(place), 1.0)
     return model.requires_grad_(False).eval()
 
 
@@ -120,25 +121,31 @@ def reward_of(policy: PreTrainedModel, lora: Lora | None, *, folder: str, reward
 def _reward_on(policy: PreTrainedModel, folder: str, reward: str) -> PreTrainedModel | None:
     below, base = _stack(folder)
     above, other = _stack(reward)
-    if not above or base.resolve() != other.resolve():
+    if base.resolve() != other.resolve() or not all(_is_current(one) for one in (*below, *above)):
         return None
     while below and above and below[0].resolve() == above[0].resolve():
         below, above = below[1:], above[1:]
+    if not above:
+        return None
     parts = [(f"minus_{place}", one, -1.0) for place, one in enumerate(below)]
     parts += [(f"plus_{place}", one, 1.0) for place, one in enumerate(above[:-1])]
-    parts += [(TOP, above[-1], 1.0)] if above else []
-    weights = {name: _weights(one) for name, one, _ in parts}
-    if not above or any(found is None for found in weights.values()):
+    parts += [(TOP, above[-1], 1.0)]
+    weights = [_weights(one) for _, one, _ in parts]
+    if models.HEAD not in weights[-1] or not all(name.endswith(PLAIN) for part in weights for name in part):
         return None
     config = AutoConfig.from_pretrained(str(model_folder.config_file(reward).parent), num_labels=1)
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
-    body = model.base_model_prefix
-    if type(getattr(model, body)) is not type(policy.base_model) or body != policy.base_model_prefix:
+    prefix = model.base_model_prefix
+    if type(model.base_model) is not type(policy.base_model) or prefix != policy.base_model_prefix:
         return None
-    setattr(model, body, getattr(beside(policy), body))
-    for name, one, sign in parts:
-        _put(model, name, one, weights[name] or {}, sign)
+    body = beside(policy).base_model
+    setattr(model, prefix, body)
+    vars(body.config).update({name: value for name, value in vars(config).items() if name.startswith("reward_")})
+    model.config = body.config  # the one that its layers read
+    model.name_or_path = reward
+    for (name, one, sign), found in zip(parts, weights, strict=True):
+        _put(model, name, one, found, sign)
     return model.requires_grad_(False).eval()
 
 
@@ -159,11 +166,18 @@ def _stack(folder: str | Path) -> tuple[list[Path], Path]:
             return found, path
 
 
-def _weights(folder: Path) -> dict[str, Tensor] | None:
-    """The tensors of adapters by the names that they have in the model; None unless they are plain LoRA and a head."""
+def _is_current(adapter: Path) -> bool:
+    """Whether the base of adapters has the weights that they were trained on, where they say so."""
+    said = adapter / model_folder.BASE_HASH
+    return not said.exists() or said.read_text("utf-8").strip() == model_folder.weights_hash(
+        model_folder.chain(adapter)[1]
+    )
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of adapters by the names that they have in the model."""
     weights = load_file(folder / model_folder.ADAPTER_WEIGHTS)
-    plain = {name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
-    return plain if all(name.endswith((*HALVES, models.HEAD)) for name in plain) else None
+    return {name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
 
 
 def _put(model: Any, name: str, folder: Path, weights: dict[str, Tensor], sign: float) -> None:

@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 
 from stages import train_ditto, train_group_rl, train_ppo, train_rrhf, train_spin
 from synthalign.core import tables
+from synthalign.core.errors import UserError
 from synthalign.ditto import training as ditto_training
-from synthalign.generation import adapters, models
+from synthalign.generation import adapters, attention, models
 from synthalign.generation.adapters import Lora
 from synthalign.policies import one_base, ppo_training, rrhf_settings, rrhf_training
 from synthalign.policies.ppo_settings import Settings
@@ -98,6 +99,21 @@ def test_four_models_hold_one_base_and_score_as_the_folder_of_the_reward_model(
     expected = scoring.score(models.load_reward(reward), TOKENIZER, DIALOGUES)
     assert scoring.score(four[2], TOKENIZER, DIALOGUES) == pytest.approx(expected, abs=1e-4)
     assert scoring.score(four[3], TOKENIZER, DIALOGUES) == scoring.score(four[2], TOKENIZER, DIALOGUES)
+    assert all(attention.shares_rows(model, 50) for model in four[2:])  # several answers to a prompt are one row
+
+
+def test_adapters_whose_base_has_changed_or_that_have_no_head_are_not_put_on_it(base: str) -> None:
+    reward = adapted("models/reward", base, task="SEQ_CLS", seed=2, merge=True)
+    headless = adapted("models/sft", base, task="CAUSAL_LM", seed=1, merge=False)
+    policy = models.load_causal(base)
+    with pytest.raises(UserError, match="models/sft is no reward model"):
+        one_base.reward_of(policy, LORA, folder=base, reward=headless)
+    tiny.save(Path(base), moved(taught(), 5), TOKENIZER)
+
+    beside = one_base.reward_of(models.load_causal(base), LORA, folder=base, reward=reward)
+
+    scores = scoring.score(models.load_reward(reward), TOKENIZER, DIALOGUES)
+    assert scoring.score(beside, TOKENIZER, DIALOGUES) == scores
 
 
 def test_a_reward_model_of_its_own_weights_is_held_beside_and_the_value_model_on_it(base: str) -> None:
