@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from datasets import Dataset
+from datasets import Dataset, load_from_disk
 from trl import DPOConfig, DPOTrainer
 
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import models
+from synthalign.generation import models, parallel
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
 
@@ -58,7 +58,7 @@ def train(
             precompute_ref_log_probs=True,
             max_length=None,
         ),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=shared(rows, work / "rows"),
         processing_class=tokenizer,
     )
     # The reference's log-probabilities were computed above, once for each comparison; now the order of training.
@@ -71,6 +71,20 @@ def train(
     curve = training.fit(trainer)
     training.save(trainer, tokenizer, folder, lora=settings.lora, base=base_model)
     return curve, len(rows)
+
+
+def shared(rows: list[dict[str, list[int]]], folder: Path) -> Dataset:
+    """The rows as a dataset of files, which all processes read.
+
+    TRL's first process writes the reference's log-probabilities beside these files, and the others read them there; of
+    rows in memory each process has a folder of its own.
+    """
+    if parallel.state().is_main_process:
+        Dataset.from_list(rows).save_to_disk(folder)
+    parallel.state().wait_for_everyone()
+    dataset = load_from_disk(folder)
+    assert isinstance(dataset, Dataset)
+    return dataset
 
 
 def length(row: dict[str, list[int]]) -> int:

@@ -107,6 +107,24 @@ def test_the_model_with_new_adapters_says_what_it_said_without_and_off_they_leav
     assert {name.split(".")[-3] for name, p in model.named_parameters() if p.requires_grad} == {"lora_A", "lora_B"}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_gradient_checkpointing_leaves_the_gradients_of_adapters_as_they_are(first: bool) -> None:
+    def gradients(checkpointing: bool) -> dict[str, torch.Tensor]:
+        model = tiny.causal()
+        if checkpointing and first:
+            model.gradient_checkpointing_enable()
+        model_with: Any = shaken(adapters.attach(model, lora(), "CAUSAL_LM", seed=0)).train()
+        if checkpointing and not first:
+            model_with.gradient_checkpointing_enable()
+        model_with(TOKENS, labels=TOKENS).loss.backward()
+        return {name: p.grad for name, p in model_with.named_parameters() if p.requires_grad}
+
+    plain, checkpointed = gradients(False), gradients(True)
+
+    assert plain.keys() == checkpointed.keys() and plain
+    assert all(torch.equal(gradient, checkpointed[name]) for name, gradient in plain.items())
+
+
 def test_equal_seeds_draw_equal_adapters_and_torchs_own_numbers_are_left_alone() -> None:
     torch.manual_seed(5)
     after = torch.rand(1)
