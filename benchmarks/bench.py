@@ -36,6 +36,8 @@ COMPARISONS = {
     "dpo_step": "benchmarks.dpo_step",
     "ppo_vs_trl": "benchmarks.ppo_vs_trl",
     "gguf_conversion": "benchmarks.gguf_conversion",
+    "ppo_lora_memory": "benchmarks.ppo_lora_memory",
+    "ppo_lora_speed": "benchmarks.ppo_lora_speed",
     "noop_repro": "benchmarks.noop_repro",
     "around_a_stage": "benchmarks.around_a_stage",
     "table_memory": "benchmarks.table_memory",

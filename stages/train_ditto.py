@@ -3,6 +3,7 @@
 The author is a member of the family or, by name, the file data/authors/<name>.jsonl that a user has brought.
 """
 
+import shutil
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -14,6 +15,7 @@ from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
 from synthalign.generation import adapters, generate, models, parallel
+from synthalign.policies import one_base
 from synthalign.reward import losses, training
 
 
@@ -51,11 +53,11 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    adapters.not_here(params.lora, "train_ditto")
+    adapters.check(params.model, params.lora, "CAUSAL_LM")
     known = {author: given.demonstrations for author, given in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
-    modules = (draws, ditto_training, encoding, endings, losses, steps, training)
+    modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)
     code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_ditto",
@@ -68,13 +70,21 @@ def main(params: Params, name: str) -> None:
     accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})
     sft, sft_log = ditto_training.supervised(
-        accelerator, params.model, demonstrations, folder=work, file=str(file), **params.sft.model_dump(), **shared
+        accelerator,
+        params.model,
+        demonstrations,
+        folder=work,
+        file=str(file),
+        lora=params.lora,
+        **params.sft.model_dump(),
+        **shared,
     )
     report = tracking.started(accelerator, work)
     if report is not None:
         for row in sft_log:
             report({"step": row["step"], "sft_loss": row["loss"]})
     policy, tokenizer = models.load_causal(sft), models.load_tokenizer(sft)
+    learner = one_base.learner(policy, params.lora, seed=params.seed)
     alone = {"authors", "model", "sft", "fractions", "lora"}
     learned = ditto_training.align(
         accelerator,
@@ -90,8 +100,13 @@ def main(params: Params, name: str) -> None:
     tracking.finished(accelerator)
 
     if accelerator.is_main_process:
-        models.save(models.load_causal(sft), tokenizer, f"models/ditto_sft/{name}")
-        models.save(policy, tokenizer, f"models/ditto/{name}")
+        reference = f"models/ditto_sft/{name}"
+        if params.lora:
+            shutil.rmtree(reference, ignore_errors=True)
+            shutil.copytree(sft, reference, ignore=shutil.ignore_patterns(ditto_training.LOG))
+        else:
+            models.save(models.load_causal(sft), tokenizer, reference)
+        one_base.save(learner, tokenizer, f"models/ditto/{name}", lora=params.lora, base=reference)
         tables.write(learned.samples, f"ditto_samples/{name}", key="sample_id", schema=ditto_training.SAMPLES)
         tables.write(
             learned.pairs,

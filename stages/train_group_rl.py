@@ -8,7 +8,7 @@ from pydantic import Field
 from synthalign.core import stage, tables
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, parallel
-from synthalign.policies import answering, group_training
+from synthalign.policies import answering, group_training, one_base
 from synthalign.policies.group_training import Method, Settings
 from synthalign.reward import scoring, training
 
@@ -30,27 +30,31 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    adapters.not_here(params.lora, "train_group_rl")
     member = stage.member("train_group_rl", "policy", params.policies, name)
-    tokenizer, reward_model = answering.opened(member.policy, member.reward)
+    adapters.check(member.policy, params.lora, "CAUSAL_LM")
+    tokenizer, start = answering.tokenizer_of(member.policy, member.reward), models.load_causal(member.policy)
+    reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward)
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    modules = (answering, encoding, endings, group_training, scoring, training)
+    modules = (adapters, answering, encoding, endings, group_training, one_base, scoring, training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude={"policies"})
     work = stage.work_dir("train_group_rl", name, member, family, *inputs, *code)
     folder = f"models/group_rl/{name}"
     log, counts = group_training.train(
-        member.policy, reward_model, params, member, prompts=prompts, folder=folder, work=work
+        member.policy, start, reward_model, params, member, prompts=prompts, folder=folder, work=work
     )
+    start = models.load_causal(member.policy)
+    if params.lora:  # one base again, as it was
+        reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward)
 
     accelerator = Accelerator(cpu=parallel.on_cpu())
     curve = answering.before_and_after(
         accelerator,
-        models.load_causal(member.policy),
-        models.load_causal(folder),
+        start,
+        one_base.policy_on(start, folder) if params.lora else models.load_causal(folder),
         reward_model,
         tokenizer,
         questions,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from synthalign.core import json_lines, stage, tables, tracking
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, parallel
-from synthalign.policies import answering, ppo, ppo_rollouts, ppo_training
+from synthalign.policies import answering, one_base, ppo, ppo_rollouts, ppo_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
 
@@ -61,11 +61,12 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    adapters.not_here(params.lora, "train_ppo")
     member, settings = stage.member("train_ppo", "policy", params.policies, name), params.settings(name)
     queries = tables.rows("queries")
-    policy = models.load_causal(member.policy)
-    tokenizer, reward_model = answering.opened(member.policy, member.reward)
+    adapters.check(member.policy, settings.lora, "CAUSAL_LM")
+    policy, tokenizer = models.load_causal(member.policy), answering.tokenizer_of(member.policy, member.reward)
+    reward_model = one_base.reward_of(policy, settings.lora, folder=member.policy, reward=member.reward)
+    learner = one_base.learner(policy, settings.lora, seed=settings.seed)
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_ppo")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     ptx_texts: list[list[int]] = []
@@ -75,7 +76,7 @@ def main(params: Params, name: str) -> None:
         rows = encoding.tokenize(tokenizer, texts)
         ptx_texts = [encoding.ended(tokenizer, tokens)[: params.ptx_max_tokens] for tokens in rows]
 
-    modules = (answering, encoding, endings, ppo, ppo_rollouts, ppo_training, scoring)
+    modules = (adapters, answering, encoding, endings, one_base, ppo, ppo_rollouts, ppo_training, scoring)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
@@ -96,7 +97,7 @@ def main(params: Params, name: str) -> None:
 
     if not accelerator.is_main_process:
         return
-    models.save(policy, tokenizer, f"models/ppo/{name}")
+    one_base.save(learner, tokenizer, f"models/ppo/{name}", lora=settings.lora, base=member.policy)
     tables.write(state.curve, f"ppo_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)
     stage.write_points(state.log, f"train_ppo/{name}")
     first, last = (

@@ -10,7 +10,7 @@ from synthalign.core import stage, tables, tracking
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, parallel
-from synthalign.policies import answering, ppo, rrhf, rrhf_training
+from synthalign.policies import answering, one_base, ppo, rrhf, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.reward import scoring
 
@@ -41,10 +41,11 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    adapters.not_here(params.lora, "train_rrhf")
     member = stage.member("train_rrhf", "policy", params.policies, name)
-    policy = models.load_causal(member.policy)
-    tokenizer, reward_model = answering.opened(member.policy, member.reward)
+    adapters.check(member.policy, params.lora, "CAUSAL_LM")
+    policy, tokenizer = models.load_causal(member.policy), answering.tokenizer_of(member.policy, member.reward)
+    reward_model = one_base.reward_of(policy, params.lora, folder=member.policy, reward=member.reward)
+    learner = one_base.learner(policy, params.lora, seed=params.seed)
     queries = tables.rows("queries")
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_rrhf")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
@@ -64,7 +65,7 @@ def main(params: Params, name: str) -> None:
             ) from error
         samples = rrhf_training.table(rows, tokenizer)
 
-    modules = (answering, encoding, endings, ppo, scoring, rrhf, rrhf_training)
+    modules = (adapters, answering, encoding, endings, one_base, ppo, scoring, rrhf, rrhf_training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
@@ -87,7 +88,7 @@ def main(params: Params, name: str) -> None:
     if not accelerator.is_main_process:
         return
     samples = samples or state.samples
-    models.save(policy, tokenizer, f"models/rrhf/{name}")
+    one_base.save(learner, tokenizer, f"models/rrhf/{name}", lora=params.lora, base=member.policy)
     key = ("round", "query_id", "sample_index")
     tables.write(samples, f"rrhf_samples/{name}", key=key, schema=rrhf_training.SAMPLES)
     tables.write(state.curve, f"rrhf_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)

@@ -15,6 +15,7 @@ from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
 from synthalign.generation import adapters, generate, models, parallel
+from synthalign.policies import one_base
 from synthalign.reward import losses, training
 
 
@@ -29,11 +30,11 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    adapters.not_here(params.lora, "train_spin")
     file = stage.member("train_spin", "author", params.authors, name).demonstrations
     model = f"models/ditto_sft/{name}"
+    adapters.check(model, params.lora, "CAUSAL_LM")
     demonstrations = authors.load(file)
-    modules = (draws, ditto_training, encoding, endings, losses, steps, training)
+    modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)
     code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_spin",
@@ -44,6 +45,7 @@ def main(params: Params, name: str) -> None:
         *map(Path, code),
     )
     policy, tokenizer = models.load_causal(model), models.load_tokenizer(model)
+    learner = one_base.learner(policy, params.lora, seed=params.seed)
     accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
     learned = ditto_training.align(
         accelerator,
@@ -59,7 +61,7 @@ def main(params: Params, name: str) -> None:
     tracking.finished(accelerator)
 
     if accelerator.is_main_process:
-        models.save(policy, tokenizer, f"models/spin/{name}")
+        one_base.save(learner, tokenizer, f"models/spin/{name}", lora=params.lora, base=model)
         stage.write_points(learned.log, f"train_spin/{name}")
         stage.write_metrics(f"train_spin/{name}", **ditto_training.summary(learned))
     parallel.finish(work)

@@ -92,10 +92,13 @@ def pieces(items: Sequence[T], size: int) -> list[Sequence[T]]:
 def prepare(
     accelerator: Accelerator, model: PreTrainedModel, *, weight_decay: float
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """The model, without dropout, and AdamW, ready for all processes; UserError where accelerate would shard models."""
+    """The model, without dropout, and AdamW, ready for all processes; UserError where accelerate would shard models.
+
+    Trained are the parameters that ask for a gradient: all, or the adapter alone.
+    """
     checkpoints.take_over(accelerator)
-    training.without_dropout(model).requires_grad_(True)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay)
+    training.without_dropout(model)
+    optimizer = torch.optim.AdamW(checkpoints.trained(model).values(), weight_decay=weight_decay)
     prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(model, optimizer)
     return prepared
 

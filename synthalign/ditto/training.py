@@ -5,16 +5,14 @@
         D_t = M samples of the policy for every demonstration
         K steps of DPO on pairs drawn from demonstrations, D_t and D_0 … D_{t-1}  (`draws.pools`, `draws.draw`)
 
-Whole models are trained: the reference is a second copy of the weights that reads every text once, and its
+The reference is a second copy of what is trained, of all weights or of an adapter, that reads every text once; its
 log-probabilities are kept.  What is random depends on (seed, iteration or step, row) alone, so that a run that was
 killed goes on from its last iteration to the same end.
 """
 
-import copy
 import hashlib
 import json
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -37,8 +35,9 @@ from synthalign.ditto.draws import Fractions, Pair, Text
 from synthalign.ditto.steps import check_lengths, pieces, prepare, sequence_logprobs, share, take_step, tokenized
 from synthalign.feedback import comparisons
 from synthalign.generation import models, parallel
+from synthalign.generation.adapters import Lora
 from synthalign.generation.generate import generate
-from synthalign.policies import checkpoints
+from synthalign.policies import checkpoints, one_base
 from synthalign.reward import losses, training
 
 Log = list[dict[str, float]]
@@ -145,12 +144,14 @@ def supervised(
     folder: Path,
     file: str,
     max_new_tokens: int,
+    lora: Lora | None = None,
     **settings: Any,
 ) -> tuple[Path, Log]:
     """The folder of `base_model` after `supervise`, and the log; what `folder` has from an earlier run is taken.
 
     file            the demonstrations', for messages
     max_new_tokens  of the samples to come, see `check_lengths`
+    lora            adapters in place of all weights: the folder then has them merged, or them alone, as they say
     """
     done = folder / "sft"
     if not done.exists():
@@ -159,12 +160,11 @@ def supervised(
         check_lengths(demonstrations, tokenizer, policy, max_new_tokens=max_new_tokens, file=file)
         texts = [draws.demonstrated(one) for one in demonstrations]
         rows = tokenized(tokenizer, [one.prompt for one in demonstrations], texts)
+        learner = one_base.learner(policy, lora, seed=settings["seed"])
         log = supervise(accelerator, policy, rows, pad=tokenizer.pad_token_id, **settings)
         if accelerator.is_main_process:
             partial_folder = folder / "sft.partial"
-            shutil.rmtree(partial_folder, ignore_errors=True)
-            policy.save_pretrained(partial_folder)
-            tokenizer.save_pretrained(partial_folder)
+            one_base.save(learner, tokenizer, partial_folder, lora=lora, base=base_model)
             (partial_folder / LOG).write_text(json.dumps(log), encoding="utf-8")
             partial_folder.rename(done)
         accelerator.free_memory()
@@ -258,6 +258,8 @@ def align(
 ) -> Learned:
     """Train the fine-tuned `policy` in place on its demonstrations against its own samples.
 
+    Trained are the parameters that ask for a gradient: all, or those of an adapter that was put on it.
+
     folder                   scratch folder of exactly these inputs, for checkpoints and samples; gone on from
     iterations               sets of samples, each followed by `steps_per_iteration` steps (the paper: 4 times 10)
     negatives                M, samples for every demonstration and set (the paper: 10)
@@ -270,7 +272,8 @@ def align(
 
     UserError when a loss is not finite or the processes disagree on the checkpoint.
     """
-    frozen = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
+    frozen = one_base.beside(policy, own=checkpoints.trained(policy).values()).requires_grad_(False).eval()
+    frozen.to(accelerator.device)  # type: ignore[arg-type]
     model, optimizer = prepare(accelerator, policy, weight_decay=weight_decay)
     state = State(**(checkpoints.load(folder, policy, optimizer) or {}))
     prompt_of = {one.demonstration_id: one.prompt for one in demonstrations}
@@ -331,7 +334,9 @@ def align(
         sample(iteration)  # before the first step, so that it learns from the new samples
         found = draws.pools(best, sets)
         if reference == "previous" and not is_done:
-            frozen.load_state_dict(policy.state_dict())
+            now, then = checkpoints.trained(policy), dict(frozen.named_parameters())
+            for name, parameter in now.items():
+                then[name].data.copy_(parameter.data)
             values.clear()
         if reference == "first" or not is_done:  # set by set, so that a resumed run rounds as one that was not killed
             new = {name: row for name, row in rows.items() if name not in values}

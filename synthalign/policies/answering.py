@@ -110,15 +110,20 @@ def make_prompts(
     return [Prompt(*query, token_ids) for query, token_ids in rows if len(token_ids) <= longest]
 
 
-def opened(policy: str, reward: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """The policy's tokenizer and the reward model of these folders; UserError where their vocabularies differ."""
-    tokenizer, reward_model = load_tokenizer(policy), load_reward(reward)
+def tokenizer_of(policy: str, reward: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a policy's folder; UserError where that of the reward model's has another vocabulary."""
+    tokenizer = load_tokenizer(policy)
     if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
         raise UserError(
             f"{policy} and {reward} have different vocabularies; the reward model, and PPO's value model with it, "
             "reads the policy's tokens; train the reward model from a model of the policy's family"
         )
-    return tokenizer, reward_model
+    return tokenizer
+
+
+def opened(policy: str, reward: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """The same with the reward model."""
+    return tokenizer_of(policy, reward), load_reward(reward)
 
 
 def prompts_of(

@@ -1,4 +1,4 @@
-"""Checkpoints of our own training loops: weights, optimizer and what else a run has come to, written whole."""
+"""Checkpoints of our own training loops: what is trained, optimizer and what else a run has come to, written whole."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from synthalign.core.errors import UserError
@@ -22,20 +22,28 @@ def take_over(accelerator: Accelerator) -> None:
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise UserError(
             f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; DITTO, PPO and "
-            "RRHF keep whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml"
+            "RRHF keep whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml, and where the "
+            "models do not fit, a `lora` block: then one base is on every device, and all else are adapters and heads"
         )
     accelerator.gradient_accumulation_steps = 1
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """What has a gradient, by name: all weights, or adapters and heads alone."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Write everything needed to go on after `step`; it appears whole, and then the older ones go.
 
+    model  only what is trained of it is written; the rest is where it was loaded from
     state  what JSON can hold
     """
     partial = folder / "partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_model(model, str(partial / "models.safetensors"))
+    weights = {name: parameter.detach().contiguous() for name, parameter in trained(model).items()}
+    save_file(weights, partial / "models.safetensors")
     torch.save(optimizer.state_dict(), partial / "optimizer.pt")
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
     older = sorted(folder.glob("step-*"))
@@ -58,7 +66,11 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> di
         )
     if newest is None:
         return None
-    load_model(model, str(newest / "models.safetensors"))
+    weights = load_file(newest / "models.safetensors")
+    with torch.no_grad():
+        for name, parameter in trained(model).items():
+            parameter.copy_(weights.pop(name))
+    assert not weights, f"{newest} has weights that are not trained: {sorted(weights)[:3]}"
     optimizer.load_state_dict(torch.load(newest / "optimizer.pt", weights_only=True))
     state: dict[str, Any] = json.loads((newest / "state.json").read_text(encoding="utf-8"))
     return state

@@ -19,7 +19,7 @@ from synthalign.dialogue import chat, endings
 from synthalign.generation import models
 from synthalign.generation.adapters import Lora
 from synthalign.generation.generate import generate
-from synthalign.policies import answering
+from synthalign.policies import answering, one_base
 from synthalign.policies.answering import Prompt, Row
 from synthalign.reward import scoring, training
 
@@ -115,7 +115,7 @@ class OurAnswers:
         trainer: Any = self
         first = trainer.accelerator.process_index * len(self._asked)
         made = generate(
-            trainer.accelerator.unwrap_model(trainer.model),
+            one_base.bare(trainer.accelerator.unwrap_model(trainer.model)),
             trainer.processing_class,
             prefix="",
             suffixes=self._asked,
@@ -172,6 +172,7 @@ def reward_function(
 
 def train(
     policy: str | Path,
+    start: PreTrainedModel,
     reward_model: PreTrainedModel,
     settings: Settings,
     method: Method,
@@ -182,6 +183,8 @@ def train(
 ) -> tuple[list[Row], Row]:
     """Train the policy in a folder, which is the reference too, and write it to `folder`.
 
+    start    the model of the folder `policy`; it is changed, and written merged, so are the weights below a reward
+             model that stands on it
     prompts  what to answer; `rollout_batch / answers` of them in a step, from shuffled passes over all
     work     scratch folder for checkpoints, gone on from if there are any
 
@@ -222,8 +225,8 @@ def train(
     whole = math.lcm(in_step, training.LOG_EVERY)
     arguments.save_steps = whole * max(1, round(updates / 5 / whole))
     reward_model = reward_model.requires_grad_(False).eval().to(arguments.device)
-    model = training.without_dropout(models.load_causal(policy))
-    ends, penalty = models.end_tokens(model, tokenizer), settings.missing_stop_penalty
+    model = training.without_dropout(training.to_train(start, settings.lora, "CAUSAL_LM", seed=settings.seed))
+    ends, penalty = models.end_tokens(start, tokenizer), settings.missing_stop_penalty
     trainer: Any = trainer_class(
         model=model,
         reward_funcs=reward_function(reward_model, tokenizer, ends=ends, missing_stop_penalty=penalty),
@@ -232,8 +235,10 @@ def train(
         processing_class=tokenizer,
     )
     trainer.settings = settings
+    if "ref" in getattr(trainer.model, "peft_config", {}):
+        trainer.model.delete_adapter("ref")  # TRL's copy of the new adapter; without one it reads the base as reference
     training.fit(trainer)
-    training.save(trainer, tokenizer, folder)
+    training.save(trainer, tokenizer, folder, lora=settings.lora, base=policy)
     log = [
         {"step": entry["step"]} | {ours: entry[theirs] for theirs, ours in CURVE.items() if theirs in entry}
         for entry in trainer.state.log_history

@@ -8,7 +8,6 @@ the number of processes nor the number of rows that go through a model at once i
 What is random depends on (seed, step) alone, so that a run that was killed goes on from its checkpoint to the same end.
 """
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
 from synthalign.generation.models import free_cores
-from synthalign.policies import answering, checkpoints, ppo
+from synthalign.policies import answering, checkpoints, one_base, ppo
 from synthalign.policies.answering import (
     Prompt,
     alike,
@@ -227,6 +226,9 @@ def train(
 ) -> State:
     """Train `policy` in place for `settings.steps` steps; the state it returns has the log and the snapshots.
 
+    policy, reward_model  what of the policy asks for a gradient is trained: all, or an adapter that was put on it; then
+                          the value model is an adapter and a head on the reward model's weights
+
     prompts, questions  what to train on; what to answer, never to train on, at every snapshot
     ptx_texts           texts as token ids, of which `settings.ptx_batch` are read with every minibatch
     folder              where checkpoints are kept, and gone on from if there are any
@@ -237,14 +239,12 @@ def train(
     """
     check_division(minibatch=settings.minibatch, ptx_batch=settings.ptx_batch, processes=accelerator.num_processes)
     checkpoints.take_over(accelerator)
-    reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
-    value = ValueModel(copy.deepcopy(reward_model))
-    reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
-    both = (
-        PolicyAndValue(policy, value, temperature=settings.temperature).requires_grad_(True).eval()
-    )  # eval: no dropout
+    reference = one_base.reference_of(policy).to(accelerator.device)
+    value = ValueModel(one_base.value_of(reward_model, settings.lora, seed=settings.seed))
+    reward_model = reward_model.to(accelerator.device)
+    both = PolicyAndValue(policy, value, temperature=settings.temperature).eval()  # no dropout
     optimizer = torch.optim.AdamW(
-        [{"params": list(policy.parameters())}, {"params": list(value.parameters())}],
+        [{"params": list(checkpoints.trained(side).values())} for side in (policy, value)],
         betas=(0.9, 0.95),  # InstructGPT, App. C
         eps=1e-5,  # with the usual 1e-8 the first steps are too long (Huang et al. 2024)
         weight_decay=0.0,

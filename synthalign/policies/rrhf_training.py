@@ -8,7 +8,6 @@ What is random depends on (seed, round, step) alone, so that a run that was kill
 same end; denominators are those of the whole batch, so that the number of processes is no part of the result.
 """
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -26,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
 from synthalign.dialogue import chat, encoding, endings
-from synthalign.policies import answering, checkpoints, ppo, rrhf
+from synthalign.policies import answering, checkpoints, one_base, ppo, rrhf
 from synthalign.policies.answering import Answer, Prompt, Row
 from synthalign.policies.rrhf_settings import Settings, Variant
 
@@ -229,6 +228,8 @@ def train(
 ) -> State:
     """Train `policy` in place; the state that it returns has the log, the snapshots and the samples.
 
+    What of the policy asks for a gradient is trained: all weights, or an adapter that was put on it.
+
     prompts, questions  whom to answer and learn from; what to answer, never to train on, at every snapshot
     given               answers that others wrote, for every round; None lets the policy write its own
     folder              where checkpoints are kept, and gone on from if there are any
@@ -243,10 +244,10 @@ def train(
             f"params.yaml: train_rrhf.batch_size = {settings.batch_size} does not divide among "
             f"{accelerator.num_processes} processes; choose a multiple, or another num_processes in accelerate.yaml"
         )
-    reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
+    reference = one_base.reference_of(policy).to(accelerator.device)
     reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
-    policy.requires_grad_(True).eval()  # eval: no dropout
-    optimizer = torch.optim.AdamW(policy.parameters(), weight_decay=0.0)
+    policy.eval()  # no dropout
+    optimizer = torch.optim.AdamW(checkpoints.trained(policy).values(), weight_decay=0.0)
     model, optimizer = accelerator.prepare(policy, optimizer)
     count = min(variant.queries or len(given or prompts), len(given or prompts))
     in_round = math.ceil(count * variant.epochs / settings.batch_size)  # the last batch is filled up from one more pass

@@ -9,7 +9,7 @@ from synthalign.policies import checkpoints
 
 @pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
 def test_sharded_models_are_refused(kind):
-    with pytest.raises(UserError, match=f"distributed_type {kind.value} shards models; .* use accelerate/cpu.yaml"):
+    with pytest.raises(UserError, match=f"distributed_type {kind.value} shards models; .*cpu.yaml .* `lora`"):
         checkpoints.take_over(SimpleNamespace(distributed_type=kind))
 
 
