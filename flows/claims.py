@@ -43,6 +43,8 @@ def workspace(seed: int) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, folder / name)
     shutil.copyfile("accelerate.yaml", folder / "accelerate.yaml")
+    if Path("hardware.yaml").exists():
+        shutil.copyfile("hardware.yaml", folder / "hardware.yaml")
     settings = YAML(typ="safe").load(Path("params.yaml"))
     YAML().dump(reseed(settings, seed), folder / "params.yaml")
     durations.parent.mkdir(parents=True)

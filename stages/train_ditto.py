@@ -8,7 +8,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import hardware, stage, tables
 from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
@@ -51,6 +51,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    params = hardware.read().fitted(params)
     known = {author: given.demonstrations for author, given in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
@@ -69,7 +70,7 @@ def main(params: Params, name: str) -> None:
     sft, sft_log = ditto_training.supervised(
         accelerator, params.model, demonstrations, folder=work, file=str(file), **params.sft.model_dump(), **shared
     )
-    policy, tokenizer = models.load_causal(sft), models.load_tokenizer(sft)
+    policy, tokenizer = models.load_causal(sft, "training"), models.load_tokenizer(sft)
     alone = {"authors", "model", "sft", "fractions"}
     learned = ditto_training.align(
         accelerator,
@@ -83,7 +84,7 @@ def main(params: Params, name: str) -> None:
     )
 
     if accelerator.is_main_process:
-        models.save(models.load_causal(sft), tokenizer, f"models/ditto_sft/{name}")
+        models.save(models.load_causal(sft, "training"), tokenizer, f"models/ditto_sft/{name}")
         models.save(policy, tokenizer, f"models/ditto/{name}")
         tables.write(learned.samples, f"ditto_samples/{name}", key="sample_id", schema=ditto_training.SAMPLES)
         tables.write(

@@ -6,7 +6,7 @@ from typing import Self
 from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign.core import json_lines, stage, tables
+from synthalign.core import hardware, json_lines, stage, tables
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import generate, models, parallel
 from synthalign.policies import answering, ppo, ppo_rollouts, ppo_training
@@ -61,9 +61,10 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    member, settings = stage.member("train_ppo", "policy", params.policies, name), params.settings(name)
+    member = stage.member("train_ppo", "policy", params.policies, name)
+    settings = hardware.read().fitted(params.settings(name))
     queries = tables.rows("queries")
-    policy = models.load_causal(member.policy)
+    policy = models.load_causal(member.policy, "training")
     tokenizer, reward_model = answering.opened(member.policy, member.reward)
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_ppo")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]

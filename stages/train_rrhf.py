@@ -6,7 +6,7 @@ from typing import Literal
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign.core import stage, tables
+from synthalign.core import hardware, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import generate, models, parallel
@@ -42,7 +42,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
-    policy = models.load_causal(member.policy)
+    policy = models.load_causal(member.policy, "training")
     tokenizer, reward_model = answering.opened(member.policy, member.reward)
     queries = tables.rows("queries")
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_rrhf")
@@ -73,7 +73,7 @@ def main(params: Params, name: str) -> None:
         policy,
         reward_model,
         tokenizer,
-        params,
+        hardware.read().fitted(params),
         member,
         prompts=prompts,
         questions=questions,  # answered at snapshots, never trained on

@@ -40,7 +40,7 @@ def main(params: Params, data: str) -> None:
     )
 
     tokenizer = models.load_tokenizer(params.model)
-    model = training.without_dropout(models.load_causal(params.model))
+    model = training.without_dropout(models.load_causal(params.model, "training"))
     replies, ends = [], []
     for row in demonstrations:
         own = encoding.replies(row["messages"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage
+from synthalign.core import hardware, stage
 from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
@@ -42,7 +42,7 @@ def main(params: Params, name: str) -> None:
         Path(model),
         *map(Path, code),
     )
-    policy, tokenizer = models.load_causal(model), models.load_tokenizer(model)
+    policy, tokenizer = models.load_causal(model, "training"), models.load_tokenizer(model)
     accelerator = Accelerator(cpu=parallel.on_cpu())
     learned = ditto_training.align(
         accelerator,
@@ -52,7 +52,7 @@ def main(params: Params, name: str) -> None:
         folder=work,
         fractions=params.fractions,
         reference="previous",
-        **params.model_dump(exclude={"authors", "fractions"}),
+        **hardware.read().fitted(params).model_dump(exclude={"authors", "fractions"}),
     )
 
     if accelerator.is_main_process:

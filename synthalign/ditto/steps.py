@@ -95,6 +95,7 @@ def prepare(
     """The model, without dropout, and AdamW, ready for all processes; UserError where accelerate would shard models."""
     checkpoints.take_over(accelerator)
     training.without_dropout(model).requires_grad_(True)
+    training.recomputing(model)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay)
     prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(model, optimizer)
     return prepared

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
+from synthalign.core.hardware import Use
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation.generate import Generation, generate
@@ -83,10 +84,10 @@ def by_answer(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def state_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """(N, V): what the model makes of each position before a chosen token."""
+    """(N, V) float32: what the model makes of each position before a chosen token."""
     return model(
         input_ids=batch.input_ids, attention_mask=batch.attention_mask, logits_to_keep=batch.states, use_cache=False
-    ).logits
+    ).logits.float()
 
 
 def draw(count: int, start: int, size: int, *, seed: int, name: str) -> list[int]:
@@ -110,9 +111,9 @@ def make_prompts(
     return [Prompt(*query, token_ids) for query, token_ids in rows if len(token_ids) <= longest]
 
 
-def opened(policy: str, reward: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def opened(policy: str, reward: str, use: Use = "training") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """The policy's tokenizer and the reward model of these folders; UserError where their vocabularies differ."""
-    tokenizer, reward_model = load_tokenizer(policy), load_reward(reward)
+    tokenizer, reward_model = load_tokenizer(policy), load_reward(reward, use)
     if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
         raise UserError(
             f"{policy} and {reward} have different vocabularies; the reward model, and PPO's value model with it, "

@@ -44,7 +44,7 @@ def train(
         [length(row) for row in rows], batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed
     )
     trainer = TokenizedDPOTrainer(
-        model=training.without_dropout(models.load_causal(base_model)),
+        model=training.without_dropout(models.load_causal(base_model, "training")),
         args=training.arguments(
             DPOConfig,
             work=work,

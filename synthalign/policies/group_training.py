@@ -218,7 +218,7 @@ def train(
     whole = math.lcm(in_step, training.LOG_EVERY)
     arguments.save_steps = whole * max(1, round(updates / 5 / whole))
     reward_model = reward_model.requires_grad_(False).eval().to(arguments.device)
-    model = training.without_dropout(models.load_causal(policy))
+    model = training.without_dropout(models.load_causal(policy, "training"))
     ends, penalty = models.end_tokens(model, tokenizer), settings.missing_stop_penalty
     trainer: Any = trainer_class(
         model=model,

@@ -29,6 +29,7 @@ from synthalign.dialogue import chat, encoding, endings
 from synthalign.policies import answering, checkpoints, ppo, rrhf
 from synthalign.policies.answering import Answer, Prompt, Row
 from synthalign.policies.rrhf_settings import Settings, Variant
+from synthalign.reward import training
 
 SAMPLES = pa.schema(
     [
@@ -246,6 +247,7 @@ def train(
     reference = copy.deepcopy(policy).requires_grad_(False).eval().to(accelerator.device)
     reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
     policy.requires_grad_(True).eval()  # eval: no dropout
+    training.recomputing(policy)
     optimizer = torch.optim.AdamW(policy.parameters(), weight_decay=0.0)
     model, optimizer = accelerator.prepare(policy, optimizer)
     count = min(variant.queries or len(given or prompts), len(given or prompts))

@@ -59,7 +59,7 @@ def train(
     tokenizer = models.load_tokenizer(base_model)
     torch.manual_seed(settings.seed)  # the head is new
     with suppress_seqcls_warning():
-        model = training.without_dropout(models.load_reward(base_model, new_head=True))
+        model = training.without_dropout(models.load_reward(base_model, "training", new_head=True))
     scoring.forget_unit(model)
     # transformers' own forward finds the last token by comparing with the padding token; see scoring.py.
     model.forward = functools.partial(scoring.last_token_scores, model)
