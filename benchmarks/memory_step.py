@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory_step ppo path/to/model work_folder
 
-What is measured is the process's largest resident set less its resident set after imports, in bytes. Texts are as long
-as `SIZES` lets them be, so that nothing is padded. No text is looked at.
+What is measured is the process's largest resident set less its resident set with the tokenizer and all code loaded, in
+bytes. Texts are as long as `SIZES` lets them be, so that nothing is padded.
 """
 
 import json
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from accelerate import Accelerator
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from synthalign.generation import generate, models
 from synthalign.policies import answering, dpo_training, ppo_training
@@ -28,7 +30,9 @@ SIZES = {
     "dpo": {"batch_size": 2, "max_length": 128},
     "ppo": {"rows": 2, "prompt": 64, "new": 64},
 }
-STEPS = 3
+STEPS = 2
+"""The second begins with the moments of Adam that the first made."""
+
 TEXT = "The red fox lives in the forest, where it hunts mice and sleeps under the roots of an old oak tree. "
 
 
@@ -116,6 +120,9 @@ KINDS: dict[str, Callable[[Path, Path, dict[str, int]], None]] = {
 
 
 def main(kind: str, folder: str, work: str) -> None:
+    models.load_tokenizer(folder)
+    with torch.device("meta"):  # the code of the architecture
+        AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), trust_remote_code=False)
     before = psutil.Process().memory_info().rss
     KINDS[kind](Path(folder), Path(work), SIZES[kind])
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

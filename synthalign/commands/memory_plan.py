@@ -93,11 +93,16 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
 
         return plan
 
-    def scores(section: Mapping[str, Any], model: str, *, reward: bool, words: bool = False, tokens: int = 512) -> Plan:
+    def scores(
+        section: Mapping[str, Any], model: str, *, reward: bool, words: bool = False, tokens: int = 512, models: int = 1
+    ) -> Plan:
+        """Models of one shape that read texts; `models` of them are there at once."""
+
         def plan(way: Way) -> Need:
             rows = way.hardware.device_rows.scoring or section.get("batch_size", SCORED)
             found = of(model).as_reward() if reward else of(model)
-            return memory.scoring(found, w=way.reading, rows=rows, tokens=tokens, words=words)
+            need = memory.scoring(found, w=way.reading, rows=rows, tokens=tokens, words=words)
+            return replace(need, weights=models * need.weights)
 
         return plan
 
@@ -222,6 +227,10 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         )
     for name, one in p["sample_answers"]["policies"].items():
         yield f"sample_answers@{name}", samples(p["sample_answers"], one["model"], one["demonstrations"], one["shots"])
+    yield "validate_comparisons", scores(p["validate_comparisons"], "models/asis_reward", reward=True)
+    for family in ("score_rewards", "score_scorers"):
+        yield family, scores(p[family], next(iter(p[family]["rewards"].values())), reward=True)
+    yield "snapshot_dpo", scores(p["snapshot_dpo"], p["snapshot_dpo"]["policy"], reward=False, models=3)
     yield "judge_answers", scores(p["judge_answers"], p["judge_answers"]["reward"], reward=True)
     for name, one in p["score_benchmarks"]["subjects"].items():
         is_reward = one["kind"] != "policy"
@@ -269,15 +278,18 @@ def ways(way: Way) -> Iterator[tuple[str, Way]]:
     frugal = again.model_copy(update={"device_rows": few})
     yield "weights.reading: bf16", replace(way, hardware=reading)
     yield "gradient_checkpointing", replace(way, hardware=again)
-    yield "device_rows 1 (16 sampled)", replace(way, hardware=given.model_copy(update={"device_rows": few}))
-    yield "gradient_checkpointing and device_rows 1", replace(way, hardware=frugal)
+    yield (
+        "device_rows (training 1, scoring 8, sampling 16)",
+        replace(way, hardware=given.model_copy(update={"device_rows": few})),
+    )
+    yield "gradient_checkpointing and device_rows.training: 1", replace(way, hardware=frugal)
     small = reading.model_copy(update={"device_rows": few})
-    yield "weights.reading: bf16 and device_rows 16", replace(way, hardware=small)
+    yield "weights.reading: bf16 and device_rows (scoring 8, sampling 16)", replace(way, hardware=small)
     yield "lora of rank 16", replace(way, rank=16)
-    yield "lora of rank 16, gradient_checkpointing, device_rows 1", replace(way, hardware=frugal, rank=16)
+    yield "lora of rank 16, gradient_checkpointing, device_rows.training: 1", replace(way, hardware=frugal, rank=16)
     least = frugal.model_copy(update={"weights": training})
     yield (
-        "lora of rank 16, weights.training: bf16, gradient_checkpointing, device_rows 1",
+        "lora of rank 16, weights.training: bf16, gradient_checkpointing, device_rows.training: 1",
         replace(way, hardware=least, rank=16),
     )
 
