@@ -35,7 +35,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
-    tokenizer, reward_model = answering.opened(params.start, params.reward)
+    tokenizer, reward_model = answering.opened(params.start, params.reward, "reading")
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
     _, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="snapshot_dpo")

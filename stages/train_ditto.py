@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables, tracking
+from synthalign.core import hardware, stage, tables, tracking
 from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
@@ -53,6 +53,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
+    params = hardware.read().fitted(params)
     adapters.check(params.model, params.lora, "CAUSAL_LM")
     known = {author: given.demonstrations for author, given in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
@@ -83,7 +84,7 @@ def main(params: Params, name: str) -> None:
     if report is not None:
         for row in sft_log:
             report({"step": row["step"], "sft_loss": row["loss"]})
-    policy, tokenizer = models.load_causal(sft), models.load_tokenizer(sft)
+    policy, tokenizer = models.load_causal(sft, "training"), models.load_tokenizer(sft)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
     alone = {"authors", "model", "sft", "fractions", "lora"}
     learned = ditto_training.align(
@@ -105,7 +106,7 @@ def main(params: Params, name: str) -> None:
             shutil.rmtree(reference, ignore_errors=True)
             shutil.copytree(sft, reference, ignore=shutil.ignore_patterns(ditto_training.LOG))
         else:
-            models.save(models.load_causal(sft), tokenizer, reference)
+            models.save(models.load_causal(sft, "training"), tokenizer, reference)
         one_base.save(learner, tokenizer, f"models/ditto/{name}", lora=params.lora, base=reference)
         tables.write(learned.samples, f"ditto_samples/{name}", key="sample_id", schema=ditto_training.SAMPLES)
         tables.write(

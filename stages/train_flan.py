@@ -50,7 +50,7 @@ def main(params: Params, name: str) -> None:
     work = stage.work_dir("train_flan", name, member, settings, tables.path(table), Path(member.model), *code)
 
     tokenizer = models.load_tokenizer(member.model)
-    model = models.load_causal(member.model)
+    model = models.load_causal(member.model, "training")
     encoded = encoding.encode(tokenizer, [row["messages"] for row in mixed])
     fitting = [one for one in encoded if len(one[0]) + len(one[1]) <= params.max_length]
     if not fitting:

@@ -32,7 +32,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member = stage.member("train_group_rl", "policy", params.policies, name)
     adapters.check(member.policy, params.lora, "CAUSAL_LM")
-    tokenizer, start = answering.tokenizer_of(member.policy, member.reward), models.load_causal(member.policy)
+    tokenizer = answering.tokenizer_of(member.policy, member.reward)
+    start = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward)
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
@@ -46,7 +47,7 @@ def main(params: Params, name: str) -> None:
     log, counts = group_training.train(
         member.policy, start, reward_model, params, member, prompts=prompts, folder=folder, work=work
     )
-    start = models.load_causal(member.policy)
+    start = models.load_causal(member.policy, "reading")
     if params.lora:  # one base again, as it was
         reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward)
 

@@ -6,7 +6,7 @@ from typing import Self
 from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign.core import json_lines, stage, tables, tracking
+from synthalign.core import hardware, json_lines, stage, tables, tracking
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, parallel
 from synthalign.policies import answering, one_base, ppo, ppo_rollouts, ppo_training
@@ -61,10 +61,12 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, name: str) -> None:
-    member, settings = stage.member("train_ppo", "policy", params.policies, name), params.settings(name)
+    member = stage.member("train_ppo", "policy", params.policies, name)
+    settings = hardware.read().fitted(params.settings(name))
     queries = tables.rows("queries")
     adapters.check(member.policy, settings.lora, "CAUSAL_LM")
-    policy, tokenizer = models.load_causal(member.policy), answering.tokenizer_of(member.policy, member.reward)
+    policy = models.load_causal(member.policy, "training")
+    tokenizer = answering.tokenizer_of(member.policy, member.reward)
     reward_model = one_base.reward_of(policy, settings.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, settings.lora, seed=settings.seed)
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_ppo")

@@ -6,7 +6,7 @@ from typing import Literal
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign.core import stage, tables, tracking
+from synthalign.core import hardware, stage, tables, tracking
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, parallel
@@ -43,7 +43,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
     adapters.check(member.policy, params.lora, "CAUSAL_LM")
-    policy, tokenizer = models.load_causal(member.policy), answering.tokenizer_of(member.policy, member.reward)
+    policy = models.load_causal(member.policy, "training")
+    tokenizer = answering.tokenizer_of(member.policy, member.reward)
     reward_model = one_base.reward_of(policy, params.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
     queries = tables.rows("queries")
@@ -75,7 +76,7 @@ def main(params: Params, name: str) -> None:
         policy,
         reward_model,
         tokenizer,
-        params,
+        hardware.read().fitted(params),
         member,
         prompts=prompts,
         questions=questions,  # answered at snapshots, never trained on

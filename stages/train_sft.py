@@ -41,7 +41,7 @@ def main(params: Params, data: str) -> None:
     )
 
     tokenizer = models.load_tokenizer(params.model)
-    model = training.to_train(models.load_causal(params.model), params.lora, "CAUSAL_LM", seed=params.seed)
+    model = training.to_train(models.load_causal(params.model, "training"), params.lora, "CAUSAL_LM", seed=params.seed)
     replies, ends = [], []
     for row in demonstrations:
         own = encoding.replies(row["messages"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tracking
+from synthalign.core import hardware, stage, tracking
 from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
@@ -44,7 +44,7 @@ def main(params: Params, name: str) -> None:
         Path(model),
         *map(Path, code),
     )
-    policy, tokenizer = models.load_causal(model), models.load_tokenizer(model)
+    policy, tokenizer = models.load_causal(model, "training"), models.load_tokenizer(model)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
     accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
     learned = ditto_training.align(
@@ -56,7 +56,7 @@ def main(params: Params, name: str) -> None:
         fractions=params.fractions,
         reference="previous",
         report=tracking.started(accelerator, work),
-        **params.model_dump(exclude={"authors", "fractions", "lora"}),
+        **hardware.read().fitted(params).model_dump(exclude={"authors", "fractions", "lora"}),
     )
     tracking.finished(accelerator)
 

@@ -3,6 +3,8 @@
 python -m synthalign plan [TARGET …]         what `dvc repro` of these, or of all, would run now, why, what it takes;
                                              exits with 1 when something cannot run
 python -m synthalign plan --json             the same for programs
+python -m synthalign plan --memory           what every stage takes on a device; with --card 24GB whether that holds it,
+                                             and what would make it fit; exits with 1 when something does not
 python -m synthalign profile NAME            put a profile in force: params.yaml from profiles/base.yaml and NAME.yaml
 python -m synthalign people                  files for the stages out of people's raw files (docs/data.md)
 python -m synthalign export POLICY           weights, tokenizer and cards to give away (docs/export.md)
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning = commands.add_parser("plan", help="what `dvc repro` would run now, why, and what it would take")
     planning.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
     planning.add_argument("--json", action="store_true", help="for programs")
+    planning.add_argument("--memory", action="store_true", help="what every stage takes on one device instead")
+    planning.add_argument("--card", metavar="24GB", help="with --memory: which stages a device of this size holds")
     add_profile(commands)
     add_people(commands)
     add_export(commands)
@@ -51,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_sql(commands)
     given = parser.parse_args(arguments)
     try:
-        if given.command == "plan":
+        if given.command == "plan" and (given.memory or given.card):
+            from synthalign.commands import memory_plan
+
+            if not memory_plan.show(given.card):
+                raise SystemExit(1)
+        elif given.command == "plan":
             from synthalign.commands import plan  # with DVC, which takes longer to import than a question to answer
 
             if not plan.show(given.targets, json_wanted=given.json):

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAMLError
 from tqdm import tqdm
 
-from synthalign.core import launcher, text_file, tracking, yaml_file
+from synthalign.core import hardware, launcher, text_file, tracking, yaml_file
 from synthalign.core.errors import UserError, wrong_keys
 
 P = TypeVar("P", bound=BaseModel)
@@ -93,6 +93,7 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
         for process in above:
             launcher.check(process.cmdline())
         tracking.wanted()
+        hardware.read()
         main(params(section, settings), *sys.argv[1:])
         note_duration(section, *sys.argv[1:])
     except UserError as error:
@@ -216,9 +217,10 @@ def progress(iterable: Iterable[T], *, total: int | None = None, desc: str = "",
 def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
     """The scratch folder of a stage for exactly these inputs: settings, words, and the content of files or folders.
 
+    What of hardware.yaml changes numbers is one of them, so that no run goes on with what another precision made.
     DVC deletes a stage's outs before it runs, so what a crash must not lose is kept here.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(hardware.read().of_results().encode())
     for given in inputs:
         if isinstance(given, Path):
             files = sorted(file for file in given.rglob("*") if file.is_file()) if given.is_dir() else [given]

@@ -97,7 +97,7 @@ def prepare(
     Trained are the parameters that ask for a gradient: all, or the adapter alone.
     """
     checkpoints.take_over(accelerator)
-    training.without_dropout(model)
+    training.recomputing(training.without_dropout(model))
     optimizer = torch.optim.AdamW(checkpoints.trained(model).values(), weight_decay=weight_decay)
     prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(model, optimizer)
     return prepared

@@ -156,7 +156,7 @@ def supervised(
     done = folder / "sft"
     if not done.exists():
         tokenizer = models.load_tokenizer(base_model)
-        policy = models.load_causal(base_model)
+        policy = models.load_causal(base_model, "training")
         check_lengths(demonstrations, tokenizer, policy, max_new_tokens=max_new_tokens, file=file)
         texts = [draws.demonstrated(one) for one in demonstrations]
         rows = tokenized(tokenizer, [one.prompt for one in demonstrations], texts)

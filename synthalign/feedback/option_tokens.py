@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.core import measures
+from synthalign.core import hardware, measures
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import models
@@ -62,6 +62,7 @@ def probabilities(
         raise UserError(
             f"a prompt of the labeller has {longest} tokens, more than its context of {context}; sample shorter answers"
         )
+    batch_size = hardware.read().device_rows.scoring or batch_size
     order = sorted(range(len(resolved)), key=lambda place: len(resolved[place][0]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import attention, large_vocabulary, models, sampling, shared_prefix
@@ -69,7 +70,7 @@ def generate(
     row_ids      name the rows for the random numbers: the same id, seed and text give the same continuations
     temperature  0 is greedy
     stops        strings that end a sequence; they are looked for in what was generated only
-    batch_size   sequences that a worker decodes together; hardware, it does not change what a row says
+    batch_size   sequences that a worker decodes together, unless hardware.yaml says; it does not change what a row says
     workers      threads that decode beside each other; None is one on a GPU, and one for every free core without
     error_rate   share of the continuations whose logits may be not finite before all is given up
     progress     told how many rows were finished since it was last called
@@ -84,6 +85,7 @@ def generate(
     assert samples >= 1 and max_new_tokens >= 1 and temperature >= 0 and 0 < top_p <= 1
     if not suffixes:
         return []
+    batch_size = hardware.read().device_rows.sampling or batch_size
     shared, own = tokenize(tokenizer, prefix, suffixes)
     check_fits(model, len(shared), own, max_new_tokens)
     attention.check_served(model, tokenizer)

@@ -18,9 +18,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
-from synthalign.generation import adapters, model_folder
+from synthalign.generation import adapters, model_folder, precision
 
 # Which instructions a processor has decides how sums are rounded, and a rounding is enough to sample another word. With
 # these, which PyTorch and MKL read at their first operation, x86 processors of the last ten years take the same path.
@@ -98,18 +99,24 @@ def free_cores(device: torch.device) -> int:
     return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def load_causal(folder: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A language model in evaluation mode; UserError unless the folder has all of its weights."""
-    return _load(AutoModelForCausalLM, folder, dtype=dtype)
+def load_causal(folder: str | Path, use: hardware.Use = "reading") -> PreTrainedModel:
+    """A language model in evaluation mode; UserError unless the folder has all of its weights.
+
+    use  `training` where a trainer holds it: hardware.yaml names the type of weights for each
+    """
+    return _load(AutoModelForCausalLM, folder, use=use)
 
 
-def _load(kind: Any, folder: str | Path, *, new: Set[str] = frozenset(), **settings: Any) -> PreTrainedModel:
+def _load(
+    kind: Any, folder: str | Path, *, use: hardware.Use = "reading", new: Set[str] = frozenset(), **settings: Any
+) -> PreTrainedModel:
     """The model of a folder in evaluation mode; adapters are merged into their base.
 
     new  weights that the folder need not have; any other that is missing would be drawn at random, without a word
     """
     model_folder.check(folder)
     fix_rounding()
+    settings |= precision.loading(hardware.read(), use)
     settings |= {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     *above, base = model_folder.chain(folder)
     if above:
@@ -181,10 +188,11 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str
     tokenizer.save_pretrained(str(folder))
 
 
-def load_reward(folder: str | Path, dtype: torch.dtype = torch.float32, *, new_head: bool = False) -> PreTrainedModel:
+def load_reward(folder: str | Path, use: hardware.Use = "reading", *, new_head: bool = False) -> PreTrainedModel:
     """A body with a scalar head; UserError unless the folder has all of its weights.
 
+    use       as in `load_causal`
     new_head  it need not have the head, as a base model has none: it is drawn with torch's generator, to be trained
     """
     new = {HEAD} if new_head else frozenset()
-    return _load(AutoModelForSequenceClassification, folder, new=new, num_labels=1, dtype=dtype)
+    return _load(AutoModelForSequenceClassification, folder, use=use, new=new, num_labels=1)

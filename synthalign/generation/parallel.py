@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object, parse_flag_from_env
+from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from synthalign.core.stage import give_up
 from synthalign.generation.generate import Generation
 from synthalign.generation.journal import Journal, read
+from synthalign.generation.precision import on_cpu as on_cpu
 
 T = TypeVar("T")
 
@@ -103,8 +104,3 @@ def alone() -> Any:
 def state() -> PartialState:
     """Where this process stands among those of `accelerate launch`; several on the CPU need to be told that."""
     return PartialState(cpu=on_cpu())
-
-
-def on_cpu() -> bool:
-    """Whether the stages work on the CPU; accelerate's states take several processes there for one each if not told."""
-    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.core import measures
+from synthalign.core import hardware, measures
 from synthalign.dialogue import encoding
 from synthalign.generation import models
 from synthalign.judging import benchmarks
@@ -135,17 +135,18 @@ def token_log_probs(
     model: PreTrainedModel, rows: Sequence[Sequence[int]], *, pad_token_id: int, batch_size: int
 ) -> list[Tensor]:
     """The log-probability (nats, fp32) of every token but the first, (T - 1,) for each row of T tokens."""
+    batch_size = hardware.read().device_rows.scoring or batch_size
     order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
     scored: dict[int, Tensor] = {}
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
         input_ids, attention_mask = pad([rows[place] for place in places], pad_token_id)
         input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
-        logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[
-            :, :-1
-        ]  # (B, T-1, V)
+        logits = (
+            model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[:, :-1].float()
+        )  # (B, T-1, V)
         targets = input_ids[:, 1:, None]
-        logprobs = (logits.gather(-1, targets).squeeze(-1) - logits.logsumexp(-1)).float().cpu()  # (B, T-1)
+        logprobs = (logits.gather(-1, targets).squeeze(-1) - logits.logsumexp(-1)).cpu()  # (B, T-1)
         for place, values in zip(places, logprobs, strict=True):
             scored[place] = values[: len(rows[place]) - 1]
     return [scored[place] for place in range(len(rows))]

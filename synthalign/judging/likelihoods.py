@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.core import measures
+from synthalign.core import hardware, measures
 from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
 from synthalign.policies import answering, ppo, rrhf
@@ -23,6 +23,7 @@ def mean_logprobs(
 
     UserError names an answer whose log-probability is none.
     """
+    batch_size = hardware.read().device_rows.scoring or batch_size
     encoded = encoding.encode(tokenizer, dialogues)
     found: dict[int, float] = {}
     for group in answering.alike([len(prompt) + len(answer) for prompt, answer in encoded], batch_size):

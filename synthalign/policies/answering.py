@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
+from synthalign.core.hardware import Use
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation.generate import Generation, generate
@@ -83,10 +84,10 @@ def by_answer(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def state_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """(N, V): what the model makes of each position before a chosen token."""
+    """(N, V) float32: what the model makes of each position before a chosen token."""
     return model(
         input_ids=batch.input_ids, attention_mask=batch.attention_mask, logits_to_keep=batch.states, use_cache=False
-    ).logits
+    ).logits.float()
 
 
 def draw(count: int, start: int, size: int, *, seed: int, name: str) -> list[int]:
@@ -121,9 +122,9 @@ def tokenizer_of(policy: str, reward: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def opened(policy: str, reward: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def opened(policy: str, reward: str, use: Use = "training") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """The same with the reward model."""
-    return tokenizer_of(policy, reward), load_reward(reward)
+    return tokenizer_of(policy, reward), load_reward(reward, use)
 
 
 def prompts_of(

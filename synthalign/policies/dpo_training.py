@@ -44,7 +44,9 @@ def train(
         [length(row) for row in rows], batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed
     )
     trainer = TokenizedDPOTrainer(
-        model=training.to_train(models.load_causal(base_model), settings.lora, "CAUSAL_LM", seed=settings.seed),
+        model=training.to_train(
+            models.load_causal(base_model, "training"), settings.lora, "CAUSAL_LM", seed=settings.seed
+        ),
         args=training.arguments(
             DPOConfig,
             work=work,

@@ -115,7 +115,7 @@ def reward_of(policy: PreTrainedModel, lora: Lora | None, *, folder: str, reward
     differs from that of the folder in rounding.  Else, and where accelerate shards models, it is held beside.
     """
     on = lora is not None and not parse_flag_from_env("ACCELERATE_USE_FSDP")
-    return (on and _reward_on(policy, folder, reward)) or models.load_reward(reward)
+    return (on and _reward_on(policy, folder, reward)) or models.load_reward(reward, "training")
 
 
 def _reward_on(policy: PreTrainedModel, folder: str, reward: str) -> PreTrainedModel | None:

@@ -35,6 +35,7 @@ from synthalign.policies.answering import (
 )
 from synthalign.policies.ppo_rollouts import PolicyAndValue, Reading, Rollout, Side, ValueModel, sample_rollouts
 from synthalign.policies.ppo_settings import Settings
+from synthalign.reward import training
 
 Row = dict[str, Any]
 
@@ -249,6 +250,8 @@ def train(
         eps=1e-5,  # with the usual 1e-8 the first steps are too long (Huang et al. 2024)
         weight_decay=0.0,
     )
+    for changing in (policy, value.reward_model):
+        training.recomputing(changing)
     models, optimizer = accelerator.prepare(both, optimizer)
     ptx = settings.ptx_coefficient > 0
 

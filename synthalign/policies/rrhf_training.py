@@ -28,6 +28,7 @@ from synthalign.dialogue import chat, encoding, endings
 from synthalign.policies import answering, checkpoints, one_base, ppo, rrhf
 from synthalign.policies.answering import Answer, Prompt, Row
 from synthalign.policies.rrhf_settings import Settings, Variant
+from synthalign.reward import training
 
 SAMPLES = pa.schema(
     [
@@ -247,6 +248,7 @@ def train(
     reference = one_base.reference_of(policy).to(accelerator.device)
     reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
     policy.eval()  # no dropout
+    training.recomputing(policy)
     optimizer = torch.optim.AdamW(checkpoints.trained(policy).values(), weight_decay=0.0)
     model, optimizer = accelerator.prepare(policy, optimizer)
     count = min(variant.queries or len(given or prompts), len(given or prompts))

@@ -59,7 +59,7 @@ def train(
     tokenizer = models.load_tokenizer(base_model)
     torch.manual_seed(settings.seed)  # the head is new
     with suppress_seqcls_warning():
-        model = models.load_reward(base_model, new_head=True)
+        model = models.load_reward(base_model, "training", new_head=True)
     scoring.forget_unit(model)
     to_train = training.to_train(model, settings.lora, "SEQ_CLS", seed=settings.seed)
     # transformers' own forward finds the last token by comparing with the padding token; see scoring.py.

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
@@ -73,6 +74,7 @@ def score(
     reads batches. The scores are in the order of
     `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
     """
+    batch_size = hardware.read().device_rows.scoring or batch_size
     longest = max_length or models.context_of(model) or 0
     keep = len(encoding.opening(tokenizer))
     keys = [_cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]

@@ -25,7 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from synthalign.core import tracking
+from synthalign.core import hardware, tracking
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.stage import give_up, write_points
@@ -89,6 +89,11 @@ def per_device_batch(batch_size: int, *, processes: int, accumulation: int) -> i
     return rows
 
 
+def held_rows(rows: int, most: int | None) -> int:
+    """How many of `rows` a device holds at once where it may hold `most`: the largest number that divides them."""
+    return max(size for size in range(1, min(rows, most or rows) + 1) if rows % size == 0)
+
+
 def arguments(
     config: type[Config],
     *,
@@ -108,11 +113,15 @@ def arguments(
     steps    optimizer steps of the whole run
     warmup   share of the steps in which the learning rate rises; after them it falls to 0 as a cosine
 
-    Precision, processes and devices come from accelerate.yaml; accumulation from the environment variable that
-    accelerate reads for it (ACCELERATE_GRADIENT_ACCUMULATION_STEPS), because none of them is part of the method.
+    Precision, processes and devices come from accelerate.yaml and hardware.yaml; accumulation from the latter and the
+    environment variable that accelerate reads for it (ACCELERATE_GRADIENT_ACCUMULATION_STEPS), because none of them is
+    part of the method.
     """
+    here = hardware.read()
     accumulation = get_int_from_env(["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"], 1)
-    rows = per_device_batch(batch_size, processes=parallel.state().num_processes, accumulation=accumulation)
+    whole = per_device_batch(batch_size, processes=parallel.state().num_processes, accumulation=accumulation)
+    rows = held_rows(whole, here.device_rows.training)
+    accumulation *= whole // rows
     return config(
         use_cpu=parallel.on_cpu(),
         output_dir=str(work),
@@ -130,7 +139,9 @@ def arguments(
         data_seed=seed,
         full_determinism=torch.cuda.is_available(),
         bf16=False,
-        gradient_checkpointing=False,
+        gradient_checkpointing=here.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if here.gradient_checkpointing else None,
+        torch_compile=here.compile,
         remove_unused_columns=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -175,6 +186,16 @@ def _drop_nothing(owner: torch.nn.Module | PreTrainedConfig) -> None:
     for name, value in vars(owner).items():
         if isinstance(value, float) and ("drop" in name or "jitter" in name):
             vars(owner)[name] = 0.0
+
+
+def recomputing(model: PreTrainedModel) -> None:
+    """In a loop of ours: keep only the inputs of the layers for the backward pass, where hardware.yaml asks for it.
+
+    transformers does so in training mode alone, so that is the model's mode then, without dropout.
+    """
+    if hardware.read().gradient_checkpointing:
+        without_dropout(model).gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
 
 
 class Watch(TrainerCallback):

@@ -1,0 +1,133 @@
+"""One kind of step on a model folder, for `benchmarks.memory`: how much memory it took, as a line of JSON.
+
+    python -m benchmarks.memory_step ppo path/to/model work_folder
+
+What is measured is the process's largest resident set less its resident set with the tokenizer and all code loaded, in
+bytes. Texts are as long as `SIZES` lets them be, so that nothing is padded.
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from accelerate import Accelerator
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from synthalign.generation import generate, models
+from synthalign.policies import answering, dpo_training, ppo_training
+from synthalign.policies.ppo_settings import Settings as PPOSettings
+from synthalign.reward import pairwise
+from synthalign.reward.training_settings import Settings
+
+SIZES = {
+    "sampling": {"prefix": 677, "own": 32, "new": 32, "slots": 64},
+    "reward": {"batch_size": 2, "max_length": 256},
+    "dpo": {"batch_size": 2, "max_length": 128},
+    "ppo": {"rows": 2, "prompt": 64, "new": 64},
+}
+STEPS = 2
+"""The second begins with the moments of Adam that the first made."""
+
+TEXT = "The red fox lives in the forest, where it hunts mice and sleeps under the roots of an old oak tree. "
+
+
+def words(tokenizer: Any, count: int) -> str:
+    """A text of about so many tokens, not fewer."""
+    once = len(tokenizer(TEXT)["input_ids"])
+    return TEXT * (count // once + 1)
+
+
+def exactly(tokenizer: Any, count: int) -> str:
+    """A text of exactly so many tokens, or one or two fewer."""
+    return str(tokenizer.decode(tokenizer(words(tokenizer, count))["input_ids"][:count]))
+
+
+def pairs(tokenizer: Any, count: int, length: int) -> list[dict[str, Any]]:
+    said = exactly(tokenizer, length - 40)
+    return [
+        {
+            "comparison_id": f"{row}",
+            "query_id": f"{row}",
+            "prompt": [{"role": "user", "content": words(tokenizer, length)}],
+            "chosen": [{"role": "assistant", "content": said}],
+            "rejected": [{"role": "assistant", "content": f"No. {said}"}],
+            "chosen_finish_reason": "eos",
+            "rejected_finish_reason": "eos",
+            "p_chosen": 1.0,
+        }
+        for row in range(count)
+    ]
+
+
+def settings(size: dict[str, int]) -> Settings:
+    return Settings(epochs=1, warmup=0.0, weight_decay=0.0, seed=0, **size)
+
+
+def sampling(folder: Path, work: Path, size: dict[str, int]) -> None:
+    tokenizer = models.load_tokenizer(folder)
+    generate.generate(
+        models.load_causal(folder), tokenizer, prefix=exactly(tokenizer, size["prefix"]) + "\n\n",
+        suffixes=[exactly(tokenizer, size["own"] - 3) + str(row) for row in range(size["slots"])],
+        row_ids=[str(row) for row in range(size["slots"])], seed=0, max_new_tokens=size["new"], temperature=1.0,
+        top_p=0.9, batch_size=size["slots"], workers=1,
+    )  # fmt: skip
+
+
+def reward(folder: Path, work: Path, size: dict[str, int]) -> None:
+    rows = pairs(models.load_tokenizer(folder), STEPS * size["batch_size"], size["max_length"])
+    pairwise.train(
+        rows, base_model=folder, folder=work / "out", work=work / "steps", learning_rate=1e-6, settings=settings(size)
+    )
+
+
+def dpo(folder: Path, work: Path, size: dict[str, int]) -> None:
+    rows = pairs(models.load_tokenizer(folder), STEPS * size["batch_size"], size["max_length"])
+    dpo_training.train(
+        rows, base_model=folder, folder=work / "out", work=work / "steps", beta=0.1, learning_rate=1e-6,
+        settings=settings(size),
+    )  # fmt: skip
+
+
+def ppo(folder: Path, work: Path, size: dict[str, int]) -> None:
+    tokenizer = models.load_tokenizer(folder)
+    asked = exactly(tokenizer, size["prompt"] - 12)
+    prompts = answering.make_prompts([("q", asked)], tokenizer, longest=size["prompt"])
+    given = PPOSettings(
+        seed=0, steps=STEPS, rollout_batch=size["rows"], minibatch=size["rows"], epochs=1, learning_rate=1e-6,
+        value_learning_rate=1e-6, schedule="constant", warmup_steps=0, clip=0.2, value_clip=0.2, discount=1.0,
+        gae_lambda=0.95, kl_coefficient=0.1, kl_target=None, kl_horizon=1e4, missing_stop_penalty=-1.0,
+        whiten_rewards=False, temperature=1.0, max_new_tokens=size["new"], max_gradient_norm=1.0, ptx_coefficient=0.0,
+        ptx_batch=0, snapshot_every=0, checkpoint_every=1000, device_batch_size=size["rows"],
+    )  # fmt: skip
+    ppo_training.train(
+        Accelerator(cpu=True), models.load_causal(folder, "training"),
+        models.load_reward(folder, "training", new_head=True), tokenizer, given,
+        prompts=prompts, questions=prompts, ptx_texts=[], folder=work,
+    )  # fmt: skip
+
+
+KINDS: dict[str, Callable[[Path, Path, dict[str, int]], None]] = {
+    "sampling": sampling,
+    "reward": reward,
+    "dpo": dpo,
+    "ppo": ppo,
+}
+
+
+def main(kind: str, folder: str, work: str) -> None:
+    models.load_tokenizer(folder)
+    with torch.device("meta"):  # the code of the architecture
+        AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), trust_remote_code=False)
+    before = psutil.Process().memory_info().rss
+    KINDS[kind](Path(folder), Path(work), SIZES[kind])
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"before": before, "peak": most - before}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

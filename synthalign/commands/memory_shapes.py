@@ -1,0 +1,82 @@
+"""The shape of a model that a stage reads or writes, told from the config.json of the base model that it began as."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from synthalign.commands.memory import Shape
+
+
+class Unknown(Exception):
+    """A model whose shape cannot be told yet, with the reason."""
+
+
+def base_of(folder: str, params: Mapping[str, Any]) -> str:
+    """The folder below models/base that a model of the graph began as, or the folder itself for one of the user's."""
+    parts = Path(folder).parts
+    kind, name = (parts[1], parts[-1]) if len(parts) > 1 and parts[0] == "models" else ("", "")
+    begins: dict[str, Callable[[], str]] = {
+        "reward": lambda: params["train_reward"]["model"],
+        "asis_reward": lambda: params["train_asis_reward"]["model"],
+        "sft": lambda: params["train_sft"]["model"],
+        "dpo": lambda: params["train_dpo"]["model"],
+        "ppo": lambda: params["train_ppo"]["policies"][name]["policy"],
+        "rrhf": lambda: params["train_rrhf"]["policies"][name]["policy"],
+        "group_rl": lambda: params["train_group_rl"]["policies"][name]["policy"],
+        "flan": lambda: params["train_flan"]["members"][name]["model"],
+    }
+    begins |= dict.fromkeys(("ditto", "ditto_sft", "spin"), lambda: params["train_ditto"]["model"])
+    return base_of(begins[kind](), params) if kind in begins else folder
+
+
+def shape_of(folder: str, params: Mapping[str, Any]) -> Shape:
+    """The shape of a model folder or of one that a stage makes; Unknown with the reason."""
+    base = Path(base_of(folder, params))
+    if base.suffix in (".yaml", ".yml"):
+        raise Unknown("an endpoint: nothing on a device of this machine")
+    given = params["base_models"].get(base.name) if base.parts[:2] == ("models", "base") else None
+    if given is None:
+        return shape(str(base), None)
+    source = given["source"]
+    if not Path(source).is_dir() and (base / "config.json").exists() and Path(source).exists():
+        source = str(base)  # converted from a file
+    return shape(source, given.get("revision"))
+
+
+@cache
+def shape(source: str, revision: str | None) -> Shape:
+    """The shape that a config.json says, of a folder or of a hub model in the cache."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        where = "not in the hub's cache: `dvc repro base_models` fetches it" if revision else "not there yet"
+        raise Unknown(f"{source} is {where}") from error
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    model.tie_weights()
+    text = config.get_text_config()
+    head = model.get_output_embeddings()
+    tied = head is not None and head.weight is model.get_input_embeddings().weight
+    heads = text.num_attention_heads
+    depth = getattr(text, "head_dim", None) or text.hidden_size // heads
+    linears = [
+        (module.in_features, module.out_features)
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    ]
+    return Shape(
+        parameters=model.num_parameters(),
+        hidden=text.hidden_size,
+        inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        heads=heads * depth,
+        key_heads=(getattr(text, "num_key_value_heads", None) or heads) * depth,
+        layers=text.num_hidden_layers,
+        vocabulary=text.vocab_size,
+        head_count=heads,
+        untied=0 if tied or head is None else head.weight.numel(),
+        linears=tuple(linears),
+    )

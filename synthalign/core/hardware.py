@@ -1,0 +1,82 @@
+"""hardware.yaml: what this machine holds and how; of no method, so never in params.yaml and never in a stage's command.
+
+Without the file all is as with its defaults: fp32, nothing recomputed, rows as params.yaml says (docs/hardware.md).
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+from synthalign.core import yaml_file
+
+FILE = "hardware.yaml"
+EXAMPLE = "accelerate/gpu.hardware.yaml"
+
+Dtype = Literal["auto", "bf16", "fp32"]
+"""auto is the type in which a folder has its weights."""
+
+Use = Literal["training", "reading"]
+"""Whether a model is held by a trainer (which may hold frozen ones too), or decodes and scores."""
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class Weights(BaseModel, frozen=True, extra="forbid", strict=True):
+    """The type in which weights are held."""
+
+    training: Dtype = "fp32"
+    """Of all models of a trainer, frozen ones included."""
+
+    reading: Dtype = "fp32"
+    """Of models that decode or score."""
+
+
+class DeviceRows(BaseModel, frozen=True, extra="forbid", strict=True):
+    """Rows that a device holds at once, in place of those of params.yaml; results are equal but for rounding."""
+
+    training: int | None = Field(default=None, gt=0)
+    """Of a batch with gradients, at most; the rest of an optimizer's step is accumulated."""
+
+    scoring: int | None = Field(default=None, gt=0)
+    """Texts that are scored at once."""
+
+    sampling: int | None = Field(default=None, gt=0)
+    """Sequences that a worker decodes together."""
+
+
+class Hardware(BaseModel, frozen=True, extra="forbid", strict=True):
+    weights: Weights = Weights()
+
+    gradient_checkpointing: bool = False
+    """Keep only the input of every layer for the backward pass and compute the rest again: a third more time."""
+
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = None
+    """transformers' kernel for training and scoring; null is the model's own choice. A text with a shared prefix is
+    decoded by our own attention, whatever stands here."""
+
+    compile: bool = False
+    """torch.compile in the trainers of TRL; the first steps take minutes."""
+
+    device_rows: DeviceRows = DeviceRows()
+
+    def of_results(self) -> str:
+        """What of it may change a number: text for a hash, empty for the defaults."""
+        changed = self.model_dump_json(include={"weights", "attention", "compile"}, exclude_defaults=True)
+        return "" if changed == "{}" else changed
+
+    def fitted(self, settings: S) -> S:
+        """Settings of a trainer of ours with the rows that a device holds at most, where the file names any."""
+        rows = self.device_rows.training
+        return settings if rows is None else settings.model_copy(update={"device_batch_size": rows})
+
+
+def read() -> Hardware:
+    """The hardware.yaml of the current folder, read once in a process; UserError with every wrong key at once."""
+    return _read(Path(FILE).absolute())
+
+
+@cache
+def _read(file: Path) -> Hardware:
+    return yaml_file.read(FILE, Hardware, example=EXAMPLE) if file.exists() else Hardware()

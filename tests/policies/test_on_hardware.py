@@ -1,0 +1,106 @@
+"""What hardware.yaml changes of a trained model, and what it must not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from synthalign.generation.shared_prefix import attention_of
+from synthalign.policies import dpo_training
+from synthalign.reward import training
+from synthalign.reward.training_settings import Settings
+from tests import tiny
+from tests.policies.test_ppo_training import run
+from tests.taught import taught
+
+Weights = dict[str, torch.Tensor]
+
+PAIRS = [
+    {
+        "prompt": [{"role": "user", "content": f"Where is {row}?"}],
+        "chosen": [{"role": "assistant", "content": "In Riga."}],
+        "rejected": [{"role": "assistant", "content": "I do not know."}],
+        "chosen_finish_reason": "eos",
+        "rejected_finish_reason": "eos",
+    }
+    for row in range(8)
+]
+
+
+def on(folder: Path, hardware: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with this hardware.yaml, which is the current one from now on."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "hardware.yaml").write_text(hardware, encoding="utf-8")
+    return folder
+
+
+def by_dpo(folder: Path) -> Weights:
+    base = tiny.save(folder / "base", tiny.causal(), tiny.tokenizer())
+    settings = Settings(epochs=1, batch_size=4, warmup=0.0, weight_decay=0.0, max_length=200, seed=0)
+    out, work = folder / "out", folder / "work"
+    dpo_training.train(PAIRS, base_model=base, folder=out, work=work, beta=0.1, learning_rate=1e-3, settings=settings)
+    return load_file(out / "model.safetensors")
+
+
+def by_ppo(folder: Path) -> Weights:
+    policy, _ = run(folder / "steps", policy=taught(), steps=1)
+    return {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("train", [by_dpo, by_ppo])
+def test_recomputed_layers_change_no_bit_of_what_is_learned(train, tmp_path, monkeypatch):
+    plain = train(on(tmp_path / "plain", "{}", monkeypatch))
+    again = train(on(tmp_path / "again", "gradient_checkpointing: true", monkeypatch))
+
+    assert all(torch.equal(plain[name], again[name]) for name in plain)
+
+
+def kept_for_backward(model: PreTrainedModel) -> int:
+    """Bytes of the tensors that a forward pass keeps, weights aside."""
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.base_model(torch.arange(5, 45)[None], use_cache=False)
+    return sum(tensor.nbytes for tensor in kept.values())
+
+
+def test_a_loop_of_ours_keeps_the_inputs_of_layers_alone_after_sampling_too(tmp_path, monkeypatch):
+    on(tmp_path / "again", "gradient_checkpointing: true", monkeypatch)
+    model = tiny.causal()
+    plain = kept_for_backward(model)
+
+    training.recomputing(model)
+    with attention_of(model):  # decoding is in evaluation mode
+        assert not model.training
+
+    assert kept_for_backward(model) < plain / 4
+
+
+def test_fewer_rows_on_a_device_are_accumulated_to_the_same_step_but_for_rounding(tmp_path, monkeypatch):
+    plain = by_dpo(on(tmp_path / "plain", "{}", monkeypatch))
+    few = by_dpo(on(tmp_path / "few", "device_rows: {training: 1}", monkeypatch))
+    start = tiny.causal().state_dict()
+
+    moved = max(float((plain[name] - start[name]).abs().max()) for name in plain)
+    assert moved > 1e-3
+    assert all(torch.allclose(plain[name], few[name], atol=2e-4) for name in plain)
+
+
+def test_a_model_is_trained_and_saved_in_the_type_that_the_file_names(tmp_path, monkeypatch):
+    weights = by_dpo(on(tmp_path / "bf16", "weights: {training: bf16}", monkeypatch))
+
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("rows", "most", "held"), [(16, None, 16), (16, 6, 4), (16, 99, 16), (7, 6, 1)])
+def test_a_device_holds_the_most_rows_that_divide_its_share(rows: int, most: int | None, held: int):
+    assert training.held_rows(rows, most) == held
