@@ -83,6 +83,7 @@ claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seed
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto
+pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
 pocket: .venv/ready accelerate.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST and DITTO
 	dvc repro $(POCKET) || { python -m synthalign recover && dvc repro $(POCKET); }
 	@python -m synthalign.reporting.real_claims metrics
@@ -91,8 +92,8 @@ pocket-claims: .venv/ready accelerate.yaml pocket-data  ## the same for three se
 	python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET)
 
 pocket-data: .venv/ready
-	python -m synthalign bring profiles/pocket.sources.yaml
-	python -m synthalign people
+	python -m synthalign bring data/sources/pocket.yaml
+	python -m synthalign people --most 150
 	@python -m synthalign profile pocket
 
 .PHONY: profile

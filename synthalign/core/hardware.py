@@ -3,6 +3,7 @@
 Without the file all is as with its defaults: fp32, nothing recomputed, rows as params.yaml says (docs/hardware.md).
 """
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -10,6 +11,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from synthalign.core import yaml_file
+from synthalign.core.errors import UserError
 
 FILE = "hardware.yaml"
 EXAMPLE = "accelerate/gpu.hardware.yaml"
@@ -61,9 +63,12 @@ class Hardware(BaseModel, frozen=True, extra="forbid", strict=True):
 
     device_rows: DeviceRows = DeviceRows()
 
+    threads: int = Field(default=1, gt=0)
+    """Of one operation of a trainer without a GPU; with several, sums round as the machine has cores."""
+
     def of_results(self) -> str:
         """What of it may change a number: text for a hash, empty for the defaults."""
-        changed = self.model_dump_json(include={"weights", "attention", "compile"}, exclude_defaults=True)
+        changed = self.model_dump_json(include={"weights", "attention", "compile", "threads"}, exclude_defaults=True)
         return "" if changed == "{}" else changed
 
     def fitted(self, settings: S) -> S:
@@ -73,10 +78,16 @@ class Hardware(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def read() -> Hardware:
-    """The hardware.yaml of the current folder, read once in a process; UserError with every wrong key at once."""
-    return _read(Path(FILE).absolute())
+    """The hardware.yaml of the current folder, or the file that SYNTHALIGN_HARDWARE names, read once in a process.
+
+    UserError with every wrong key at once, or when the file that is named is not there.
+    """
+    named = os.environ.get("SYNTHALIGN_HARDWARE")
+    if named and not Path(named).exists():
+        raise UserError(f"SYNTHALIGN_HARDWARE = {named}: there is no such file; name one as {EXAMPLE}, or unset it")
+    return _read(named or FILE, Path.cwd())
 
 
 @cache
-def _read(file: Path) -> Hardware:
-    return yaml_file.read(FILE, Hardware, example=EXAMPLE) if file.exists() else Hardware()
+def _read(file: str, folder: Path) -> Hardware:
+    return yaml_file.read(file, Hardware, example=EXAMPLE) if (folder / file).exists() else Hardware()

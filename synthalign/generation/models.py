@@ -86,10 +86,13 @@ def context_of(model: PreTrainedModel) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def fix_rounding() -> None:
-    """Take one thread where there is no GPU: sums over several round otherwise on a machine with other cores."""
+def fix_rounding(use: hardware.Use = "reading") -> None:
+    """Take one thread where there is no GPU: sums over several round otherwise on a machine with other cores.
+
+    A trainer takes as many as hardware.yaml says, which is one without a word from it.
+    """
     if not torch.cuda.is_available():
-        torch.set_num_threads(1)
+        torch.set_num_threads(hardware.read().threads if use == "training" else 1)
 
 
 def free_cores(device: torch.device) -> int:
@@ -115,7 +118,7 @@ def _load(
     new  weights that the folder need not have; any other that is missing would be drawn at random, without a word
     """
     model_folder.check(folder)
-    fix_rounding()
+    fix_rounding(use)
     settings |= precision.loading(hardware.read(), use)
     settings |= {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     *above, base = model_folder.chain(folder)

@@ -75,3 +75,16 @@ def test_rows_of_a_device_take_the_place_of_a_trainers_own():
 
     assert hardware.read().fitted(Settings(device_batch_size=32)).device_batch_size == 4
     assert hardware.Hardware().fitted(Settings(device_batch_size=32)).device_batch_size == 32
+
+
+def test_the_environment_names_another_file_for_one_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.yaml").write_text("threads: 2\n")
+    monkeypatch.setenv("SYNTHALIGN_HARDWARE", "two.yaml")
+
+    assert hardware.read().threads == 2
+    assert '"threads":2' in hardware.read().of_results()
+
+    monkeypatch.setenv("SYNTHALIGN_HARDWARE", "away.yaml")
+    with pytest.raises(UserError, match="SYNTHALIGN_HARDWARE = away.yaml: there is no such file"):
+        hardware.read()
