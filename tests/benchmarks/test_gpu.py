@@ -23,6 +23,7 @@ def test_the_whole_script_runs_on_any_machine_with_a_small_shape(monkeypatch, ca
     monkeypatch.setattr(sys, "argv", ["gpu", "--size", "toy"])
     monkeypatch.setattr(gpu, "RUNS", 1)
     monkeypatch.setattr(gpu, "MODEL", "data/embedded/models/large")  # whose tokenizer is needed alone
+    monkeypatch.setattr(gpu, "queries", lambda rows: [f"Human: Where is {row}?\n\nAssistant:" for row in range(rows)])
 
     gpu.main()
 
