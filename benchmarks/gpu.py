@@ -1,11 +1,12 @@
 """`make bench-gpu`: decoding, reward scoring and training steps of a large random model, and what the device can do.
 
-    python -m benchmarks.gpu                  # the shape of a 7B Llama in bf16, on a GPU
+    python -m benchmarks.gpu                  # the shape of a 1.5B model in bf16, on a GPU
+    python -m benchmarks.gpu --size 7b        # of a 7B Llama
     python -m benchmarks.gpu --size toy       # the same code with a small shape, on any machine
 
 Weights are random, so texts are noise and times are real. Decoding is compared with transformers' `generate` and with
 the floor that reading every weight once a step sets; scoring and training with the rate of a large matrix product.
-On a GPU the figures go to benchmarks/results/<name of the GPU>.json.
+On a GPU the figures go to benchmarks/results/<name of the GPU>-<size>.json.
 """
 
 import argparse
@@ -24,6 +25,15 @@ from benchmarks.contrastive import MODEL, prefix, queries
 from synthalign.generation import generate, models
 
 SIZES: dict[str, dict[str, Any]] = {
+    "1.5b": {
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    },
     "7b": {
         "hidden_size": 4096,
         "intermediate_size": 11008,
@@ -124,11 +134,11 @@ def utilisation(model: PreTrainedModel, rows: int, flops_a_second: float) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, default="7b")
+    parser.add_argument("--size", choices=SIZES, default="1.5b")
     size = parser.parse_args().size
     on_gpu = torch.cuda.is_available()
-    if size == "7b" and not on_gpu:
-        parser.error("the 7B shape needs a GPU; --size toy runs anywhere")
+    if size != "toy" and not on_gpu:
+        parser.error(f"the {size} shape needs a GPU, and torch sees none; --size toy runs anywhere")
     device, dtype = torch.device("cuda" if on_gpu else "cpu"), torch.bfloat16
     config = LlamaConfig(max_position_embeddings=2048, eos_token_id=None, **SIZES[size])
     with device:
@@ -146,8 +156,8 @@ def main() -> None:
     found |= utilisation(model, 8 if on_gpu else 2, found["flops_per_second"])
     text = json.dumps(found, indent=2) + "\n"
     print(text, end="")
-    if on_gpu and size == "7b":
-        file = Path("benchmarks/results") / f"{found['device'].lower().replace(' ', '-')}.json"
+    if on_gpu and size != "toy":
+        file = Path("benchmarks/results") / f"{found['device'].lower().replace(' ', '-')}-{size}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
 
