@@ -27,27 +27,30 @@ help:  ## list the commands
 accelerate.yaml:
 	cp accelerate/$(ACCELERATE).yaml $@
 
+hardware.yaml:
+	cp accelerate/$(ACCELERATE).hardware.yaml $@
+
 plan: .venv/ready  ## what `make repro` would run now, why, and how long it would take; runs nothing
 	@python -m synthalign plan report
 
-repro: .venv/ready accelerate.yaml  ## run what changed of ALMoST, from queries to the report, then print the results
+repro: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of ALMoST, from queries to the report, then print the results
 	dvc repro report || { python -m synthalign recover && dvc repro report; }
 	@python -m synthalign.reporting.results
 
-methods: .venv/ready accelerate.yaml  ## run what changed of all methods: RLCD, RLAIF, RRHF, RLOO, GRPO, FLAN, DITTO too
+methods: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of all methods: RLCD, RLAIF, RRHF, RLOO, GRPO, FLAN, DITTO too
 	dvc repro --all-pipelines || { python -m synthalign recover && dvc repro --all-pipelines; }
 
-report: .venv/ready accelerate.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
+report: .venv/ready accelerate.yaml hardware.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
 	dvc repro report
 	@python -c 'from pathlib import Path; print(Path("report/index.html").absolute().as_uri())'
 
 results: .venv/ready  ## print the results of the last run
 	@python -m synthalign.reporting.results
 
-test: .venv/ready accelerate.yaml  ## run the tests, the tiny run of the whole graph included
+test: .venv/ready accelerate.yaml hardware.yaml  ## run the tests, the tiny run of the whole graph included
 	python -m pytest -m "not slow"
 
-test-slow: .venv/ready accelerate.yaml  ## run the tests that take minutes: kill and resume, several processes, sweeps
+test-slow: .venv/ready accelerate.yaml hardware.yaml  ## run the tests that take minutes: kill and resume, several processes, sweeps
 	python -m pytest -m slow
 
 check: .venv/ready  ## lint, format, types, and whether what is generated of README and docs is up to date
@@ -69,7 +72,7 @@ findings:  ## run findings/*.sh: does outside software still do what each says? 
 	    if bash "$$finding"; then echo "PASS $$finding"; else echo "FAIL $$finding"; failed=1; fi; \
 	done; exit $$failed
 
-ditto: .venv/ready accelerate.yaml  ## align a model with the author of data/authors/NAME.jsonl: SFT, DITTO, then samples (make ditto NAME=anna)
+ditto: .venv/ready accelerate.yaml hardware.yaml  ## align a model with the author of data/authors/NAME.jsonl: SFT, DITTO, then samples (make ditto NAME=anna)
 	@test -n "$$GIVEN_NAME" || { echo "make ditto NAME=…: name the file data/authors/NAME.jsonl"; exit 2; }
 	test -d models/base || dvc repro base_models
 	accelerate-launch --quiet --config_file accelerate.yaml -m stages.train_ditto "$$GIVEN_NAME"
@@ -78,17 +81,17 @@ ditto: .venv/ready accelerate.yaml  ## align a model with the author of data/aut
 ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and three seeds: metrics/ditto.json
 	python -m benchmarks.ditto_ablation
 
-claims: .venv/ready accelerate.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
+claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
 	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto
 pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
-pocket: .venv/ready accelerate.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST and DITTO
+pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST and DITTO
 	dvc repro $(POCKET) || { python -m synthalign recover && dvc repro $(POCKET); }
 	@python -m synthalign.reporting.real_claims metrics
 
-pocket-claims: .venv/ready accelerate.yaml pocket-data  ## the same for three seeds, or SEEDS=4: metrics/real_claims.json
+pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the same for three seeds, or SEEDS=4: metrics/real_claims.json
 	python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET)
 
 pocket-data: .venv/ready
@@ -111,7 +114,7 @@ answers: .venv/ready  ## write the answers to the questions of queries/ anew
 	@for answer in queries/answers/*.csv; do \
 	    python -m synthalign sql queries/$$(basename $$answer .csv).sql --output $$answer || exit 1; done
 
-nightly: .venv/ready accelerate.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again
+nightly: .venv/ready accelerate.yaml hardware.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again
 	@python -m flows.nightly
 
 chat: .venv/ready  ## talk to the aligned policy and its base side by side

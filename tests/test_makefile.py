@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         command.chmod(0o755)
     Path("requirements.lock").touch()
     os.utime("requirements.lock", (0, 0))
-    for name in (".venv/ready", "accelerate.yaml"):
+    for name in (".venv/ready", "accelerate.yaml", "hardware.yaml"):
         Path(name).touch()
     Path("models/base").mkdir(parents=True)
     return folder
