@@ -86,6 +86,8 @@ claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages 
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto
+pocket: MOST := 80
+pocket-claims: MOST := 300
 pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
 pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST and DITTO
 	dvc repro $(POCKET) || { python -m synthalign recover && dvc repro $(POCKET); }
@@ -96,7 +98,7 @@ pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the sam
 
 pocket-data: .venv/ready
 	python -m synthalign bring data/sources/pocket.yaml
-	python -m synthalign people --most 150
+	python -m synthalign people --most $(MOST)
 	@python -m synthalign profile pocket
 
 .PHONY: profile

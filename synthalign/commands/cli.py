@@ -111,7 +111,7 @@ def add_people(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     making.add_argument("--heldout", type=float, default=0.5, metavar="SHARE",
                         help="of prompts and instructions, to measure with (default: .5)")  # fmt: skip
     making.add_argument("--most", type=int, metavar="N",
-                        help="pairs of each of the two files to measure with (default: all)")  # fmt: skip
+                        help="pairs of each file to measure with, and questions (default: all)")  # fmt: skip
     making.add_argument("--shortest", type=int, default=usual.shortest, metavar="N",
                         help=f"characters of a question (default: {usual.shortest})")  # fmt: skip
     making.add_argument("--longest", type=int, default=usual.longest, metavar="N",

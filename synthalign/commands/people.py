@@ -28,7 +28,7 @@ def make(
 
     folder   holds the raw files in raw/
     heldout  the share of prompts and of instructions that is held out
-    most     pairs of each of the two files to measure with; None for all
+    most     pairs of each of the two files to measure with, and questions to evaluate with; None for all
 
     UserError before anything is written: a raw file is missing or malformed, the share is not between 0 and 1, no pair
     is wanted, or a file would be empty.
@@ -53,7 +53,7 @@ def make(
         "pandalm_community.jsonl": _lines([people.community(pair) for pair in judged["train"]]),
         "pandalm_heldout.jsonl": _lines(people.some(judged["heldout"], most)),
         "seed_queries.txt": seeds,
-        "eval_questions.txt": questions,
+        "eval_questions.txt": people.some(questions, most),
     }
     if empty := [name for name, lines in texts.items() if not lines]:
         raise UserError(f"nothing is left for {', '.join(empty)}; look at the limits, --heldout and the raw files")

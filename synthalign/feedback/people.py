@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from synthalign.core import row_file, words
 from synthalign.core.errors import UserError, each
@@ -29,6 +29,8 @@ STEP = "bring it with `python -m synthalign bring`, or put it there yourself"
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
 
 Side = Literal["train", "heldout"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def side(text: str, heldout: float) -> Side:
     return "heldout" if int(content_id("people", *words.key(text)), 16) < heldout * 2**64 else "train"
 
 
-def some(rows: Sequence[Row], most: int | None) -> list[Row]:
+def some(rows: Sequence[T], most: int | None) -> list[T]:
     """At most so many of the rows, those whose content has the lowest hashes, in their order; None for all."""
     if most is None:
         return list(rows)
