@@ -60,7 +60,7 @@ SETTINGS = Settings(
     ptx_batch=0,
     snapshot_every=0,
     checkpoint_every=100,
-    device_batch_size=4,
+    device_batch_size=2,
 )
 QUESTIONS = [
     f"{ask} {what}?"
