@@ -149,6 +149,20 @@ def test_a_model_that_is_not_there_yet_is_unknown_and_not_a_crash(
     assert "sample_responses@a" in unknown and "nobody/nothing is not in the hub's cache" in unknown
 
 
+def test_a_gguf_file_is_told_by_the_folder_that_is_made_of_it(params: dict[str, Any]):
+    given = params["base_models"]["large"]
+    made, source = Path("models/base/large"), Path("fox.gguf")
+    given |= {"source": str(source), "revision": "0" * 64}
+
+    with pytest.raises(memory_shapes.Unknown, match="fox.gguf is not there yet"):
+        memory_shapes.shape_of(str(made), params)
+    source.touch()
+    with pytest.raises(memory_shapes.Unknown, match="`dvc repro base_models` does it"):
+        memory_shapes.shape_of(str(made), params)
+    tiny.config().save_pretrained(made)
+    assert memory_shapes.shape_of(str(made), params).parameters == P
+
+
 def test_every_stage_that_holds_a_model_has_a_line(params: dict[str, Any]):
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     holding = {name for name, one in graph.items() if "accelerate-launch" in str(one)}
