@@ -116,7 +116,7 @@ def _end(name: str) -> str:
 
 
 def attach(model: PreTrainedModel, lora: Lora, task: Task, seed: int) -> "PeftModel":
-    """The model, frozen, with new adapters that are trained, and with them a reward model's head.
+    """The model, frozen, with new adapters that are trained, and with them a reward model's head; these are float32.
 
     seed  draws A; equal seeds give equal adapters
 
@@ -134,7 +134,11 @@ def attach(model: PreTrainedModel, lora: Lora, task: Task, seed: int) -> "PeftMo
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(model, config)  # type: ignore[return-value]
+        attached: Any = get_peft_model(model, config)
+    for parameter in attached.parameters():
+        if parameter.requires_grad:  # peft has the adapters so, the head as its base
+            parameter.data = parameter.data.float()
+    return attached  # type: ignore[no-any-return]
 
 
 def save(
@@ -225,9 +229,3 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     if hasattr(whole, "peft_config"):
         del whole.peft_config
     return whole.eval()
-
-
-def not_here(lora: Lora | None, section: str) -> None:
-    """UserError where a trainer that has no adapters is asked for them."""
-    if lora is not None:
-        raise UserError(f"{section}: lora is not implemented in this trainer; set it to null")

@@ -184,11 +184,13 @@ def _put(model: Any, name: str, folder: Path, weights: dict[str, Tensor], sign: 
     """Put the adapters of a folder on a model beside those that it has, times `sign`; and the head, where one is."""
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
+    from peft.tuners.tuners_utils import cast_adapter_dtype
 
     config = LoraConfig.from_pretrained(str(folder))
     config.task_type = config.modules_to_save = None
     with torch.random.fork_rng():  # peft draws them first
         inject_adapter_in_model(config, model, name)
+    cast_adapter_dtype(model, name)  # float32 on weights of 16 bits too, which small steps would not change
     for key, tensor in weights.items():
         if key == models.HEAD:
             model.score = nn.Linear(tensor.shape[1], tensor.shape[0], bias=False, dtype=tensor.dtype)
