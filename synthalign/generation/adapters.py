@@ -49,7 +49,8 @@ class Lora(BaseModel, frozen=True, extra="forbid", strict=True):
     """The product is scaled by alpha / rank."""
 
     dropout: float = Field(ge=0, lt=1)
-    """Share of an adapter's inputs dropped in training; above 0 the result depends on the number of processes."""
+    """Share of an adapter's inputs dropped in training; above 0 the result depends on the number of processes. Trainers
+    that sample drop nothing."""
 
     target_modules: list[str] | Literal["all-linear"] | None
     """Names of modules, or ends of names, that get adapters; all-linear or null: every linear layer but the head."""
