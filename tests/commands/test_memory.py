@@ -9,6 +9,7 @@ import yaml
 
 from synthalign.commands import cli, memory, memory_plan, memory_shapes
 from synthalign.commands.memory import Held, Need
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from tests import tiny
 from tests.small_tables import ROOT
@@ -147,6 +148,16 @@ def test_a_model_that_is_not_there_yet_is_unknown_and_not_a_crash(
 
     unknown = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Unknown"))
     assert "sample_responses@a" in unknown and "nobody/nothing is not in the hub's cache" in unknown
+
+
+@pytest.mark.parametrize("stage", ["train_ditto", "train_spin"])
+def test_ditto_holds_its_reference_beside_the_policy_and_with_adapters_one_base(stage: str, params: dict[str, Any]):
+    plan = next(plan for name, plan in memory_plan.stages(params) if name.startswith(stage))
+
+    whole, adapters = (plan(memory_plan.Way(hardware.Hardware(), rank=rank)) for rank in (None, 4))
+
+    assert whole.weights == 2 * 4 * P
+    assert adapters.weights < 2 * 4 * P
 
 
 def test_every_stage_that_holds_a_model_has_a_line(params: dict[str, Any]):
