@@ -86,7 +86,7 @@ claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages 
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto
-pocket: MOST := 80
+pocket: MOST := 48
 pocket-claims: MOST := 300
 pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
 pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST and DITTO

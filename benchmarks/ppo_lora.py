@@ -38,8 +38,8 @@ SETTINGS = Settings(
     seed=0,
     steps=2,
     rollout_batch=16,
-    minibatch=16,
-    epochs=2,
+    minibatch=8,
+    epochs=4,  # as Stiennon et al. 2020
     learning_rate=1e-5,
     value_learning_rate=1e-5,
     schedule="constant",
@@ -60,7 +60,7 @@ SETTINGS = Settings(
     ptx_batch=0,
     snapshot_every=0,
     checkpoint_every=100,
-    device_batch_size=4,
+    device_batch_size=2,
 )
 QUESTIONS = [
     f"{ask} {what}?"

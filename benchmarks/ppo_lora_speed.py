@@ -7,9 +7,11 @@ from benchmarks.bench import Comparison, take_turns, versions
 def compare() -> Comparison:
     with ppo_lora.prepared() as folder:
         pairs = take_turns(lambda: ppo_lora.run(folder, "lora").seconds, lambda: ppo_lora.run(folder, "whole").seconds)
-    answers = ppo_lora.SETTINGS.rollout_batch
+    settings = ppo_lora.SETTINGS
+    answers = settings.rollout_batch
+    updates = settings.epochs * answers // settings.minibatch
     return Comparison(
-        work=f"PPO of SmolLM2-135M with LoRA: a step of {answers} answers, {ppo_lora.SETTINGS.epochs} updates",
+        work=f"PPO of SmolLM2-135M with LoRA: a step of {answers} answers, {updates} updates",
         against="the same with all weights",
         ratios=[there / here for here, there in pairs],
         at_least=1.3,

@@ -43,6 +43,8 @@ def first_turns(guide: str, oracle: Judge) -> dict[str, list[Row]]:
 
 
 def main(params: Params) -> None:
+    if not stage.is_main_process():
+        return
     if params.oracle is not None:
         found = figures(params, Oracle.load(params.oracle))
         stage.write_metrics("score_candidates", **found)

@@ -56,6 +56,8 @@ def scored_responses(config: str, questions: dict[str, str], oracle: Judge, trai
 
 
 def main(params: Params) -> None:
+    if not stage.is_main_process():
+        return
     plots = ("plots/configurations", "plots/labels")
     questions = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "eval"}
     if params.oracle is not None:

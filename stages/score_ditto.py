@@ -111,7 +111,7 @@ def main(params: Params) -> None:
                 f"params.yaml: score_ditto.texts has no {missing[0]!r}; name a file of other texts of theirs"
             )
         learned = authorship.learned(params.texts, params.plain)
-        rows, judge["classifier"] = by_classifier(params, learned), learned.accuracy()
+        rows, judge["classifier"] = by_classifier(params, learned), learned.accuracy(seed=params.seed)
     else:
         stage.write_metrics("score_ditto")
         return

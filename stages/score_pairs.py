@@ -73,6 +73,8 @@ def differences_of(
 
 
 def main(params: Params) -> None:
+    if not stage.is_main_process():
+        return
     if params.oracle is not None:
         stage.write_metrics("score_pairs", **figures(params, Oracle.load(params.oracle)))
         return

@@ -46,7 +46,7 @@ def curve_of(snapshots: list[Row], seed: int) -> list[dict[str, float | int]]:
 
 
 def by_people(params: Params) -> dict[str, Any]:
-    """The policies by people's reward model, and the differences between them."""
+    """The policies by people's reward model, the differences between them, and how far PPO went from where it began."""
     from synthalign.judging import people_model  # with torch, which an oracle does not need
 
     questions = verdicts.eval_questions()
@@ -61,7 +61,10 @@ def by_people(params: Params) -> dict[str, Any]:
         ]
         for policy, given in rows.items()
     }
+    curve = tables.rows(f"ppo_curve/{params.curve}")
+    last = [row for row in curve if row["step"] == max(each["step"] for each in curve)]
     return {
+        "kl": {"ppo": measures.mean(points_of(last, "kl"), seed=params.seed).metrics()},
         "policies": {name: people_model.policy_report(given, seed=params.seed) for name, given in answers.items()},
         "differences": {
             name: measures.difference(
@@ -73,6 +76,8 @@ def by_people(params: Params) -> dict[str, Any]:
 
 
 def main(params: Params) -> None:
+    if not stage.is_main_process():
+        return
     for name, pair in params.differences.items():
         if len(pair) != 2 or not set(pair) <= set(params.policies):
             raise UserError(

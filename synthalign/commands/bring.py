@@ -60,6 +60,9 @@ class File(BaseModel, frozen=True, extra="forbid", strict=True):
 
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
+    replace: dict[str, str] | None = None
+    """Words of the source, and what stands for each in the file whose hash is wanted."""
+
     @model_validator(mode="after")
     def _has_one_source(self) -> "File":
         if not self.path.startswith(PLACES) or self.path.endswith("/") or ".." in PurePosixPath(self.path).parts:
@@ -104,6 +107,11 @@ def _bring(wanted: File) -> None:
             _write(new, _download(wanted, wanted.url))
         else:
             _write(new, _members(wanted, Path(folder) / "wheels"))
+        if source is None and wanted.replace:
+            content = new.read_bytes()
+            for old, own in wanted.replace.items():
+                content = content.replace(old.encode(), own.encode())
+            new.write_bytes(content)
         found = _digest(new)
         if found != wanted.sha256:
             raise UserError(

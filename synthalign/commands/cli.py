@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.command == "plan" and (given.memory or given.card):
             from synthalign.commands import memory_plan
 
+            if given.targets or given.json:
+                raise UserError("--memory is about every stage, as a table: leave TARGET and --json out")
             if not memory_plan.show(given.card):
                 raise SystemExit(1)
         elif given.command == "plan":

@@ -30,14 +30,6 @@ from synthalign.reporting.cards import Subject
 FOLDER = Path("exports")
 """Where a policy goes that is not told where."""
 
-TALK = [
-    {"role": "system", "content": "Be short."},
-    {"role": "user", "content": "Why is the sky blue?\nAnd at night?"},
-    {"role": "assistant", "content": "Air scatters blue light."},
-    {"role": "user", "content": "Who said so, in 1871?"},
-]
-"""A dialogue on which chat template and `encoding` are compared."""
-
 
 def export(
     policy: str,
@@ -84,7 +76,7 @@ def export(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a template is not exact is said in the card and below
         tokenizer = models.load_tokenizer(folder)
-    exact = is_exact(tokenizer)
+    exact = encoding.is_exact(tokenizer)
     if not exact:
         print(f"{folder}: no chat template gives the very tokens of training with this tokenizer; the card says so")
     subject = Subject(**subject_of, md5=found, exact_template=exact)
@@ -165,15 +157,6 @@ def _check_kind(folder: Path) -> None:
     has_head = any(kind.endswith("ForSequenceClassification") for kind in kinds)
     if has_head or given.get("adapter_config.json", {}).get("task_type") == "SEQ_CLS":
         raise UserError(f"{folder} is a reward model; export writes policies")
-
-
-def is_exact(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer's chat template gives the tokens that trainers make of prompt and answer."""
-    prompt, answer = encoding.encode(tokenizer, [[*TALK, {"role": "assistant", "content": "Lord Rayleigh did."}]])[0]
-    whole = [*TALK, {"role": "assistant", "content": "Lord Rayleigh did."}]
-    asked = tokenizer.apply_chat_template(TALK, add_generation_prompt=True, return_dict=False)
-    taught = tokenizer.apply_chat_template(whole, return_dict=False)
-    return taught == prompt + answer and asked == encoding.tokenize(tokenizer, [encoding.chat.prompt(TALK)])[0]
 
 
 def set_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Mapping[str, Any]) -> None:

@@ -231,7 +231,9 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     for family in ("score_rewards", "score_scorers"):
         yield family, scores(p[family], next(iter(p[family]["rewards"].values())), reward=True)
     yield "snapshot_dpo", scores(p["snapshot_dpo"], p["snapshot_dpo"]["policy"], reward=False, models=3)
-    yield "judge_answers", scores(p["judge_answers"], p["judge_answers"]["reward"], reward=True)
+    for name in ("judge_answers", "score_comparisons", "score_policies", "score_candidates", "score_pairs"):
+        if judge := p[name].get("reward") or p[name]["people"]:  # else an oracle alone judges, which is no model
+            yield name, scores(p[name], judge, reward=True)
     for name, one in p["score_benchmarks"]["subjects"].items():
         is_reward = one["kind"] != "policy"
         yield (

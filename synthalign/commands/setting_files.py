@@ -1,8 +1,10 @@
 """What is wrong with the files that settings name, and where the settings of several stages do not fit together."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,17 @@ READERS: dict[tuple[str, str], Callable[[Path], Any]] = {
 }
 """Files that people bring, by stage and key, and what reads them there."""
 
+PEOPLE = "data/people/"
+"""Where files of people's are made, which git does not hold."""
+
+MEASURED = {
+    ("score_rewards", "human_pairs"): ("label_gold", "human_pairs"),
+    ("score_scorers", "human_pairs"): ("label_gold", "human_pairs"),
+    ("score_rewards", "votes"): ("train_asis_reward", "community_qa"),
+    ("score_scorers", "votes"): ("train_asis_reward", "community_qa"),
+}
+"""Files of pairs to measure with, and what is trained on pairs of the same kind."""
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """What a member of a family may be called: its name is a stage's and a file's, stands in commands, and DVC splits the
 places of settings at every dot; `dvc exp run -S` takes a name that begins with a digit for a number."""
@@ -43,7 +56,7 @@ def wrong(settings: dict[str, Any]) -> list[str]:
     """Everything that is, one line each; the settings are of the right types by now."""
     first = wrong_names(settings) + wrong_inputs(settings) + wrong_brought(settings) + wrong_configurations(settings)
     first += wrong_models(settings) if not first else []
-    return first or wrong_graph(settings) or wrong_authors(settings)
+    return first or wrong_graph(settings) or wrong_authors(settings) + wrong_held_out(settings)
 
 
 def sections(settings: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
@@ -82,7 +95,7 @@ def wrong_inputs(settings: dict[str, Any]) -> list[str]:
                     principles.load(given["principles"]).of(given["task"], given["principles"])
                 if str(given.get("prompts")).endswith(".jsonl"):
                     prompts.load(given["prompts"])
-                if "seed_queries" in given:
+                if "seed_queries" in given and are_there(place, given["seed_queries"], given["eval_questions"]):
                     mining.read_apart(given["seed_queries"], given["eval_questions"])
                 if "constitution" in given:
                     revision.load(given["constitution"]).prefix(given["shots"], given["constitution"])
@@ -97,6 +110,14 @@ def wrong_inputs(settings: dict[str, Any]) -> list[str]:
             if endpoint.is_endpoint(model):
                 lines += [f"{place}.model: {line}" for line in wrong_endpoint(model, writes="engine" in values)]
     return lines
+
+
+def are_there(place: str, *files: str) -> bool:
+    """Whether all of the files are there, those of people's that are still to be made aside, which stdout names."""
+    missing = [file for file in files if file.startswith(PEOPLE) and not Path(file).exists()]
+    for file in missing:
+        print(f"{place}: {file} is not there yet; `python -m synthalign people` makes it, docs/data.md")
+    return not missing
 
 
 def wrong_models(settings: dict[str, Any]) -> list[str]:
@@ -150,6 +171,45 @@ def wrong_brought(settings: dict[str, Any]) -> list[str]:
         except UserError as error:
             lines += [f"{section}.{key}: {line}" for line in str(error).splitlines()]
     return lines
+
+
+def wrong_held_out(settings: dict[str, Any]) -> list[str]:
+    """Where a stage measures with a pair that another one trains on."""
+    lines = []
+    for (section, key), trained in MEASURED.items():
+        file, other = settings[section][key], settings[trained[0]][trained[1]]
+        if not (file and other and Path(file).is_file() and Path(other).is_file()):
+            continue
+        with contextlib.redirect_stdout(None):  # what is left out of the files has been said
+            both = pairs_of(key, Path(file)) & pairs_of(trained[1], Path(other))
+        if both:
+            lines.append(
+                f"{section}.{key}: {len(both):,} pairs of {file} are in {other} too, which {'.'.join(trained)} trains "
+                f"on (one is about {min(both)[0][:60]!r}); measure with others, as `python -m synthalign people` does"
+            )
+    return lines
+
+
+def pairs_of(key: str, file: Path) -> set[tuple[str, frozenset[str]]]:
+    """Every pair of answers in a file of people's, with what they answer."""
+    if key == "human_pairs":
+        rows, _ = human_pairs.load(file, feedback="people")
+        return {
+            (
+                "\n".join(said["content"] for said in row["prompt"]),
+                frozenset(row[side][-1]["content"] for side in human_pairs.SIDES),
+            )
+            for row in rows
+        }
+    if key == "votes":
+        held_out = people.voted(file)
+        texts = [said[-1]["content"] for said in held_out.dialogues]
+        return {(question, frozenset(texts[2 * at : 2 * at + 2])) for at, question in enumerate(held_out.questions)}
+    return {
+        (row["question"], frozenset((one["text"], other["text"])))
+        for row in community.load(file)
+        for one, other in combinations(row["answers"], 2)
+    }
 
 
 def wrong_endpoint(file: str, *, writes: bool) -> list[str]:

@@ -135,3 +135,18 @@ def chat_template(tokenizer: PreTrainedTokenizerBase) -> str:
         stacklevel=2,
     )
     return templates[0]
+
+
+def is_exact(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer's own chat template gives the tokens of `encode`, on a dialogue of four messages."""
+    asked = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "Why is the sky blue?\nAnd at night?"},
+        {"role": "assistant", "content": "Air scatters blue light."},
+        {"role": "user", "content": "Who said so, in 1871?"},
+    ]
+    whole = [*asked, {"role": "assistant", "content": "Lord Rayleigh did."}]
+    prompt, answer = encode(tokenizer, [whole])[0]
+    opened = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    taught = tokenizer.apply_chat_template(whole, return_dict=False)
+    return taught == prompt + answer and opened == tokenize(tokenizer, [chat.prompt(asked)])[0]

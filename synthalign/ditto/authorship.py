@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from synthalign.core import text_file
+from synthalign.core import statistics, text_file
 from synthalign.core.errors import UserError
 
 NOBODY = "nobody"
@@ -44,24 +44,23 @@ class Judge:
         column = list(self._model.classes_).index(author)
         return [round(float(row[column]), 6) for row in self._model.predict_proba(list(texts))]
 
-    def accuracy(self) -> dict[str, float | int]:
-        """The share of its texts that it assigns right when it has learned from four fifths of the others, by class.
+    def accuracy(self, *, seed: int) -> dict[str, float | int | dict[str, float]]:
+        """The share of its texts that it assigns right when it has learned from four fifths of all, the others.
 
-        `chance` is what always saying the commonest class would be right on.
+        With an interval over texts, by class, and `chance`: what always saying the commonest class would be right on.
         """
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
         said = cross_val_predict(_classifier(), self._texts, self._names, cv=folds)
-        right = [name == guess for name, guess in zip(self._names, said, strict=True)]
+        right = [float(name == guess) for name, guess in zip(self._names, said, strict=True)]
         counts = Counter(self._names)
         by_class = {
             name: round(sum(ok for ok, own in zip(right, self._names, strict=True) if own == name) / count, 6)
             for name, count in counts.items()
         }
         return {
-            "value": round(sum(right) / len(right), 6),
+            **statistics.mean_interval(right, range(len(right)), seed=seed).metrics(),
             "chance": round(max(counts.values()) / len(right), 6),
-            "n": len(right),
-            **by_class,
+            "by_class": by_class,
         }
 
 

@@ -112,7 +112,7 @@ def _verdicts(given: tuple[str, Any]) -> tuple[str, Row]:
     answers = [_present(row, f"response{number}", place) for number in (1, 2)]
     verdicts = [_present(row, name, place) for name in ANNOTATORS]
     for name, verdict in zip(ANNOTATORS, verdicts, strict=True):
-        if isinstance(verdict, bool) or verdict not in (0, 1, 2):
+        if type(verdict) is not int or verdict not in (0, 1, 2):
             raise UserError(f"{place}: {name} is {verdict!r}; allowed: 1, 2, or 0 for a tie")
     question = asked(instruction, more, "\n\n")
     return instruction.strip() or question, {"question": question, "answers": answers, "verdicts": verdicts}

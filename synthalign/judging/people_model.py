@@ -61,12 +61,19 @@ def answered(rows: Iterable[Row], questions: Mapping[str, str], key: str) -> set
 
 
 def policy_report(answers: list[Row], *, seed: int) -> dict[str, object]:
-    """The mean score of a policy with its interval over questions, and its lengths.
+    """The mean score of a policy with its interval over questions, and its lengths, with theirs below `lengths`.
 
     answers  {question_id, text, tokens, finish_reason, total} each
     """
+    lengths = {
+        "characters": [(row["question_id"], len(row["text"])) for row in answers],
+        "tokens": [(row["question_id"], row["tokens"]) for row in answers],
+    }
     return {
         **measures.mean(totals(answers), seed=seed).metrics(),
+        "lengths": {
+            name: measures.mean(measures.by_question(given), seed=seed).metrics() for name, given in lengths.items()
+        },
         "characters": round(fmean(len(row["text"]) for row in answers), 3),
         "tokens": round(fmean(row["tokens"] for row in answers), 3),
         "cut_off": round(fmean(row["finish_reason"] == "length" for row in answers), 6),

@@ -134,7 +134,14 @@ QUESTIONS: dict[str, list[Row]] = {
         Row(f"loss_{name}", f"Loss per token of {name} on held-out text",
             (f"score_benchmarks/{name}", "heldout_text", "loss_per_token"), None)
         for name in ("base", "sft_rmsp", "dpo", "ppo")
-    ],
+    ]
+    + [
+        Row(f"tokens_{name}", f"Tokens of an answer of {name}",
+            ("score_policies", "people", "policies", name, "lengths", "tokens"), None)
+        for name in ("base", "sft_selfplay", "sft_rmsp", "dpo", "ppo", "large_hhh")
+    ]
+    + [Row("kl_ppo", "Nats of an answer of ppo from the policy that it began as",
+           ("score_policies", "people", "kl", "ppo"), None)],
     "Are labels by contrast better than a labeller's?": [
         Row(f"labels_{name}", f"Labels of {name} agree with people's reward model more often than not",
             ("score_pairs", "people", "labels", name, "agreement"), EVEN)
@@ -146,11 +153,25 @@ QUESTIONS: dict[str, list[Row]] = {
         Row("rlcd_over_rescore", "They do on the same answers",
             ("score_pairs", "people", "label_differences", "rlcd_over_rescore")),
     ],
+    "Does DITTO write more like a real author?": [
+        Row(f"ditto_over_{other}", f"The classifier is surer of the author of an answer of DITTO than of {than}",
+            ("score_ditto", "ditto_minus", other))
+        for other, than in (("sft", "SFT's"), ("few_shot", "a few-shot prompt's"), ("zero_shot", "the base model's"),
+                            ("spin", "SPIN's"))
+    ]
+    + [
+        Row("author_classifier", "Share of texts that it was not shown whose author the classifier names",
+            ("score_ditto", "classifier"), None),
+    ],
 }  # fmt: skip
 
 
 def rows(metrics: Sequence[Metrics]) -> list[Claim]:
-    """The rows of all questions, from the metrics of one run per seed."""
+    """The rows of all questions, from the metrics of one run per seed.
+
+    What a world's oracle says of its own authors is left out: DITTO is judged here by a classifier or not at all.
+    """
+    metrics = [run if "classifier" in run.get("score_ditto", {}) else {**run, "score_ditto": {}} for run in metrics]
     seeds = Seeds(metrics)
     each_alone = [Seeds([run]) for run in metrics]
     found = []
@@ -184,7 +205,7 @@ def main(folders: Sequence[str]) -> None:
     metrics = [claims.read(Path(folder)) for folder in folders]
     of = run_inputs.shared([Path(folder).parent for folder in folders])
     found = rows(metrics)
-    if all(row["decision"] == "not measured" for row in found):
+    if not any(row["decision"] in ("yes", "no", "open") for row in found):  # losses of a world's texts are figures
         raise UserError(
             f"{', '.join(folders)}: nothing in them is measured with people's data; set the keys `people`, "
             "`human_pairs` and `votes` of params.yaml (docs/judging.md), and run the stages again"

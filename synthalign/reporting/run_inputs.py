@@ -19,15 +19,20 @@ FILES = (
     "score_benchmarks.heldout_text",
     "score_benchmarks.hhh",
     "score_benchmarks.truthfulqa",
+    "train_ditto.authors",
+    "sample_ditto.authors",
+    "score_ditto.texts",
+    "score_ditto.plain",
 )
-"""The settings that name people's files."""
+"""The settings that name people's files, or hold others that do."""
 
 
 def inputs(folder: Path) -> dict[str, Any]:
     """The base models and people's files of the run in a folder.
 
     models  by size: the settings of `base_models`, and md5 of the folder that was made of it, None before it was
-    files   by setting: path, sha256 of the file as it lies there, and md5 as the stage's run had it where DVC tracks it
+    files   by setting, and by what stands below it: path, sha256 of the file as it lies there, and md5 as the stage's
+            run had it where DVC tracks it
 
     A file that is not there has no sha256.  UserError when the folder has no params.yaml.
     """
@@ -45,8 +50,8 @@ def inputs(folder: Path) -> dict[str, Any]:
         size: dict(given) | {"md5": hashed.get(f"models/base/{size}")}
         for size, given in _mapping(recorded.at(settings, "base_models")).items()
     }
-    named = {key: recorded.at(settings, key) for key in FILES}
-    files = {key: _file(folder, path, hashed) for key, path in named.items() if isinstance(path, str)}
+    named = [pair for key in FILES for pair in _named(key, recorded.at(settings, key))]
+    files = {key: _file(folder, path, hashed) for key, path in named}
     return {"models": models, "files": files}
 
 
@@ -64,6 +69,13 @@ def shared(folders: Sequence[Path]) -> dict[str, Any]:
                         "files, so leave the one out, or run it again"
                     )
     return first
+
+
+def _named(key: str, found: Any) -> list[tuple[str, str]]:
+    """Every file that a setting, or what it holds, names: `key.author.prompts` and its path."""
+    if isinstance(found, str):
+        return [(key, found)]
+    return [pair for name, below in _mapping(found).items() for pair in _named(f"{key}.{name}", below)]
 
 
 def _file(folder: Path, path: str, hashed: Mapping[str, Any]) -> dict[str, Any]:

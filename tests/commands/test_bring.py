@@ -83,6 +83,22 @@ def test_a_file_comes_from_an_address(server: str) -> None:
     assert Path("data/people/raw/y.jsonl").read_bytes() == b"{}\n"
 
 
+def test_words_of_a_source_are_replaced_before_its_hash_is_taken(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("served/x.json").write_bytes(b'[{"input": NaN}, {"input": NaN}]')
+    ours = b'[{"input": ""}, {"input": ""}]'
+    file = listed(ours, "data/people/x.json", url=f"{server}/x.json", replace={": NaN": ': ""'})
+
+    bring.bring(file)
+
+    assert Path("data/people/x.json").read_bytes() == ours
+    # A mirror holds the file itself.
+    Path("mirror").mkdir()
+    Path("data/people/x.json").rename("mirror/x.json")
+    monkeypatch.setenv(bring.MIRROR, "mirror")
+    bring.bring(listed(ours, "data/people/x.json", url="http://127.0.0.1:9/x.json", replace={"input": "other"}))
+    assert Path("data/people/x.json").read_bytes() == ours
+
+
 def test_a_file_of_another_hash_is_refused_with_both_and_what_was_there_stays(server: str) -> None:
     Path("served/whole.gguf").write_bytes(b"changed")
     Path("models/gguf").mkdir(parents=True)

@@ -164,6 +164,25 @@ def test_every_stage_that_holds_a_model_has_a_line(params: dict[str, Any]):
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     holding = {name for name, one in graph.items() if "accelerate-launch" in str(one)}
 
+    for name in ("score_comparisons", "score_policies", "score_candidates", "score_pairs"):
+        params[name]["people"] = "models/reward/gold"
+
     planned = {name.partition("@")[0] for name, _ in memory_plan.stages(params)}
 
-    assert holding - planned == set()
+    assert holding == planned
+
+
+def test_what_memory_does_not_look_at_is_refused(params: dict[str, Any], capsys: pytest.CaptureFixture[str]):
+    for more in (["train_ppo"], ["--json"]):
+        with pytest.raises(SystemExit):
+            cli.main(["plan", *more, "--memory"])
+        assert "leave TARGET and --json out" in capsys.readouterr().err
+
+
+def test_without_a_model_that_judges_a_measuring_stage_has_no_line(params: dict[str, Any]):
+    params["judge_answers"] |= {"reward": None, "people": None}
+    params["score_pairs"]["people"] = None
+
+    planned = {name for name, _ in memory_plan.stages(params)}
+
+    assert not {"judge_answers", "score_pairs"} & planned

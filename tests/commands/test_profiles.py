@@ -8,7 +8,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from stages import check_settings
-from synthalign.commands import cli, profiles, setting_files
+from synthalign.commands import cli, people, profiles, setting_files
 from synthalign.core.errors import UserError
 
 PROFILES = sorted(file for file in Path("profiles").glob("*.yaml") if profiles.is_overlay(file))
@@ -294,9 +294,26 @@ def test_an_overlay_holds_nothing_but_what_differs_each_line_with_its_reason(fil
     assert [line.place for line in lines if not line.reason] == []
 
 
+@pytest.fixture(scope="module")
+def root_with_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout, with the files that `python -m synthalign people` makes."""
+    root = tmp_path_factory.mktemp("root")
+    made = root / "data/people"
+    made.mkdir(parents=True)
+    for one in (*Path().iterdir(), *Path("data").iterdir()):
+        if one not in (Path("data"), Path("data/people")):
+            (root / one).symlink_to(one.absolute())
+    (made / "raw").symlink_to(Path("../shared/data").absolute())
+    people.make(made, most=80)
+    return root
+
+
 @each_profile
 @pytest.mark.parametrize("scale", [0.005, 0.02, 0.37, 0.999])
-def test_every_profile_is_right_at_every_scale(file: Path, scale: float, tmp_path: Path) -> None:
+def test_every_profile_is_right_at_every_scale(
+    file: Path, scale: float, tmp_path: Path, root_with_people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root_with_people)
     composed = profiles.composed(file, scale)
     text = composed.settings
     for cut, content in composed.files.items():  # which `make profile` writes
@@ -348,8 +365,11 @@ def test_the_command_writes_params_and_the_questions_that_it_cuts(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "name a profile: make profile P=NAME; there are embedded, llama-paper, qwen, smollm"),
-        (["smolm"], "profiles/smolm.yaml: there is no such profile; there are embedded, llama-paper, qwen, smollm"),
+        ([], "name a profile: make profile P=NAME; there are embedded, llama-paper, pocket, qwen, smollm"),
+        (
+            ["smolm"],
+            "profiles/smolm.yaml: there is no such profile; there are embedded, llama-paper, pocket, qwen, smollm",
+        ),
         (["base"], "profiles/base.yaml: there is no such profile"),
         (["qwen", "--scale", "few"], "SCALE = few; it has to be a number above 0 and at most 1, such as .02"),
         (["qwen", "--scale", "0"], "SCALE = 0; it has to be"),

@@ -85,15 +85,23 @@ def test_what_cannot_be_compared_is_left_out_with_its_reason(tmp_path):
 
 
 def test_all_malformed_rows_are_named_with_key_and_value(tmp_path):
-    file = written(tmp_path, JUDGED | {"annotator2": 3}, JUDGED, {"instruction": "Hi."}, JUDGED | {"annotator1": True})
+    file = written(
+        tmp_path,
+        JUDGED | {"annotator2": 3},
+        JUDGED,
+        {"instruction": "Hi."},
+        JUDGED | {"annotator1": True},
+        JUDGED | {"annotator1": 1.0},
+    )
 
     with pytest.raises(UserError) as raised:
         pandalm(file, 0.5)
 
-    one, other, third = str(raised.value).splitlines()
+    one, other, third, fourth = str(raised.value).splitlines()
     assert one == f"{file}, line 1: annotator2 is 3; allowed: 1, 2, or 0 for a tie"
     assert other.startswith(f"{file}, line 3: input is missing (it has instruction)")
     assert third.startswith(f"{file}, line 4: annotator1 is True")
+    assert fourth.startswith(f"{file}, line 5: annotator1 is 1.0")
 
 
 @pytest.mark.parametrize(

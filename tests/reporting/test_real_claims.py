@@ -36,6 +36,8 @@ def run(folder, accuracy, seeds="Where?\n", revision="a" * 40):
         "mine_queries": {"seed_queries": "seeds.txt"},
         "label_gold": {"human_pairs": None},
         "score_rewards": {"votes": "gone.jsonl"},
+        "score_ditto": {"texts": {"austen": "seeds.txt"}},
+        "sample_ditto": {"authors": {"austen": {"demonstrations": "gone.jsonl"}}},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     outs = [{"path": "models/base/small", "md5": "5.dir"}]
@@ -77,6 +79,37 @@ def test_every_row_has_a_name_of_its_own_and_the_keys_of_the_papers_claims():
     assert all(row.keys() == {*paper, "question", "figures", "decision"} for row in found)
 
 
+def by_classifier(value):
+    return {
+        "ditto_minus": {other: figure(value) for other in ("sft", "few_shot", "zero_shot", "spin")},
+        "classifier": figure(0.8) | {"chance": 0.5, "by_class": {"austen": 0.8}},
+    }
+
+
+def test_ditto_is_judged_by_a_classifier_against_each_of_the_others():
+    found = {row["id"]: row for row in rows([{"score_ditto": by_classifier(0.3)}])}
+
+    assert found["ditto_over_sft"]["decision"] == found["ditto_over_zero_shot"]["decision"] == "yes"
+    assert found["ditto_over_spin"]["source"] == "people's data; metrics/score_ditto.json: ditto_minus.spin"
+    assert (found["author_classifier"]["decision"], found["author_classifier"]["value"]) == ("a figure", 0.8)
+
+
+def test_what_an_oracle_says_of_a_worlds_authors_is_no_row_of_real_text():
+    of_world = {"score_ditto": {"ditto_minus": {"sft": figure(0.3)}}}
+
+    assert {row["decision"] for row in rows([of_world])} == {"not measured"}
+
+
+def test_how_far_ppo_went_and_how_long_policies_answer_are_figures_and_no_claims():
+    people = {"kl": {"ppo": figure(3.0)}, "policies": {"dpo": {"lengths": {"tokens": figure(40.0)}}}}
+
+    found = {row["id"]: row for row in rows([{"score_policies": {"people": people}}])}
+
+    assert (found["kl_ppo"]["decision"], found["kl_ppo"]["value"]) == ("a figure", 3.0)
+    assert (found["tokens_dpo"]["decision"], found["tokens_dpo"]["value"]) == ("a figure", 40.0)
+    assert found["tokens_ppo"]["decision"] == "not measured"
+
+
 def test_the_file_says_of_which_models_and_files_it_is(tmp_path, monkeypatch, capsys):
     folders = [run(tmp_path / f"seed-{seed}", 0.7) for seed in range(2)]
     monkeypatch.chdir(tmp_path)
@@ -92,6 +125,12 @@ def test_the_file_says_of_which_models_and_files_it_is(tmp_path, monkeypatch, ca
             "md5": "7",
         },
         "score_rewards.votes": {"path": "gone.jsonl", "sha256": None, "md5": None},
+        "sample_ditto.authors.austen.demonstrations": {"path": "gone.jsonl", "sha256": None, "md5": None},
+        "score_ditto.texts.austen": {
+            "path": "seeds.txt",
+            "sha256": hashlib.sha256(b"Where?\n").hexdigest(),
+            "md5": "7",
+        },
     }
     assert len(written["claims"]) == len(rows([{}]))
     assert "over 2 seeds" in capsys.readouterr().out
@@ -112,6 +151,10 @@ def test_metrics_without_anything_of_people_and_without_settings_are_refused(tmp
     folder = Path(run(tmp_path / "run", 0.7))
     for file in folder.glob("*.json"):
         file.write_text("{}")
+    (folder / "score_benchmarks").mkdir()
+    (folder / "score_benchmarks/base.json").write_text(
+        json.dumps({"heldout_text": {"loss_per_token": figure(3.0)}})  # of texts of a world
+    )
     with pytest.raises(UserError, match="nothing in them is measured with people's data"):
         real_claims.main([str(folder)])
     (folder.parent / "params.yaml").unlink()

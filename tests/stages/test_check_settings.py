@@ -296,6 +296,32 @@ def test_the_files_that_people_bring_are_opened_and_all_that_is_wrong_is_told(
         assert re.search(f"^{re.escape(place)}, {says}", told, re.MULTILINE), (place, told)
 
 
+def test_a_pair_that_is_both_trained_on_and_measured_with_is_told(tmp_path: Path, settings: dict[str, Any]) -> None:
+    def brought(name: str, *rows: dict[str, Any]) -> str:
+        file = tmp_path / name
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(file)
+
+    shared, own = ({"prompt": f"Where is {name}?", "chosen": "Here.", "rejected": "Away."} for name in ("Riga", "Oslo"))
+    turned = shared | {"chosen": "Away.", "rejected": "Here."}
+    settings["label_gold"] |= {"oracle": None, "human_pairs": brought("train.jsonl", shared)}
+    settings["score_rewards"]["human_pairs"] = brought("held.jsonl", turned, own)
+    settings["train_asis_reward"]["community_qa"] = brought(
+        "qa.jsonl",
+        {"question": "Why?", "answers": [{"text": text, "votes": 1, "accepted": False} for text in ("A.", "B.", "C.")]},
+    )
+    vote = {"question": "Why?", "answers": ["C.", "A."], "verdicts": [1]}
+    settings["score_scorers"]["votes"] = brought("votes.jsonl", vote)
+    settings["score_rewards"]["votes"] = brought("others.jsonl", vote | {"answers": ["C.", "D."]})
+
+    told = complaint(tmp_path, settings)
+
+    assert told.startswith("2 wrong")
+    assert re.search(r"score_rewards.human_pairs: 1 pairs of \S*held.jsonl are in \S*train.jsonl too, which "
+                     r"label_gold.human_pairs trains on \(one is about 'Where is Riga\?'\)", told)  # fmt: skip
+    assert "score_scorers.votes: 1 pairs" in told
+
+
 def test_a_demonstration_that_marks_turns_and_a_seed_that_is_an_evaluation_question_are_told(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:

@@ -629,6 +629,12 @@ def test_without_an_oracle_peoples_model_judges_policies(here):
     reward_models()
     answers("ppo", [GOOD, GOOD, GOOD, BAD])
     answers("sft", [GOOD, GOOD, GOOD, SHORT])
+    snapshots = [
+        {"step": step, "question_id": f"eval{at}", "text": GOOD, "tokens": 9, "finish_reason": "eos", "reward": 0.0}
+        | {"kl": kl}
+        for step, at, kl in [(0, 0, 0.0), (0, 1, 0.0), (10, 0, 1.0), (10, 1, 3.0)]
+    ]
+    tables.write(snapshots, "ppo_curve/test", key=("step", "question_id"), schema=answering.CURVE)
     settings = {"seed": 0, "oracle": None, "people": "models/reward/gold", "policies": ["ppo", "sft"]}
 
     score_policies.main(score_policies.Params(**settings, curve="test", differences={"gain": ["ppo", "sft"]}))
@@ -637,6 +643,9 @@ def test_without_an_oracle_peoples_model_judges_policies(here):
     ppo, sft = people["policies"]["ppo"], people["policies"]["sft"]
     assert people["differences"]["gain"]["value"] == pytest.approx(ppo["value"] - sft["value"], abs=1e-5)
     assert (ppo["n"], sft["cut_off"], ppo["cut_off"]) == (4, 0.25, 0.0)
+    assert sft["lengths"]["characters"]["value"] == sft["characters"] == (3 * len(GOOD) + len(SHORT)) / 4
+    assert sft["lengths"]["characters"]["low"] < sft["characters"] < sft["lengths"]["characters"]["high"]
+    assert (people["kl"]["ppo"]["value"], people["kl"]["ppo"]["n"]) == (2.0, 2)  # of the last snapshot
 
 
 def test_without_an_oracle_peoples_model_judges_labels_of_other_methods_and_the_best_of_n(here, world):
@@ -656,12 +665,12 @@ def test_without_an_oracle_peoples_model_judges_labels_of_other_methods_and_the_
     assert abs(found["label_differences"]["gain"]["value"]) == 0.5
 
     candidates = [
-        {"query_id": "train0", "turn": 0, "candidate_index": place, "text": text, "reward": float(place)}
+        {"query_id": "train0", "turn": 0, "sample_index": place, "text": text, "reward": float(place)}
         for place, text in enumerate([BAD, GOOD])
     ]
-    schema = pa.schema([("query_id", pa.string()), ("turn", pa.int64()), ("candidate_index", pa.int64())])
+    schema = pa.schema([("query_id", pa.string()), ("turn", pa.int64()), ("sample_index", pa.int64())])
     schema = schema.append(pa.field("text", pa.string())).append(pa.field("reward", pa.float64()))
-    tables.write(candidates, "candidates/rmsp", key=("query_id", "candidate_index"), schema=schema)
+    tables.write(candidates, "candidates/rmsp", key=("query_id", "turn", "sample_index"), schema=schema)
 
     score_candidates.main(score_candidates.Params(**settings, guide="rmsp"))
 
