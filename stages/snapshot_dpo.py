@@ -35,7 +35,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
-    tokenizer, reward_model = answering.opened(params.start, params.reward, "reading")
+    tokenizer = answering.tokenizer_of(params.start, params.reward)
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
     _, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="snapshot_dpo")
@@ -44,7 +44,7 @@ def main(params: Params) -> None:
         accelerator,
         models.load_causal(params.start),
         models.load_causal(params.policy),
-        reward_model,
+        models.load_reward(params.reward),
         tokenizer,
         questions,
         steps=json.loads(Path("metrics/train_dpo.json").read_text(encoding="utf-8"))["steps"],

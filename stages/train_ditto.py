@@ -95,7 +95,7 @@ def main(params: Params, name: str) -> None:
         folder=work,
         fractions=params.fractions,
         reference="first",
-        report=report,
+        report=report and (lambda row: report(row | {"step": len(sft_log) + row["step"]})),  # W&B drops earlier steps
         **params.model_dump(exclude=alone),
     )
     tracking.finished(accelerator)

@@ -49,7 +49,7 @@ def main(params: Params, name: str) -> None:
     )
     start = models.load_causal(member.policy, "reading")
     if params.lora:  # one base again, as it was
-        reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward)
+        reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward, use="reading")
 
     accelerator = Accelerator(cpu=parallel.on_cpu())
     curve = answering.before_and_after(

@@ -43,8 +43,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
     adapters.check(member.policy, params.lora, "CAUSAL_LM")
-    policy = models.load_causal(member.policy, "training")
     tokenizer = answering.tokenizer_of(member.policy, member.reward)
+    policy = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(policy, params.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
     queries = tables.rows("queries")

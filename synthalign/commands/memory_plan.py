@@ -142,7 +142,7 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
                 raise Unknown("refuses FSDP: it keeps whole models on every device")
             held, found = way.held(section, given.get("member", {})), of(policy)
             judge = of(reward).as_reward() if reward else None
-            beside = 0.0 if held.rank is not None or not given.get("reference", True) else held.w * found.parameters
+            beside = 0.0 if held.rank is not None else held.w * found.parameters
             if judge is not None:
                 shared = held.rank is not None and base_of(reward or "", params) == base_of(policy, params)
                 beside += 0 if shared else held.w * judge.parameters
@@ -192,11 +192,11 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     for name in p["train_ditto"]["authors"]:
         section = p["train_ditto"]
         batch = 2 * section["negatives"]
-        yield f"train_ditto@{name}", loops(section, section["model"], None, value=False, reference=False, batch=batch)
+        yield f"train_ditto@{name}", loops(section, section["model"], None, value=False, batch=batch)
     for name in p["train_spin"]["authors"]:
         section = p["train_spin"]
         model, batch = f"models/ditto_sft/{name}", 2 * section["negatives"]
-        yield f"train_spin@{name}", loops(section, model, None, value=False, reference=False, batch=batch)
+        yield f"train_spin@{name}", loops(section, model, None, value=False, batch=batch)
     for name in p["sample_ditto"]["authors"]:
         yield f"sample_ditto@{name}", samples(p["sample_ditto"], p["sample_ditto"]["model"])
     for name, one in p["train_ppo"]["policies"].items():

@@ -49,7 +49,8 @@ class Lora(BaseModel, frozen=True, extra="forbid", strict=True):
     """The product is scaled by alpha / rank."""
 
     dropout: float = Field(ge=0, lt=1)
-    """Share of an adapter's inputs dropped in training; above 0 the result depends on the number of processes."""
+    """Share of an adapter's inputs dropped in training; above 0 the result depends on the number of processes. Trainers
+    that sample drop nothing."""
 
     target_modules: list[str] | Literal["all-linear"] | None
     """Names of modules, or ends of names, that get adapters; all-linear or null: every linear layer but the head."""
@@ -116,7 +117,7 @@ def _end(name: str) -> str:
 
 
 def attach(model: PreTrainedModel, lora: Lora, task: Task, seed: int) -> "PeftModel":
-    """The model, frozen, with new adapters that are trained, and with them a reward model's head.
+    """The model, frozen, with new adapters that are trained, and with them a reward model's head; these are float32.
 
     seed  draws A; equal seeds give equal adapters
 
@@ -134,7 +135,11 @@ def attach(model: PreTrainedModel, lora: Lora, task: Task, seed: int) -> "PeftMo
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(model, config)  # type: ignore[return-value]
+        attached: Any = get_peft_model(model, config)
+    for parameter in attached.parameters():
+        if parameter.requires_grad:  # peft has the adapters so, the head as its base
+            parameter.data = parameter.data.float()
+    return attached  # type: ignore[no-any-return]
 
 
 def save(
@@ -225,9 +230,3 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     if hasattr(whole, "peft_config"):
         del whole.peft_config
     return whole.eval()
-
-
-def not_here(lora: Lora | None, section: str) -> None:
-    """UserError where a trainer that has no adapters is asked for them."""
-    if lora is not None:
-        raise UserError(f"{section}: lora is not implemented in this trainer; set it to null")

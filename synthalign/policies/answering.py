@@ -18,11 +18,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
-from synthalign.core.hardware import Use
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation.generate import Generation, generate
-from synthalign.generation.models import free_cores, load_reward, load_tokenizer
+from synthalign.generation.models import free_cores, load_tokenizer
 from synthalign.policies import ppo
 from synthalign.reward import scoring
 
@@ -120,11 +119,6 @@ def tokenizer_of(policy: str, reward: str) -> PreTrainedTokenizerBase:
             "reads the policy's tokens; train the reward model from a model of the policy's family"
         )
     return tokenizer
-
-
-def opened(policy: str, reward: str, use: Use = "training") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """The same with the reward model."""
-    return tokenizer_of(policy, reward), load_reward(reward, use)
 
 
 def prompts_of(

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core.hardware import Use
 from synthalign.generation import adapters, model_folder, models
 from synthalign.generation.adapters import Lora
 
@@ -105,17 +106,20 @@ def policy_on(start: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     return model.requires_grad_(False).eval()
 
 
-def reward_of(policy: PreTrainedModel, lora: Lora | None, *, folder: str, reward: str) -> PreTrainedModel:
+def reward_of(
+    policy: PreTrainedModel, lora: Lora | None, *, folder: str, reward: str, use: Use = "training"
+) -> PreTrainedModel:
     """The reward model of the folder `reward`, as adapters and head on the policy's weights if that can be.
 
     policy  as it was loaded from `folder`, without a new adapter
+    use     what it was loaded for
 
     It can where an adapter is to be trained, and both folders come from one base, the reward model by LoRA alone.  What
     the policy's own adapters have added to the base is taken off again by adapters of the other sign, so a score
     differs from that of the folder in rounding.  Else, and where accelerate shards models, it is held beside.
     """
     on = lora is not None and not parse_flag_from_env("ACCELERATE_USE_FSDP")
-    return (on and _reward_on(policy, folder, reward)) or models.load_reward(reward, "training")
+    return (on and _reward_on(policy, folder, reward)) or models.load_reward(reward, use)
 
 
 def _reward_on(policy: PreTrainedModel, folder: str, reward: str) -> PreTrainedModel | None:
@@ -184,11 +188,13 @@ def _put(model: Any, name: str, folder: Path, weights: dict[str, Tensor], sign: 
     """Put the adapters of a folder on a model beside those that it has, times `sign`; and the head, where one is."""
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
+    from peft.tuners.tuners_utils import cast_adapter_dtype
 
     config = LoraConfig.from_pretrained(str(folder))
     config.task_type = config.modules_to_save = None
     with torch.random.fork_rng():  # peft draws them first
         inject_adapter_in_model(config, model, name)
+    cast_adapter_dtype(model, name)  # float32 on weights of 16 bits too, which small steps would not change
     for key, tensor in weights.items():
         if key == models.HEAD:
             model.score = nn.Linear(tensor.shape[1], tensor.shape[0], bias=False, dtype=tensor.dtype)

@@ -42,7 +42,8 @@ def _values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, p
     hidden = model.base_model(
         input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
     ).last_hidden_state  # (B, T, D)
-    values = model.get_submodule("score")(hidden).squeeze(-1).float()
+    head = model.get_submodule("score")
+    values = head(hidden.to(head.weight.dtype)).squeeze(-1).float()  # a head is float32 on a base of 16 bits, too
     return (values - getattr(model.config, "reward_mean", 0.0)) / getattr(model.config, "reward_std", 1.0)
 
 

@@ -269,7 +269,8 @@ def save(
     lora, base  of adapters, how they are written, and the folder of the model that they are on
     """
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    state = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}  # as torch.compile prefixes them
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_torch_compile=False)
     if trainer.is_world_process_zero() and lora is not None:
         adapters.save(model, tokenizer, folder, lora, base, state)
     elif trainer.is_world_process_zero():

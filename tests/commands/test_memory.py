@@ -9,6 +9,7 @@ import yaml
 
 from synthalign.commands import cli, memory, memory_plan, memory_shapes
 from synthalign.commands.memory import Held, Need
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from tests import tiny
 from tests.small_tables import ROOT
@@ -161,6 +162,16 @@ def test_a_gguf_file_is_told_by_the_folder_that_is_made_of_it(params: dict[str, 
         memory_shapes.shape_of(str(made), params)
     tiny.config().save_pretrained(made)
     assert memory_shapes.shape_of(str(made), params).parameters == P
+
+
+@pytest.mark.parametrize("stage", ["train_ditto", "train_spin"])
+def test_ditto_holds_its_reference_beside_the_policy_and_with_adapters_one_base(stage: str, params: dict[str, Any]):
+    plan = next(plan for name, plan in memory_plan.stages(params) if name.startswith(stage))
+
+    whole, adapters = (plan(memory_plan.Way(hardware.Hardware(), rank=rank)) for rank in (None, 4))
+
+    assert whole.weights == 2 * 4 * P
+    assert adapters.weights < 2 * 4 * P
 
 
 def test_every_stage_that_holds_a_model_has_a_line(params: dict[str, Any]):

@@ -1,6 +1,7 @@
 """Curves go to the trackers that the environment names, and no output of a stage changes by that."""
 
 import hashlib
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import pytest
 from accelerate import Accelerator
 from pydantic import BaseModel
 
-from stages import train_dpo
+from stages import train_ditto, train_dpo
 from synthalign.core import stage, tracking
 from synthalign.core.errors import UserError
+from tests import tiny
+from tests.ditto.test_training import DEMONSTRATIONS
 from tests.policies import test_ppo_training
+from tests.stages.test_ditto_stages import DITTO
 from tests.stages.test_train_stages import DPO, pair, workspace, write_pairs  # noqa: F401
 
 
@@ -100,3 +104,21 @@ def test_ppo_reports_every_step_and_learns_the_same(tmp_path: Path, monkeypatch:
 
     assert test_ppo_training.digest(policy, tmp_path / "b") == alone
     assert scalars(Path("logs/train_ppo-01234567/synthalign"))["reward"] == [1, 2]
+
+
+def test_ditto_reports_its_steps_behind_those_of_the_fine_tuning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    tiny.save(Path("models/base"), tiny.causal(), tiny.tokenizer())
+    lines = [json.dumps({"prompt": one.prompt, "output": one.output}) for one in DEMONSTRATIONS]
+    Path("captain.jsonl").write_text("\n".join(lines) + "\n")
+    monkeypatch.setenv(tracking.VARIABLE, "tensorboard")
+
+    train_ditto.main(train_ditto.Params.model_validate(DITTO | {"max_new_tokens": 40}), "captain")
+
+    [folder] = Path("logs").glob("train_ditto-*/synthalign")
+    found = scalars(folder)
+    assert found["sft_loss"] == [*range(1, len(found["sft_loss"]) + 1)]
+    assert found["loss"][0] == found["sft_loss"][-1] + 1

@@ -58,6 +58,13 @@ def read(model: Any) -> torch.Tensor:
 # --- where adapters are put
 
 
+def test_what_is_trained_on_a_base_of_16_bits_is_float32_a_head_too() -> None:
+    model_with = adapters.attach(tiny.reward().to(torch.bfloat16), lora(), "SEQ_CLS", seed=0)
+
+    assert {parameter.dtype for parameter in model_with.parameters() if parameter.requires_grad} == {torch.float32}
+    assert {p.dtype for p in model_with.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
 def test_every_linear_layer_but_the_head_gets_adapters_by_default_whatever_the_family() -> None:
     assert adapters.targets(tiny.causal(tie_word_embeddings=False), lora()) == [
         *("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")

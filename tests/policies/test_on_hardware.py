@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from synthalign.generation import models
+from synthalign.generation.adapters import Lora
 from synthalign.generation.shared_prefix import attention_of
 from synthalign.policies import dpo_training
 from synthalign.reward import training
@@ -16,6 +19,8 @@ from tests.policies.test_ppo_training import run
 from tests.taught import taught
 
 Weights = dict[str, torch.Tensor]
+
+LORA = Lora(rank=2, alpha=4.0, dropout=0.0, target_modules=None, merge=False)
 
 PAIRS = [
     {
@@ -99,6 +104,37 @@ def test_a_model_is_trained_and_saved_in_the_type_that_the_file_names(tmp_path, 
     weights = by_dpo(on(tmp_path / "bf16", "weights: {training: bf16}", monkeypatch))
 
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "adapters"])
+def test_a_compiled_model_is_saved_under_the_names_of_its_own_tensors(
+    lora: Lora | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")  # put back after transformers has set it
+    base = tiny.save(tmp_path / "base", tiny.causal(), tiny.tokenizer())
+    model = training.to_train(models.load_causal(base), lora, "CAUSAL_LM", seed=0)
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(tmp_path / "work"),
+            use_cpu=True,
+            max_steps=1,
+            learning_rate=0.01,
+            report_to="none",
+            torch_compile=True,
+            torch_compile_backend="eager",  # inductor would take half a minute, and names tensors alike
+        ),
+        train_dataset=[{"input_ids": [5, 9, 30], "labels": [5, 9, 30]}] * 8,  # type: ignore[arg-type]
+    )
+    trainer.train()
+
+    training.save(trainer, tiny.tokenizer(), tmp_path / "out", lora=lora, base=base)
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    tokens = torch.tensor([[5, 9, 30]])
+    after, before = (models.load_causal(folder)(tokens).logits for folder in (tmp_path / "out", base))
+    torch.testing.assert_close(after, model.eval()(tokens).logits)
+    assert not torch.allclose(after, before, atol=1e-4)
 
 
 @pytest.mark.parametrize(("rows", "most", "held"), [(16, None, 16), (16, 6, 4), (16, 99, 16), (7, 6, 1)])

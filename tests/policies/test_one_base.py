@@ -210,6 +210,28 @@ def test_a_run_with_adapters_that_was_killed_goes_on_to_the_same_bytes_and_store
     assert halves_state == whole_state
 
 
+def test_on_a_base_of_16_bits_adapters_and_heads_are_float32_and_ppo_changes_them(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted("models/sft", base, task="CAUSAL_LM", seed=1, merge=False)
+    reward = adapted("models/reward", base, task="SEQ_CLS", seed=2, merge=False)
+    expected = scoring.score(models.load_reward(reward), TOKENIZER, DIALOGUES)
+    Path("bf16.yaml").write_text("weights: {training: bf16, reading: bf16}\n")
+    monkeypatch.setenv("SYNTHALIGN_HARDWARE", "bf16.yaml")
+
+    policy, reward_model, _ = start("models/sft", reward)
+    value = one_base.value_of(reward_model, LORA, seed=0)
+
+    for model in (policy, value):
+        kinds = {(p.dtype, p.requires_grad) for p in model.parameters()}
+        assert kinds <= {(torch.float32, True), (torch.float32, False), (torch.bfloat16, False)}
+        assert {p.dtype for name, p in model.named_parameters() if "lora_" not in name} >= {torch.bfloat16}
+    spread = max(expected) - min(expected)
+    assert scoring.score(reward_model, TOKENIZER, DIALOGUES) == pytest.approx(expected, abs=0.1 * spread)
+    state = run(Path("work"), policy, reward_model, steps=2)
+    assert state.log[0]["kl"] == 0.0 < abs(state.log[-1]["kl"])
+
+
 # ------------------------------------------------------------------------------------------------ the others
 
 
