@@ -93,8 +93,8 @@ pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real model
 	dvc repro $(POCKET) || { python -m synthalign recover && dvc repro $(POCKET); }
 	@python -m synthalign.reporting.real_claims metrics
 
-pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the same for three seeds, or SEEDS=4: metrics/real_claims.json
-	python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET)
+pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the same for three seeds, or SEEDS=4, with RLCD and RLAIF labels: metrics/real_claims.json
+	python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET) score_pairs
 
 pocket-data: .venv/ready
 	python -m synthalign bring data/sources/pocket.yaml
