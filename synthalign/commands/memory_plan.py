@@ -366,6 +366,8 @@ def show(card_text: str | None = None) -> bool:
         print(f"Unknown: {by_family(names)}: {why}.")
     for words, names in wrong.items():
         print(f"Does not fit {card_text}: {by_family(names)}: {words}.")
-    if card is not None and not wrong:
+    if not groups:
+        print("No stage's model is known yet, so nothing can be said.")
+    elif card is not None and not wrong:
         print(f"A card of {card_text} holds every stage{' whose model is known' if unknown else ''}.")
     return not wrong

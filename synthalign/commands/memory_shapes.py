@@ -39,8 +39,12 @@ def shape_of(folder: str, params: Mapping[str, Any]) -> Shape:
     if given is None:
         return shape(str(base), None)
     source = given["source"]
-    if not Path(source).is_dir() and (base / "config.json").exists() and Path(source).exists():
-        source = str(base)  # converted from a file
+    if source.endswith(".gguf") or (Path(source) / "adapter_config.json").is_file():
+        if not Path(source).exists():
+            raise Unknown(f"{source} is not there yet: bring it")
+        if not (base / "config.json").exists():
+            raise Unknown(f"{source} is not made a model folder yet: `dvc repro base_models` does it")
+        source = str(base)
     return shape(source, given.get("revision"))
 
 

@@ -20,11 +20,19 @@ PANDALM = "pandalm_testset.json"
 VICUNA = "vicuna_80.jsonl"
 USER_ORIENTED = "self_instruct_user_oriented.jsonl"
 
+UNWATCHED = {
+    "hh_train.jsonl": ("label_gold",),
+    "hh_heldout.jsonl": ("score_rewards", "score_scorers"),
+    "pandalm_heldout.jsonl": ("score_rewards", "score_scorers"),
+    "heldout_text.jsonl": ("score_benchmarks",),
+}
+"""What is made, and the stages that read it without it in their deps: DVC has no dependency that may be null."""
+
 
 def make(
     folder: Path = FOLDER, *, heldout: float = 0.5, most: int | None = None, limits: people.Limits | None = None
 ) -> None:
-    """Write the six files and print how many rows each has, and how many were left out and why.
+    """Write the seven files and print how many rows each has, and how many were left out and why.
 
     folder   holds the raw files in raw/
     heldout  the share of prompts and of instructions that is held out
@@ -54,12 +62,19 @@ def make(
         "pandalm_heldout.jsonl": _lines(people.some(judged["heldout"], most)),
         "seed_queries.txt": seeds,
         "eval_questions.txt": people.some(questions, most),
+        "heldout_text.jsonl": _lines(people.heldout_texts(raw[USER_ORIENTED], heldout)),
     }
     if empty := [name for name, lines in texts.items() if not lines]:
         raise UserError(f"nothing is left for {', '.join(empty)}; look at the limits, --heldout and the raw files")
+    changed = [name for name, lines in texts.items() if _write(folder / name, lines)]
     for name, lines in texts.items():
-        _write(folder / name, lines)
         print(f"{folder / name}: {len(lines):,} rows")
+    if unseen := [name for name in changed if name in UNWATCHED]:
+        stages = sorted({stage for name in unseen for stage in UNWATCHED[name]})
+        print(
+            f"{', '.join(unseen)}: not as before, and DVC does not watch a file that a profile may leave out; where "
+            f"one was read already: dvc repro -f -s {' '.join(stages)}"
+        )
     reasons = {HH: unusable_pairs, PANDALM: unusable_judged, VICUNA: other_seeds, USER_ORIENTED: other_questions}
     for name, counts in reasons.items():
         _tell(name, counts)
@@ -69,11 +84,13 @@ def _lines(rows: Sequence[Row]) -> list[str]:
     return [json.dumps(row, ensure_ascii=False) for row in rows]
 
 
-def _write(file: Path, lines: Sequence[str]) -> None:
-    """In one step, so that a file is whole or as it was."""
+def _write(file: Path, lines: Sequence[str]) -> bool:
+    """In one step, so that a file is whole or as it was; returns whether it was there with other lines."""
+    before = file.read_bytes() if file.is_file() else None
     partial = file.with_name(f"{file.name}.part")
     partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
     partial.replace(file)
+    return before is not None and before != file.read_bytes()
 
 
 def _tell(name: str, counts: Counter[str]) -> None:

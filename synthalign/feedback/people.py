@@ -5,6 +5,7 @@ pandalm_testset.json                 pandalm_community.jsonl             {questi
                                      pandalm_heldout.jsonl               {question, answers, verdicts}
 vicuna_80.jsonl                      seed_queries.txt                    a question a line
 self_instruct_user_oriented.jsonl    eval_questions.txt                  a question a line
+                                     heldout_text.jsonl                  {text}, an answer that a person wrote
 
 The side of a row hangs on a hash of its first human message or its instruction, so every row about it is on one side.
 """
@@ -27,6 +28,9 @@ from synthalign.queries.similarity import Pool
 STEP = "bring it with `python -m synthalign bring`, or put it there yourself"
 
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
+
+SHORTEST_TEXT = 100
+"""Characters of a text on which a loss is measured; many answers are one word."""
 
 Side = Literal["train", "heldout"]
 
@@ -159,6 +163,19 @@ def eval_questions(file: Path, heldout: float, seeds: Sequence[str], limits: Lim
         is_trained_on = side(instruction, heldout) == "train"
         asked_for.append((question, "its instruction is on the side that is trained on" if is_trained_on else None))
     return _apart(asked_for, seeds, limits)
+
+
+def heldout_texts(file: Path, heldout: float) -> list[Row]:
+    """The answers that people wrote to the user-oriented instructions of the held-out side, {text} each, those of at
+    least SHORTEST_TEXT characters; UserError as `eval_questions`."""
+    given = row_file.rows(file, "instruction", step=STEP)
+    sides = [side(instruction, heldout) for instruction, _ in each(given, _instruction)]
+    answers = [_text(row["instances"][0], "output", f"{place}, instance 1").strip() for place, row in given]
+    return [
+        {"text": text}
+        for text, of in zip(answers, sides, strict=True)
+        if of == "heldout" and len(text) >= SHORTEST_TEXT
+    ]
 
 
 def asked(instruction: str, more: str, between: str) -> str:

@@ -115,7 +115,8 @@ def front_matter(lock: Lock, subject: Subject, licence_id: str | None) -> ModelC
     """What the hub reads: a base model only where it is one of the hub, a licence only where one is known."""
     sources = bases(lock, subject)
     source = sources.get(ancestor(lock, subject.folder), {}).get("source")
-    on_hub = isinstance(source, str) and source.count("/") == 1 and not Path(source).exists()
+    is_path = isinstance(source, str) and (source.endswith(".gguf") or Path(source).exists())
+    on_hub = isinstance(source, str) and source.count("/") == 1 and not is_path
     methods = [name.removeprefix("train_").partition("@")[0] for name in trained(lock, subject)]
     return ModelCardData(
         license=licence_id or (licence(source) if source else None) or "unknown",

@@ -80,8 +80,11 @@ QUESTIONS: dict[str, list[Row]] = {
                 ("score_rewards", kind, "scorers", "almost", "minus_longer")),
             Row(f"{kind}_over_people", f"It is right more often than the one trained on people's pairs on {of}",
                 ("score_rewards", kind, "scorers", "almost", "minus_gold")),
-            Row(f"{kind}_share", f"It reaches 90% of the accuracy of the one trained on people's pairs on {of}",
-                ("score_rewards", kind, "scorers", "almost", "ratio_to_upper_bound"), claims.UPPER_BOUND_SHARE),
+            # The paper's 90% are no bound here: where people's own is right on 55%, a coin reaches them.
+            Row(f"{kind}_share", f"Its accuracy as a share of that of the one trained on people's pairs on {of}",
+                ("score_rewards", kind, "scorers", "almost", "ratio_to_upper_bound"), None),
+            Row(f"{kind}_share_longer", f"The same of the longer answer on {of}",
+                ("score_rewards", kind, "scorers", "longer", "ratio_to_upper_bound"), None),
         ]
     ]
     + [

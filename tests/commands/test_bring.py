@@ -191,12 +191,14 @@ def test_a_list_that_is_not_there_is_named() -> None:
         bring.bring(Path("nowhere.yaml"))
 
 
-def test_the_list_of_the_project_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lists_of_the_project_can_be_read_and_name_no_file_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
 
-    paths = [file.path for file in bring.read(Path(bring.EXAMPLE))]
+    listed = {one.name: [file.path for file in bring.read(one)] for one in Path("data/sources").glob("*.yaml")}
 
-    assert len(paths) == len(set(paths)) == 8
+    assert {name: len(paths) for name, paths in listed.items()} == {"pocket.yaml": 6, "benchmarks.yaml": 2}
+    paths = [path for some in listed.values() for path in some]
+    assert len(paths) == len(set(paths))
 
 
 def test_one_file_that_can_not_be_had_does_not_keep_the_others_away(server: str) -> None:

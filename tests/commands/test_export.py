@@ -129,6 +129,17 @@ def test_the_card_says_what_is_recorded_and_nothing_of_other_policies(project: P
     assert "ppo_vs_base" not in card.text
 
 
+def test_a_gguf_file_that_is_gone_is_no_base_model_of_the_hub(project: Path) -> None:
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"]["base_models"]["params"]["params.yaml"]["base_models"]["small"]["source"] = "weights/fox.gguf"
+    write_yaml("dvc.lock", lock)
+
+    card = ModelCard.load(export.export("dpo") / "README.md")
+
+    assert (card.data.base_model, card.data.license) == (None, "unknown")
+    assert "| models/base/small | weights/fox.gguf | none | not known |" in card.text
+
+
 def test_the_data_card_counts_rows_and_says_that_a_licence_is_not_known(project: Path) -> None:
     text = (export.export("dpo") / "DATA.md").read_text()
 

@@ -150,6 +150,20 @@ def test_a_model_that_is_not_there_yet_is_unknown_and_not_a_crash(
     assert "sample_responses@a" in unknown and "nobody/nothing is not in the hub's cache" in unknown
 
 
+def test_a_gguf_file_is_told_by_the_folder_that_is_made_of_it(params: dict[str, Any]):
+    given = params["base_models"]["large"]
+    made, source = Path("models/base/large"), Path("fox.gguf")
+    given |= {"source": str(source), "revision": "0" * 64}
+
+    with pytest.raises(memory_shapes.Unknown, match="fox.gguf is not there yet"):
+        memory_shapes.shape_of(str(made), params)
+    source.touch()
+    with pytest.raises(memory_shapes.Unknown, match="`dvc repro base_models` does it"):
+        memory_shapes.shape_of(str(made), params)
+    tiny.config().save_pretrained(made)
+    assert memory_shapes.shape_of(str(made), params).parameters == P
+
+
 @pytest.mark.parametrize("stage", ["train_ditto", "train_spin"])
 def test_ditto_holds_its_reference_beside_the_policy_and_with_adapters_one_base(stage: str, params: dict[str, Any]):
     plan = next(plan for name, plan in memory_plan.stages(params) if name.startswith(stage))

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from synthalign.commands import cli
+from synthalign.core import json_lines
 from synthalign.feedback import community, human_pairs
 from synthalign.queries import mining
 from synthalign.queries.similarity import Pool
@@ -12,6 +13,8 @@ RAW = Path("../shared/data").resolve()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    if not RAW.is_dir():
+        pytest.skip(f"{RAW} is not here")
     folder = tmp_path_factory.mktemp("people")
     (folder / "raw").symlink_to(RAW)
     cli.main(["people", "--folder", str(folder)])
@@ -26,6 +29,8 @@ def test_every_reader_of_ours_reads_what_is_made_of_peoples_files(folder):
     assert (len(train), unusable.total()) == (1111, 0)
     assert {len(row["answers"]) for row in asked} == {2}
     assert (len(seeds), len(questions)) == (67, 98)
+    texts = json_lines.texts(folder / "heldout_text.jsonl")
+    assert (len(texts), min(map(len, texts)) >= 100) == (83, True)
     assert max(Pool(seeds).nearest(question)[1] for question in questions) < 0.5
 
 
@@ -36,7 +41,8 @@ def test_the_same_files_give_the_same_bytes_and_every_number_is_said(folder, cap
 
     said = capsys.readouterr().out
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
-    assert len(before) == 6
+    assert len(before) == 7
+    assert "not as before" not in said
     assert f"{folder}/hh_heldout.jsonl: 1,150 rows\n" in said
     assert "pandalm_testset.json: 6 left out, an answer is no text\n" in said
 
@@ -68,6 +74,13 @@ def test_most_keeps_so_many_pairs_to_measure_with_and_all_to_train_on(folder, tm
     assert (len(lines["hh_heldout.jsonl"]), len(lines["hh_train.jsonl"])) == (20, 1111)
     places = [every.index(line) for line in lines["hh_heldout.jsonl"]]
     assert places == sorted(places) and places[-1] > 500  # from the whole file, in its order
+    cli.main(["people", "--folder", str(tmp_path), "--most", "30"])
+    told = capsys.readouterr().out.splitlines()
+    assert any(
+        line.startswith("hh_heldout.jsonl, pandalm_heldout.jsonl: not as before")
+        and line.endswith("dvc repro -f -s score_rewards score_scorers")
+        for line in told
+    )
     with pytest.raises(SystemExit):
         cli.main(["people", "--folder", str(tmp_path), "--most", "0"])
     assert "--most 0" in capsys.readouterr().err

@@ -35,6 +35,7 @@ def test_the_side_of_a_text_hangs_on_its_words_and_the_share_alone():
     assert all(side(text, 0.6) == "heldout" for text in texts if side(text, 0.2) == "heldout")
 
 
+@pytest.mark.skipif(not RAW.is_dir(), reason=f"{RAW} is not here")
 def test_no_first_message_of_hh_is_on_both_sides_and_every_usable_pair_is_on_one():
     pairs, left_out = hh_pairs(RAW / "hh_harmless_test.jsonl.gz", 0.5)
     first = {name: {row["prompt"][0]["content"] for row in rows} for name, rows in pairs.items()}

@@ -72,6 +72,7 @@ def test_pairs_of_one_conversation_are_one_question(tmp_path):
     assert "alpha" not in found
 
 
+@pytest.mark.skipif(not PANDALM.exists(), reason=f"{PANDALM} is not here")
 def test_the_three_annotators_of_pandalm_agree_as_its_authors_say(tmp_path):
     pairs, _ = brought.pandalm(PANDALM, 1.0)
     held_out = voted(written(tmp_path, *pairs["heldout"]))

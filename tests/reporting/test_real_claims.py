@@ -79,6 +79,16 @@ def test_every_row_has_a_name_of_its_own_and_the_keys_of_the_papers_claims():
     assert all(row.keys() == {*paper, "question", "figures", "decision"} for row in found)
 
 
+def test_a_coins_share_of_a_weak_upper_bound_bears_out_no_claim():
+    scorer = {"accuracy": figure(0.5), "ratio_to_upper_bound": figure(0.97, 0.02)}
+    metrics = {"score_rewards": {"human_pairs": {"scorers": {"almost": scorer}}}}
+
+    found = {row["id"]: row for row in rows([metrics])}
+
+    assert found["human_pairs_share"]["decision"] == "a figure"
+    assert found["human_pairs_synthetic"]["decision"] == "open"
+
+
 def by_classifier(value):
     return {
         "ditto_minus": {other: figure(value) for other in ("sft", "few_shot", "zero_shot", "spin")},
