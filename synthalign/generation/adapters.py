@@ -229,4 +229,4 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     whole: Any = model_with.merge_and_unload()
     if hasattr(whole, "peft_config"):
         del whole.peft_config
-    return whole.eval()
+    return whole.requires_grad_(True).eval()  # peft had frozen it, and all of it may be trained

@@ -123,6 +123,15 @@ def test_a_reward_model_of_adapters_learns_with_its_head_and_its_scores_are_norm
     assert all(one == pytest.approx(scores[0], abs=1e-4) for one in scores)
 
 
+def test_all_weights_of_a_policy_that_adapters_made_can_be_trained(workspace: Path) -> None:
+    train_sft.main(train_sft.Params(**SFT), "test")
+
+    train_dpo.main(train_dpo.Params(**full.DPO | {"model": "models/sft/test"}))
+
+    before, after = (models.load_causal(folder).state_dict() for folder in ("models/sft/test", "models/dpo"))
+    assert not any(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
 def test_the_asis_model_learns_by_adapters(workspace: Path) -> None:
     pq.write_table(pa.Table.from_pylist([full.community(number) for number in range(60)]), "qa.parquet")
 
