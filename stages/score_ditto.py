@@ -1,19 +1,14 @@
 """Say how much of the author is in every method's answers, and which has more of it: by the style oracle of a world, or
 by a classifier that has learned other texts of the authors."""
 
-from collections.abc import Mapping
-from itertools import permutations
 from statistics import fmean
-from typing import Any
 
 from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
-from synthalign.ditto import authorship
-from synthalign.judging import verdicts, win_rates
-from synthalign.judging.verdicts import Answer
+from synthalign.ditto import authorship, round_robin
 from world.authors import AUTHORS, features, style_score
 from world.oracle import Oracle
 
@@ -76,31 +71,6 @@ def report(rows: list[Row], seed: int) -> dict[str, object]:
     }
 
 
-def head_to_head(by_method: Mapping[str, list[Row]], seed: int) -> dict[str, dict[str, Any]]:
-    """`win_rates.summary` of every ordered pair of methods, the judge being the style oracle."""
-    answers = {
-        method: [Answer(row["prompt_id"], row["sample_index"], row["text"], row["tokens"]) for row in rows]
-        for method, rows in by_method.items()
-    }
-    # A prompt stands here for its id, which is one author's.
-    styles = {(row["prompt_id"], row["text"]): row["style"] for rows in by_method.values() for row in rows}
-    prompts = {prompt: prompt for prompt, _ in styles}
-    judge = verdicts.by_score(lambda given: [styles[one] for one in given])
-    found: dict[str, dict[str, Any]] = {}
-    for a, b in permutations(by_method, 2):
-        rows = verdicts.judgements(verdicts.duels(answers, [(a, b)], prompts), "style", judge)
-        found[f"{a}_vs_{b}"] = win_rates.summary(rows, seed=seed)
-    return found
-
-
-def round_robin(summaries: Mapping[str, Mapping[str, Any]], policy: str) -> float:
-    """The mean win rate of one against all others, from the summaries by "a_vs_b" of every ordered pair.
-
-    The mean of this over all is 1/2, for what one wins the other loses.
-    """
-    return fmean(found["win_rate"]["value"] for name, found in summaries.items() if name.startswith(f"{policy}_vs_"))
-
-
 def main(params: Params) -> None:
     judge: dict[str, object] = {}
     if params.oracle is not None:
@@ -122,7 +92,7 @@ def main(params: Params) -> None:
         for method, given in by_method.items()
     }
 
-    wins = head_to_head(by_method, params.seed)
+    wins = round_robin.head_to_head(by_method, params.seed)
     stage.write_metrics(
         "score_ditto",
         methods={method: report(given, params.seed) for method, given in by_method.items()},
@@ -132,7 +102,7 @@ def main(params: Params) -> None:
             if other != "ditto"
         },
         head_to_head=wins,
-        win_rate_against_all={method: round(round_robin(wins, method), 6) for method in methods},
+        win_rate_against_all={method: round(round_robin.against_all(wins, method), 6) for method in methods},
         **judge,
     )
 

@@ -54,8 +54,8 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     params = hardware.read().fitted(params)
-    adapters.check(params.model, params.lora, "CAUSAL_LM")
-    known = {author: given.demonstrations for author, given in params.authors.items()}
+    adapters.check(params.model, params.lora, "CAUSAL_LM", repeats=True)
+    known = {author: one.demonstrations for author, one in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
     modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)
@@ -64,9 +64,7 @@ def main(params: Params, name: str) -> None:
         "train_ditto",
         name,
         params.model_dump_json(exclude={"authors", "device_batch_size"}),
-        file,
-        Path(params.model),
-        *map(Path, code),
+        *(Path(one) for one in (file, params.model, *code)),
     )
     accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})

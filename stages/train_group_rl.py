@@ -31,7 +31,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     member = stage.member("train_group_rl", "policy", params.policies, name)
-    adapters.check(member.policy, params.lora, "CAUSAL_LM")
+    adapters.check(member.policy, params.lora, "CAUSAL_LM", repeats=True)
     tokenizer = answering.tokenizer_of(member.policy, member.reward)
     start = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward)

@@ -64,7 +64,7 @@ def main(params: Params, name: str) -> None:
     member = stage.member("train_ppo", "policy", params.policies, name)
     settings = hardware.read().fitted(params.settings(name))
     queries = tables.rows("queries")
-    adapters.check(member.policy, settings.lora, "CAUSAL_LM")
+    adapters.check(member.policy, settings.lora, "CAUSAL_LM", repeats=True)
     tokenizer = answering.tokenizer_of(member.policy, member.reward)
     policy = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(policy, settings.lora, folder=member.policy, reward=member.reward)

@@ -42,7 +42,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
-    adapters.check(member.policy, params.lora, "CAUSAL_LM")
+    adapters.check(member.policy, params.lora, "CAUSAL_LM", repeats=True)
     tokenizer = answering.tokenizer_of(member.policy, member.reward)
     policy = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(policy, params.lora, folder=member.policy, reward=member.reward)

@@ -32,7 +32,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     file = stage.member("train_spin", "author", params.authors, name).demonstrations
     model = f"models/ditto_sft/{name}"
-    adapters.check(model, params.lora, "CAUSAL_LM")
+    adapters.check(model, params.lora, "CAUSAL_LM", repeats=True)
     demonstrations = authors.load(file)
     modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)
     code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)

@@ -81,7 +81,7 @@ def export(
         print(f"{folder}: no chat template gives the very tokens of training with this tokenizer; the card says so")
     subject = Subject(**subject_of, md5=found, exact_template=exact)
     texts = {"README.md": cards.model_card(lock, subject, licence), "DATA.md": cards.data_card(lock, subject)}
-    model = models.load_causal(folder)
+    model = models.load_causal(folder, "copying")
     set_decoding(model, tokenizer, subject.decoding)
 
     part = target.with_name(f".{target.name}.part")

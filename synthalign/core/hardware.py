@@ -19,8 +19,9 @@ EXAMPLE = "accelerate/gpu.hardware.yaml"
 Dtype = Literal["auto", "bf16", "fp32"]
 """auto is the type in which a folder has its weights."""
 
-Use = Literal["training", "reading"]
-"""Whether a model is held by a trainer (which may hold frozen ones too), or decodes and scores."""
+Use = Literal["training", "reading", "copying"]
+"""Whether a model is held by a trainer (which may hold frozen ones too), decodes and scores, or is written elsewhere,
+for which it keeps the type that its folder has."""
 
 S = TypeVar("S", bound=BaseModel)
 

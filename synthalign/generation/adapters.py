@@ -59,13 +59,20 @@ class Lora(BaseModel, frozen=True, extra="forbid", strict=True):
     """Whether the stage writes the merged model, with the adapters in adapter/ below it; else the adapters alone."""
 
 
-def check(folder: str | Path, lora: Lora | None, task: Task) -> None:
+def check(folder: str | Path, lora: Lora | None, task: Task, *, repeats: bool = False) -> None:
     """UserError unless the model of this folder has the modules that are to get adapters; no weights are loaded.
+
+    repeats  log-probabilities of the same text have to repeat, as in reinforcement learning: no dropout then
 
     UserError also for a merged model where accelerate shards its weights.
     """
     if lora is None:
         return
+    if repeats and lora.dropout:
+        raise UserError(
+            f"lora: dropout = {lora.dropout}; this trainer compares log-probabilities of the same text, which have to "
+            "repeat: set dropout to 0"
+        )
     if lora.merge and parse_flag_from_env("ACCELERATE_USE_FSDP"):
         raise UserError("lora: merge needs whole models, and accelerate.yaml shards them (FSDP); set merge: false")
     model_folder.check(folder)

@@ -18,6 +18,8 @@ def loading(hardware: Hardware, use: Use) -> dict[str, Any]:
 
     UserError when the device computes no bf16, or the kernel needs a GPU, a package or another type of weights.
     """
+    if use == "copying":
+        return {"dtype": "auto"}
     dtype, kernel = getattr(hardware.weights, use), hardware.attention
     if dtype == "bf16" and not has_bf16():
         raise UserError(

@@ -241,3 +241,10 @@ def test_adapters_from_elsewhere_take_config_and_tokenizer_of_their_base(base: s
 
     torch.testing.assert_close(read(models.load_causal("models/sft")), said, atol=1e-4, rtol=1e-4)
     assert models.load_tokenizer("models/sft").get_vocab() == TOKENIZER.get_vocab()
+
+
+def test_a_dropout_is_refused_where_log_probabilities_have_to_repeat(tmp_path: Path) -> None:
+    lora = Lora(rank=2, alpha=4.0, dropout=0.1, target_modules=None, merge=False)
+
+    with pytest.raises(UserError, match="lora: dropout = 0.1; .* set dropout to 0"):
+        adapters.check(tmp_path / "not read", lora, "CAUSAL_LM", repeats=True)

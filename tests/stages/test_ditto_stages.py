@@ -22,7 +22,7 @@ from stages import sample_ditto, score_ditto, train_ditto, train_spin
 from synthalign.core import tables
 from synthalign.core.errors import UserError
 from synthalign.ditto import answers as ditto_answers
-from synthalign.ditto import authors
+from synthalign.ditto import authors, round_robin
 from synthalign.judging import verdicts, win_rates
 from tests import tiny
 
@@ -140,14 +140,14 @@ def test_D8_swapped_labels_give_the_rest_to_1_and_a_round_robin_has_a_mean_of_on
         "c": answers("c", [0.0, 0.9, 0.9, 0.2]),
     }
 
-    found = score_ditto.head_to_head(by_method, seed=0)
+    found = round_robin.head_to_head(by_method, seed=0)
 
     rate = {name: summary["win_rate"]["value"] for name, summary in found.items()}
     assert rate["a_vs_b"] == (1 + 0.5 + 0 + 1) / 4
     assert rate["c_vs_b"] == (0 + 1 + 1 + 1) / 4
     for a, b in (("a", "b"), ("a", "c"), ("b", "c")):
         assert rate[f"{a}_vs_{b}"] == 1 - rate[f"{b}_vs_{a}"]
-    whole = [score_ditto.round_robin(found, method) for method in by_method]
+    whole = [round_robin.against_all(found, method) for method in by_method]
     assert whole[0] == (rate["a_vs_b"] + rate["a_vs_c"]) / 2
     assert sum(whole) / 3 == 0.5
 
