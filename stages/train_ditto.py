@@ -64,7 +64,8 @@ def main(params: Params, name: str) -> None:
         "train_ditto",
         name,
         params.model_dump_json(exclude={"authors", "device_batch_size"}),
-        *(Path(one) for one in (file, params.model, *code)),
+        Path(file),
+        *map(Path, [params.model, *code]),
     )
     accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})
