@@ -58,6 +58,19 @@ def claim_rows(recorded: Sequence[Mapping[str, Any]]) -> Rows:
     return rows
 
 
+def real_rows(rows: Sequence[Mapping[str, Any]]) -> Rows:
+    """What metrics/real_claims.json has measured, question by question; a question stands once."""
+    found: Rows = [("question", "row", "figure (95% interval)", "n", "seeds", "shown")]
+    asked = ""
+    for row in rows:
+        if row["value"] is not None:
+            figure = f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+            question = "" if row["question"] == asked else row["question"]
+            found.append((question, row["claim"], figure, f"{row['n']:,}", str(row["seeds"]), row["decision"]))
+            asked = row["question"]
+    return found
+
+
 def win_rows(metrics: Mapping[str, Any]) -> Rows:
     """Which policy wins against which, for each judge."""
     rows: Rows = [("policies", "judge", "wins", "95% interval", "at equal lengths", "ties", "characters", "n")]

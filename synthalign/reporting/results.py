@@ -1,13 +1,14 @@
 """Print what the last run measured, and keep the numbers of README.md and docs/results.md those of metrics/.
 
 python -m synthalign.reporting.results             this run, and whether it lies within the recorded results
-python -m synthalign.reporting.results --readme    write the tables of README.md and docs/results.md
-python -m synthalign.reporting.results --check     exit 1 when one of the two says other numbers than metrics/
+python -m synthalign.reporting.results --readme    write the tables of README.md, docs/results.md and docs/pocket.md
+python -m synthalign.reporting.results --check     exit 1 when one of them says other numbers than metrics/
 """
 
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,18 +99,30 @@ def page(metrics: Mapping[str, Any], known: Sequence[Mapping[str, Any]], state: 
     return "\n\n".join(f"## {title}\n\n{markdown(rows)}" for title, rows in tables)
 
 
+def real(written: Mapping[str, Any]) -> str:
+    """The part of docs/pocket.md between the markers: what real models and people's data showed."""
+    if not written:
+        return "Nothing is recorded yet: run `make pocket`."
+    rows = written["claims"]
+    counts = Counter(row["decision"] for row in rows)
+    said = ", ".join(f"{counts[decision]} {decision}" for decision in sorted(counts))
+    return f"Of {len(rows)} rows: {said}.\n\n{markdown(result_tables.real_rows(rows))}"
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m synthalign.reporting.results", description=__doc__.splitlines()[0])
     todo = parser.add_mutually_exclusive_group()
-    todo.add_argument("--readme", action="store_true", help="write the tables into README.md and docs/results.md")
-    todo.add_argument("--check", action="store_true", help="exit 1 when one of the two is not up to date")
+    todo.add_argument(
+        "--readme", action="store_true", help="write the tables into README.md, docs/results.md and docs/pocket.md"
+    )
+    todo.add_argument("--check", action="store_true", help="exit 1 when one of them is not up to date")
     given = parser.parse_args(arguments)
 
     folder = Path("metrics")
     metrics = claims.read(folder)
-    known, methods, of = (
+    known, methods, of, real_text = (
         json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        for file in (folder / f"{name}.json" for name in recorded.FILES)
+        for file in (folder / f"{name}.json" for name in recorded.NO_METRICS)
     )
     if not given.readme and not given.check:
         lock = recorded.read_lock(Path())
@@ -122,6 +135,7 @@ def main(arguments: Sequence[str]) -> None:
     parts = {
         "README.md": [(PRINTED, PRINTED_END, printed(metrics)), (BEGIN, END, readme(known, state))],
         "docs/results.md": [(BEGIN, END, page(metrics | {"methods": methods}, known, state))],
+        "docs/pocket.md": [(BEGIN, END, real(real_text))],
     }
     for name, generated in parts.items():
         old = new = Path(name).read_text(encoding="utf-8")

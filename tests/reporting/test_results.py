@@ -73,6 +73,7 @@ def in_folder(folder, monkeypatch, readme=README, recorded=(CLAIM,)):
     (folder / "README.md").write_text(readme)
     (folder / "docs").mkdir(exist_ok=True)
     (folder / "docs/results.md").write_text("# Results\n\n<!-- results -->\n<!-- /results -->\n")
+    (folder / "docs/pocket.md").write_text("# Pocket\n\n<!-- results -->\n<!-- /results -->\n")
 
 
 def test_the_terminal_says_who_wins_and_where_things_are(tmp_path, monkeypatch, capsys):
@@ -296,3 +297,20 @@ def test_the_recorded_table_of_methods_is_shown_instead_of_one_seed():
     _, rloo, _ = result_tables.method_rows(COMPARED | {"methods": recorded})
 
     assert rloo[-3:] == (f"{(10 + 13) / 2:.0f}", "400", "2")
+
+
+def test_the_page_of_real_models_has_each_question_once_and_leaves_out_what_was_not_measured():
+    row = {"question": "Who is better?", "claim": "A beats B", "value": 0.6, "low": 0.51, "high": 0.69, "n": 48}
+    rows = [
+        row | {"seeds": 1, "decision": "yes"},
+        row | {"claim": "B beats C", "low": 0.4, "seeds": 1, "decision": "open"},
+        row | {"claim": "C beats D", "value": None, "seeds": 0, "decision": "not measured"},
+    ]
+
+    said = results.real({"of": {}, "claims": rows})
+
+    assert said.startswith("Of 3 rows: 1 not measured, 1 open, 1 yes.")
+    assert said.count("Who is better?") == 1
+    assert "| 0.600 (0.510 to 0.690) | 48 | 1 | yes |" in said
+    assert "C beats D" not in said
+    assert results.real({}) == "Nothing is recorded yet: run `make pocket`."
