@@ -40,18 +40,20 @@ def inputs(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"{file}: no such file; a metrics folder lies beside the params.yaml and dvc.lock of its run")
     settings = yaml_file.load(file.read_text(encoding="utf-8"))
-    stages = recorded.read_lock(folder).values()
-    hashed = {
-        entry["path"]: entry.get("md5")
-        for stage in stages
-        for entry in (*stage.get("deps", []), *stage.get("outs", []))
-    }
+    lock = recorded.read_lock(folder)
+    made = _hashes(lock.get("base_models", {}).get("outs", []))  # others may be of another run, of other settings
     models = {
-        size: dict(given) | {"md5": hashed.get(f"models/base/{size}")}
+        size: dict(given) | {"md5": made.get(f"models/base/{size}")}
         for size, given in _mapping(recorded.at(settings, "base_models")).items()
     }
     named = [pair for key in FILES for pair in _named(key, recorded.at(settings, key))]
-    files = {key: _file(folder, path, hashed) for key, path in named}
+    read = {
+        section: _hashes(
+            [dep for name, stage in lock.items() if name.split("@")[0] == section for dep in stage["deps"]]
+        )
+        for section in {key.split(".")[0] for key, _ in named}
+    }
+    files = {key: _file(folder, path, read[key.split(".")[0]]) for key, path in named}
     return {"models": models, "files": files}
 
 
@@ -69,6 +71,10 @@ def shared(folders: Sequence[Path]) -> dict[str, Any]:
                         "files, so leave the one out, or run it again"
                     )
     return first
+
+
+def _hashes(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {entry["path"]: entry.get("md5") for entry in entries}
 
 
 def _named(key: str, found: Any) -> list[tuple[str, str]]:
