@@ -47,13 +47,7 @@ def inputs(folder: Path) -> dict[str, Any]:
         for size, given in _mapping(recorded.at(settings, "base_models")).items()
     }
     named = [pair for key in FILES for pair in _named(key, recorded.at(settings, key))]
-    read = {
-        section: _hashes(
-            [dep for name, stage in lock.items() if name.split("@")[0] == section for dep in stage["deps"]]
-        )
-        for section in {key.split(".")[0] for key, _ in named}
-    }
-    files = {key: _file(folder, path, read[key.split(".")[0]]) for key, path in named}
+    files = {key: _file(folder, path, _read_by(lock, key.split(".")[0])) for key, path in named}
     return {"models": models, "files": files}
 
 
@@ -71,6 +65,11 @@ def shared(folders: Sequence[Path]) -> dict[str, Any]:
                         "files, so leave the one out, or run it again"
                     )
     return first
+
+
+def _read_by(lock: recorded.Lock, section: str) -> dict[str, Any]:
+    stages = [stage for name, stage in lock.items() if name.split("@")[0] == section]
+    return _hashes([dep for stage in stages for dep in stage.get("deps", [])])
 
 
 def _hashes(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

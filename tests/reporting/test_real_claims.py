@@ -42,7 +42,13 @@ def run(folder, accuracy, seeds="Where?\n", revision="a" * 40):
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     outs = [{"path": "models/base/small", "md5": "5.dir"}]
     deps = [{"path": "seeds.txt", "md5": "7"}]
-    lock = {"base_models@small": {"outs": outs}, "mine_queries": {"deps": deps}}
+    stale = [{"path": "models/base/small", "md5": "old"}, {"path": "seeds.txt", "md5": "old"}]
+    lock = {
+        "base_models": {"outs": outs},
+        "mine_queries": {"deps": deps},
+        "score_ditto": {"deps": deps},
+        "train_flan@small": {"deps": stale},  # of a run before, of other settings
+    }
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
     return str(folder / "metrics")
 
