@@ -32,7 +32,7 @@ from tests.policies.test_rrhf_training import VARIANT
 from tests.stages.test_ditto_stages import DITTO as DITTO_STAGE
 from tests.taught import QUESTIONS, TOKENIZER, fond_of, prompts, taught
 
-LORA = Lora(rank=2, alpha=4.0, dropout=0.1, target_modules=None, merge=False)
+LORA = Lora(rank=2, alpha=4.0, dropout=0.0, target_modules=None, merge=False)
 DIALOGUES = [
     [{"role": "user", "content": question}, {"role": "assistant", "content": f"It lives in {place}."}]
     for _, question in QUESTIONS
