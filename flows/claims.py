@@ -33,7 +33,7 @@ BROUGHT = ("data/people", "models/gguf")
 """What stages read and git does not hold."""
 
 
-def reseed(settings: dict, seed: int, sections: tuple[str, ...] = TRAINED) -> dict:
+def reseed(settings: dict, seed: int, sections: tuple[str, ...]) -> dict:
     """The settings with the seed of each of these sections moved on by `seed`."""
     for section in sections:
         settings[section]["seed"] += seed

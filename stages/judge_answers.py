@@ -1,6 +1,5 @@
 """Let an oracle, the reward model, a language model and people say which of two policies answers better."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
-from synthalign.generation import endpoint, models, openai_engine, parallel
+from synthalign.generation import endpoint, openai_engine
 from synthalign.judging import annotation, llm_judge, verdicts, win_rates
 from synthalign.reward import scoring
 from world.oracle import Oracle
@@ -55,24 +54,15 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
         return pairs
 
 
-def rewards(folder: str, batch_size: int, answers: Sequence[tuple[str, str]]) -> list[float]:
-    """The reward of each (question, answer)."""
-    dialogues = [
-        [{"role": "user", "content": question}, {"role": "assistant", "content": text}] for question, text in answers
-    ]
-    model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
-    return scoring.score(model, tokenizer, dialogues, batch_size=batch_size)
-
-
 def judges(params: Params, work: Path) -> dict[str, verdicts.Judge]:
     """Who judges, by name; UserError when nobody does, or an endpoint cannot be asked."""
     found: dict[str, verdicts.Judge] = {}
     if params.oracle is not None:
         found["oracle"] = verdicts.by_oracle(Oracle.load(params.oracle))
     if params.reward is not None:
-        found["reward"] = verdicts.by_score(partial(rewards, params.reward, params.batch_size))
+        found["reward"] = verdicts.by_score(partial(scoring.of_answers, params.reward, batch_size=params.batch_size))
     if params.people is not None:
-        found["people"] = verdicts.by_score(partial(rewards, params.people, params.batch_size))
+        found["people"] = verdicts.by_score(partial(scoring.of_answers, params.people, batch_size=params.batch_size))
     if params.endpoint is not None:
         asked = endpoint.read(params.endpoint)
         asked.key(params.endpoint)

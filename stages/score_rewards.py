@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from synthalign.core import measures, stage, statistics
 from synthalign.core.errors import UserError
 from synthalign.judging import scorers
+from synthalign.reward import scoring
 from world.oracle import Oracle
 
 
@@ -51,7 +52,7 @@ def main(params: Params) -> None:
     if missing:
         raise UserError(f"params.yaml: score_rewards.rewards has no {sorted(missing)}; it names {list(params.rewards)}")
     scored = {
-        name: partial(scorers.rewards_of, folder, batch_size=params.batch_size)
+        name: partial(scoring.by_folder, folder, batch_size=params.batch_size)
         for name, folder in params.rewards.items()
     }
     named = params.model_dump(include={"seed", "subject", "upper_bound"})

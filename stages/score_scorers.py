@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage
 from synthalign.judging import scorers
+from synthalign.reward import scoring
 from world.oracle import Oracle
 
 
@@ -39,7 +40,7 @@ def main(params: Params) -> None:
     if not stage.is_main_process():
         return
     size = params.batch_size
-    rewarding = {name: partial(scorers.rewards_of, one, batch_size=size) for name, one in params.rewards.items()}
+    rewarding = {name: partial(scoring.by_folder, one, batch_size=size) for name, one in params.rewards.items()}
     liking = {name: partial(scorers.likelihoods_of, one, batch_size=size) for name, one in params.likelihoods.items()}
     files = {"human_pairs": params.human_pairs, "votes": params.votes}
     named = rewarding | {f"likelihood_{name}": score for name, score in liking.items()}

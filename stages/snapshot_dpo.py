@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
 from synthalign.core import stage, tables
-from synthalign.generation import models, parallel
+from synthalign.generation import models, precision
 from synthalign.policies import answering
 
 
@@ -39,7 +39,7 @@ def main(params: Params) -> None:
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
     _, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="snapshot_dpo")
-    accelerator = Accelerator(cpu=parallel.on_cpu())
+    accelerator = Accelerator(cpu=precision.on_cpu())
     curve = answering.before_and_after(
         accelerator,
         models.load_causal(params.start),

@@ -14,7 +14,7 @@ from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
-from synthalign.generation import adapters, generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel, precision
 from synthalign.policies import one_base
 from synthalign.reward import losses, training
 
@@ -67,7 +67,7 @@ def main(params: Params, name: str) -> None:
         Path(file),
         *map(Path, [params.model, *code]),
     )
-    accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
+    accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(work))
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})
     sft, sft_log = ditto_training.supervised(
         accelerator,

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from synthalign.core import stage, tables
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import adapters, generate, models, parallel
+from synthalign.generation import adapters, generate, models, precision
 from synthalign.policies import answering, group_training, one_base
 from synthalign.policies.group_training import Method, Settings
 from synthalign.reward import scoring, training
@@ -51,7 +51,7 @@ def main(params: Params, name: str) -> None:
     if params.lora:  # one base again, as it was
         reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward, use="reading")
 
-    accelerator = Accelerator(cpu=parallel.on_cpu())
+    accelerator = Accelerator(cpu=precision.on_cpu())
     curve = answering.before_and_after(
         accelerator,
         start,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import hardware, json_lines, stage, tables, tracking
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import adapters, generate, models, parallel
+from synthalign.generation import adapters, generate, models, precision
 from synthalign.policies import answering, one_base, ppo, ppo_rollouts, ppo_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
@@ -82,7 +82,7 @@ def main(params: Params, name: str) -> None:
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
-    accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(folder))
+    accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(folder))
     state = ppo_training.train(
         accelerator,
         policy,

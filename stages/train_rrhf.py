@@ -9,7 +9,7 @@ from pydantic import Field
 from synthalign.core import hardware, stage, tables, tracking
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
-from synthalign.generation import adapters, generate, models, parallel
+from synthalign.generation import adapters, generate, models, precision
 from synthalign.policies import answering, one_base, ppo, rrhf, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.reward import scoring
@@ -70,7 +70,7 @@ def main(params: Params, name: str) -> None:
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
-    accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(folder))
+    accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(folder))
     state = rrhf_training.train(
         accelerator,
         policy,

@@ -14,7 +14,7 @@ from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
-from synthalign.generation import adapters, generate, models, parallel
+from synthalign.generation import adapters, generate, models, parallel, precision
 from synthalign.policies import one_base
 from synthalign.reward import losses, training
 
@@ -46,7 +46,7 @@ def main(params: Params, name: str) -> None:
     )
     policy, tokenizer = models.load_causal(model, "training"), models.load_tokenizer(model)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
-    accelerator = Accelerator(cpu=parallel.on_cpu(), **tracking.of_accelerator(work))
+    accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(work))
     learned = ditto_training.align(
         accelerator,
         policy,

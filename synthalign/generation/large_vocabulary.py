@@ -23,8 +23,11 @@ BLOCK = 512
 MARKS, NEAR = 512, 8
 """Of so many tokens the probabilities are marks; the border of the nucleus is sought between marks so near."""
 
-LIKELY, MARGIN = 2e-3, 1e-4
-"""Where tokens of more than this probability hold the nucleus and some more, only they are looked at."""
+LIKELY = 2e-3
+"""Where tokens of this probability hold the nucleus, only they are looked at, a handful of the vocabulary."""
+
+MARGIN = 1e-4
+"""More than the rounding of a sum of probabilities."""
 
 
 def draw(probabilities: Tensor, uniform: Tensor, top_p: float) -> Tensor:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from synthalign.core.stage import give_up
 from synthalign.generation.generate import Generation
 from synthalign.generation.journal import Journal, read
-from synthalign.generation.precision import on_cpu as on_cpu
+from synthalign.generation.precision import on_cpu
 
 T = TypeVar("T")
 

@@ -69,19 +69,13 @@ def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float)
 LARGE = 8192
 """From so many tokens on it costs more on the CPU to sort the vocabulary than to look at every row by itself."""
 
-LIKELY = 2e-3
-"""Where tokens of at least this probability hold the nucleus, only they are sorted, a handful of the vocabulary."""
-
-MARGIN = 1e-4
-"""More than the rounding of a sum of probabilities."""
-
 
 def _draw(probabilities: Tensor, uniform: Tensor, top_p: float) -> Tensor:
     """The same, of probabilities: (B, V), (B,) → (B,)."""
     if top_p >= 1:
         return _invert(probabilities, uniform)
-    likely = probabilities >= LIKELY
-    narrow = torch.where(likely, probabilities, 0.0).sum(-1) >= top_p + MARGIN
+    likely = probabilities >= large_vocabulary.LIKELY
+    narrow = torch.where(likely, probabilities, 0.0).sum(-1) >= top_p + large_vocabulary.MARGIN
     chosen = torch.empty(len(probabilities), dtype=torch.int64, device=probabilities.device)
     for rows, some in ((narrow, True), (~narrow, False)):
         at = rows.nonzero()[:, 0]

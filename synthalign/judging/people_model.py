@@ -10,7 +10,6 @@ from statistics import fmean
 
 from synthalign.core import measures
 from synthalign.core.tables import Row
-from synthalign.generation import models, parallel
 from synthalign.reward import scoring
 
 BATCH_SIZE = 64
@@ -35,12 +34,7 @@ class PeopleModel:
     def reading(cls, folder: str, asked: Iterable[Asked]) -> "PeopleModel":
         """The model of a folder, which reads each of the answers once; UserError as `scoring.score`."""
         distinct = sorted(set(asked))
-        dialogues = [
-            [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-            for question, text in distinct
-        ]
-        model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
-        scores = scoring.score(model, tokenizer, dialogues, batch_size=BATCH_SIZE)
+        scores = scoring.of_answers(folder, distinct, batch_size=BATCH_SIZE)
         return cls(dict(zip(distinct, scores, strict=True)))
 
     def score(self, question: str, answer: str) -> Points | None:

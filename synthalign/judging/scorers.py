@@ -14,7 +14,6 @@ from synthalign.dialogue.chat import Message
 from synthalign.generation import models, parallel
 from synthalign.judging import likelihoods, people
 from synthalign.judging.verdicts import Oracle
-from synthalign.reward import scoring
 
 
 def held_out_responses(configurations: Sequence[str], oracle: Oracle) -> list[Row]:
@@ -45,12 +44,6 @@ def dialogues(responses: Sequence[Row]) -> list[list[dict[str, str]]]:
         [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["text"]}]
         for row in responses
     ]
-
-
-def rewards_of(folder: str, asked: Sequence[Sequence[Message]], batch_size: int) -> list[float]:
-    """The reward of every dialogue's last message."""
-    model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
-    return scoring.score(model, tokenizer, asked, batch_size=batch_size)
 
 
 def likelihoods_of(folder: str, asked: Sequence[Sequence[Message]], batch_size: int) -> list[float]:

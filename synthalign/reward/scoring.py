@@ -24,7 +24,21 @@ from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
-from synthalign.generation import attention, models
+from synthalign.generation import attention, models, parallel
+
+
+def by_folder(folder: str, dialogues: Sequence[Sequence[Message]], *, batch_size: int = 64) -> list[float]:
+    """`score` by the reward model of a folder, on one device."""
+    model, tokenizer = models.load_reward(folder).to(parallel.alone()), models.load_tokenizer(folder)
+    return score(model, tokenizer, dialogues, batch_size=batch_size)
+
+
+def of_answers(folder: str, answers: Sequence[tuple[str, str]], *, batch_size: int = 64) -> list[float]:
+    """`by_folder` of each (question, answer)."""
+    dialogues = [
+        [{"role": "user", "content": question}, {"role": "assistant", "content": text}] for question, text in answers
+    ]
+    return by_folder(folder, dialogues, batch_size=batch_size)
 
 
 def token_values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

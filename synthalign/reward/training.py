@@ -29,7 +29,7 @@ from synthalign.core import hardware, tracking
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.stage import give_up, write_points
-from synthalign.generation import adapters, parallel
+from synthalign.generation import adapters, parallel, precision
 from synthalign.generation.adapters import Lora
 
 Config = TypeVar("Config", bound=TrainingArguments)
@@ -123,7 +123,7 @@ def arguments(
     rows = held_rows(whole, here.device_rows.training)
     accumulation *= whole // rows
     return config(
-        use_cpu=parallel.on_cpu(),
+        use_cpu=precision.on_cpu(),
         output_dir=str(work),
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=accumulation,
