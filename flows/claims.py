@@ -62,8 +62,8 @@ def workspace(seed: int, sections: tuple[str, ...]) -> Path:
     YAML().dump(reseed(settings, seed, sections), folder / "params.yaml")
     durations.parent.mkdir(parents=True)
     durations.write_bytes(timed)  # what is restored from the cache is not timed again
-    cache = Path(".dvc/cache").resolve()
-    subprocess.run(["dvc", "config", "--local", "cache.dir", str(cache)], cwd=folder, check=True)
+    cache = subprocess.run(["dvc", "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run(["dvc", "config", "--local", "cache.dir", cache], cwd=folder, check=True)
     return folder
 
 

@@ -1,0 +1,48 @@
+"""The copies of a repository in which other seeds run."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows import claims
+
+GRAPH = """
+stages:
+  make:
+    cmd: python -c "open('made', 'w').write('1'); open('runs', 'a').write('.')"
+    outs: [made]
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose cache is not where DVC has it by itself, with one stage that has run."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for command in (
+        ["git", "init", "--quiet"],
+        ["git", "config", "user.email", "a@b.c"],
+        ["git", "config", "user.name", "A"],
+        ["dvc", "init", "--quiet"],
+        ["dvc", "config", "--local", "cache.dir", str(tmp_path / "elsewhere")],
+    ):
+        subprocess.run(command, check=True)
+    Path("dvc.yaml").write_text(GRAPH)
+    Path("params.yaml").write_text("train_sft: {seed: 3}\nmine_queries: {seed: 3}\n")
+    Path(".gitignore").write_text("/runs\n/.work\n/made\n")
+    subprocess.run(["dvc", "repro", "--quiet"], check=True)
+    subprocess.run(["git", "add", "--all"], check=True)
+    subprocess.run(["git", "commit", "--quiet", "--message", "one stage"], check=True)
+    return folder
+
+
+def test_a_copy_takes_what_does_not_hang_on_the_seed_from_the_cache_wherever_that_is(repository: Path) -> None:
+    claims.reproduce(1, 1, ["make"], ("train_sft",))
+    copy = repository / ".work/claims/seed-1"
+    assert (copy / "made").read_text() == "1"
+    assert not (copy / "runs").exists()
+    assert (copy / "params.yaml").read_text().splitlines() == [
+        "train_sft:", "  seed: 4", "mine_queries:", "  seed: 3",
+    ]  # fmt: skip
