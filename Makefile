@@ -85,11 +85,11 @@ claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages 
 	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
 .PHONY: pocket pocket-claims pocket-data
-POCKET := report score_ditto
+POCKET := report score_ditto snapshot_dpo score_benchmarks@reward_almost score_benchmarks@reward_gold
 pocket: MOST := 48
 pocket-claims: MOST := 300
 pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
-pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST and DITTO
+pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST, and DITTO for two authors
 	dvc repro $(POCKET) || { python -m synthalign recover && dvc repro $(POCKET); }
 	@python -m synthalign.reporting.real_claims metrics
 

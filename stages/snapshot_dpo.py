@@ -1,4 +1,5 @@
-"""Answer the evaluation questions before and after DPO as trainers by reward do, so that all stand in one table."""
+"""Answer the evaluation questions before and after DPO as trainers by reward do, so that all stand in one table, and say
+what its reward and its KL have become."""
 
 import json
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import measures, stage, tables
 from synthalign.generation import models, precision
 from synthalign.policies import answering
 
@@ -22,7 +23,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Folder of the reward model that labelled the pairs."""
 
     seed: int = Field(ge=0)
-    """Draws the answers."""
+    """Draws the answers, and those of the bootstrap."""
 
     temperature: float = Field(gt=0)
     """Of the answers; 1 for the KL of the policy itself."""
@@ -40,6 +41,7 @@ def main(params: Params) -> None:
     longest = params.max_prompt_tokens
     _, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="snapshot_dpo")
     accelerator = Accelerator(cpu=precision.on_cpu())
+    steps = json.loads(Path("metrics/train_dpo.json").read_text(encoding="utf-8"))["steps"]
     curve = answering.before_and_after(
         accelerator,
         models.load_causal(params.start),
@@ -47,13 +49,25 @@ def main(params: Params) -> None:
         models.load_reward(params.reward),
         tokenizer,
         questions,
-        steps=json.loads(Path("metrics/train_dpo.json").read_text(encoding="utf-8"))["steps"],
+        steps=steps,
         seed=params.seed,
         temperature=params.temperature,
         max_new_tokens=params.max_new_tokens,
     )
     if accelerator.is_main_process:
         tables.write(curve, "dpo_curve/dpo", key=("step", "question_id"), schema=answering.CURVE)
+        figures = {
+            name: [
+                measures.by_question([(row["question_id"], row[name]) for row in curve if row["step"] == step])
+                for step in (0, steps)
+            ]
+            for name in ("kl", "reward")
+        }
+        stage.write_metrics(
+            "snapshot_dpo",
+            kl=measures.mean(figures["kl"][1], seed=params.seed).metrics(),
+            reward_gain=measures.difference(*figures["reward"][::-1], seed=params.seed).metrics(),
+        )
 
 
 if __name__ == "__main__":

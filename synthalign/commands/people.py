@@ -19,12 +19,16 @@ HH = "hh_harmless_test.jsonl.gz"
 PANDALM = "pandalm_testset.json"
 VICUNA = "vicuna_80.jsonl"
 USER_ORIENTED = "self_instruct_user_oriented.jsonl"
+HHH = "hhh_alignment_221.json"
+TRUTHFULQA = "truthfulqa_mc.json"
 
 UNWATCHED = {
     "hh_train.jsonl": ("label_gold",),
     "hh_heldout.jsonl": ("score_rewards", "score_scorers"),
     "pandalm_heldout.jsonl": ("score_rewards", "score_scorers"),
     "heldout_text.jsonl": ("score_benchmarks",),
+    "hhh.jsonl": ("score_benchmarks",),
+    "truthfulqa.jsonl": ("score_benchmarks",),
 }
 """What is made, and the stages that read it without it in their deps: DVC has no dependency that may be null."""
 
@@ -32,11 +36,11 @@ UNWATCHED = {
 def make(
     folder: Path = FOLDER, *, heldout: float = 0.5, most: int | None = None, limits: people.Limits | None = None
 ) -> None:
-    """Write the seven files and print how many rows each has, and how many were left out and why.
+    """Write the nine files and print how many rows each has, and how many were left out and why.
 
     folder   holds the raw files in raw/
     heldout  the share of prompts and of instructions that is held out
-    most     pairs of each of the two files to measure with, and questions to evaluate with; None for all
+    most     pairs or items of each file to measure with, and questions to evaluate with; None for all
 
     UserError before anything is written: a raw file is missing or malformed, the share is not between 0 and 1, no pair
     is wanted, or a file would be empty.
@@ -46,7 +50,7 @@ def make(
         raise UserError(f"--heldout {heldout}: a share between 0 and 1 is held out, for instance .5")
     if most is not None and most < 1:
         raise UserError(f"--most {most}: one pair or more is measured with")
-    raw = {name: folder / "raw" / name for name in (HH, PANDALM, VICUNA, USER_ORIENTED)}
+    raw = {name: folder / "raw" / name for name in (HH, PANDALM, VICUNA, USER_ORIENTED, HHH, TRUTHFULQA)}
     if missing := [str(file) for file in raw.values() if not file.is_file()]:
         raise UserError(f"there is no {', '.join(missing)}; {people.STEP}")
 
@@ -63,6 +67,8 @@ def make(
         "seed_queries.txt": seeds,
         "eval_questions.txt": people.some(questions, most),
         "heldout_text.jsonl": _lines(people.heldout_texts(raw[USER_ORIENTED], heldout)),
+        "hhh.jsonl": _lines(people.some(people.items(raw[HHH]), most)),
+        "truthfulqa.jsonl": _lines(people.some(people.items(raw[TRUTHFULQA]), most)),
     }
     if empty := [name for name, lines in texts.items() if not lines]:
         raise UserError(f"nothing is left for {', '.join(empty)}; look at the limits, --heldout and the raw files")

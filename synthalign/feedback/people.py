@@ -6,6 +6,8 @@ pandalm_testset.json                 pandalm_community.jsonl             {questi
 vicuna_80.jsonl                      seed_queries.txt                    a question a line
 self_instruct_user_oriented.jsonl    eval_questions.txt                  a question a line
                                      heldout_text.jsonl                  {text}, an answer that a person wrote
+hhh_alignment_221.json               hhh.jsonl                           as it is, all of it to measure with
+truthfulqa_mc.json                   truthfulqa.jsonl                    the same
 
 The side of a row hangs on a hash of its first human message or its instruction, so every row about it is on one side.
 """
@@ -64,6 +66,12 @@ def some(rows: Sequence[T], most: int | None) -> list[T]:
     hashed = [content_id("some", json.dumps(row, sort_keys=True)) for row in rows]
     chosen = set(sorted(range(len(rows)), key=lambda place: hashed[place])[:most])
     return [row for place, row in enumerate(rows) if place in chosen]
+
+
+def items(file: Path) -> list[Any]:
+    """The items of a file of HHH or TruthfulQA as they are; `judging.benchmarks` reads them.  UserError for a file that
+    is no JSON."""
+    return [row for _, row in row_file.rows(file, "item", step=STEP)]
 
 
 # -- HH-RLHF ----------------------------------------------------------------------------------------------------------

@@ -92,6 +92,22 @@ QUESTIONS: dict[str, list[Row]] = {
             ("score_rewards", "votes", "alpha", "people"), None),
         Row("alpha_synthetic", "Krippendorff's alpha of the annotators and the synthetic reward model",
             ("score_rewards", "votes", "alpha", "almost"), None),
+    ]
+    + [
+        row
+        for name, of in (("reward_almost", "synthetic reward model"), ("reward_gold", "one trained on people's pairs"))
+        for row in [
+            Row(f"hhh_{name}", f"The {of} is right more often than not on static HHH alignment",
+                (f"score_benchmarks/{name}", "hhh", "accuracy"), EVEN),
+            Row(f"truthfulqa_{name}", f"Share of TruthfulQA's questions whose right option has the {of}'s best reward",
+                (f"score_benchmarks/{name}", "truthfulqa", "highest_reward"), None),
+        ]
+    ]
+    + [
+        Row("hhh_longer", "Always taking the longer answer is right more often than not on static HHH alignment",
+            ("score_benchmarks/reward_almost", "hhh", "always_longer"), EVEN),
+        Row("truthfulqa_longest", "Share of TruthfulQA's questions whose right option is the longest",
+            ("score_benchmarks/reward_almost", "truthfulqa", "always_longest"), None),
     ],
     "Do the heuristic and the As-is filter help on real text?": [
         *(
@@ -143,8 +159,19 @@ QUESTIONS: dict[str, list[Row]] = {
             ("score_policies", "people", "policies", name, "lengths", "tokens"), None)
         for name in ("base", "sft_selfplay", "sft_rmsp", "dpo", "ppo", "large_hhh")
     ]
-    + [Row("kl_ppo", "Nats of an answer of ppo from the policy that it began as",
-           ("score_policies", "people", "kl", "ppo"), None)],
+    + [
+        Row(f"{test}_{name}", f"{what} of {name}", (f"score_benchmarks/{name}", test, metric), None)
+        for test, metric, what in (
+            ("hhh", "accuracy", "Accuracy on static HHH alignment, by letters,"),
+            ("truthfulqa", "mc1", "MC1 on TruthfulQA"),
+        )
+        for name in ("base", "sft_rmsp", "dpo", "ppo")
+    ]
+    + [
+        Row("kl_ppo", "Nats of an answer of ppo from the policy that it began as",
+            ("score_policies", "people", "kl", "ppo"), None),
+        Row("kl_dpo", "Nats of an answer of dpo from the policy that it began as", ("snapshot_dpo", "kl"), None),
+    ],
     "Are labels by contrast better than a labeller's?": [
         Row(f"labels_{name}", f"Labels of {name} agree with people's reward model more often than not",
             ("score_pairs", "people", "labels", name, "agreement"), EVEN)

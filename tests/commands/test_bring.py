@@ -196,7 +196,7 @@ def test_the_lists_of_the_project_can_be_read_and_name_no_file_twice(monkeypatch
 
     listed = {one.name: [file.path for file in bring.read(one)] for one in Path("data/sources").glob("*.yaml")}
 
-    assert {name: len(paths) for name, paths in listed.items()} == {"pocket.yaml": 6, "benchmarks.yaml": 2}
+    assert {name: len(paths) for name, paths in listed.items()} == {"pocket.yaml": 8}
     paths = [path for some in listed.values() for path in some]
     assert len(paths) == len(set(paths))
 

@@ -5,6 +5,7 @@ import pytest
 from synthalign.commands import cli
 from synthalign.core import json_lines
 from synthalign.feedback import community, human_pairs
+from synthalign.judging import benchmarks
 from synthalign.queries import mining
 from synthalign.queries.similarity import Pool
 
@@ -31,6 +32,8 @@ def test_every_reader_of_ours_reads_what_is_made_of_peoples_files(folder):
     assert (len(seeds), len(questions)) == (67, 98)
     texts = json_lines.texts(folder / "heldout_text.jsonl")
     assert (len(texts), min(map(len, texts)) >= 100) == (83, True)
+    assert len(benchmarks.load_hhh(folder / "hhh.jsonl", seed=0)) == 221
+    assert len(benchmarks.load_truthfulqa(folder / "truthfulqa.jsonl", seed=0)) == 790
     assert max(Pool(seeds).nearest(question)[1] for question in questions) < 0.5
 
 
@@ -41,7 +44,7 @@ def test_the_same_files_give_the_same_bytes_and_every_number_is_said(folder, cap
 
     said = capsys.readouterr().out
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
-    assert len(before) == 7
+    assert len(before) == 9
     assert "not as before" not in said
     assert f"{folder}/hh_heldout.jsonl: 1,150 rows\n" in said
     assert "pandalm_testset.json: 6 left out, an answer is no text\n" in said
@@ -72,13 +75,14 @@ def test_most_keeps_so_many_pairs_to_measure_with_and_all_to_train_on(folder, tm
     lines = {name: (tmp_path / name).read_text().splitlines() for name in ("hh_heldout.jsonl", "hh_train.jsonl")}
     every = (folder / "hh_heldout.jsonl").read_text().splitlines()
     assert (len(lines["hh_heldout.jsonl"]), len(lines["hh_train.jsonl"])) == (20, 1111)
+    assert len(benchmarks.load_hhh(tmp_path / "hhh.jsonl", seed=0)) == 20
     places = [every.index(line) for line in lines["hh_heldout.jsonl"]]
     assert places == sorted(places) and places[-1] > 500  # from the whole file, in its order
     cli.main(["people", "--folder", str(tmp_path), "--most", "30"])
     told = capsys.readouterr().out.splitlines()
     assert any(
-        line.startswith("hh_heldout.jsonl, pandalm_heldout.jsonl: not as before")
-        and line.endswith("dvc repro -f -s score_rewards score_scorers")
+        line.startswith("hh_heldout.jsonl, pandalm_heldout.jsonl, hhh.jsonl, truthfulqa.jsonl: not as before")
+        and line.endswith("dvc repro -f -s score_benchmarks score_rewards score_scorers")
         for line in told
     )
     with pytest.raises(SystemExit):
