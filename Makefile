@@ -89,6 +89,7 @@ POCKET := report score_ditto snapshot_dpo score_benchmarks@reward_almost score_b
 pocket: MOST := 48
 pocket-claims: MOST := 300
 pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
+pocket pocket-claims: export OMP_WAIT_POLICY := PASSIVE
 pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST, and DITTO for two authors
 	dvc repro $(POCKET) || { python -m synthalign recover && dvc repro $(POCKET); }
 	@python -m synthalign.reporting.real_claims metrics
