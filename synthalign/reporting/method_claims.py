@@ -336,7 +336,7 @@ def trainers(seeds: Seeds) -> list[Claim]:
             "RRHF section 4.3",
             snapshots,
             above(gain("rrhf_online_kl"), 0),
-            also=("flagged under no seed", not any(priced)),
+            also=("unflagged under every seed", not any(priced)),
         ),
         seeds.claim(
             "rrhf_as_reward_model",

@@ -3,12 +3,12 @@
 Nothing is computed here: every figure comes from a file in metrics/, which a command of this repository rewrites.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthalign.core.statistics import Interval
 from synthalign.reporting import method_table
+from synthalign.reporting.seeds import all_figures, rule, verdict
 from synthalign.reporting.text_tables import Rows
 
 MOST_ROWS = 8
@@ -38,14 +38,6 @@ def chosen_claims(recorded: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
     return [claim for claim in recorded if claim["id"] in taken]
 
 
-def outcome(recorded: Sequence[Mapping[str, Any]]) -> str:
-    """How many claims hold, how many with all decided at once, and how many could not be decided."""
-    held, together = (sum(claim[key] for claim in recorded) for key in ("holds", "holds_holm"))
-    said = f"{held} hold, {together} of them with all decided at once (Holm)"
-    reasons = Counter(claim["why"] for claim in recorded if claim["why"])
-    return said + "".join(f"; {count} {why}" for why, count in sorted(reasons.items()))
-
-
 def chosen_rows(recorded: Sequence[Mapping[str, Any]]) -> Rows:
     """The claims of README."""
     rows: Rows = [("claim", "figure (95% interval)", "n", "seeds", "holds", "Holm", "paper")]
@@ -64,33 +56,6 @@ def claim_rows(recorded: Sequence[Mapping[str, Any]]) -> Rows:
         source = claim["source"].split(";")[0]
         rows.append((claim["claim"], all_figures(claim), *counts, rule(claim), verdict(claim), holm, source))
     return rows
-
-
-def all_figures(claim: Mapping[str, Any]) -> str:
-    """The figures of a claim: those of all parts, each once, "0.640 (0.598 to 0.683); at equal lengths 0.518 (…)"."""
-    found = []
-    for part in claim["parts"]:
-        figure = "not measured" if part["value"] is None else f"{part['value']:.3f} ({ends(part)})"
-        found.append(f"{part['of']} {figure}".strip())
-    return "; ".join(dict.fromkeys(found))
-
-
-def rule(claim: Mapping[str, Any]) -> str:
-    """What the intervals of a claim have to be: "above 0.5"."""
-    found = [f"{part['must']} {part['bound']:g}" for part in claim["parts"]]
-    return " and ".join(dict.fromkeys(found + ([claim["also"]["of"]] if claim["also"] else [])))
-
-
-def verdict(claim: Mapping[str, Any]) -> str:
-    """yes, no, or why it could not be decided; where some parts hold, with those that do not."""
-    if claim["holds"]:
-        return "yes"
-    parts, also = claim["parts"], claim["also"]
-    said = claim["why"] or "no"
-    failed = [part["of"] for part in parts if not part["holds"]]
-    if also and not also["holds"] and not failed:
-        return f"{said}: not {also['of']}"
-    return f"{said}: {', '.join(failed)}" if len(failed) < len(parts) and all(failed) else said
 
 
 def ends(figure: Mapping[str, Any]) -> str:

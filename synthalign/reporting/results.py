@@ -15,7 +15,7 @@ from typing import Any
 
 from synthalign.core import stage
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, generated_part, recorded, result_tables
+from synthalign.reporting import claims, generated_part, recorded, result_tables, seeds
 from synthalign.reporting.text_tables import Rows, markdown, plain
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -82,7 +82,7 @@ def readme(known: Sequence[Mapping[str, Any]], state: str) -> str:
     if not known:
         return "Nothing is recorded yet: run `make claims`."
     papers = len({result_tables.paper(claim) for claim in known})
-    said = f"Of {len(known)} claims of {papers} papers, {result_tables.outcome(known)}. {result_tables.RULE} {state}"
+    said = f"Of {len(known)} claims of {papers} papers, {seeds.outcome(known)}. {result_tables.RULE} {state}"
     return f"{said}\n\n{markdown(result_tables.chosen_rows(known))}"
 
 

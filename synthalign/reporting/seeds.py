@@ -9,6 +9,7 @@ A claim has one part or several; a part is a figure whose whole 95% interval has
 - A figure without an interval (`Interval.why`) shows nothing, and the claim says why.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -197,14 +198,16 @@ class Seeds:
                                seed's own figure
         margin                 size and why, where something is claimed to be not worse or level; else null
         also                   what has to be the case besides: of, holds; else null
-        p                      the largest of the parts'; null where one has none
+        p                      the largest of the parts'; null where it could not be decided
         holds                  by the rule above, at 5% by itself
-        why                    "too few", "all equal" or "not measured" where it could not be decided; else null
+        why                    "too few", "all equal" or "not measured" where it could not be decided: a part has no
+                               interval, and no other one fails; else null
 
         A figure that was not measured has no value, and the claim does not hold.
         """
         rows = [part.row() for part in ([parts] if isinstance(parts, Part) else parts)]
-        ps = [row["p"] for row in rows]
+        fails = any(row["p"] is not None and not row["holds"] for row in rows)
+        why = None if fails else next((row["why"] for row in rows if row["why"]), None)
         return {
             "id": name,
             "claim": text,
@@ -212,8 +215,8 @@ class Seeds:
             **{key: rows[0][key] for key in nothing()},
             "seeds": len(self.metrics),
             "holds": all(row["holds"] for row in rows) and (also is None or also[1]),
-            "why": next((row["why"] for row in rows if row["why"]), None),
-            "p": None if None in ps else max(ps),
+            "why": why,
+            "p": None if why else max(row["p"] for row in rows if row["p"] is not None),
             "margin": None if margin is None else {"size": margin.size, "why": margin.why},
             "also": None if also is None else {"of": also[0], "holds": also[1]},
             "parts": rows,
@@ -236,3 +239,44 @@ def corrected(claims: Sequence[Claim]) -> list[Claim]:
         }
         for claim in claims
     ]
+
+
+# -- in words ---------------------------------------------------------------------------------------------------------
+
+
+def outcome(recorded: Sequence[Mapping[str, Any]]) -> str:
+    """How many claims hold, how many with all decided at once, and how many could not be decided."""
+    held, together = (sum(claim[key] for claim in recorded) for key in ("holds", "holds_holm"))
+    said = f"{held} hold, {together} of them with all decided at once (Holm)"
+    reasons = Counter(claim["why"] for claim in recorded if claim["why"])
+    return said + "".join(f"; {count} {why}" for why, count in sorted(reasons.items()))
+
+
+def all_figures(claim: Mapping[str, Any], after: int = 0) -> str:
+    """The figures of a claim: those of all parts, each once, "0.640 (0.598 to 0.683); at equal lengths 0.518 (…)".
+
+    after  how many of them are left out
+    """
+    found = []
+    for part in claim["parts"]:
+        figure = part["why"] if part["value"] is None else f"{part['value']:.3f} ({Interval.of(part).ends()})"
+        found.append(f"{part['of']} {figure}".strip())
+    return "; ".join([*dict.fromkeys(found)][after:])
+
+
+def rule(claim: Mapping[str, Any]) -> str:
+    """What the intervals of a claim have to be: "above 0.5"."""
+    found = [f"{part['must']} {part['bound']:g}" for part in claim["parts"]]
+    return " and ".join(dict.fromkeys(found + ([claim["also"]["of"]] if claim["also"] else [])))
+
+
+def verdict(claim: Mapping[str, Any]) -> str:
+    """yes, no, or why it could not be decided; where some parts hold, with those that do not."""
+    if claim["holds"]:
+        return "yes"
+    parts, also = claim["parts"], claim["also"]
+    said = claim["why"] or "no"
+    failed = [part["of"] for part in parts if not part["holds"]]
+    if also and not also["holds"] and not failed:
+        return f"{said}: {also['of']}"
+    return f"{said}: {', '.join(failed)}" if len(failed) < len(parts) and all(failed) else said

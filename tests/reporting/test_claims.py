@@ -302,6 +302,18 @@ def test_three_tasks_are_too_few_and_the_claim_says_so():
 TOO_FEW_TASKS = {"value": 0.6, "low": None, "high": None, "n": 3, "why": "too few"}
 
 
+def test_a_part_that_fails_decides_whatever_is_not_known_of_the_others():
+    steps = ("score_candidates", "steps")
+    unknown, fails = found("best_of_n_oracle", changed(steps, None)), changed(steps, None)
+    fails["score_candidates"]["gain"] = figure(0.04)
+
+    assert (unknown["why"], unknown["p"], unknown["holds"]) == ("not measured", None, False)
+    assert (found("best_of_n_oracle", fails)["why"], found("best_of_n_oracle", fails)["p"]) == (
+        None,
+        pytest.approx(0.117, abs=1e-3),
+    )
+
+
 def test_what_holds_by_itself_may_not_hold_among_all():
     # .06 [.001, .119] has p = .046, and .4 [.35, .45] far below .05 / 52
     weak = changed((*DIFFERENCES, "size"), figure(0.06, half=0.059))

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, method_table, result_tables, results, text_tables
+from synthalign.reporting import claims, method_table, result_tables, results, seeds, text_tables
 from synthalign.reporting import recorded as recorder
 
 METRICS = {
@@ -251,7 +251,10 @@ def test_nine_papers_still_leave_a_place_for_a_claim_that_does_not_hold():
 def test_what_does_not_hold_is_seen_at_a_glance():
     fails = {"holds": False, "holds_holm": False}
     nothing = {"value": None, "low": None, "high": None, "n": 0, "holds": False}
-    unmeasured = CLAIM | nothing | {"seeds": 0, "why": "not measured", "parts": [PLAIN | nothing], "p_holm": None}
+    unmeasured = (
+        CLAIM | nothing | {"seeds": 0, "why": "not measured", "parts": [PLAIN | nothing | {"why": "not measured"}]}
+    )
+    unmeasured |= {"p_holm": None}
 
     assert result_tables.chosen_rows([CLAIM | fails | {"parts": [PLAIN | fails]}])[1][4] == "**no**"
     assert result_tables.chosen_rows([unmeasured])[1][1:6] == ("not measured", "0", "0", "**not measured**", "")
@@ -260,11 +263,11 @@ def test_what_does_not_hold_is_seen_at_a_glance():
 def test_a_claim_of_which_one_part_fails_says_which():
     fails = {"holds": False}
 
-    assert result_tables.verdict(CLAIM | fails | {"parts": [PLAIN, FAIR | fails]}) == "no: at equal lengths"
-    assert result_tables.verdict(CLAIM | fails | {"parts": [PLAIN | fails, FAIR]}) == "no"
+    assert seeds.verdict(CLAIM | fails | {"parts": [PLAIN, FAIR | fails]}) == "no: at equal lengths"
+    assert seeds.verdict(CLAIM | fails | {"parts": [PLAIN | fails, FAIR]}) == "no"
     also = {"also": {"of": "flagged under every seed", "holds": False}}
-    assert result_tables.verdict(CLAIM | fails | also) == "no: not flagged under every seed"
-    assert result_tables.rule(CLAIM | also) == "above 0.5 and flagged under every seed"
+    assert seeds.verdict(CLAIM | fails | also) == "no: flagged under every seed"
+    assert seeds.rule(CLAIM | also) == "above 0.5 and flagged under every seed"
 
 
 def test_too_few_units_stand_where_the_interval_would():
@@ -273,7 +276,7 @@ def test_too_few_units_stand_where_the_interval_would():
 
     row = ("PPO beats SFT", "0.600 (too few)", "3", "3", "above 0.5", "too few", "", "ALMoST Figure 3")
     assert result_tables.claim_rows([claim])[1] == row
-    assert result_tables.outcome([claim, CLAIM]).endswith("; 1 too few")
+    assert seeds.outcome([claim, CLAIM]).endswith("; 1 too few")
 
 
 def test_a_readme_without_markers_is_refused(tmp_path, monkeypatch):
