@@ -20,6 +20,9 @@ FEWEST = 5
 and all n units lie on one side of the middle of what they were drawn from with chance 2 / 2^n: 1 in 8 for four, 1 in 16
 for five.  Of fewer than five it is no 95% interval, whatever the draws say."""
 
+SMALLEST_P = 1e-12
+"""What a p-value of several seeds is not looked for below."""
+
 TOO_FEW, ALL_EQUAL = "too few", "all equal"
 """Why a figure has no interval: fewer than FEWEST units, or units that are all alike, of which every draw is the same
 and says nothing about the next one."""
@@ -232,7 +235,11 @@ def p_value(intervals: Sequence[Interval], bound: float, *, seeds: int | None = 
 
     gap = abs(combined.value - bound)
     half = combined.value - combined.low if combined.value > bound else combined.high - combined.value
+    if not gap:
+        return 1.0
     if len(intervals) == 1:
+        if not half:  # an end that is the figure itself
+            return SMALLEST_P
         if seeds is not None and seeds > 1:
             return float(2 * stdtr(seeds - 1, -gap / half * _student(seeds - 1, 0.05)))
         return float(2 * ndtr(-gap / half * _normal(0.05)))
@@ -246,11 +253,7 @@ def p_value(intervals: Sequence[Interval], bound: float, *, seeds: int | None = 
     from scipy.optimize import brentq
 
     least = math.log(SMALLEST_P)
-    return SMALLEST_P if beyond(least) <= 0 else math.exp(brentq(beyond, least, 0.0)) if gap else 1.0
-
-
-SMALLEST_P = 1e-12
-"""What a p-value of several seeds is not looked for below."""
+    return SMALLEST_P if beyond(least) <= 0 else math.exp(brentq(beyond, least, 0.0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

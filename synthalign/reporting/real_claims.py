@@ -221,7 +221,7 @@ def main(folders: Sequence[str]) -> None:
     metrics = [claims.read(Path(folder)) for folder in folders]
     of = run_inputs.shared([Path(folder).parent for folder in folders])
     found = rows(metrics)
-    if not any(row["decision"] in ("yes", "no", "open") for row in found):  # losses of a world's texts are figures
+    if all(row["decision"] in (NOT_MEASURED, "a figure") for row in found):  # losses of a world's texts are figures
         raise UserError(
             f"{', '.join(folders)}: nothing in them is measured with people's data; set the keys `people`, "
             "`human_pairs` and `votes` of params.yaml (docs/judging.md), and run the stages again"

@@ -255,6 +255,10 @@ def test_a_bound_at_the_figure_itself_is_no_surprise_and_without_an_interval_not
     assert p_value([Interval(0.5, None, None, 3, TOO_FEW)], 0.6) is None
 
 
+def test_an_end_that_is_the_figure_itself_leaves_out_every_bound_beyond_it():
+    assert p_value([Interval(0.5, 0.5, 0.6, 400)], 0.4) < 1e-9
+
+
 def test_holm_multiplies_the_smallest_by_all_the_next_by_one_less_and_never_goes_down():
     # sorted .01, .02, .03, .04: x4, x3, x2, x1 = .04, .06, .06, .04, and the last may not be below the one before it
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
