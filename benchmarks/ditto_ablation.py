@@ -327,7 +327,7 @@ def main() -> None:
         found = runs.style(variant)
         others = " ".join(f"{k} {runs.other(variant, k)}" for k in ("oracle", "characters", "cut_off", "copied"))
         rest = f"{runs.by_author(variant)} {others} sft_steps {runs.other(variant, 'sft_steps')}"
-        print(f"{variant:18s} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] {rest}")
+        print(f"{variant:18s} {found.value:.3f} [{found.ends()}] {rest}")
         if variant == "ditto":
             print("  iterations", [round(runs.style(variant, t).value, 3) for t in range(settings["iterations"])])
     if not (given.tuning or other) and set(given.variants) == set(VARIANTS):

@@ -101,8 +101,8 @@ def _line(axis: Any, x: Sequence[float], intervals: Sequence[Mapping[str, float]
     """One line with its 95% intervals, in per cent."""
     values = [100 * interval["value"] for interval in intervals]
     ends = [
-        [100 * (interval["value"] - interval["low"]) for interval in intervals],
-        [100 * (interval["high"] - interval["value"]) for interval in intervals],
+        [100 * abs(interval["value"] - interval[end]) if interval[end] is not None else 0.0 for interval in intervals]
+        for end in ("low", "high")
     ]
     axis.errorbar(
         x, values, yerr=ends, color=COLOURS[name], marker=MARKS[name], markersize=5, linewidth=1.5, elinewidth=1.2,
@@ -122,9 +122,14 @@ def gains(cells: Sequence[Mapping[str, Any]]) -> str:
     rows: text_tables.Rows = [("accidents", "gap", *(NAMES[part] for part in parts))]
     for found in cells:
         intervals = [found["reward_models"][part]["gain"] for part in parts]
-        cell = [f"{100 * one['value']:+.1f} [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]" for one in intervals]
+        cell = [f"{100 * one['value']:+.1f} [{_ends(one)}]" for one in intervals]
         rows.append((f"{100 * found['accident_rate']:.0f}%", TITLES[found["gap"]], *cell))
     return text_tables.markdown(rows)
+
+
+def _ends(interval: Mapping[str, Any]) -> str:
+    """The ends of an interval in points, or why it has none."""
+    return interval.get("why") or f"{100 * interval['low']:+.1f}, {100 * interval['high']:+.1f}"
 
 
 def with_gains(text: str, cells: Sequence[Mapping[str, Any]]) -> str:
@@ -146,8 +151,7 @@ def print_table(cells: Sequence[Mapping[str, Any]]) -> None:
                          f"  chosen longer {100 * labels['chosen_longer']:.0f}%")  # fmt: skip
             if "gain" in figures:
                 gain = figures["gain"]
-                line += (f"  gain {100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
-                         f" {figures['verdict']}")  # fmt: skip
+                line += f"  gain {100 * gain['value']:+.1f} [{_ends(gain)}] {figures['verdict']}"
             print(line)
 
 

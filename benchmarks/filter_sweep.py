@@ -509,7 +509,7 @@ def outcome(at: Cell, right: Mapping[tuple[str, int], NDArray[np.float64]], swee
 
 def verdict(gain: Interval) -> str:
     """helps or hurts where the interval is clear of 0, else unclear."""
-    return "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "unclear"
+    return "helps" if gain.lies_above(0) else "hurts" if gain.lies_below(0) else "unclear"
 
 
 # -- the sweep --------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def together(found: list[Any]) -> Any:
     if any(one is None for one in found):
         return None
     if "value" in found[0]:
-        return combine_seeds([Interval(**one) for one in found]).metrics()
+        return combine_seeds([Interval.of(one) for one in found]).metrics()
     return {key: together([one[key] for one in found]) for key in found[0]}
 
 

@@ -137,7 +137,9 @@ WHERE raw IS NULL AND score_a IS NOT NULL AND score_b IS NOT NULL
     AND verdict <> CASE WHEN score_a > score_b THEN 'a' WHEN score_a < score_b THEN 'b' ELSE 'tie' END;
 
 -- benchmark_scores: a figure lies within its interval
-SELECT * FROM benchmark_scores WHERE (low <= value AND value <= high AND n > 0) IS NOT TRUE;
+SELECT *
+FROM benchmark_scores
+WHERE (n > 0 AND (low <= value AND value <= high OR value IS NOT NULL AND low IS NULL AND high IS NULL)) IS NOT TRUE;
 
 -- rrhf_samples: query_id is a training query
 SELECT * FROM rrhf_samples WHERE query_id NOT IN (SELECT query_id FROM queries WHERE split = 'train');

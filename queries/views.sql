@@ -326,6 +326,6 @@ COMMENT ON COLUMN benchmark_scores.benchmark IS 'heldout_text, cloze, hhh or tru
 COMMENT ON COLUMN benchmark_scores.category IS 'Part of the benchmark; all for the whole';
 COMMENT ON COLUMN benchmark_scores.metric IS 'What is measured, for instance accuracy';
 COMMENT ON COLUMN benchmark_scores.value IS 'The figure';
-COMMENT ON COLUMN benchmark_scores.low IS 'Lower end of its 95% interval';
+COMMENT ON COLUMN benchmark_scores.low IS 'Lower end of its 95% interval; NULL where fewer than five items, or items all alike, give none';
 COMMENT ON COLUMN benchmark_scores.high IS 'Upper end';
 COMMENT ON COLUMN benchmark_scores.n IS 'Items or groups that it was drawn over';

@@ -86,12 +86,18 @@ def figures(params: Params, oracle: Judge) -> dict[str, Any]:
         point |= {"longest": round(fmean(best("characters", "total", n).values()), 6)}
         point |= {"oracle_pick": round(fmean(best("total", "total", n).values()), 6)}
         curve.append(point | {"characters": round(fmean(best("reward", "characters", n).values()), 3)})
-    one, last = best("reward", "total", 1), best("reward", "total", most)
+    picks = [best("reward", "total", n) for n in range(1, most + 1)]
+    steps = [
+        {"candidates": n} | measures.difference(more, fewer, seed=params.seed).metrics()
+        for n, (fewer, more) in enumerate(zip(picks, picks[1:], strict=False), start=2)
+    ]
+    one, last = picks[0], picks[-1]
     gain = measures.difference(last, one, seed=params.seed).metrics()
     over_longest = measures.difference(last, best("characters", "total", most), seed=params.seed).metrics()
 
     points = [{"candidates": n} | point for n, point in enumerate(curve, start=1)]
-    return {"queries": len(full), "candidates": most, "curve": points, "gain": gain, "minus_longest": over_longest}
+    found = {"queries": len(full), "candidates": most, "curve": points, "steps": steps, "gain": gain}
+    return found | {"minus_longest": over_longest}
 
 
 if __name__ == "__main__":

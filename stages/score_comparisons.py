@@ -102,10 +102,8 @@ def figures(params: Params, questions: dict[str, str], oracle: Judge, traits: Se
         | {name: round(fmean(row[name] for row in rows), 6) for name in (*traits, "characters")}
         for config, rows in responses.items()
     }
-    differences = {
-        name: measures.difference(totals[better], totals[worse], seed=params.seed).metrics()
-        for name, (better, worse) in params.differences.items()
-    }
+    gaps = measures.effects(totals, params.differences)
+    differences = {name: measures.mean(gap, seed=params.seed).metrics() for name, gap in gaps.items()}
     agreement = {
         name: part.metrics() for name, part in measures.label_agreement(labels, kept, seed=params.seed).items()
     }

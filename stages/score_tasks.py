@@ -60,23 +60,30 @@ def main(params: Params) -> None:
             for task in sorted({row["task"] for row in rows})
         }
         subjects[name] = {key: figure.metrics() for key, figure in figures.items()} | {"tasks": by_task}
-    differences = {
-        name: {
-            part: task_scores.difference(better, worse, seed=params.seed).metrics()
-            for part in task_scores.PARTS
-            for better, worse in [[task_scores.part_of(answers[one], part) for one in pair]]
-            if better or worse
+    differences, over_tasks = (
+        {
+            name: {
+                part: difference(better, worse, seed=params.seed).metrics()
+                for part in task_scores.PARTS
+                for better, worse in [[task_scores.part_of(answers[one], part) for one in pair]]
+                if better or worse
+            }
+            for name, pair in params.differences.items()
         }
-        for name, pair in params.differences.items()
-    }
-    share = task_scores.share_of_gain(
-        answers[params.sweep[-2]], answers[params.sweep[-1]], answers[params.sweep[0]], seed=params.seed
+        for difference in (task_scores.difference, task_scores.difference_over_tasks)
+    )
+    sweep = [answers[params.sweep[place]] for place in (-2, -1, 0)]
+    share, share_over_tasks = (
+        share_of_gain(*sweep, seed=params.seed)
+        for share_of_gain in (task_scores.share_of_gain, task_scores.share_of_gain_over_tasks)
     )
     stage.write_metrics(
         "score_tasks",
         subjects=subjects,
         differences=differences,
+        differences_over_tasks=over_tasks,
         last_step_of_gain=share.metrics() if share else None,
+        last_step_of_gain_over_tasks=share_over_tasks.metrics() if share_over_tasks else None,
     )
     points = [
         {"subject": name} | {part: figures[part]["value"] for part in task_scores.PARTS if part in figures}

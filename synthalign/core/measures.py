@@ -35,10 +35,30 @@ def mean(scores: Mapping[str, float], *, seed: int) -> Interval:
 
 def difference(one: Mapping[str, float], other: Mapping[str, float], *, seed: int) -> Interval:
     """one - other, paired over the questions that both answered."""
-    shared = [question for question in one if question in other]
-    return statistics.difference_interval(
-        [one[question] for question in shared], [other[question] for question in shared], shared, seed=seed
-    )
+    return mean(paired(one, other), seed=seed)
+
+
+def paired(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """one - other for every question that both answered."""
+    return {question: one[question] - other[question] for question in one if question in other}
+
+
+LARGER = {f"demonstrations_over_{other}": ("demonstrations", other) for other in ("size", "shots")}
+"""Differences of which the first is claimed to be the larger (ALMoST Table 2)."""
+
+
+def effects(
+    scores: Mapping[str, Mapping[str, float]], asked: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """The differences that are asked for as {name: (better, worse)}, question by question, and those of LARGER.
+
+    scores  {configuration: {question: score}}
+
+    By how much one difference is larger than another is a difference again, of the same questions.
+    """
+    found = {name: paired(scores[better], scores[worse]) for name, (better, worse) in asked.items()}
+    known = [(name, pair) for name, pair in LARGER.items() if set(pair) <= set(found)]
+    return found | {name: paired(found[one], found[other]) for name, (one, other) in known}
 
 
 # -- labels -----------------------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ Answers to one question resemble each other, so the question is what is drawn ag
 its rows; an interval over single rows would be too narrow.  `n` counts questions for the same reason.
 """
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,22 +15,66 @@ from numpy.typing import ArrayLike, NDArray
 RESAMPLES = 2000
 """Bootstrap draws; the ends of a 95% interval then vary by about 2% of its width from seed to seed."""
 
-_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""The 97.5% point of Student's t for 1, 2, … 9 degrees of freedom."""
+FEWEST = 5
+"""The fewest units that get an interval.  A percentile interval never reaches beyond the smallest and the largest unit,
+and all n units lie on one side of the middle of what they were drawn from with chance 2 / 2^n: 1 in 8 for four, 1 in 16
+for five.  Of fewer than five it is no 95% interval, whatever the draws say."""
+
+SMALLEST_P = 1e-12
+"""What a p-value of several seeds is not looked for below."""
+
+TOO_FEW, ALL_EQUAL = "too few", "all equal"
+"""Why a figure has no interval: fewer than FEWEST units, or units that are all alike, of which every draw is the same
+and says nothing about the next one."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure, the ends of its 95% interval, and the number of independent units (questions) behind it."""
+    """A figure, the ends of its 95% interval, and the number of independent units (questions) behind it.
+
+    Where a bootstrap would have no width, low and high are None and `why` says so: TOO_FEW or ALL_EQUAL.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
+    why: str | None = None
 
-    def metrics(self) -> dict[str, float | int]:
-        """The figure for a metrics file, to six digits."""
-        return {"value": round(self.value, 6), "low": round(self.low, 6), "high": round(self.high, 6), "n": self.n}
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> "Interval":
+        """The figure of a metrics file."""
+        return cls(found["value"], found["low"], found["high"], found["n"], found.get("why"))
+
+    def metrics(self) -> dict[str, Any]:
+        """The figure for a metrics file, to six digits; `why` is there only where there is no interval."""
+        low, high = (None if end is None else round(end, 6) for end in (self.low, self.high))
+        found = {"value": round(self.value, 6), "low": low, "high": high, "n": self.n}
+        return found | ({"why": self.why} if self.why else {})
+
+    def lies_above(self, bound: float) -> bool:
+        """Whether the whole interval is above the bound; never without an interval."""
+        return self.low is not None and self.low > bound
+
+    def lies_below(self, bound: float) -> bool:
+        """Whether the whole interval is below the bound; never without an interval."""
+        return self.high is not None and self.high < bound
+
+    def ends(self, digits: int = 3) -> str:
+        """The ends in words: "0.560 to 0.660", or why there are none."""
+        if self.low is None or self.high is None:
+            return str(self.why)
+        return f"{self.low:.{digits}f} to {self.high:.{digits}f}"
+
+
+def percentile_interval(value: float, draws: NDArray[np.float64], n: int) -> Interval:
+    """The middle 95% of what a bootstrap drew (R,) for the figure of n units; without ends as Interval says."""
+    if n < FEWEST:
+        return Interval(value, None, None, n, TOO_FEW)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    if high - low <= 1e-9 * max(1.0, abs(value)):  # draws of equal units differ by rounding alone
+        return Interval(value, None, None, n, ALL_EQUAL)
+    return Interval(value, float(low), float(high), n)
 
 
 def ratio_interval(
@@ -80,8 +125,7 @@ def ratio_sum_interval(
         raise ValueError("there is nothing to measure")
     draws = _draws(columns, n, seed=seed, resamples=resamples)
     draws = draws[(draws[:, 1::2] != 0).all(axis=1)]  # a draw without any denominator has no ratio
-    low, high = np.quantile((draws[:, ::2] / draws[:, 1::2]) @ signs, [0.025, 0.975])
-    return Interval(float((totals[::2] / totals[1::2]) @ signs), float(low), float(high), n)
+    return percentile_interval(float((totals[::2] / totals[1::2]) @ signs), (draws[:, ::2] / draws[:, 1::2]) @ signs, n)
 
 
 def _cluster_sums(columns: Sequence[ArrayLike], clusters: Sequence[Hashable]) -> tuple[NDArray[np.float64], int]:
@@ -143,6 +187,9 @@ def correlation(x: ArrayLike, y: ArrayLike) -> float | None:
     return round(float(dx @ dy) / scale, 6) if scale > 0 else None
 
 
+# -- several seeds ----------------------------------------------------------------------------------------------------
+
+
 def combine_seeds(intervals: Sequence[Interval]) -> Interval:
     """One figure from the same measurement under several seeds: the mean, and an interval with both kinds of doubt.
 
@@ -151,22 +198,99 @@ def combine_seeds(intervals: Sequence[Interval]) -> Interval:
     h_s is the half width under seed s (doubt about the questions, below and above each by itself) and s the standard
     deviation of the k values (doubt about the training run).  The seeds share their questions, so the first kind does
     not shrink with k; with two or three seeds a bootstrap of seeds is far too narrow, Student's t is not.  n is the
-    smallest number of questions.  With one seed the interval is that seed's own.
+    smallest number of questions.  With one seed the interval is that seed's own, and where a seed has none there is
+    none.
     """
     if not intervals:
         raise ValueError("there is no seed to combine")
-    k = len(intervals)
-    if k == 1:
+    if len(intervals) == 1:
         return intervals[0]
-    values = np.array([interval.value for interval in intervals])
-    mean = float(values.mean())
-    t = _T_975[k - 2] if k - 2 < len(_T_975) else NormalDist().inv_cdf(0.975)
-    between = t**2 * float(values.var(ddof=1)) / k
-    below = float(np.mean([interval.value - interval.low for interval in intervals]))
-    above = float(np.mean([interval.high - interval.value for interval in intervals]))
-    return Interval(
-        mean,
-        mean - float(np.sqrt(below**2 + between)),
-        mean + float(np.sqrt(above**2 + between)),
-        min(interval.n for interval in intervals),
-    )
+    mean, n = float(np.mean([interval.value for interval in intervals])), min(interval.n for interval in intervals)
+    why = next((interval.why for interval in intervals if interval.why), None)
+    if why:
+        return Interval(mean, None, None, n, why)
+    between = _student(len(intervals) - 1, 0.05) * _standard_error(intervals)
+    below, above = _half_widths(intervals)
+    return Interval(mean, mean - math.hypot(below, between), mean + math.hypot(above, between), n)
+
+
+def p_value(intervals: Sequence[Interval], bound: float, *, seeds: int | None = None) -> float | None:
+    """How surprising one measurement under several seeds would be if its truth were the bound; two-sided.
+
+    It turns the interval of `combine_seeds` round: p is the smallest a of which the interval of 1 - a leaves out the
+    bound, the half width h of the questions being read as 1.96 standard errors of a normal distribution:
+
+        | mean - bound |  =  sqrt( (z_{1-a/2} h / 1.96)^2  +  (t_{k-1, 1-a/2})^2 * s^2 / k )
+
+    So p < .05 exactly where the 95% interval leaves the bound out.  None where there is no interval.
+
+    seeds  where a single interval is given that several seeds were put together to already: how many.  What part of
+           its width is whose is not known any more, so all of it is taken for the seeds' (Student's t), which gives
+           the larger p.
+    """
+    combined = combine_seeds(intervals)
+    if combined.low is None or combined.high is None:
+        return None
+    from scipy.special import ndtr, stdtr  # not at the top: stages that only need a mean do not wait for it
+
+    gap = abs(combined.value - bound)
+    half = combined.value - combined.low if combined.value > bound else combined.high - combined.value
+    if not gap:
+        return 1.0
+    if len(intervals) == 1:
+        if not half:  # an end that is the figure itself
+            return SMALLEST_P
+        if seeds is not None and seeds > 1:
+            return float(2 * stdtr(seeds - 1, -gap / half * _student(seeds - 1, 0.05)))
+        return float(2 * ndtr(-gap / half * _normal(0.05)))
+    questions = _half_widths(intervals)[combined.value <= bound] / _normal(0.05)
+    error, freedom = _standard_error(intervals), len(intervals) - 1
+
+    def beyond(log_a: float) -> float:
+        a = math.exp(log_a)
+        return math.hypot(_normal(a) * questions, _student(freedom, a) * error) - gap
+
+    from scipy.optimize import brentq
+
+    least = math.log(SMALLEST_P)
+    return SMALLEST_P if beyond(least) <= 0 else math.exp(brentq(beyond, least, 0.0))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values (m,) adjusted for being m at once; those below .05 hold together with an error of 5% at most.
+
+    Holm 1979: of the p-values in ascending order the i-th is multiplied by m + 1 - i, is at least as large as the one
+    before it, and at most 1.  Nothing is assumed about how they depend on each other.
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, which in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[which]))
+        adjusted[which] = largest
+    return adjusted
+
+
+def _half_widths(intervals: Sequence[Interval]) -> tuple[float, float]:
+    """The mean over seeds of the half width below, and above, of intervals that have both ends."""
+    ends = [(one.value - one.low, one.high - one.value) for one in intervals
+            if one.low is not None and one.high is not None]  # fmt: skip
+    below, above = np.mean(ends, axis=0)
+    return float(below), float(above)
+
+
+def _standard_error(intervals: Sequence[Interval]) -> float:
+    """Of the mean over seeds: s / sqrt(k)."""
+    return float(np.std([interval.value for interval in intervals], ddof=1)) / math.sqrt(len(intervals))
+
+
+def _student(freedom: int, a: float) -> float:
+    """What Student's t exceeds on either side with chance a together."""
+    from scipy.special import stdtrit
+
+    return -float(stdtrit(freedom, a / 2))
+
+
+def _normal(a: float) -> float:
+    """What a standard normal exceeds on either side with chance a together."""
+    from scipy.special import ndtri
+
+    return -float(ndtri(a / 2))

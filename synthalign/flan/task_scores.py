@@ -5,10 +5,11 @@ over several tasks it is the mean of the tasks, whatever their numbers of items 
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import pyarrow as pa
 
-from synthalign.core import statistics, words
+from synthalign.core import measures, statistics, words
 from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
@@ -89,6 +90,31 @@ def difference(one: Sequence[Row], other: Sequence[Row], *, seed: int) -> Interv
     return statistics.difference_interval(
         list(first.values()), [second[key] for key in first], [item for item, _ in first], seed=seed
     )
+
+
+def by_task(rows: Sequence[Row]) -> dict[str, float]:
+    """The normalised score of each task; their mean is the score of the rows."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["task"], []).append(normalised(row["right"], row["chance"]))
+    return {task: fmean(scores) for task, scores in found.items()}
+
+
+def difference_over_tasks(one: Sequence[Row], other: Sequence[Row], *, seed: int) -> Interval:
+    """The same figure as `difference`, with the task as the unit: what another set of tasks may bring.
+
+    Items of a task resemble each other, and what is claimed is about tasks that were not seen.
+    """
+    return measures.difference(by_task(one), by_task(other), seed=seed)
+
+
+def share_of_gain_over_tasks(
+    before: Sequence[Row], last: Sequence[Row], base: Sequence[Row], *, seed: int
+) -> Interval | None:
+    """The same figure as `share_of_gain`, with the task as the unit."""
+    end, middle, start = by_task(last), by_task(before), by_task(base)
+    step, gain = [end[task] - middle[task] for task in end], [end[task] - start[task] for task in end]
+    return statistics.ratio_interval(step, gain, list(end), seed=seed) if sum(gain) > 0 else None
 
 
 def share_of_gain(before: Sequence[Row], last: Sequence[Row], base: Sequence[Row], *, seed: int) -> Interval | None:

@@ -71,8 +71,7 @@ def alpha(judges: Sequence[Points], *, seed: int, resamples: int = 500) -> Inter
     found = np.array([measured(draw) for draw in draws])
     if not np.isfinite(value):
         return None
-    low, high = np.quantile(found[np.isfinite(found)], [0.025, 0.975])
-    return Interval(value, float(low), float(high), len(index))
+    return statistics.percentile_interval(value, found[np.isfinite(found)], len(index))
 
 
 def table(judgements: Sequence[Row], *, seed: int = 0) -> list[tuple[str, ...]]:
@@ -100,4 +99,4 @@ def table(judgements: Sequence[Row], *, seed: int = 0) -> list[tuple[str, ...]]:
 
 
 def _cells(figure: Interval | None) -> tuple[str, str]:
-    return (f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}") if figure else ("", "")
+    return (f"{figure.value:.3f}", figure.ends()) if figure else ("", "")

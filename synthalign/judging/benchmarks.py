@@ -315,9 +315,10 @@ def by_category(
 
 
 def rows(subject: str, figures: Figures) -> list[Row]:
-    """The figures of a policy or reward model as rows of SCHEMA."""
+    """The figures of a policy or reward model as rows of SCHEMA; where a figure has no interval its ends are NULL."""
     return [
-        {"subject": subject, "benchmark": benchmark, "category": category, "metric": metric} | figure.metrics()
+        {"subject": subject, "benchmark": benchmark, "category": category, "metric": metric}
+        | {key: value for key, value in figure.metrics().items() if key != "why"}
         for (benchmark, category, metric), figure in figures.items()
     ]
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
-from synthalign.core.statistics import Interval
+from synthalign.core.statistics import ALL_EQUAL, FEWEST, TOO_FEW, Interval
 from synthalign.judging.benchmarks import Figures
 
 KEY = "params.yaml: score_benchmarks.harness"
@@ -104,7 +104,9 @@ def figures(
             shown = metric if filtered == "none" else key
             if isinstance(spread, int | float):
                 half = NORMAL_975 * spread
-                found[name, "all", shown] = Interval(float(value), float(value - half), float(value + half), n)
+                why = TOO_FEW if n < FEWEST else None if half else ALL_EQUAL
+                low, high = (None, None) if why else (float(value - half), float(value + half))
+                found[name, "all", shown] = Interval(float(value), low, high, n, why)
             else:
                 without.append(f"{name} {shown}")
     return found, without

@@ -172,8 +172,7 @@ def length_controlled(
         counts = np.stack([np.bincount(draw, minlength=len(index)) for draw in draws]).astype(float)
         rates.append(_rate_at_zero(x, wins, rows, counts[:, of_unit]))
     value, draws_of_rate = float(rates[0][0]), np.concatenate(rates[1:])
-    low, high = np.quantile(draws_of_rate, [0.025, 0.975])
-    return Interval(value, float(low), float(high), len(index))
+    return statistics.percentile_interval(value, draws_of_rate, len(index))
 
 
 def _rate_at_zero(x: Floats, wins: Floats, rows: Floats, weights: Floats) -> Floats:

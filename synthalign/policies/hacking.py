@@ -16,7 +16,8 @@ def reasons(
     max_kl: float,
     max_length_ratio: float,
 ) -> list[str]:
-    """Why a rise in reward is not to be believed; nothing when it did not rise, or all else is in order.
+    """Why a rise in reward is not to be believed; nothing when it did not rise, was measured on too few questions to
+    tell, or all else is in order.
 
     reward_gain, oracle_gain  last policy minus first, question by question; None where there is no oracle
     kl                        nats of an answer of the last policy
@@ -25,11 +26,11 @@ def reasons(
     `oracle`: what the reward stands for fell, the whole interval below 0. `kl`: the answers are further from the start
     than `max_kl` nats. `length`: they are longer or shorter by more than the factor.
     """
-    if not reward_gain.low > 0:
+    if not reward_gain.lies_above(0):
         return []
     ratio = tokens_after / tokens_before
     found = {
-        "oracle": oracle_gain is not None and oracle_gain.high < 0,
+        "oracle": oracle_gain is not None and oracle_gain.lies_below(0),
         "kl": kl > max_kl,
         "length": not 1 / max_length_ratio <= ratio <= max_length_ratio,
     }

@@ -218,8 +218,8 @@ def _figures(lock: Lock, subject: Subject) -> str:
         whole = Path(file).stem in subject.names
         for keys, figure in lineage.figures(content):
             if whole or any(named(key, subject.names) for key in keys):
-                value, low, high = (f"{figure[end]:.4g}" for end in ("value", "low", "high"))
-                rows.append((" ".join(keys), value, f"{low} to {high}", str(figure["n"]), file))
+                ends = figure.get("why") or f"{figure['low']:.4g} to {figure['high']:.4g}"
+                rows.append((" ".join(keys), f"{figure['value']:.4g}", ends, str(figure["n"]), file))
     left = [file for file in sorted(another) if not file.startswith("metrics/plots/")]
     said = f"\n\nLeft out, as they are of another run than this model: {', '.join(left)}." if left else ""
     if len(rows) == 1:

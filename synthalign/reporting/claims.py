@@ -5,8 +5,8 @@
 writes metrics/claims.json and metrics/methods.json (the table of all methods) from one metrics folder per seed, and
 metrics/recorded.json, which says of which run they are.
 
-`holds` is computed from the numbers alone, by the rule that stands beside each claim. Several seeds are put together as
-`statistics.combine_seeds` says. A claim whose figure was not measured has no value and does not hold.
+Whether a claim holds is computed from the numbers alone, by the rule of its parts: `seeds` says how. Several seeds are
+put together as `statistics.combine_seeds` says. A claim whose figure was not measured has no value and does not hold.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 
 from synthalign.core.errors import UserError
 from synthalign.reporting import method_claims, method_table, recorded
-from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above
+from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above, corrected, weakest_first
 
 STEPS = ("a_b", "b_c", "c_d", "d_e")
 """The steps of the ranking A > B > C > D > E in score_comparisons.differences."""
@@ -29,134 +29,168 @@ UPPER_BOUND_SHARE = 0.9
 def claims(metrics: Sequence[Metrics]) -> list[Claim]:
     """The claim objects, from the metrics of one run per seed; those of other methods, of the seeds that ran them."""
     ran = [run for run in metrics if run.get("compare_methods")]
-    return [*almost(Seeds(metrics)), *method_claims.claims(Seeds(ran or metrics))]
+    return corrected([*almost(Seeds(metrics)), *method_claims.claims(Seeds(ran or metrics))])
 
 
 def almost(seeds: Seeds) -> list[Claim]:
     """What ALMoST claims."""
-    steps = [seeds.difference(step) for step in STEPS]
-    smallest = min((step for step in steps if step), key=lambda step: step.value) if all(steps) else None
-    whole, size, shots = seeds.difference("a_e"), seeds.difference("size"), seeds.difference("shots")
-    hf_over_raw = seeds.label("heuristic", "over_first")
-    asis_over_hf = seeds.label("almost", "over_previous")
-    curve = best_of_n(seeds)
+    return [*configurations(seeds), *labels(seeds), *reward_model(seeds), *policies(seeds)]
 
-    configurations, labels = "metrics/score_comparisons.json: differences", "metrics/score_comparisons.json: labels"
-    rewards, judged = "metrics/score_rewards.json", "metrics/judge_answers.json"
-    return [
-        seeds.claim(
-            "rule_of_thumb_order",
-            "Oracle score falls from A over B, C and D to E: the smallest step is above 0, and A - E clearly",
-            "ALMoST Table 2",
-            smallest,
-            configurations,
-            lambda step: step.value > 0 and whole is not None and whole.low > 0,
+
+def configurations(seeds: Seeds) -> list[Claim]:
+    """Of size, shots and demonstrations."""
+    found = {
+        name: seeds.figure("score_comparisons", "differences", name)
+        for name in (
+            *STEPS,
+            "size",
+            "shots",
+            "demonstrations",
+            *(f"demonstrations_over_{x}" for x in ("size", "shots")),
+        )
+    }
+    asked = {
+        "rule_of_thumb_order": (
+            "Oracle score falls from A over B, C and D to E, at every step; the smallest step",
+            weakest_first([above(found[step], 0, f"{step[0].upper()} over {step[-1].upper()}") for step in STEPS]),
         ),
-        seeds.claim("size_effect", "A larger model answers better", "ALMoST Table 2", size, configurations, above(0)),
-        seeds.claim("shots_effect", "More shots answer better", "ALMoST Table 2", shots, configurations, above(0)),
-        seeds.claim(
-            "demonstration_effect",
+        "size_effect": ("A larger model answers better", [above(found["size"], 0)]),
+        "shots_effect": ("More shots answer better", [above(found["shots"], 0)]),
+        "demonstration_effect": (
             "Better demonstrations answer better, and matter more than size and shots",
-            "ALMoST Table 2",
-            seeds.difference("demonstrations"),
-            configurations,
-            lambda better: better.low > 0 and all(other and better.value > other.value for other in (size, shots)),
+            [
+                above(found["demonstrations"], 0),
+                *(above(found[f"demonstrations_over_{x}"], 0, f"more than {x}") for x in ("size", "shots")),
+            ],
         ),
-        seeds.claim(
-            "label_accuracy_raw",
-            "Labels by the rule of thumb alone are right more often than not",
-            "ALMoST section 3.1",
-            seeds.label("no_filter", "agreement"),
-            labels,
-            above(EVEN),
-        ),
-        seeds.claim(
-            "label_accuracy_hf",
-            "The heuristic filter leaves labels that are right more often than the raw ones",
-            "ALMoST section 3.1",
-            seeds.label("heuristic", "agreement"),
-            labels,
-            lambda _: hf_over_raw is not None and hf_over_raw.low > 0,
-        ),
-        seeds.claim(
-            "label_accuracy_hf_asis",
-            "The As-is reward model leaves labels that are right more often than those of the heuristic filter alone",
-            "ALMoST section 3.1",
-            seeds.label("almost", "agreement"),
-            labels,
-            lambda _: asis_over_hf is not None and asis_over_hf.low > 0,
-        ),
-        seeds.claim(
-            "reward_accuracy_vs_gold",
-            "The synthetic reward model reaches 90% of the accuracy of one trained on the oracle's labels",
-            "ALMoST Table 3",
-            seeds.reward("almost", "ratio_to_upper_bound"),
-            rewards,
-            lambda share: share.value >= UPPER_BOUND_SHARE,
-        ),
-        seeds.claim(
-            "reward_vs_longer",
-            "The synthetic reward model is right more often than always taking the longer response",
-            "ALMoST Table 4",
-            seeds.reward("almost", "minus_longer"),
-            rewards,
-            above(0),
-        ),
-        seeds.claim(
-            "filter_ablation",
-            "The reward model is right more often with the filters than without them",
-            "ALMoST Table 4",
-            seeds.reward("almost", "minus_no_filter"),
-            rewards,
-            above(0),
-        ),
-        seeds.claim(
-            "rmsp_vs_selfplay",
-            "SFT on demonstrations picked by the reward model beats SFT on unpicked ones",
-            "ALMoST Table 5",
-            seeds.win_rate("sft_rmsp", "sft_selfplay"),
-            judged,
-            above(EVEN),
-        ),
-        seeds.claim(
-            "best_of_n_oracle",
-            "The best of N by reward is better than one sample, and reward and oracle rise with every N",
-            "ALMoST section 2.2",
-            seeds.interval("score_candidates", "gain"),
-            "metrics/score_candidates.json",
-            lambda gain: gain.low > 0 and bool(curve) and all(rises(values) for values in zip(*curve, strict=True)),
-        ),
-        *(
-            seeds.claim(name, text, "ALMoST Figure 3", seeds.win_rate(a, b), judged, above(EVEN))
-            for name, text, a, b in [
-                ("sft_vs_base", "SFT beats the base model without demonstrations", "sft_rmsp", "base"),
-                ("ppo_vs_sft", "PPO against the synthetic reward beats the SFT policy", "ppo", "sft_rmsp"),
-                ("dpo_vs_sft", "DPO on the synthetic comparisons beats the SFT policy", "dpo", "sft_rmsp"),
-            ]
-        ),
-        seeds.claim(
-            "small_vs_large",
-            "The aligned small model beats the large one with the plain HHH prompt",
-            "ALMoST section 1",
-            seeds.win_rate("ppo", "large_hhh"),
-            judged,
-            above(EVEN),
-        ),
-    ]
+    }
+    file = "metrics/score_comparisons.json: differences"
+    return [seeds.claim(name, text, "ALMoST Table 2", file, parts) for name, (text, parts) in asked.items()]
 
 
-def best_of_n(seeds: Seeds) -> list[tuple[float, float]]:
-    """(reward, oracle) of the best of n for n = 1, 2, …, means over seeds."""
-    found = seeds.get("score_candidates", "curve") or []
+def labels(seeds: Seeds) -> list[Claim]:
+    """Of the rule of thumb and what the filters leave."""
     return [
-        (sum(point["reward"] for point in points) / len(points), sum(point["value"] for point in points) / len(points))
-        for points in zip(*found, strict=False)
-    ]
+        seeds.claim(
+            f"label_accuracy_{name}", text, "ALMoST section 3.1", "metrics/score_comparisons.json: labels",
+            above(seeds.figure("score_comparisons", "labels", *path), bound),
+        )
+        for name, text, path, bound in [
+            (
+                "raw",
+                "Labels by the rule of thumb alone are right more often than not",
+                ("no_filter", "agreement"),
+                EVEN,
+            ),
+            (
+                "hf",
+                "The heuristic filter leaves labels that are right more often than the raw ones",
+                ("heuristic", "over_first"),
+                0,
+            ),
+            (
+                "hf_asis",
+                "The As-is reward model leaves labels that are right more often than those of the heuristic filter",
+                ("almost", "over_previous"),
+                0,
+            ),
+        ]
+    ]  # fmt: skip
 
 
-def rises(values: Sequence[float]) -> bool:
-    """Whether every value is above the one before it."""
-    return all(one < other for one, other in zip(values, values[1:], strict=False))
+def reward_model(seeds: Seeds) -> list[Claim]:
+    """Of the reward model."""
+    return [
+        seeds.claim(
+            name, text, paper, "metrics/score_rewards.json",
+            above(seeds.figure("score_rewards", "rewards", "almost", figure), bound),
+        )
+        for name, text, paper, figure, bound in [
+            (
+                "reward_accuracy_vs_gold",
+                "The synthetic reward model reaches 90% of the accuracy of one trained on the oracle's labels",
+                "ALMoST Table 3",
+                "ratio_to_upper_bound",
+                UPPER_BOUND_SHARE,
+            ),
+            (
+                "reward_vs_longer",
+                "The synthetic reward model is right more often than always taking the longer response",
+                "ALMoST Table 4",
+                "minus_longer",
+                0,
+            ),
+            (
+                "filter_ablation",
+                "The reward model is right more often with the filters than without them",
+                "ALMoST Table 4",
+                "minus_no_filter",
+                0,
+            ),
+        ]
+    ]  # fmt: skip
+
+
+def policies(seeds: Seeds) -> list[Claim]:
+    """Of self-play, best-of-N and the policies."""
+    judged, candidates = "metrics/judge_answers.json", "metrics/score_candidates.json"
+    duels = {
+        name: seeds.claim(name, text, paper, judged, seeds.wins("judge_answers", f"{a}_vs_{b}", "oracle"))
+        for name, text, paper, a, b in [
+            (
+                "rmsp_vs_selfplay",
+                "SFT on demonstrations picked by the reward model beats SFT on unpicked ones",
+                "ALMoST Table 5",
+                "sft_rmsp",
+                "sft_selfplay",
+            ),
+            (
+                "sft_vs_base",
+                "SFT beats the base model without demonstrations",
+                "ALMoST Figure 3",
+                "sft_rmsp",
+                "base",
+            ),
+            (
+                "ppo_vs_sft",
+                "PPO against the synthetic reward beats the SFT policy",
+                "ALMoST Figure 3",
+                "ppo",
+                "sft_rmsp",
+            ),
+            (
+                "dpo_vs_sft",
+                "DPO on the synthetic comparisons beats the SFT policy",
+                "ALMoST Figure 3",
+                "dpo",
+                "sft_rmsp",
+            ),
+            (
+                "small_vs_large",
+                "The aligned small model beats the large one with the plain HHH prompt",
+                "ALMoST section 1",
+                "ppo",
+                "large_hhh",
+            ),
+        ]
+    }
+    # By reward the best of more is better whatever the reward, so the oracle alone is asked.
+    steps = seeds.get("score_candidates", "steps")
+    chosen = seeds.claim(
+        "best_of_n_oracle",
+        "The best of N by reward is better than one sample in the oracle's eyes, and better with every N",
+        "ALMoST section 2.2",
+        candidates,
+        [
+            above(seeds.figure("score_candidates", "gain"), 0),
+            *(
+                above(seeds.figure("score_candidates", "steps", place), 0, f"{place + 2} over {place + 1}")
+                for place in range(min(map(len, steps)) if steps else 1)
+            ),
+        ],
+    )
+    rmsp, *others = duels.values()
+    return [rmsp, chosen, *others]
 
 
 def read(folder: Path) -> dict[str, Any]:

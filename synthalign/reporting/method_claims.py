@@ -1,9 +1,19 @@
 """What the papers of the other methods claim, with this project's figures; `holds` is computed as in claims.py."""
 
-from collections.abc import Sequence
-
-from synthalign.core.statistics import Interval, combine_seeds
-from synthalign.reporting.seeds import EVEN, Claim, Seeds, above
+from synthalign.core.statistics import Interval
+from synthalign.reporting.seeds import (
+    EVEN,
+    SCORE_MARGIN,
+    SHARE_MARGIN,
+    Claim,
+    Figure,
+    Seeds,
+    above,
+    below,
+    level,
+    not_worse,
+    weakest_first,
+)
 
 LIKELIHOODS, FORGOTTEN = ("score_scorers", "likelihoods"), ("heldout_text", "loss_per_token")
 
@@ -20,7 +30,7 @@ def contrast(seeds: Seeds) -> list[Claim]:
     """What is claimed of the labels of RLCD and RLAIF."""
     return [
         *(
-            seeds.claim(name, text, source, seeds.interval("score_pairs", kind, figure), f"{pairs}: {kind}", above(0))
+            seeds.claim(name, text, source, f"{pairs}: {kind}", above(seeds.figure("score_pairs", kind, figure), 0))
             for pairs in ["metrics/score_pairs.json"]
             for name, text, source, kind, figure in [
                 (
@@ -69,36 +79,42 @@ def contrast(seeds: Seeds) -> list[Claim]:
         ),
         seeds.claim(
             "rlcd_equal_affixes",
-            "Without a difference between the two prompts the label means nothing",
+            "Without a difference between the two prompts the label means nothing: it is right as often as a coin",
             "RLCD section 3.2",
-            seeds.interval("score_pairs", "labels", "rlcd_equal", "agreement"),
             "metrics/score_pairs.json: labels",
-            lambda right: right.low <= EVEN <= right.high,
+            level(seeds.figure("score_pairs", "labels", "rlcd_equal", "agreement"), EVEN, SHARE_MARGIN),
+            margin=SHARE_MARGIN,
         ),
     ]
 
 
 def instructions(seeds: Seeds) -> list[Claim]:
-    """What is claimed of instruction tuning; of several differences it is the one whose interval lies lowest."""
+    """What is claimed of instruction tuning, of tasks that were not seen: the unit is the task."""
     return [
         *(
-            seeds.claim(name, text, paper, smallest_of(seeds, part, of), "metrics/score_tasks.json: differences", rule)
-            for name, text, paper, part, of, rule in [
+            seeds.claim(
+                name,
+                text,
+                paper,
+                "metrics/score_tasks.json: differences_over_tasks",
+                weakest_first([above(over_tasks(seeds, one, part), 0, one.replace("_", " ")) for one in of])
+                if len(of) > 1
+                else above(over_tasks(seeds, of[0], part), 0),
+            )
+            for name, text, paper, part, of in [
                 (
                     "flan_tuned_vs_base",
-                    "Instruction tuning beats the base model on held-out tasks at every size: the smallest gain",
+                    "Instruction tuning beats the base model on held-out tasks at every size; the smallest gain",
                     "FLAN Table 3",
                     "all",
                     ("small", "medium", "large"),
-                    above(0),
                 ),
                 (
                     "flan_size",
-                    "A larger tuned model is better on held-out tasks: the smallest step",
+                    "A larger tuned model is better on held-out tasks, at every step; the smallest step",
                     "FLAN Figure 4",
                     "all",
                     ("medium_over_small", "large_over_medium"),
-                    above(0),
                 ),
                 (
                     "flan_more_tasks",
@@ -106,7 +122,6 @@ def instructions(seeds: Seeds) -> list[Claim]:
                     "FLAN Table 3",
                     "all",
                     ("all_over_three",),
-                    above(0),
                 ),
                 (
                     "flan_direct_hurts_reasoning",
@@ -114,7 +129,6 @@ def instructions(seeds: Seeds) -> list[Claim]:
                     "FLAN section 4.2",
                     "cot",
                     ("both_over_direct",),
-                    above(0),
                 ),
                 (
                     "flan_direct_below_base",
@@ -122,7 +136,6 @@ def instructions(seeds: Seeds) -> list[Claim]:
                     "FLAN section 4.2",
                     "cot",
                     ("base_over_direct",),
-                    above(0),
                 ),
                 (
                     "flan_reasoning_hurts_direct",
@@ -130,7 +143,6 @@ def instructions(seeds: Seeds) -> list[Claim]:
                     "FLAN Table 3",
                     "direct",
                     ("both_over_cot",),
-                    above(0),
                 ),
                 (
                     "flan_reasoning_below_base",
@@ -138,23 +150,30 @@ def instructions(seeds: Seeds) -> list[Claim]:
                     "FLAN Table 3",
                     "direct",
                     ("base_over_cot",),
-                    above(0),
                 ),
+            ]
+        ),
+        *(
+            seeds.claim(
+                name,
+                text,
+                "FLAN section 4.2",
+                "metrics/score_tasks.json: differences_over_tasks",
+                not_worse(over_tasks(seeds, one, part), SCORE_MARGIN),
+                margin=SCORE_MARGIN,
+            )
+            for name, text, part, one in [
                 (
                     "flan_both_keeps_direct",
                     "Tuning on both is not worse on direct tasks than tuning on direct tasks alone",
-                    "FLAN section 4.2",
                     "direct",
-                    ("both_over_direct",),
-                    lambda gap: gap.high >= 0,
+                    "both_over_direct",
                 ),
                 (
                     "flan_both_keeps_reasoning",
                     "Tuning on both is not worse on tasks with reasoning than tuning on reasoning alone",
-                    "FLAN section 4.2",
                     "cot",
-                    ("both_over_cot",),
-                    lambda gap: gap.high >= 0,
+                    "both_over_cot",
                 ),
             ]
         ),
@@ -162,69 +181,71 @@ def instructions(seeds: Seeds) -> list[Claim]:
             "flan_saturates",
             "The last doubling of the number of tasks brings less than a quarter of the gain",
             "FLAN Table 3",
-            seeds.interval("score_tasks", "last_step_of_gain"),
-            "metrics/score_tasks.json: last_step_of_gain",
-            lambda share: share.high < LAST_STEP_SHARE,
+            "metrics/score_tasks.json: last_step_of_gain_over_tasks",
+            below(seeds.figure("score_tasks", "last_step_of_gain_over_tasks"), LAST_STEP_SHARE),
         ),
     ]
 
 
-def smallest_of(seeds: Seeds, part: str, names: Sequence[str]) -> Interval | None:
-    """The smallest of some differences on the held-out tasks; None unless all were measured."""
-    found = [seeds.interval("score_tasks", "differences", name, part) for name in names]
-    return min((one for one in found if one), key=lambda one: one.low) if all(found) else None
+def over_tasks(seeds: Seeds, name: str, part: str) -> Figure | None:
+    """A difference on the held-out tasks of one kind."""
+    return seeds.figure("score_tasks", "differences_over_tasks", name, part)
 
 
 def ditto(seeds: Seeds) -> list[Claim]:
-    """What is claimed of DITTO."""
+    """What is claimed of DITTO; the file has put its own seeds together, and is the same in every folder of metrics."""
+    count = (seeds.get("ditto", "seeds") or [0])[0]
+
+    def figure(*path: str) -> Figure | None:
+        found = seeds.figure("ditto", *path)
+        return None if found is None else Figure(found.each[:1], count)
+
     return [
-        *(  # The file has seeds of its own, and is the same in every folder of metrics.
-            seeds.claim(
-                f"ditto_{name}", text, f"DITTO {place}", seeds.interval("ditto", *path), "metrics/ditto.json", rule
-            )
-            | {"seeds": (seeds.get("ditto", "seeds") or [0])[0]}
-            for name, text, place, path, rule in [
+        *(
+            seeds.claim(f"ditto_{name}", text, f"DITTO {place}", "metrics/ditto.json", above(figure(*path), bound))
+            | {"seeds": count}
+            for name, text, place, path, bound in [
                 (
                     "sft_vs_zero_shot",
                     "SFT on seven demonstrations has more of the author's style than the base model",
                     "Table 1",
                     ("differences", "sft_minus_zero_shot"),
-                    above(0),
+                    0,
                 ),
                 (
                     "vs_sft",
                     "DITTO has more of the author's style than the SFT model that it starts from",
                     "Table 1",
                     ("differences", "ditto_minus_sft"),
-                    above(0),
+                    0,
                 ),
                 (
                     "iterations",
                     "Four iterations of DITTO have more of the author's style than one",
                     "Figure 2",
                     ("differences", "last_minus_first_iteration"),
-                    above(0),
+                    0,
                 ),
                 (
                     "frozen_reference",
                     "A reference that is updated in every iteration has less of the author's style than a frozen one",
                     "Table 3",
                     ("differences", "ditto_minus_update_reference"),
-                    above(0),
+                    0,
                 ),
                 (
                     "online_samples",
                     "Samples that are all drawn up front give less of the author's style than those drawn online",
                     "Table 3",
                     ("differences", "ditto_minus_up_front"),
-                    above(0),
+                    0,
                 ),
                 (
                     "negatives",
                     "With one sample a demonstration runs vary more over seeds than with ten (ratio of variances)",
                     "Figure 3",
                     ("variance_ratio_1_to_all_negatives",),
-                    above(1),
+                    1,
                 ),
             ]
         ),
@@ -233,35 +254,35 @@ def ditto(seeds: Seeds) -> list[Claim]:
 
 def policies(seeds: Seeds) -> list[Claim]:
     """What is claimed of the policies that learned from them."""
-    beats_base = "compare_methods", "policies", "ppo_rlcd", "against", "base", "win_rate"
-    against = "compare_methods", "differences"
+    differences = "compare_methods", "differences"
+    harmless, helpful = (seeds.figure(*differences, "rlcd_rlaif", trait) for trait in ("harmless", "helpful"))
     return [
-        seeds.claim(name, text, "RLCD Table 2", seeds.interval(*path), "metrics/compare_methods.json", above(bound))
-        for name, text, path, bound in [
-            ("rlcd_vs_base", "The RLCD policy beats the base model", beats_base, EVEN),
+        seeds.claim(name, text, "RLCD Table 2", "metrics/compare_methods.json", parts)
+        for name, text, parts in [
+            (
+                "rlcd_vs_base",
+                "The RLCD policy beats the base model",
+                seeds.wins("compare_methods", "policies", "ppo_rlcd", "against", "base"),
+            ),
             (
                 "rlcd_vs_distillation",
                 "The RLCD policy beats context distillation",
-                (*against, "rlcd_distillation", "wins", "win_rate"),
-                EVEN,
+                seeds.wins(*differences, "rlcd_distillation", "wins"),
             ),
             (
                 "rlcd_vs_rlaif",
                 "The RLCD policy beats the RLAIF policy, both labelled by the small model",
-                (*against, "rlcd_rlaif", "wins", "win_rate"),
-                EVEN,
+                seeds.wins(*differences, "rlcd_rlaif", "wins"),
             ),
             (
                 "rlcd_vs_rlaif_harmless",
                 "The RLCD policy is more harmless than the RLAIF policy",
-                (*against, "rlcd_rlaif", "harmless"),
-                0,
+                [above(harmless, 0)],
             ),
             (
                 "rlcd_vs_rlaif_helpful",
                 "The RLCD policy is more helpful than the RLAIF policy",
-                (*against, "rlcd_rlaif", "helpful"),
-                0,
+                [above(helpful, 0)],
             ),
         ]
     ]
@@ -270,7 +291,12 @@ def policies(seeds: Seeds) -> list[Claim]:
 def trainers(seeds: Seeds) -> list[Claim]:
     """What is claimed of RRHF and of PPO-ptx."""
     snapshots, rewards = "metrics/score_snapshots.json", "metrics/score_scorers.json: likelihoods"
-    base, ppo = seeds.interval(*LIKELIHOODS, "base", "accuracy"), seeds.interval("score_benchmarks/ppo", *FORGOTTEN)
+    rrhf, base = (seeds.figure(*LIKELIHOODS, name, "accuracy") for name in ("rrhf", "base"))
+    ptx, ppo = (seeds.figure(f"score_benchmarks/{name}", *FORGOTTEN) for name in ("ppo_ptx", "ppo"))
+
+    def gain(trainer: str) -> Figure | None:
+        return seeds.figure("score_snapshots", "trainers", trainer, "reward_gain")
+
     free, priced = (
         seeds.get("score_snapshots", "trainers", name, "flags") or [] for name in ("rrhf_online", "rrhf_online_kl")
     )
@@ -279,78 +305,75 @@ def trainers(seeds: Seeds) -> list[Claim]:
             "rrhf_near_best",
             "RRHF's reward is nearer to the best than to the mean (0 to 1) of the answers it learned from",
             "RRHF Table 4",
-            way_to_best(seeds),
             "metrics/train_rrhf/offline.json",
-            above(EVEN),
+            above(way_to_best(seeds), EVEN),
         ),
         seeds.claim(
             "rrhf_rank_loss",
             "RRHF with the rank loss reaches a higher reward than without it",
             "RRHF section 4.3",
-            seeds.interval("score_snapshots", "differences", "rank_loss", "reward"),
             snapshots,
-            above(0),
+            above(seeds.figure("score_snapshots", "differences", "rank_loss", "reward"), 0),
         ),
         seeds.claim(
             "rrhf_second_round",
             "A second round of RRHF raises the reward",
             "RRHF Table 4",
-            seeds.interval("score_snapshots", "differences", "second_round", "reward"),
             snapshots,
-            above(0),
+            above(seeds.figure("score_snapshots", "differences", "second_round", "reward"), 0),
         ),
         seeds.claim(
             "rrhf_online_hacks",
             "Online RRHF without a price on distance raises the reward and is flagged as reward hacking",
             "RRHF section 4.3",
-            seeds.interval("score_snapshots", "trainers", "rrhf_online", "reward_gain"),
             snapshots,
-            lambda gain: gain.low > 0 and all(free),
+            above(gain("rrhf_online"), 0),
+            also=("flagged under every seed", bool(free) and all(free)),
         ),
         seeds.claim(
             "rrhf_online_kl_sound",
             "Online RRHF with a price on distance raises the reward and is not flagged",
             "RRHF section 4.3",
-            seeds.interval("score_snapshots", "trainers", "rrhf_online_kl", "reward_gain"),
             snapshots,
-            lambda gain: gain.low > 0 and not any(priced),
+            above(gain("rrhf_online_kl"), 0),
+            also=("unflagged under every seed", not any(priced)),
         ),
         seeds.claim(
             "rrhf_as_reward_model",
             "How likely RRHF's policy finds an answer ranks pairs better than chance and than the base model",
             "RRHF Table 6",
-            seeds.interval(*LIKELIHOODS, "rrhf", "accuracy"),
             rewards,
-            lambda right: right.low > EVEN and base is not None and right.low > base.high,
+            [above(rrhf, EVEN), above(rrhf.minus(base) if rrhf and base else None, 0, "minus the base model's")],
         ),
         seeds.claim(
             "ptx_vs_sft",
             "PPO-ptx, with a loss on pre-training texts beside the reward, beats the SFT policy",
             "InstructGPT Figure 1",
-            seeds.interval("compare_methods", "policies", "ppo_ptx", "against", "sft_rmsp", "win_rate"),
             "metrics/compare_methods.json",
-            above(EVEN),
+            seeds.wins("compare_methods", "policies", "ppo_ptx", "against", "sft_rmsp"),
         ),
         seeds.claim(
             "ptx_forgets_less",
-            "PPO-ptx loses less on held-out text than PPO (loss per token)",
+            "PPO-ptx loses less on held-out text than PPO (loss per token, the difference)",
             "InstructGPT section 4.2",
-            seeds.interval("score_benchmarks/ppo_ptx", *FORGOTTEN),
             "metrics/score_benchmarks/ppo_ptx.json",
-            lambda loss: ppo is not None and loss.high < ppo.low,
+            below(ptx.minus(ppo) if ptx and ppo else None, 0),
         ),
     ]
 
 
-def way_to_best(seeds: Seeds) -> Interval | None:
+def way_to_best(seeds: Seeds) -> Figure | None:
     """Where the reward of RRHF's answers lies between the mean, 0, and the best, 1, of the answers it learned from."""
     samples = seeds.get("train_rrhf/offline", "samples", "last_round")
-    curves = seeds.get("score_snapshots", "trainers", "rrhf", "curve")
-    if samples is None or curves is None:
+    rewards = seeds.figure("score_snapshots", "trainers", "rrhf", "curve", -1, "reward")
+    if samples is None or rewards is None:
         return None
     found = []
-    for sample, curve in zip(samples, curves, strict=True):
-        reward, mean, span = curve[-1]["reward"], sample["mean"], sample["best"] - sample["mean"]
-        value, low, high = ((reward[end] - mean) / span for end in ("value", "low", "high"))
-        found.append(Interval(value, low, high, reward["n"]))
-    return combine_seeds(found)
+    for sample, reward in zip(samples, rewards.each, strict=True):
+        mean, span = sample["mean"], sample["best"] - sample["mean"]
+        value, low, high = (
+            None if end is None else (end - mean) / span for end in (reward.value, reward.low, reward.high)
+        )
+        assert value is not None
+        found.append(Interval(value, low, high, reward.n, reward.why))
+    return Figure(tuple(found))

@@ -6,15 +6,15 @@ writes metrics/real_claims.json from one metrics folder per seed, each in the fo
 dvc.lock): which models and files the figures are of, and the claims in the form of metrics/claims.json with three keys
 more.
 
-    question  the question of which the row is a part
-    figures   value, low and high under every seed, in the order of the folders
-    decision  yes: the figure bears the claim out by the rule beside it; no: its whole interval is on the other side;
-              open: neither; not measured; a figure: nothing is claimed of it
+    question       the question of which the row is a part
+    decision       yes: the claim holds; no: a part of it lies on the other side of its bound with its whole interval;
+                   open: neither; too few, all equal, not measured: it could not be decided; a figure: nothing is
+                   claimed of it
+    decision_holm  the same with the error of all rows together held at 5%
 
 Whatever the decision is, the row is written.
 """
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,20 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.core.errors import UserError
-from synthalign.core.statistics import Interval
 from synthalign.reporting import claims, run_inputs
-from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above
+from synthalign.reporting.seeds import (
+    EVEN,
+    LEVEL,
+    NOT_MEASURED,
+    Claim,
+    Metrics,
+    Part,
+    Seeds,
+    above,
+    below,
+    corrected,
+    rounded,
+)
 
 PARTS = ("no_filter", "no_length", "no_keyword", "heuristic")
 """Reward models that lack a filter, or a part of one; `almost` has both."""
@@ -38,13 +49,15 @@ CONFIGURATIONS = ("a", "b", "c", "d", "e")
 class Row:
     """A question's row before its figure is looked up.
 
-    bound  what the figure must be above; None where nothing is claimed
+    bound  what the figure must be above; None where nothing is claimed, or `path` leads to who wins
+    wins   whether `path` leads to a comparison of two policies, whose win rate is judged at equal lengths too
     """
 
     name: str
     claim: str
     path: tuple[str | int, ...]
     bound: float | None = 0.0
+    wins: bool = False
 
 
 QUESTIONS: dict[str, list[Row]] = {
@@ -129,9 +142,7 @@ QUESTIONS: dict[str, list[Row]] = {
     ],
     "Is guided self-play better than plain self-play?": [
         Row("rmsp_win_rate", "SFT on guided self-play beats SFT on plain self-play",
-            ("judge_answers", "sft_rmsp_vs_sft_selfplay", "people", "win_rate"), EVEN),
-        Row("rmsp_length_controlled", "It does at equal length",
-            ("judge_answers", "sft_rmsp_vs_sft_selfplay", "people", "length_controlled"), EVEN),
+            ("judge_answers", "sft_rmsp_vs_sft_selfplay", "people"), wins=True),
         Row("rmsp_score", "Its mean score is higher", ("score_policies", "people", "differences", "rmsp_selfplay")),
         Row("best_of_n", "The best of N by the synthetic reward scores higher than one sample",
             ("score_candidates", "people", "gain")),
@@ -139,15 +150,9 @@ QUESTIONS: dict[str, list[Row]] = {
             ("score_candidates", "people", "minus_longest")),
     ],
     "Are SFT, DPO and PPO better than what they start from?": [
-        row
+        Row(f"{one}_vs_{other}", f"{one} beats {other}", ("judge_answers", f"{one}_vs_{other}", "people"), wins=True)
         for one, other in (("sft_rmsp", "base"), ("dpo", "sft_rmsp"), ("ppo", "sft_rmsp"), ("ppo", "base"),
                            ("ppo", "large_hhh"))
-        for row in [
-            Row(f"{one}_vs_{other}", f"{one} beats {other}",
-                ("judge_answers", f"{one}_vs_{other}", "people", "win_rate"), EVEN),
-            Row(f"{one}_vs_{other}_length_controlled", f"{one} beats {other} at equal length",
-                ("judge_answers", f"{one}_vs_{other}", "people", "length_controlled"), EVEN),
-        ]
     ]
     + [
         Row(f"loss_{name}", f"Loss per token of {name} on held-out text",
@@ -203,28 +208,36 @@ def rows(metrics: Sequence[Metrics]) -> list[Claim]:
     """
     metrics = [run if "classifier" in run.get("score_ditto", {}) else {**run, "score_ditto": {}} for run in metrics]
     seeds = Seeds(metrics)
-    each_alone = [Seeds([run]) for run in metrics]
     found = []
     for question, asked in QUESTIONS.items():
         for row in asked:
-            figure = seeds.interval(*row.path)
             place = ".".join(map(str, row.path[1:]))
-            file = f"metrics/{row.path[0]}.json: {place}"
-            holds = above(math.inf if row.bound is None else row.bound)
-            claim = seeds.claim(row.name, row.claim, "people's data", figure, file, holds)
-            alone = [one.interval(*row.path) for one in each_alone]
-            figures = [None if one is None else [round(x, 6) for x in (one.value, one.low, one.high)] for one in alone]
-            found.append({"question": question} | claim | {"figures": figures, "decision": decided(figure, row.bound)})
-    return found
+            parts = seeds.wins(*row.path) if row.wins else [above(seeds.figure(*row.path), row.bound or 0.0)]
+            claim = seeds.claim(row.name, row.claim, "people's data", f"metrics/{row.path[0]}.json: {place}", parts)
+            claim |= decided(claim, parts) if row.wins or row.bound is not None else untested(claim)
+            found.append({"question": question} | claim)
+    return [
+        row
+        | {"decision_holm": "open" if row["decision"] in ("yes", "no") and row["p_holm"] >= LEVEL else row["decision"]}
+        for row in corrected(found)
+    ]
 
 
-def decided(figure: Interval | None, bound: float | None) -> str:
-    """What a figure says of the claim that it is above a bound: yes, no, open, not measured, or a figure."""
-    if figure is None:
-        return "not measured"
-    if bound is None:
-        return "a figure"
-    return "yes" if figure.low > bound else "no" if figure.high < bound else "open"
+def decided(claim: Claim, parts: Sequence[Part]) -> dict[str, Any]:
+    """What a row comes to, and how surprising that is: `yes` is that all parts hold, `no` that one lies on the other
+    side, any of them at 5% together (Bonferroni), so that neither is said of nothing more often than that."""
+    against = [below(part.figure, part.bound).row()["p"] for part in parts]
+    if claim["p"] is None:
+        return {"decision": claim["why"]}
+    no = min(1.0, len(parts) * min(against))
+    return {"decision": "yes" if claim["holds"] else "no" if no < LEVEL else "open", "p": rounded(min(claim["p"], no))}
+
+
+def untested(claim: Claim) -> dict[str, Any]:
+    """A row of which nothing is claimed: its figure, and no rule."""
+    parts = [part | {"must": None, "bound": None, "p": None, "holds": False} for part in claim["parts"]]
+    decision = NOT_MEASURED if claim["value"] is None else "a figure"
+    return {"holds": False, "p": None, "parts": parts, "decision": decision}
 
 
 def main(folders: Sequence[str]) -> None:
@@ -235,7 +248,7 @@ def main(folders: Sequence[str]) -> None:
     metrics = [claims.read(Path(folder)) for folder in folders]
     of = run_inputs.shared([Path(folder).parent for folder in folders])
     found = rows(metrics)
-    if not any(row["decision"] in ("yes", "no", "open") for row in found):  # losses of a world's texts are figures
+    if all(row["decision"] in (NOT_MEASURED, "a figure") for row in found):  # losses of a world's texts are figures
         raise UserError(
             f"{', '.join(folders)}: nothing in them is measured with people's data; set the keys `people`, "
             "`human_pairs` and `votes` of params.yaml (docs/judging.md), and run the stages again"

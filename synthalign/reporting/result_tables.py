@@ -6,7 +6,9 @@ Nothing is computed here: every figure comes from a file in metrics/, which a co
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from synthalign.core.statistics import Interval
 from synthalign.reporting import method_table
+from synthalign.reporting.seeds import all_figures, rule, verdict
 from synthalign.reporting.text_tables import Rows
 
 MOST_ROWS = 8
@@ -38,35 +40,38 @@ def chosen_claims(recorded: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
 
 def chosen_rows(recorded: Sequence[Mapping[str, Any]]) -> Rows:
     """The claims of README."""
-    rows: Rows = [("claim", "figure (95% interval)", "n", "seeds", "holds", "paper")]
+    rows: Rows = [("claim", "figure (95% interval)", "n", "seeds", "holds", "Holm", "paper")]
     for claim, cells in zip(chosen := chosen_claims(recorded), claim_rows(chosen)[1:], strict=True):
-        said, value, low_high, n, seeds, holds, source = cells
-        figure = value if claim["value"] is None else f"{value} ({low_high})"
-        rows.append((said, figure, n, seeds, holds if claim["holds"] else "**no**", source))
+        said, figure, n, seeds, _, holds, holm, source = cells
+        rows.append((said, figure, n, seeds, holds if claim["holds"] else f"**{holds}**", holm, source))
     return rows
 
 
 def claim_rows(recorded: Sequence[Mapping[str, Any]]) -> Rows:
     """The claims of metrics/claims.json."""
-    rows: Rows = [("claim", "figure", "95% interval", "n", "seeds", "holds", "source")]
+    rows: Rows = [("claim", "figure (95% interval)", "n", "seeds", "has to be", "holds", "Holm", "source")]
     for claim in recorded:
-        low_high = "" if claim["value"] is None else f"{claim['low']:.3f} to {claim['high']:.3f}"
-        value = "not measured" if claim["value"] is None else f"{claim['value']:.3f}"
-        holds = "yes" if claim["holds"] else "no"
         counts = f"{claim['n']:,}", str(claim["seeds"])
-        rows.append((claim["claim"], value, low_high, *counts, holds, claim["source"].split(";")[0]))
+        holm = "" if claim["p_holm"] is None else "yes" if claim["holds_holm"] else "no"
+        source = claim["source"].split(";")[0]
+        rows.append((claim["claim"], all_figures(claim), *counts, rule(claim), verdict(claim), holm, source))
     return rows
+
+
+def ends(figure: Mapping[str, Any]) -> str:
+    """The ends of a figure's interval, or why it has none."""
+    return Interval.of(figure).ends()
 
 
 def real_rows(rows: Sequence[Mapping[str, Any]]) -> Rows:
     """What metrics/real_claims.json has measured, question by question; a question stands once."""
-    found: Rows = [("question", "row", "figure (95% interval)", "n", "seeds", "shown")]
+    found: Rows = [("question", "row", "figure (95% interval)", "n", "seeds", "shown", "Holm")]
     asked = ""
     for row in rows:
         if row["value"] is not None:
-            figure = f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
             question = "" if row["question"] == asked else row["question"]
-            found.append((question, row["claim"], figure, f"{row['n']:,}", str(row["seeds"]), row["decision"]))
+            said = row["decision"], "" if row["p_holm"] is None else row["decision_holm"]
+            found.append((question, row["claim"], all_figures(row), f"{row['n']:,}", str(row["seeds"]), *said))
             asked = row["question"]
     return found
 
@@ -79,12 +84,11 @@ def win_rows(metrics: Mapping[str, Any]) -> Rows:
             rate = figures.get("win_rate")
             if rate is not None:
                 lengths = f"{figures['characters_a']:.0f} / {figures['characters_b']:.0f}"
-                interval = f"{rate['low']:.3f} to {rate['high']:.3f}"
                 equal = figures.get("length_controlled")
-                fair = f"{equal['value']:.3f} ({equal['low']:.3f} to {equal['high']:.3f})" if equal else ""
+                fair = f"{equal['value']:.3f} ({ends(equal)})" if equal else ""
                 ties, n = f"{figures['tie']:.3f}", f"{rate['n']:,}"
                 named = pair.replace("_vs_", " against ")
-                rows.append((named, judge, f"{rate['value']:.3f}", interval, fair, ties, lengths, n))
+                rows.append((named, judge, f"{rate['value']:.3f}", ends(rate), fair, ties, lengths, n))
     return rows
 
 
@@ -94,7 +98,7 @@ def reward_rows(metrics: Mapping[str, Any]) -> Rows:
     for name, figures in metrics.get("score_rewards", {}).get("rewards", {}).items():
         accuracy = figures["accuracy"]
         share = figures.get("ratio_to_upper_bound")
-        cells = [f"{accuracy['value']:.3f}", f"{accuracy['low']:.3f} to {accuracy['high']:.3f}"]
+        cells = [f"{accuracy['value']:.3f}", ends(accuracy)]
         cells += [f"{figures[part]['value']:.3f}" if figures.get(part) else "" for part in
                   ("better_is_longer", "better_is_shorter")]  # fmt: skip
         name = "always the longer" if name == "longer" else name
@@ -109,7 +113,7 @@ def policy_rows(metrics: Mapping[str, Any]) -> Rows:
         tax = metrics.get(f"score_benchmarks/{name}", {})
         loss, cloze = (tax.get(test, {}).get(metric, {}).get("value") for test, metric in
                        (("heldout_text", "loss_per_token"), ("cloze", "accuracy")))  # fmt: skip
-        cells = [f"{figures['value']:.3f}", f"{figures['low']:.3f} to {figures['high']:.3f}"]
+        cells = [f"{figures['value']:.3f}", ends(figures)]
         cells += [f"{figures['characters']:.0f}", f"{figures['cut_off']:.3f}"]
         cells += [f"{value:.3f}" if value is not None else "" for value in (loss, cloze)]
         rows.append((name, *cells, f"{figures['n']:,}"))
@@ -122,7 +126,7 @@ def label_rows(metrics: Mapping[str, Any]) -> Rows:
     scored = metrics.get("score_comparisons", {})
     for name, figures in {**scored.get("labels", {}), **scored.get("other_labels", {})}.items():
         right = figures["agreement"]
-        cells = [f"{right['value']:.3f}", f"{right['low']:.3f} to {right['high']:.3f}"]
+        cells = [f"{right['value']:.3f}", ends(right)]
         cells += [f"{figures['coverage']:.3f}" if "coverage" in figures else ""]
         cells += [f"{figures['chosen_longer']:.3f}", f"{figures['pairs']:,}"]
         rows.append((name, *cells))
@@ -133,8 +137,9 @@ def configuration_rows(metrics: Mapping[str, Any]) -> Rows:
     """The oracle's points for each vanilla configuration."""
     rows: Rows = [("configuration", "oracle", "95% interval", "characters", "n")]
     for name, figures in metrics.get("score_comparisons", {}).get("configurations", {}).items():
-        interval = f"{figures['low']:.3f} to {figures['high']:.3f}"
-        rows.append((name, f"{figures['value']:.3f}", interval, f"{figures['characters']:.0f}", f"{figures['n']:,}"))
+        rows.append(
+            (name, f"{figures['value']:.3f}", ends(figures), f"{figures['characters']:.0f}", f"{figures['n']:,}")
+        )
     return rows
 
 
@@ -145,8 +150,7 @@ def benchmark_rows(metrics: Mapping[str, Any]) -> Rows:
         subject = stage.removeprefix("score_benchmarks/")
         for test in ("hhh", "truthfulqa") if subject != stage else ():
             for metric, figure in figures.get(test, {}).items():
-                interval = f"{figure['low']:.3f} to {figure['high']:.3f}"
-                rows.append((subject, f"{test} {metric}", f"{figure['value']:.3f}", interval, f"{figure['n']:,}"))
+                rows.append((subject, f"{test} {metric}", f"{figure['value']:.3f}", ends(figure), f"{figure['n']:,}"))
     return rows
 
 
@@ -167,7 +171,7 @@ def method_rows(metrics: Mapping[str, Any]) -> Rows:
 
 
 def _with_interval(figure: Mapping[str, float] | None) -> tuple[str, str]:
-    return (f"{figure['value']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}") if figure else ("", "")
+    return (f"{figure['value']:.3f}", ends(figure)) if figure else ("", "")
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from synthalign.core import stage
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, generated_part, recorded, result_tables
+from synthalign.reporting import claims, generated_part, recorded, result_tables, seeds
 from synthalign.reporting.text_tables import Rows, markdown, plain
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -42,8 +42,9 @@ def against_recorded(now: Sequence[Mapping[str, Any]], known: Sequence[Mapping[s
     for claim in now:
         if claim["value"] is not None:
             found, value = intervals.get(claim["id"]), f"{claim['value']:.3f}"
-            interval = f"{found['low']:.3f} to {found['high']:.3f}" if found else ""
-            within = "" if not found else "yes" if found["low"] <= claim["value"] <= found["high"] else "NO"
+            interval = result_tables.ends(found) if found else ""
+            decided = found is not None and found["low"] is not None
+            within = "" if not decided else "yes" if found["low"] <= claim["value"] <= found["high"] else "NO"
             rows.append((claim["id"], value, interval, within))
     return rows
 
@@ -81,8 +82,7 @@ def readme(known: Sequence[Mapping[str, Any]], state: str) -> str:
     if not known:
         return "Nothing is recorded yet: run `make claims`."
     papers = len({result_tables.paper(claim) for claim in known})
-    held = sum(claim["holds"] for claim in known)
-    said = f"Of {len(known)} claims of {papers} papers, {held} hold. {result_tables.RULE} {state}"
+    said = f"Of {len(known)} claims of {papers} papers, {seeds.outcome(known)}. {result_tables.RULE} {state}"
     return f"{said}\n\n{markdown(result_tables.chosen_rows(known))}"
 
 

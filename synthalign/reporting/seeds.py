@@ -1,17 +1,143 @@
-"""Figures of several seeds put together, and what is claimed of them."""
+"""Figures of several seeds put together, what is claimed of them, and how that is decided.
 
-from collections.abc import Callable, Mapping, Sequence
+A claim has one part or several; a part is a figure whose whole 95% interval has to lie on one side of a bound.
+
+- A claim of several parts holds when each of them does, each at its own 5%: that is a test of the whole at 5%
+  (intersection-union; Berger 1982, Theorem 1). Its p-value is the largest of theirs.
+- "Not worse" is shown above minus a margin, "level" on both sides of one (two one-sided tests; Schuirmann 1987). The
+  margin stands in the claim with the reason for its size, so that a wide interval shows nothing.
+- A figure without an interval (`Interval.why`) shows nothing, and the claim says why.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synthalign.core.statistics import Interval, combine_seeds
+from synthalign.core.statistics import Interval, combine_seeds, holm, p_value
 
 Metrics = Mapping[str, Any]
 """The metrics of one run, by stage: {"score_rewards": {…}, "train_sft/rmsp": {…}, …}."""
 
 Claim = dict[str, Any]
+"""A row of metrics/claims.json; `Seeds.claim` says what its keys are."""
 
 EVEN = 0.5
+
+LEVEL = 0.05
+"""What a p-value is below where the 95% interval leaves the bound out."""
+
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How much worse still counts as not worse, and why that much."""
+
+    size: float
+    why: str
+
+
+SHARE_MARGIN = Margin(0.05, "of a share: one verdict in twenty, a tenth of the way from a coin to always")
+SCORE_MARGIN = Margin(0.05, "of a score with 0 for guessing and 1 for all right: one item in twenty above guessing")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measurement under every seed.
+
+    each   an interval for every seed, or a single one that several were put together to already
+    seeds  how many those were; None where each has its own
+    """
+
+    each: tuple[Interval, ...]
+    seeds: int | None = None
+
+    @property
+    def whole(self) -> Interval:
+        """All seeds together."""
+        return combine_seeds(self.each)
+
+    def minus(self, other: "Figure") -> "Figure":
+        """The difference to another figure, seed by seed, where the two were not measured as a pair.
+
+        The half widths add up: that holds however the two depend on each other, and is too wide for most.
+        """
+        found = []
+        for a, b in zip(self.each, other.each, strict=True):
+            value, n, why = a.value - b.value, min(a.n, b.n), a.why or b.why
+            if a.low is None or a.high is None or b.low is None or b.high is None:
+                found.append(Interval(value, None, None, n, why))
+            else:
+                found.append(Interval(value, a.low - b.high, a.high - b.low, n))
+        return Figure(tuple(found))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What has to be shown of a figure: that its whole interval lies above the bound, or below it.
+
+    of  which figure, in words; "" for the one that the claim itself speaks of
+    """
+
+    figure: Figure | None
+    bound: float
+    of: str = ""
+    must: str = "above"
+
+    @property
+    def lead(self) -> float:
+        """How far the interval's nearer end is on the right side of the bound; of none, minus infinity."""
+        whole = self.figure.whole if self.figure else None
+        if whole is None or whole.low is None or whole.high is None:
+            return float("-inf")
+        return whole.low - self.bound if self.must == "above" else self.bound - whole.high
+
+    def row(self) -> dict[str, Any]:
+        """For a metrics file; p is 1 where the figure is on the wrong side, None where it has no interval."""
+        shown: dict[str, Any] = {"of": self.of, **nothing(), "must": self.must, "bound": self.bound}
+        if self.figure is None:
+            return shown | {"p": None, "holds": False, "why": NOT_MEASURED, "each": None}
+        whole = self.figure.whole
+        p = p_value(self.figure.each, self.bound, seeds=self.figure.seeds)
+        if p is not None and (whole.value <= self.bound if self.must == "above" else whole.value >= self.bound):
+            p = 1.0
+        each = [one.metrics() for one in self.figure.each]
+        found = {"p": rounded(p), "holds": self.lead > 0, "why": whole.why, "each": each}
+        return shown | whole.metrics() | found
+
+
+def nothing() -> dict[str, Any]:
+    """What stands in the place of a figure that is not there."""
+    return {"value": None, "low": None, "high": None, "n": 0}
+
+
+def rounded(p: float | None) -> float | None:
+    """A p-value to three digits, however small."""
+    return None if p is None else float(f"{p:.3g}")
+
+
+def above(figure: Figure | None, bound: float, of: str = "") -> Part:
+    return Part(figure, bound, of)
+
+
+def below(figure: Figure | None, bound: float, of: str = "") -> Part:
+    return Part(figure, bound, of, "below")
+
+
+def not_worse(figure: Figure | None, margin: Margin) -> list[Part]:
+    """Of a difference: above minus the margin."""
+    return [above(figure, -margin.size)]
+
+
+def level(figure: Figure | None, at: float, margin: Margin) -> list[Part]:
+    """Within the margin of a value, on both sides."""
+    return [above(figure, at - margin.size), below(figure, at + margin.size)]
+
+
+def weakest_first(parts: Sequence[Part]) -> list[Part]:
+    """The parts in the order of how little they are shown: the claim is as good as the first."""
+    return sorted(parts, key=lambda part: part.lead)
 
 
 @dataclass(frozen=True)
@@ -35,46 +161,122 @@ class Seeds:
             found.append(at)
         return found
 
+    def figure(self, *path: str | int) -> Figure | None:
+        """The figure at the path, under every seed."""
+        found = self.get(*path)
+        return None if not found else Figure(tuple(Interval.of(one) for one in found))
+
     def interval(self, *path: str | int) -> Interval | None:
         """The figure at the path, all seeds together."""
-        found = self.get(*path)
-        if found is None:
-            return None
-        return combine_seeds([Interval(f["value"], f["low"], f["high"], f["n"]) for f in found])
+        found = self.figure(*path)
+        return None if found is None else found.whole
 
-    def win_rate(self, a: str, b: str) -> Interval | None:
-        """How often policy a beats policy b in the oracle's eyes."""
-        return self.interval("judge_answers", f"{a}_vs_{b}", "oracle", "win_rate")
-
-    def difference(self, name: str) -> Interval | None:
-        """A difference between two vanilla configurations."""
-        return self.interval("score_comparisons", "differences", name)
-
-    def label(self, part: str, figure: str) -> Interval | None:
-        """A figure about the labels that a filter leaves."""
-        return self.interval("score_comparisons", "labels", part, figure)
-
-    def reward(self, name: str, figure: str) -> Interval | None:
-        """A figure about a reward model."""
-        return self.interval("score_rewards", "rewards", name, figure)
+    def wins(self, *path: str | int) -> list[Part]:
+        """That one policy beats another in the comparison at the path, and at equal lengths too where that was measured
+        (`win_rates.length_controlled`)."""
+        fair = self.figure(*path, "length_controlled")
+        parts = [above(self.figure(*path, "win_rate"), EVEN)]
+        return [*parts, above(fair, EVEN, "at equal lengths")] if fair else parts
 
     def claim(
-        self, name: str, text: str, paper: str, figure: Interval | None, file: str, rule: Callable[[Interval], bool]
+        self,
+        name: str,
+        text: str,
+        paper: str,
+        file: str,
+        parts: Part | Sequence[Part],
+        *,
+        margin: Margin | None = None,
+        also: tuple[str, bool] | None = None,
     ) -> Claim:
-        """What is claimed, the figure for it, and whether it holds by the rule; one that was not measured does not."""
+        """A row of metrics/claims.json.
+
+        id, claim, source      what is claimed, by whom, and where the figures are from
+        value, low, high, n    of the first part; low and high null where it has no interval, all where no figure
+        seeds                  runs that were given
+        parts                  each: of, value, low, high, n, must (above or below), bound, p, holds, why not, and each
+                               seed's own figure
+        margin                 size and why, where something is claimed to be not worse or level; else null
+        also                   what has to be the case besides: of, holds; else null
+        p                      the largest of the parts'; null where it could not be decided
+        holds                  by the rule above, at 5% by itself
+        why                    "too few", "all equal" or "not measured" where it could not be decided: a part has no
+                               interval, and no other one fails; else null
+
+        A figure that was not measured has no value, and the claim does not hold.
+        """
+        rows = [part.row() for part in ([parts] if isinstance(parts, Part) else parts)]
+        fails = any(row["p"] is not None and not row["holds"] for row in rows)
+        why = None if fails else next((row["why"] for row in rows if row["why"]), None)
         return {
             "id": name,
             "claim": text,
             "source": f"{paper}; {file}",
-            "value": None if figure is None else round(figure.value, 6),
-            "low": None if figure is None else round(figure.low, 6),
-            "high": None if figure is None else round(figure.high, 6),
-            "n": 0 if figure is None else figure.n,
+            **{key: rows[0][key] for key in nothing()},
             "seeds": len(self.metrics),
-            "holds": figure is not None and bool(rule(figure)),
+            "holds": all(row["holds"] for row in rows) and (also is None or also[1]),
+            "why": why,
+            "p": None if why else max(row["p"] for row in rows if row["p"] is not None),
+            "margin": None if margin is None else {"size": margin.size, "why": margin.why},
+            "also": None if also is None else {"of": also[0], "holds": also[1]},
+            "parts": rows,
         }
 
 
-def above(bound: float) -> Callable[[Interval], bool]:
-    """The rule that the whole interval lies above a bound."""
-    return lambda figure: figure.low > bound
+def corrected(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims of one file with what they come to when all are decided at once (`statistics.holm`).
+
+    p_holm      the adjusted p-value; null where there is none. Only claims with a p-value are counted.
+    holds_holm  whether it holds with the error of all of them together held at 5%
+    """
+    decided = [claim for claim in claims if claim["p"] is not None]
+    adjusted = dict(zip([claim["id"] for claim in decided], holm([claim["p"] for claim in decided]), strict=True))
+    return [
+        claim
+        | {
+            "p_holm": rounded(adjusted.get(claim["id"])),
+            "holds_holm": claim["holds"] and adjusted.get(claim["id"], 1.0) < LEVEL,
+        }
+        for claim in claims
+    ]
+
+
+# -- in words ---------------------------------------------------------------------------------------------------------
+
+
+def outcome(recorded: Sequence[Mapping[str, Any]]) -> str:
+    """How many claims hold, how many with all decided at once, and how many could not be decided."""
+    held, together = (sum(claim[key] for claim in recorded) for key in ("holds", "holds_holm"))
+    said = f"{held} hold, {together} of them with all decided at once (Holm)"
+    reasons = Counter(claim["why"] for claim in recorded if claim["why"])
+    return said + "".join(f"; {count} {why}" for why, count in sorted(reasons.items()))
+
+
+def all_figures(claim: Mapping[str, Any], after: int = 0) -> str:
+    """The figures of a claim: those of all parts, each once, "0.640 (0.598 to 0.683); at equal lengths 0.518 (…)".
+
+    after  how many of them are left out
+    """
+    found = []
+    for part in claim["parts"]:
+        figure = part["why"] if part["value"] is None else f"{part['value']:.3f} ({Interval.of(part).ends()})"
+        found.append(f"{part['of']} {figure}".strip())
+    return "; ".join([*dict.fromkeys(found)][after:])
+
+
+def rule(claim: Mapping[str, Any]) -> str:
+    """What the intervals of a claim have to be: "above 0.5"."""
+    found = [f"{part['must']} {part['bound']:g}" for part in claim["parts"]]
+    return " and ".join(dict.fromkeys(found + ([claim["also"]["of"]] if claim["also"] else [])))
+
+
+def verdict(claim: Mapping[str, Any]) -> str:
+    """yes, no, or why it could not be decided; where some parts hold, with those that do not."""
+    if claim["holds"]:
+        return "yes"
+    parts, also = claim["parts"], claim["also"]
+    said = claim["why"] or "no"
+    failed = [part["of"] for part in parts if not part["holds"]]
+    if also and not also["holds"] and not failed:
+        return f"{said}: {also['of']}"
+    return f"{said}: {', '.join(failed)}" if len(failed) < len(parts) and all(failed) else said

@@ -9,6 +9,7 @@ from synthalign.core.measures import (
     best_of_n_weights,
     by_question,
     difference,
+    effects,
     expected_best,
     held_out_pairs,
     label_agreement,
@@ -30,7 +31,17 @@ def test_several_answers_to_a_question_count_once():
 def test_a_difference_is_over_the_questions_that_both_answered():
     result = difference({"q1": 3.0, "q2": 5.0, "q3": 100.0}, {"q2": 4.0, "q1": 2.0}, seed=0)
 
-    assert (result.value, result.low, result.high, result.n) == (1.0, 1.0, 1.0, 2)
+    assert (result.value, result.n) == (1.0, 2)
+
+
+def test_how_much_larger_one_difference_is_than_another_is_a_difference_of_the_same_questions():
+    scores = {"a": {"q1": 5.0, "q2": 9.0}, "b": {"q1": 3.0, "q2": 8.0}, "c": {"q1": 2.0, "q2": 8.0}}
+
+    found = effects(scores, {"demonstrations": ("a", "b"), "size": ("b", "c")})
+
+    assert found["demonstrations"] == {"q1": 5.0 - 3.0, "q2": 9.0 - 8.0}
+    assert found["demonstrations_over_size"] == {"q1": 2.0 - 1.0, "q2": 1.0 - 0.0}
+    assert "demonstrations_over_shots" not in found  # nobody asked for the difference of shots
 
 
 def test_agreement_leaves_ties_out_and_coverage_counts_them():

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from synthalign.core.statistics import (
+    ALL_EQUAL,
+    FEWEST,
+    TOO_FEW,
     Interval,
     combine_seeds,
     correlation,
     difference_interval,
+    holm,
     mean_interval,
+    p_value,
     ratio_difference_interval,
     ratio_interval,
     win_points,
@@ -16,8 +21,36 @@ from synthalign.core.statistics import (
 )
 
 
-def test_a_mean_of_equal_values_is_certain():
-    assert mean_interval([2.0, 2.0, 2.0], ["q1", "q2", "q3"], seed=0) == Interval(2.0, 2.0, 2.0, 3)
+def test_values_that_are_all_equal_have_no_interval_as_the_next_one_may_differ():
+    assert mean_interval([0.1] * 485, range(485), seed=0) == Interval(pytest.approx(0.1), None, None, 485, ALL_EQUAL)
+
+
+def test_one_value_that_differs_gives_an_interval():
+    found = mean_interval([0.0] * 9 + [1.0], range(10), seed=0)
+
+    assert (found.value, found.low, found.why) == (0.1, 0.0, None)
+    assert found.high > 0.1
+
+
+def test_four_units_are_too_few_however_they_differ_and_five_are_enough():
+    values = [0.0, 1.0, 2.0, 3.0, 4.0]
+
+    assert mean_interval(values[:4], range(4), seed=0) == Interval(1.5, None, None, 4, TOO_FEW)
+    assert mean_interval(values, range(FEWEST), seed=0).why is None
+
+
+def test_rows_do_not_make_up_for_questions():
+    assert mean_interval([0, 1] * 50, ["q1", "q2"] * 50, seed=0).why == TOO_FEW
+
+
+def test_a_figure_without_an_interval_lies_on_no_side_and_says_why_in_a_metrics_file():
+    found = Interval(1.0, None, None, 3, TOO_FEW)
+
+    assert not found.lies_above(0) and not found.lies_below(2)
+    assert found.ends() == "too few"
+    assert found.metrics() == {"value": 1.0, "low": None, "high": None, "n": 3, "why": "too few"}
+    assert Interval.of(found.metrics()) == found
+    assert Interval(0.5, 0.4, 0.6, 9).ends() == "0.400 to 0.600"
 
 
 def test_n_counts_questions_not_rows():
@@ -25,10 +58,12 @@ def test_n_counts_questions_not_rows():
 
 
 def test_rows_of_one_question_are_drawn_together():
-    # Both questions have the mean 1/2 whatever is drawn, so there is no doubt …
-    assert mean_interval([1, 0, 1, 0], ["q1", "q1", "q2", "q2"], seed=0) == Interval(0.5, 0.5, 0.5, 2)
-    # … with the same values grouped the other way a draw is 0, 1/2 or 1, each end with probability 1/4
-    assert mean_interval([1, 0, 1, 0], ["q1", "q2", "q1", "q2"], seed=0) == Interval(0.5, 0.0, 1.0, 2)
+    # Each of six questions has the mean 1/2, so every draw has …
+    assert mean_interval([1, 0] * 6, [q for q in range(6) for _ in "ab"], seed=0).why == ALL_EQUAL
+    # … with the same values grouped the other way a question is all right or all wrong: 0 or 6 right of six in 1 of 64
+    assert mean_interval([1, 0] * 6, [*range(6)] * 2, seed=0) == Interval(
+        0.5, pytest.approx(1 / 6), pytest.approx(5 / 6), 6
+    )
 
 
 def test_the_bootstrap_has_the_spread_of_the_mean():
@@ -50,14 +85,17 @@ def test_the_interval_depends_on_the_seed_only():
 def test_what_two_share_of_a_question_cancels():
     hard, easy = 1.0, 9.0
 
-    assert difference_interval([hard + 1, easy + 1], [hard, easy], ["q1", "q2"], seed=0) == Interval(1.0, 1.0, 1.0, 2)
+    found = difference_interval([hard + 1, easy + 1] * 3, [hard, easy] * 3, range(6), seed=0)
+
+    assert found == Interval(1.0, None, None, 6, ALL_EQUAL)
 
 
 def test_a_ratio_is_of_the_sums():
-    # q1 gives 1 of 2, q2 gives 3 of 4: 4/6 together; draws give 2/4, 4/6 or 6/8
-    interval = ratio_interval([1, 3], [2, 4], ["q1", "q2"], seed=0)
+    # q1 gives 1 of 2, q2 gives 3 of 4: 4/6 together, and not the mean of 1/2 and 3/4
+    interval = ratio_interval([1, 3] * 3, [2, 4] * 3, range(6), seed=0)
 
-    assert interval == Interval(4 / 6, 2 / 4, 6 / 8, 2)
+    assert interval.value == 12 / 18
+    assert 2 / 4 <= interval.low < 12 / 18 < interval.high <= 3 / 4
 
 
 def test_nothing_to_measure_is_an_error_and_not_a_number():
@@ -76,9 +114,9 @@ def test_a_tie_is_half_a_win():
 
 def test_two_orders_of_a_question_are_one_sample():
     # A judge that always takes the first answer: a in one order, b in the other
-    interval = win_rate(["a", "b", "a", "b"], ["q1", "q1", "q2", "q2"], seed=0)
+    interval = win_rate(["a", "b"] * 6, [q for q in range(6) for _ in "ab"], seed=0)
 
-    assert interval == Interval(0.5, 0.5, 0.5, 2)
+    assert interval == Interval(0.5, None, None, 6, ALL_EQUAL)
 
 
 def test_an_unjudged_row_is_not_a_tie():
@@ -123,9 +161,9 @@ def test_seeds_that_agree_leave_the_doubt_about_the_questions():
 
 
 def test_seeds_that_differ_add_their_own_doubt():
-    # values .5, .6, .7: standard deviation .1, t with 2 degrees of freedom 4.303; each half width .1
+    # values .5, .6, .7: standard deviation .1, t with 2 degrees of freedom 4.30265; each half width .1
     seeds = [Interval(value, value - 0.1, value + 0.1, n) for value, n in [(0.5, 400), (0.6, 390), (0.7, 410)]]
-    half = math.sqrt(0.1**2 + 4.303**2 * 0.1**2 / 3)
+    half = math.sqrt(0.1**2 + 4.30265**2 * 0.1**2 / 3)
 
     combined = combine_seeds(seeds)
 
@@ -153,15 +191,76 @@ def test_metrics_are_rounded_to_six_digits():
 def test_a_difference_of_ratios_is_zero_for_the_same_part():
     right, inside = [1, 0, 1], [1, 1, 1]
 
-    interval = ratio_difference_interval((right, inside), (right, inside), ["q1", "q2", "q3"], seed=0)
+    interval = ratio_difference_interval((right * 2, inside * 2), (right * 2, inside * 2), range(6), seed=0)
 
-    assert interval == Interval(0.0, 0.0, 0.0, 3)
+    assert interval == Interval(0.0, None, None, 6, ALL_EQUAL)
 
 
 def test_a_difference_of_ratios_by_hand():
     # each question has two rows, the first right and the second wrong; the part keeps the first: 1 - 1/2
-    right, part, everything = [1, 0, 1, 0], [1, 0, 1, 0], [1, 1, 1, 1]
+    right, part, everything = [1, 0] * 5, [1, 0] * 5, [1, 1] * 5
 
-    interval = ratio_difference_interval((right, part), (right, everything), ["q1", "q1", "q2", "q2"], seed=0)
+    interval = ratio_difference_interval(
+        (right, part), (right, everything), [q for q in range(5) for _ in "ab"], seed=0
+    )
 
-    assert interval == Interval(0.5, 0.5, 0.5, 2)
+    assert interval == Interval(0.5, None, None, 5, ALL_EQUAL)
+
+
+def test_the_multiplier_is_students_for_any_number_of_seeds():
+    # 21 seeds: t with 20 degrees of freedom is 2.08596, and a normal distribution would have 1.95996
+    values = [0.5, *(0.4 for _ in range(10)), *(0.6 for _ in range(10))]
+    seeds = [Interval(value, value - 1e-9, value + 1e-9, 100) for value in values]
+
+    combined = combine_seeds(seeds)
+
+    error = math.sqrt(20 * 0.1**2 / 20 / 21)
+    assert combined.high - combined.value == pytest.approx(2.08596 * error, abs=1e-6)
+
+
+def test_a_seed_without_an_interval_leaves_none_for_all():
+    seeds = [Interval(0.5, 0.4, 0.6, 9), Interval(1.0, None, None, 9, ALL_EQUAL)]
+
+    assert combine_seeds(seeds) == Interval(0.75, None, None, 9, ALL_EQUAL)
+
+
+# -- p-values ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bound_at_the_end_of_the_interval_has_a_p_value_of_5_percent():
+    seeds = [Interval(value, value - 0.1, value + 0.2, 400) for value in (0.5, 0.6, 0.7)]
+    combined = combine_seeds(seeds)
+
+    assert p_value(seeds, combined.low) == pytest.approx(0.05, abs=1e-6)
+    assert p_value(seeds, combined.high) == pytest.approx(0.05, abs=1e-6)
+    assert p_value(seeds[:1], 0.4) == pytest.approx(0.05, abs=1e-6)
+    assert p_value([combined], combined.low, seeds=3) == pytest.approx(0.05, abs=1e-6)
+
+
+def test_questions_count_as_normal_and_seeds_as_students_t():
+    # 2.5758 standard errors are 1% of a normal distribution, 9.9248 are 1% of Student's t with 2 degrees of freedom
+    one = Interval(0.0, -1.959964, 1.959964, 400)
+    agreeing, certain = [one] * 3, [Interval(value, value - 1e-9, value + 1e-9, 400) for value in (-1.0, 0.0, 1.0)]
+
+    assert p_value([one], -2.575829) == pytest.approx(0.01, rel=1e-4)
+    assert p_value(agreeing, -2.575829) == pytest.approx(0.01, rel=1e-4)
+    assert p_value(certain, -9.924843 / math.sqrt(3)) == pytest.approx(0.01, rel=1e-4)
+    assert p_value([Interval(0.0, -4.302653, 4.302653, 400)], -9.924843, seeds=3) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_a_bound_at_the_figure_itself_is_no_surprise_and_without_an_interval_nothing_is_known():
+    seeds = [Interval(value, value - 0.1, value + 0.1, 400) for value in (0.5, 0.7)]
+
+    assert p_value(seeds, 0.6) == 1.0
+    assert p_value([Interval(0.5, None, None, 3, TOO_FEW)], 0.6) is None
+
+
+def test_an_end_that_is_the_figure_itself_leaves_out_every_bound_beyond_it():
+    assert p_value([Interval(0.5, 0.5, 0.6, 400)], 0.4) < 1e-9
+
+
+def test_holm_multiplies_the_smallest_by_all_the_next_by_one_less_and_never_goes_down():
+    # sorted .01, .02, .03, .04: x4, x3, x2, x1 = .04, .06, .06, .04, and the last may not be below the one before it
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []

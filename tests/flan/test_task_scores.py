@@ -77,6 +77,33 @@ def test_the_share_of_the_last_step_in_the_gain():
     assert task_scores.share_of_gain(before, base, last, seed=0) is None  # no gain to share
 
 
+def six_tasks(right):
+    """Two items of each of six tasks: in how many of them the first is right, and the second never is."""
+    return [row(f"{task}{at}", task, at == 0 and place < right) for place, task in enumerate("abcdef") for at in (0, 1)]
+
+
+def test_over_tasks_a_difference_is_the_same_figure_and_counts_tasks():
+    over_items = task_scores.difference(six_tasks(4), six_tasks(1), seed=0)
+    over_tasks = task_scores.difference_over_tasks(six_tasks(4), six_tasks(1), seed=0)
+
+    assert over_tasks.value == pytest.approx(over_items.value) == pytest.approx(3 / 6 / 2)
+    assert (over_items.n, over_tasks.n) == (12, 6)
+
+
+def test_three_tasks_are_too_few_for_a_claim_about_tasks():
+    one, other = ([row(f"{task}{at}", task, at < right) for task in "abc" for at in range(9)] for right in (7, 2))
+
+    assert task_scores.difference(one, other, seed=0).why is None
+    assert task_scores.difference_over_tasks(one, other, seed=0).why == "too few"
+
+
+def test_over_tasks_the_share_of_the_last_step_is_of_sums_over_tasks():
+    found = task_scores.share_of_gain_over_tasks(six_tasks(4), six_tasks(5), six_tasks(1), seed=0)
+
+    assert (found.value, found.n) == (pytest.approx((5 - 4) / (5 - 1)), 6)
+    assert task_scores.share_of_gain_over_tasks(six_tasks(4), six_tasks(1), six_tasks(5), seed=0) is None
+
+
 def test_direct_tasks_and_those_with_reasoning_are_told_apart():
     rows = [row("a", "t", True), row("b", "u", False, cot=True)]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from synthalign.core import tables
+from synthalign.core.statistics import ALL_EQUAL, Interval
 from synthalign.core.tables import Row
 from synthalign.judging import agreement, verdicts
 from synthalign.judging.win_rates import RIDGE, length_controlled, summary
@@ -32,7 +33,9 @@ def test_eighty_questions_in_both_orders_are_160_judgements_and_80_samples() -> 
     rows = [one for question in range(80) for one in both(f"q{question}", "a")]
 
     assert len(rows) == 2 * 80
-    assert summary(rows, seed=0)["win_rate"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 80}
+    assert summary(rows, seed=0)["win_rate"] == {
+        "value": 1.0, "low": None, "high": None, "n": 80, "why": "all equal"
+    }  # fmt: skip
 
 
 def test_a_summary_by_hand() -> None:
@@ -49,7 +52,7 @@ def test_a_summary_by_hand() -> None:
     assert (result["win"], result["tie"], result["loss"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3), abs=1e-6)
     assert result["win_rate"]["value"] == (1 + 0 + 0.5) / 3
     assert result["win_rate"]["n"] == 3
-    assert result["similar_length"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 1}  # q2 alone
+    assert result["similar_length"] == {"value": 0.0, "low": None, "high": None, "n": 1, "why": "too few"}  # q2
     assert result["longer_wins"] == 1.0  # in q1 and in q2
     assert (result["characters_a"], result["characters_b"]) == ((30 + 10 + 50 + 10) / 4, (20 + 11 + 20 + 9) / 4)
     assert (result["tokens_a"], result["tokens_b"]) == ((30 + 10 + 50 + 10) / 4, 1)
@@ -74,10 +77,10 @@ def test_where_nothing_could_be_judged_there_is_no_win_rate() -> None:
 def test_a_judge_that_always_takes_the_first_has_position_bias_1_and_win_rate_one_half() -> None:
     result = summary([one for question in "1234" for one in both(question, "a", "b")], seed=0)
 
-    assert result["position_bias"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 4}
+    assert (result["position_bias"]["value"], result["position_bias"]["n"]) == (1.0, 4)
     assert result["first_chosen"]["value"] == 1.0
     assert result["consistent"]["value"] == 0.0
-    assert result["win_rate"] == {"value": 0.5, "low": 0.5, "high": 0.5, "n": 4}  # one sample a question, not two
+    assert (result["win_rate"]["value"], result["win_rate"]["n"]) == (0.5, 4)  # one sample a question, not two
 
 
 def test_position_bias_counts_pairs_judged_in_both_orders() -> None:
@@ -150,10 +153,10 @@ def test_the_fit_is_where_the_penalised_likelihood_is_flat(seed: int) -> None:
 
 
 def test_one_that_always_wins_has_a_rate_of_1_and_lengths_that_tell_the_winner_a_finite_fit() -> None:
-    difference, questions = [3, 9, -4, 30], list("abcd")
+    difference, questions = [3, 9, -4, 30, 8], list("abcde")
 
-    always = length_controlled([1, 1, 1, 1], difference, questions, seed=0)
-    told = length_controlled([1, 1, 0, 1], difference, questions, seed=0)
+    always = length_controlled([1, 1, 1, 1, 1], difference, questions, seed=0)
+    told = length_controlled([1, 1, 0, 1, 1], difference, questions, seed=0)
 
     assert always is not None and always.value == pytest.approx(1.0, abs=1e-8)
     assert told is not None and 0 < told.value < 1 and math.isfinite(told.low + told.high)
@@ -203,11 +206,11 @@ def test_alpha_by_hand() -> None:
 
 
 def test_alpha_is_1_for_judges_of_one_mind_and_nothing_where_nobody_shares_a_unit_or_all_say_the_same() -> None:
-    one = {("a",): 1.0, ("b",): 0.0, ("c",): 0.5}
+    one = {("a",): 1.0, ("b",): 0.0, ("c",): 0.5, ("d",): 1.0, ("e",): 0.0}
 
     full = agreement.alpha([one, dict(one)], seed=0)
-    assert full is not None and (full.value, full.low, full.high) == (1.0, 1.0, 1.0)
-    assert agreement.alpha([one, {("d",): 1.0}], seed=0) is None
+    assert full == Interval(1.0, None, None, 5, ALL_EQUAL)
+    assert agreement.alpha([one, {("f",): 1.0}], seed=0) is None
     assert agreement.alpha([{("a",): 1.0}, {("a",): 1.0}], seed=0) is None
     assert agreement.alpha([], seed=0) is None
 

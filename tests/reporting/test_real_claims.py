@@ -6,9 +6,8 @@ import pytest
 import yaml
 
 from synthalign.core.errors import UserError
-from synthalign.core.statistics import Interval
 from synthalign.reporting import claims, real_claims
-from synthalign.reporting.real_claims import decided, rows
+from synthalign.reporting.real_claims import rows
 
 
 def figure(value, spread=0.05):
@@ -53,12 +52,54 @@ def run(folder, accuracy, seeds="Where?\n", revision="a" * 40):
     return str(folder / "metrics")
 
 
+def accuracy(found):
+    metrics = {"score_rewards": {"human_pairs": {"scorers": {"almost": {"accuracy": found}}}}}
+    return {row["id"]: row for row in rows([metrics])}["human_pairs_synthetic"]
+
+
 def test_a_decision_is_the_side_of_the_bound_on_which_the_whole_interval_is():
-    assert decided(Interval(0.6, 0.55, 0.65, 9), 0.5) == "yes"
-    assert decided(Interval(0.4, 0.35, 0.45, 9), 0.5) == "no"
-    assert decided(Interval(0.6, 0.45, 0.75, 9), 0.5) == "open"
-    assert decided(Interval(0.6, 0.55, 0.65, 9), None) == "a figure"
-    assert decided(None, 0.5) == "not measured"
+    assert accuracy(figure(0.6, 0.05))["decision"] == "yes"
+    assert accuracy(figure(0.4, 0.05))["decision"] == "no"
+    assert accuracy(figure(0.6, 0.15))["decision"] == "open"
+    assert accuracy(None)["decision"] == "not measured"
+    assert accuracy({"value": 0.9, "low": None, "high": None, "n": 3, "why": "too few"})["decision"] == "too few"
+
+
+def duel(plain, fair):
+    figures = {"win_rate": figure(plain, 0.05), "length_controlled": figure(fair, 0.05)}
+    return {row["id"]: row for row in rows([{"judge_answers": {"ppo_vs_base": {"people": figures}}}])}["ppo_vs_base"]
+
+
+def test_a_win_has_to_be_one_at_equal_lengths_too_and_both_figures_stand_in_its_row():
+    assert [duel(0.6, 0.6)["decision"], duel(0.6, 0.52)["decision"], duel(0.6, 0.4)["decision"]] == [
+        "yes",
+        "open",
+        "no",
+    ]
+    assert [part["value"] for part in duel(0.6, 0.52)["parts"]] == [0.6, 0.52]
+
+
+def test_a_no_of_one_of_two_figures_has_to_be_clear_enough_for_two():
+    # .448 [.398, .498] alone would be below even with p = .042; either of two could have been
+    assert accuracy(figure(0.448, 0.05))["decision"] == "no"
+    assert duel(0.6, 0.448)["decision"] == "open"
+
+
+def test_a_yes_and_a_no_that_are_not_clear_enough_for_all_rows_are_open_among_them():
+    metrics = {
+        "score_rewards": {
+            kind: {"scorers": {"almost": {"accuracy": figure(value, 0.05)}}}
+            for kind, value in (("human_pairs", 0.551), ("votes", 0.3))
+        }
+    }
+    found = {row["id"]: row for row in rows([metrics])}
+    weak, clear = found["human_pairs_synthetic"], found["votes_synthetic"]
+
+    assert (weak["decision"], weak["decision_holm"]) == ("yes", "yes")  # the larger of two p-values stays as it is
+    assert (clear["decision"], clear["decision_holm"]) == ("no", "no")
+    metrics["score_comparisons"] = {"people": {"differences": {"size": figure(0.0), "shots": figure(0.0)}}}
+    weak = {row["id"]: row for row in rows([metrics])}["human_pairs_synthetic"]
+    assert (weak["decision"], weak["decision_holm"]) == ("yes", "open")
 
 
 def test_seeds_are_put_together_as_the_papers_claims_are_and_each_is_there_by_itself():
@@ -66,7 +107,7 @@ def test_seeds_are_put_together_as_the_papers_claims_are_and_each_is_there_by_it
     row = found["human_pairs_synthetic"]
 
     assert row["value"] == pytest.approx(0.75)
-    assert row["figures"] == [[0.7, 0.65, 0.75], [0.8, 0.75, 0.85]]
+    assert [one["value"] for one in row["parts"][0]["each"]] == [0.7, 0.8]
     assert (row["n"], row["seeds"]) == (300, 2)
     assert row["source"] == "people's data; metrics/score_rewards.json: human_pairs.scorers.almost.accuracy"
     # Two seeds .1 apart leave much doubt, as Student's t has it.
@@ -74,7 +115,7 @@ def test_seeds_are_put_together_as_the_papers_claims_are_and_each_is_there_by_it
     assert (found["order_size"]["decision"], found["order_size"]["holds"]) == ("no", False)
     assert (found["ppo_vs_base"]["decision"], found["ppo_vs_base"]["holds"]) == ("yes", True)
     assert (found["alpha_people"]["decision"], found["alpha_people"]["holds"]) == ("a figure", False)
-    assert (found["order_a_e"]["decision"], found["order_a_e"]["figures"]) == ("not measured", [None, None])
+    assert (found["order_a_e"]["decision"], found["order_a_e"]["parts"][0]["each"]) == ("not measured", None)
 
 
 def test_every_row_has_a_name_of_its_own_and_the_keys_of_the_papers_claims():
@@ -82,7 +123,7 @@ def test_every_row_has_a_name_of_its_own_and_the_keys_of_the_papers_claims():
 
     assert len({row["id"] for row in found}) == len(found)
     paper = claims.claims([{}])[0]
-    assert all(row.keys() == {*paper, "question", "figures", "decision"} for row in found)
+    assert all(row.keys() == {*paper, "question", "decision", "decision_holm"} for row in found)
 
 
 def test_a_coins_share_of_a_weak_upper_bound_bears_out_no_claim():

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, method_table, result_tables, results, text_tables
+from synthalign.reporting import claims, method_table, result_tables, results, seeds, text_tables
 from synthalign.reporting import recorded as recorder
 
 METRICS = {
@@ -29,6 +29,8 @@ METRICS = {
         "hhh": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 221}},
     },
 }
+PLAIN = {"of": "", "value": 0.61, "low": 0.56, "high": 0.66, "must": "above", "bound": 0.5, "holds": True, "n": 400}
+FAIR = PLAIN | {"of": "at equal lengths", "value": 0.58, "low": 0.53, "high": 0.63}
 CLAIM = {
     "id": "ppo_vs_sft",
     "claim": "PPO beats SFT",
@@ -39,6 +41,13 @@ CLAIM = {
     "n": 400,
     "seeds": 3,
     "holds": True,
+    "why": None,
+    "p": 0.001,
+    "margin": None,
+    "also": None,
+    "parts": [PLAIN, FAIR],
+    "p_holm": 0.06,
+    "holds_holm": False,
 }
 
 
@@ -172,10 +181,11 @@ def test_the_readme_is_written_between_its_markers_and_then_checks(tmp_path, mon
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("# x\n\n<!-- printed -->") and text.endswith("<!-- /results -->\n\nend\n")
     assert "stale words" not in text
-    assert "Of 1 claims of 1 papers, 1 hold." in text
-    assert "| PPO beats SFT | 0.610 (0.560 to 0.660) | 400 | 3 | yes | ALMoST Figure 3 |" in text
+    assert "Of 1 claims of 1 papers, 1 hold, 0 of them with all decided at once (Holm)." in text
+    both = "0.610 (0.560 to 0.660); at equal lengths 0.580 (0.530 to 0.630)"
+    assert f"| PPO beats SFT | {both} | 400 | 3 | yes | no | ALMoST Figure 3 |" in text
     page = (tmp_path / "docs/results.md").read_text()
-    assert "| PPO beats SFT | 0.610 | 0.560 to 0.660 | 400 | 3 | yes | ALMoST Figure 3 |" in page
+    assert f"| PPO beats SFT | {both} | 400 | 3 | above 0.5 | yes | no | ALMoST Figure 3 |" in page
     assert "## Public tests\n\n" in page and "| ppo | hhh accuracy | 0.700 | 0.600 to 0.800 | 221 |" in page
 
 
@@ -195,7 +205,7 @@ def test_a_changed_metric_makes_the_readme_stale(tmp_path, monkeypatch):
     in_folder(tmp_path, monkeypatch)
     results.main(["--readme"])
 
-    (tmp_path / "metrics/claims.json").write_text(json.dumps([CLAIM | {"value": 0.62}]))
+    (tmp_path / "metrics/claims.json").write_text(json.dumps([CLAIM | {"parts": [PLAIN | {"value": 0.62}, FAIR]}]))
 
     with pytest.raises(UserError, match="README.md says other numbers"):
         results.main(["--check"])
@@ -239,10 +249,34 @@ def test_nine_papers_still_leave_a_place_for_a_claim_that_does_not_hold():
 
 
 def test_what_does_not_hold_is_seen_at_a_glance():
-    unmeasured = CLAIM | {"value": None, "low": None, "high": None, "n": 0, "seeds": 0, "holds": False}
+    fails = {"holds": False, "holds_holm": False}
+    nothing = {"value": None, "low": None, "high": None, "n": 0, "holds": False}
+    unmeasured = (
+        CLAIM | nothing | {"seeds": 0, "why": "not measured", "parts": [PLAIN | nothing | {"why": "not measured"}]}
+    )
+    unmeasured |= {"p_holm": None}
 
-    assert result_tables.chosen_rows([CLAIM | {"holds": False}])[1][4] == "**no**"
-    assert result_tables.chosen_rows([unmeasured])[1][1:5] == ("not measured", "0", "0", "**no**")
+    assert result_tables.chosen_rows([CLAIM | fails | {"parts": [PLAIN | fails]}])[1][4] == "**no**"
+    assert result_tables.chosen_rows([unmeasured])[1][1:6] == ("not measured", "0", "0", "**not measured**", "")
+
+
+def test_a_claim_of_which_one_part_fails_says_which():
+    fails = {"holds": False}
+
+    assert seeds.verdict(CLAIM | fails | {"parts": [PLAIN, FAIR | fails]}) == "no: at equal lengths"
+    assert seeds.verdict(CLAIM | fails | {"parts": [PLAIN | fails, FAIR]}) == "no"
+    also = {"also": {"of": "flagged under every seed", "holds": False}}
+    assert seeds.verdict(CLAIM | fails | also) == "no: flagged under every seed"
+    assert seeds.rule(CLAIM | also) == "above 0.5 and flagged under every seed"
+
+
+def test_too_few_units_stand_where_the_interval_would():
+    few = {"value": 0.6, "low": None, "high": None, "n": 3, "why": "too few", "holds": False}
+    claim = CLAIM | few | {"parts": [PLAIN | few], "p_holm": None}
+
+    row = ("PPO beats SFT", "0.600 (too few)", "3", "3", "above 0.5", "too few", "", "ALMoST Figure 3")
+    assert result_tables.claim_rows([claim])[1] == row
+    assert seeds.outcome([claim, CLAIM]).endswith("; 1 too few")
 
 
 def test_a_readme_without_markers_is_refused(tmp_path, monkeypatch):
@@ -300,10 +334,11 @@ def test_the_recorded_table_of_methods_is_shown_instead_of_one_seed():
 
 
 def test_the_page_of_real_models_has_each_question_once_and_leaves_out_what_was_not_measured():
-    row = {"question": "Who is better?", "claim": "A beats B", "value": 0.6, "low": 0.51, "high": 0.69, "n": 48}
+    part = PLAIN | {"value": 0.6, "low": 0.51, "high": 0.69}
+    row = {"question": "Who is better?", "claim": "A beats B", "value": 0.6, "n": 48, "parts": [part], "p_holm": 0.06}
     rows = [
-        row | {"seeds": 1, "decision": "yes"},
-        row | {"claim": "B beats C", "low": 0.4, "seeds": 1, "decision": "open"},
+        row | {"seeds": 1, "decision": "yes", "decision_holm": "open"},
+        row | {"claim": "B beats C", "seeds": 1, "decision": "open", "decision_holm": "open"},
         row | {"claim": "C beats D", "value": None, "seeds": 0, "decision": "not measured"},
     ]
 
@@ -311,6 +346,6 @@ def test_the_page_of_real_models_has_each_question_once_and_leaves_out_what_was_
 
     assert said.startswith("Of 3 rows: 1 not measured, 1 open, 1 yes.")
     assert said.count("Who is better?") == 1
-    assert "| 0.600 (0.510 to 0.690) | 48 | 1 | yes |" in said
+    assert "| 0.600 (0.510 to 0.690) | 48 | 1 | yes | open |" in said
     assert "C beats D" not in said
     assert results.real({}) == "Nothing is recorded yet: run `make pocket`."

@@ -359,6 +359,8 @@ def test_the_best_of_n_curve_has_its_controls(here, world):
     assert (two["value"], two["reward"]) == (pytest.approx(good), 1.0)
     assert (two["longest"], two["oracle_pick"]) == (pytest.approx(bad), pytest.approx(good))
     assert metrics("score_candidates")["gain"]["value"] == pytest.approx((good - bad) / 2)
+    [step] = metrics("score_candidates")["steps"]  # from one to two, the only one there is
+    assert (step["candidates"], step["value"]) == (2, pytest.approx((good - bad) / 2))
 
 
 def answers(policy, given):
@@ -612,7 +614,7 @@ def test_without_an_oracle_peoples_model_judges_configurations_labels_and_accide
     people = found["people"]
     gap = people["configurations"]["a"]["value"] - people["configurations"]["b"]["value"]
     assert people["differences"]["a_b"]["value"] == pytest.approx(gap, abs=1e-5)
-    assert set(people["configurations"]["a"]) == {"value", "low", "high", "n", "characters"}
+    assert {"value", "low", "high", "n", "characters"} <= set(people["configurations"]["a"])
     assert {name: part["pairs"] for name, part in people["by_configurations"]["a_b"].items()} == {
         "no_filter": 3,
         "no_length": 2,
@@ -644,7 +646,7 @@ def test_without_an_oracle_peoples_model_judges_policies(here):
     assert people["differences"]["gain"]["value"] == pytest.approx(ppo["value"] - sft["value"], abs=1e-5)
     assert (ppo["n"], sft["cut_off"], ppo["cut_off"]) == (4, 0.25, 0.0)
     assert sft["lengths"]["characters"]["value"] == sft["characters"] == (3 * len(GOOD) + len(SHORT)) / 4
-    assert sft["lengths"]["characters"]["low"] < sft["characters"] < sft["lengths"]["characters"]["high"]
+    assert sft["lengths"]["characters"]["why"] == "too few"
     assert (people["kl"]["ppo"]["value"], people["kl"]["ppo"]["n"]) == (2.0, 2)  # of the last snapshot
 
 

@@ -61,19 +61,19 @@ def direction(effect: Effect, found: Interval | None) -> Cell:
     """Whether the interval lies on the paper's side of no effect."""
     if found is None:
         return Cell("not measured", mark="open")
-    low, high = found.low - effect.none_at, found.high - effect.none_at
-    if effect.falls:
-        low, high = -high, -low
-    if low > 0:
+    if found.why:
+        return Cell(found.why, mark="open")
+    above, below = found.lies_above(effect.none_at), found.lies_below(effect.none_at)
+    if below if effect.falls else above:
         return Cell("as in the paper", mark="good")
-    return Cell("against the paper", mark="bad") if high < 0 else Cell("not shown", mark="open")
+    return Cell("against the paper", mark="bad") if above or below else Cell("not shown", mark="open")
 
 
 def over_seeds(claims: Sequence[Mapping[str, Any]], name: str) -> tuple[Interval | None, int, bool]:
     """What metrics/claims.json has for a claim: its figure, its seeds, and whether it holds."""
     for claim in claims:
         if claim["id"] == name and claim["value"] is not None:
-            return Interval(claim["value"], claim["low"], claim["high"], claim["n"]), claim["seeds"], claim["holds"]
+            return Interval.of(claim), claim["seeds"], claim["holds"]
     return None, 0, False
 
 

@@ -96,8 +96,8 @@ class Series:
     x: Sequence[float]
     y: Sequence[float]
     style: int
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    low: Sequence[float | None] | None = None
+    high: Sequence[float | None] | None = None
     words: Sequence[str] | None = None
 
 
@@ -113,7 +113,7 @@ def lines(series: Sequence[Series], *, title: str, x: str, y: str, whole_x: bool
                 markersize=5, markevery=max(1, len(one.x) // 8),
             )  # fmt: skip
             if one.low is not None and one.high is not None:
-                ends = [_gaps(one.y, one.low), _gaps(one.high, one.y)]
+                ends = [_gaps(one.y, one.low, -1), _gaps(one.y, one.high, 1)]
                 axes.errorbar(one.x, one.y, yerr=ends, fmt="none", ecolor=style.colour, elinewidth=1.2, capsize=3)
             for place, word in enumerate(one.words or (), start=1):
                 last = place == len(one.x)  # ends often lie close to the point before
@@ -146,7 +146,8 @@ def dots(
                     continue
                 look = STYLES[style % len(STYLES)]
                 up = place + (step - (len(styles) - 1) / 2) * 0.3
-                ends = [[max(0.0, figure.value - figure.low)], [max(0.0, figure.high - figure.value)]]
+                low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
+                ends = [[max(0.0, figure.value - low)], [max(0.0, high - figure.value)]]
                 axes.errorbar(
                     figure.value, up, xerr=ends, fmt=look.mark, color=look.colour, markersize=5.5, elinewidth=1.5,
                     capsize=3,
@@ -214,8 +215,9 @@ def drawable(name: str) -> str:
     return "".join(one if one.isprintable() else "\ufffd" for one in name)
 
 
-def _gaps(upper: Sequence[float], lower: Sequence[float]) -> list[float]:
-    return [max(0.0, one - other) for one, other in zip(upper, lower, strict=True)]
+def _gaps(values: Sequence[float], ends: Sequence[float | None], side: int) -> list[float]:
+    """How far each end lies from its value on that side; 0 where there is no interval."""
+    return [0.0 if end is None else max(0.0, side * (end - one)) for one, end in zip(values, ends, strict=True)]
 
 
 def _svg(drawing: Any, title: str) -> str:

@@ -119,12 +119,12 @@ def figure(found: Interval | None, digits: int = 3) -> tuple[Cell, Cell]:
     """A figure and its 95% interval, as two cells."""
     if found is None:
         return NOTHING, NOTHING
-    return number(found.value, digits), Cell(ends(found, digits), found.low)
+    return number(found.value, digits), Cell(ends(found, digits), found.value if found.low is None else found.low)
 
 
 def ends(found: Interval, digits: int = 3) -> str:
-    """The ends of an interval in words."""
-    return f"{found.low:.{digits}f} to {found.high:.{digits}f}".replace("-", "−")
+    """The ends of an interval in words, or why it has none."""
+    return found.ends(digits).replace("-", "−")
 
 
 def counted(found: Interval | None) -> tuple[Cell, Cell, Cell]:
@@ -155,4 +155,4 @@ def interval(values: Any, *path: str) -> Interval | None:
     found = at(values, *path)
     if not isinstance(found, Mapping) or not {"value", "low", "high", "n"} <= set(found):
         return None
-    return Interval(found["value"], found["low"], found["high"], found["n"])
+    return Interval.of(found)

@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from synthalign.reporting import claims
+from synthalign.core.statistics import FEWEST
+from synthalign.reporting import claims, seeds
 from synthalign.reporting.report import almost, charts, curves, people
 from synthalign.reporting.report.parts import (
     NOTHING,
@@ -65,8 +66,8 @@ def summary(run: Run) -> Section:
     """What was done and what came of it, in a few sentences and one chart."""
     said: list[Block] = [aligned(run)]
     if run.claims:
-        held, seeds = sum(claim["holds"] for claim in run.claims), run.claims[0]["seeds"]
-        said.append(f"{held} of the {len(run.claims)} claims measured here hold over {seeds} seeds; the rest do not.")
+        seeds = run.claims[0]["seeds"]
+        said.append(f"Of {len(run.claims)} claims measured here over {seeds} seeds {seeds.outcome(run.claims)}.")
     said.append(
         "Intervals are 95% bootstrap intervals over questions (or queries), which is also what n counts: answers to "
         "one question resemble each other. Win rates count a tie as half, and both orders of a question as one sample. "
@@ -210,10 +211,11 @@ def claimed(run: Run) -> Section:
     now, ours = {claim["id"]: claim["value"] for claim in here}, {claim["id"] for claim in run.claims}
     alone = [claim for claim in here if claim["id"] not in ours]
     blocks: list[Block] = [
-        "`holds` is computed from the numbers alone, by the rule that stands beside each claim in "
-        "synthalign/reporting/claims.py."
+        "Whether a claim holds is computed from the numbers alone: the whole interval of each of its figures has to "
+        "lie where the rule says. `Holm` is whether it still does when all claims are decided at once. A figure of "
+        f"fewer than {FEWEST} units, or of units that are all alike, has no interval and shows nothing."
     ]
-    columns = ["claim", "source", "verdict", "figure", "95% interval", "n", "seeds"]
+    columns = ["claim", "source", "verdict", "Holm", "has to be", "figure", "95% interval", "n", "besides", "seeds"]
     if run.claims:
         blocks.append(
             f"Those of the first table are {run.recorded}; this run is the first of these: its figures are the same. "
@@ -235,9 +237,12 @@ def claimed(run: Run) -> Section:
 
 def verdict(claim: Mapping[str, Any]) -> list[Cell]:
     """A row of a table of claims."""
-    said = Cell("holds", mark="good") if claim["holds"] else Cell("not shown", mark="open")
-    source = word(claim["source"].split(";")[0])
-    return [word(claim["claim"]), source, said, *counted(interval(claim)), count(claim["seeds"])]
+    why = seeds.verdict(claim) if claim["why"] else f"not shown{seeds.verdict(claim).removeprefix('no')}"
+    said = Cell("holds", mark="good") if claim["holds"] else Cell(why, mark="open")
+    holm = NOTHING if claim["p_holm"] is None else word("holds" if claim["holds_holm"] else "not shown")
+    source, rule = word(claim["source"].split(";")[0]), word(seeds.rule(claim))
+    besides = word(seeds.all_figures(claim, after=1).replace("-", "−") or None)
+    return [word(claim["claim"]), source, said, holm, rule, *counted(interval(claim)), besides, count(claim["seeds"])]
 
 
 # -- filters ----------------------------------------------------------------------------------------------------------
