@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-FREE_NAMES = {"PATH", "PWD", "OLDPWD", "SHLVL", "_", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+FREE_NAMES = {"PATH", "PWD", "OLDPWD", "SHLVL", "_", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHONUNBUFFERED"}
 FREE_PREFIXES = ("DVC_", "GIT_", "PREFECT_", "SYNTHALIGN_")
 """Variables of the environment that nothing reads while it is imported. All others must be for a stage as they were
 when the imports were made."""
@@ -38,6 +38,10 @@ class Imports:
 
     stamps: Mapping[str, int | None]
     """When the file of each module was last changed."""
+
+    def changed(self) -> list[str]:
+        """The files that have changed since."""
+        return [file for file, stamp in self.stamps.items() if stamp_of(file) != stamp]
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def become(given: Mapping[str, Any], asked: Request) -> list[str]:
         raise Refused(f"the warm parent is of {sys.executable}")
     if given["cores"] != sorted(os.sched_getaffinity(0)):
         raise Refused("the warm parent has other cores")
-    if changed := [file for file, stamp in asked.imports.stamps.items() if stamp_of(file) != stamp]:
+    if changed := asked.imports.changed():
         raise Refused(f"{changed[0]} has changed since it was imported")
     os.chdir(given["folder"])
     os.umask(given["umask"])
@@ -132,7 +136,7 @@ def become(given: Mapping[str, Any], asked: Request) -> list[str]:
     for number, file in enumerate(asked.files):
         os.dup2(file, number)
         os.close(file)
-    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+    sys.stdout.reconfigure(line_buffering=os.isatty(1) or "PYTHONUNBUFFERED" in environment)  # type: ignore[union-attr]
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.default_int_handler if kind == signal.SIGINT else signal.SIG_DFL)
     for kind in (signal.SIGTTIN, signal.SIGTTOU, *given["ignored"]):

@@ -78,6 +78,8 @@ def become_launched(listener: socket.socket) -> None:
     """
     if STARTED in os.environ:
         return
+    if not Path("accelerate.yaml").exists():
+        sys.exit(0)
     try:
         _, environment = child.launched(
             ["--quiet", "--config_file", "accelerate.yaml", "-m", "stages"], dict(os.environ)
@@ -210,6 +212,11 @@ def reap(stage: Stage, selector: selectors.BaseSelector) -> None:
         stage.launcher.close()
 
 
-if __name__ == "__main__":
-    if asked := main(int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), Path(sys.argv[3])):
+def run(owner: str, listener: str, folder: str) -> None:
+    """Serve; in a child, be the stage."""
+    if asked := main(int(owner), socket.socket(fileno=int(listener)), Path(folder)):
         child.run(asked)
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])
