@@ -137,8 +137,7 @@ def become(given: Mapping[str, Any], asked: Request) -> list[str]:
         os.dup2(file, number)
         os.close(file)
     sys.stdout.reconfigure(line_buffering=os.isatty(1) or "PYTHONUNBUFFERED" in environment)  # type: ignore[union-attr]
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.default_int_handler if kind == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for kind in (signal.SIGTTIN, signal.SIGTTOU, *given["ignored"]):
         signal.signal(kind, signal.SIG_IGN)
 

@@ -41,27 +41,38 @@ STARTED = "SYNTHALIGN_WARM_STARTED"
 
 PR_SET_PDEATHSIG = 1
 
+LIVING: set[int] = set()
+"""The process ids of the stages that work."""
 
-def main(owner: int, listener: socket.socket, folder: Path) -> child.Request | None:
-    """Wait for requests; in a child that was forked for one, return it. Returns None when it cannot serve."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the stage gets it from its launcher
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+def main(owner: int, listener: socket.socket, folder: Path) -> child.Request:
+    """Wait for requests, to the end of the process; in a child that was forked for one, return it."""
     here = os.getpid()
+
+    def end(*_: object) -> None:
+        """No exception: the import that it comes in the middle of may catch it, and go on."""
+        if os.getpid() == here:
+            for process in LIVING:
+                send(process, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)  # to take all apart that was imported takes seconds
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; a stage gets it from its launcher
+    signal.signal(signal.SIGTERM, end)
     try:
         end_with(owner, signal.SIGTERM)
         become_launched(listener)
         imports = child.imports(load)
         if reason := unfit():
             print(f"warm: {reason}, so stages are started without it", file=sys.stderr)
-            return None
-        return serve(listener, imports)
+        else:
+            return serve(listener, imports)
     except Exception:
         traceback.print_exc()
-        raise
-    finally:
-        if os.getpid() == here:
-            shutil.rmtree(folder, ignore_errors=True)
-            os._exit(0)  # to take all apart that was imported takes seconds
+    except SystemExit:
+        pass
+    end()
+    raise AssertionError("it has ended")
 
 
 def end_with(parent: int, number: int) -> None:
@@ -132,26 +143,20 @@ def serve(listener: socket.socket, imports: child.Imports) -> child.Request:
     """Fork a child for every request, and be the go-between of it and its launcher; returns in the child."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
-    try:
-        while True:
-            key, _ = selector.select()[0]
-            stage: Stage | None = key.data
-            if key.fileobj is listener:
-                selector.register(listener.accept()[0], selectors.EVENT_READ)
-            elif stage is None:
-                assert isinstance(key.fileobj, socket.socket)
-                selector.unregister(key.fileobj)
-                if asked := fork(key.fileobj, selector):
-                    return child.Request(*asked, imports)
-            elif key.fd == stage.ended:
-                reap(stage, selector)
-            else:
-                forward(stage, selector)
-    except BaseException:
-        for key in list(selector.get_map().values()):
-            if key.data is not None:
-                send(key.data, signal.SIGKILL)
-        raise
+    while True:
+        key, _ = selector.select()[0]
+        stage: Stage | None = key.data
+        if key.fileobj is listener:
+            selector.register(listener.accept()[0], selectors.EVENT_READ)
+        elif stage is None:
+            assert isinstance(key.fileobj, socket.socket)
+            selector.unregister(key.fileobj)
+            if asked := fork(key.fileobj, selector):
+                return child.Request(*asked, imports)
+        elif key.fd == stage.ended:
+            reap(stage, selector)
+        else:
+            forward(stage, selector)
 
 
 def fork(launcher: socket.socket, selector: selectors.BaseSelector) -> tuple[socket.socket, bytes, list[int]] | None:
@@ -166,6 +171,7 @@ def fork(launcher: socket.socket, selector: selectors.BaseSelector) -> tuple[soc
     here = os.getpid()
     process = os.fork()
     if process == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)
         end_with(here, signal.SIGKILL)
         for key in list(selector.get_map().values()):
@@ -176,6 +182,7 @@ def fork(launcher: socket.socket, selector: selectors.BaseSelector) -> tuple[soc
         os.setpgid(process, process)
     for file in files:
         os.close(file)
+    LIVING.add(process)
     stage = Stage(launcher, process, os.pidfd_open(process))
     selector.register(launcher, selectors.EVENT_READ, stage)
     selector.register(stage.ended, selectors.EVENT_READ, stage)
@@ -188,21 +195,22 @@ def forward(stage: Stage, selector: selectors.BaseSelector) -> None:
         said = stage.launcher.recv(16)
     except OSError:
         said = b""
-    send(stage, int(said) if said else signal.SIGKILL)
+    send(stage.process, int(said) if said else signal.SIGKILL)
     if not said:
         selector.unregister(stage.launcher)
         stage.launcher.close()
 
 
-def send(stage: Stage, number: int) -> None:
-    """A signal to the stage and all that it started."""
+def send(process: int, number: int) -> None:
+    """A signal to a stage and all that it started."""
     with suppress(ProcessLookupError):
-        os.killpg(stage.process, number)
+        os.killpg(process, number)
 
 
 def reap(stage: Stage, selector: selectors.BaseSelector) -> None:
     """Tell the launcher how the stage ended."""
     _, status = os.waitpid(stage.process, 0)
+    LIVING.discard(stage.process)
     selector.unregister(stage.ended)
     os.close(stage.ended)
     if stage.launcher.fileno() >= 0:
@@ -214,8 +222,7 @@ def reap(stage: Stage, selector: selectors.BaseSelector) -> None:
 
 def run(owner: str, listener: str, folder: str) -> None:
     """Serve; in a child, be the stage."""
-    if asked := main(int(owner), socket.socket(fileno=int(listener)), Path(folder)):
-        child.run(asked)
+    child.run(main(int(owner), socket.socket(fileno=int(listener)), Path(folder)))
 
 
 if __name__ == "__main__":
