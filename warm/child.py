@@ -119,7 +119,7 @@ def run(asked: Request) -> NoReturn:
 
 def become(given: Mapping[str, Any], asked: Request) -> list[str]:
     """Take over everything from the launcher; returns the module and its words. Refused where that cannot be done."""
-    if given["python"] != [sys.executable, sys.version]:
+    if given["python"] != [os.path.realpath(sys.prefix), sys.version]:
         raise Refused(f"the warm parent is of {sys.executable}")
     if given["cores"] != sorted(os.sched_getaffinity(0)):
         raise Refused("the warm parent has other cores")

@@ -56,7 +56,7 @@ def request(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, A
         "folder": os.getcwd(),
         "umask": mask,
         "ignored": [number for number in FORWARDED if signal.getsignal(number) == signal.SIG_IGN],
-        "python": [sys.executable, sys.version],
+        "python": [os.path.realpath(sys.prefix), sys.version],
         "cores": sorted(os.sched_getaffinity(0)),
     }
 

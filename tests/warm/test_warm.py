@@ -38,7 +38,8 @@ STAGE = """
 import json, os, sys
 print("to stderr", file=sys.stderr)
 print(json.dumps({
-    "argv": sys.argv, "folder": os.getcwd(), "path": sys.path, "name": __name__, "read": sys.stdin.read(),
+    "argv": sys.argv, "folder": os.getcwd(), "path": [os.path.realpath(one) for one in sys.path],
+    "name": __name__, "read": sys.stdin.read(),
     "environment": dict(os.environ), "mask": os.umask(0),
     "warm": sorted(name for name in sys.modules if "warm." in name),
 }))
