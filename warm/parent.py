@@ -59,8 +59,9 @@ def main(owner: int, listener: socket.socket, folder: Path) -> child.Request:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; a stage gets it from its launcher
     signal.signal(signal.SIGTERM, end)
+    if not end_with(owner, signal.SIGTERM):
+        end()
     try:
-        end_with(owner, signal.SIGTERM)
         become_launched(listener)
         imports = child.imports(load)
         if reason := unfit():
@@ -75,11 +76,10 @@ def main(owner: int, listener: socket.socket, folder: Path) -> child.Request:
     raise AssertionError("it has ended")
 
 
-def end_with(parent: int, number: int) -> None:
-    """Have the kernel send this signal when the parent is gone; end at once where it is gone already."""
+def end_with(parent: int, number: int) -> bool:
+    """Have the kernel send this signal when the parent is gone; False where it is gone already."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+    return os.getppid() == parent
 
 
 def become_launched(listener: socket.socket) -> None:
@@ -173,7 +173,8 @@ def fork(launcher: socket.socket, selector: selectors.BaseSelector) -> tuple[soc
     if process == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)
-        end_with(here, signal.SIGKILL)
+        if not end_with(here, signal.SIGKILL):
+            os._exit(1)
         for key in list(selector.get_map().values()):
             os.close(key.fd)
         selector.close()
