@@ -12,6 +12,9 @@ GIVEN := Q NAME SEEDS SEED OUT
 unexport $(GIVEN)
 $(foreach name,$(GIVEN),$(eval export GIVEN_$(name) = $$(value $(name))))
 
+# What follows it has a process beside it that accelerated stages are forked from.
+WARM := python -m warm
+
 .DEFAULT_GOAL := help
 .PHONY: help plan repro methods report results test test-slow check readme findings ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
 
@@ -34,14 +37,14 @@ plan: .venv/ready  ## what `make repro` would run now, why, and how long it woul
 	@python -m synthalign plan report
 
 repro: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of ALMoST, from queries to the report, then print the results
-	dvc repro report || { python -m synthalign recover && dvc repro report; }
+	$(WARM) dvc repro report || { python -m synthalign recover && $(WARM) dvc repro report; }
 	@python -m synthalign.reporting.results
 
 methods: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of all methods: RLCD, RLAIF, RRHF, RLOO, GRPO, FLAN, DITTO too
-	dvc repro --all-pipelines || { python -m synthalign recover && dvc repro --all-pipelines; }
+	$(WARM) dvc repro --all-pipelines || { python -m synthalign recover && $(WARM) dvc repro --all-pipelines; }
 
 report: .venv/ready accelerate.yaml hardware.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
-	dvc repro report
+	$(WARM) dvc repro report
 	@python -c 'from pathlib import Path; print(Path("report/index.html").absolute().as_uri())'
 
 results: .venv/ready  ## print the results of the last run
@@ -56,7 +59,7 @@ test-slow: .venv/ready accelerate.yaml hardware.yaml  ## run the tests that take
 check: .venv/ready  ## lint, format, types, and whether what is generated of README and docs is up to date
 	ruff check .
 	ruff format --check --quiet .
-	mypy synthalign stages world flows
+	mypy synthalign stages world warm flows
 	python -m synthalign.reporting.results --check
 	python -m synthalign.reporting.layout --check
 	python -m synthalign.reporting.graph_figure --check
@@ -82,7 +85,7 @@ ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors a
 	python -m benchmarks.ditto_ablation
 
 claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
-	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+	$(WARM) python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto snapshot_dpo score_benchmarks@reward_almost score_benchmarks@reward_gold
@@ -91,11 +94,11 @@ pocket-claims: MOST := 300
 pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
 pocket pocket-claims: export OMP_WAIT_POLICY := PASSIVE
 pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST, and DITTO for two authors
-	dvc repro $(POCKET) || { python -m synthalign recover && dvc repro $(POCKET); }
+	$(WARM) dvc repro $(POCKET) || { python -m synthalign recover && $(WARM) dvc repro $(POCKET); }
 	@python -m synthalign.reporting.real_claims metrics
 
 pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the same for three seeds, or SEEDS=4, with RLCD and RLAIF labels: metrics/real_claims.json
-	python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET) score_pairs
+	$(WARM) python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET) score_pairs
 
 pocket-data: .venv/ready
 	python -m synthalign bring data/sources/pocket.yaml

@@ -40,6 +40,7 @@ COMPARISONS = {
     "ppo_lora_speed": "benchmarks.ppo_lora_speed",
     "noop_repro": "benchmarks.noop_repro",
     "around_a_stage": "benchmarks.around_a_stage",
+    "stage_overhead": "benchmarks.stage_overhead",
     "table_memory": "benchmarks.table_memory",
     "analyst_queries": "benchmarks.analyst_queries",
 }

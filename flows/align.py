@@ -36,6 +36,7 @@ from flows import artifacts, gates, graph, publish
 from flows.failures import hint, is_busy
 from flows.process import run, uninterrupted
 from flows.slots import Stopped, slot
+from warm.start import beside
 
 REPORT = "report"
 """The stage that all of ALMoST comes before: a run that brings it up to date is gated and published."""
@@ -161,7 +162,9 @@ def bring_up_to_date(
         get_run_logger().warning(mended)
     stages = graph.select(graph.read(), targets)
     host = Host(BoundedSemaphore(parallel), gpu_tasks, stage_hours and stage_hours * 3600, to_run=ask_for_plan())
-    states = run_stages(stages, host)
+    accelerated = any(stage.gpu for name, stage in stages.items() if host.to_run is None or name in host.to_run)
+    with beside() if accelerated else nullcontext():
+        states = run_stages(stages, host)
 
     ended = {name: how_it_ended(state) for name, state in states.items()}
     if not all(state.is_completed() for state in states.values()):

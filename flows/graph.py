@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from graphlib import TopologicalSorter
 
-GPU = "accelerate-launch"
-"""A command that starts with this is a GPU task."""
+GPU = ("python -m warm.launch", "accelerate-launch")
+"""A command that starts with one of these is a GPU task."""
 
 ALL = "all"
 

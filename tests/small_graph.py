@@ -36,8 +36,11 @@ def clone(folder: Path) -> Path:
 
 
 def start(folder: Path, *targets: str) -> subprocess.Popen[bytes]:
-    """`dvc repro` of these and what they need, or of all, in a process group of its own; what it says goes to `out`."""
-    command = ["dvc", "repro", *targets]
+    """`dvc repro` of these and what they need, or of all, as `make repro` has it; what it says goes to `out`.
+
+    It has a process group of its own.
+    """
+    command = [sys.executable, "-m", "warm", "dvc", "repro", *targets]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "out").open("wb") as out:
         return subprocess.Popen(

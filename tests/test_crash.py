@@ -181,7 +181,9 @@ def wait_for_any(
 def below(process: "Popen[bytes]") -> list[psutil.Process]:
     """The launcher and the stage of a DVC."""
     with suppress(psutil.NoSuchProcess):
-        return psutil.Process(process.pid).children(recursive=True)
+        dvc = psutil.Process(process.pid)
+        warm = [child for child in dvc.children() if "warm.parent" in child.cmdline()]
+        return [child for child in dvc.children(recursive=True) if child not in warm]
     return []
 
 

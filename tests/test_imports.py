@@ -1,6 +1,7 @@
 """Who may import whom: the order of the library's rooms, the graph in dvc.yaml alone, and the clock in flows."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,13 @@ def test_the_model_half_never_imports_tables(name: str) -> None:
 @pytest.mark.parametrize("file", files("world"), ids=str)
 def test_the_world_is_built_without_stages(file: Path) -> None:
     assert roots(file) & {"stages", "flows", "tests"} == set()
+
+
+@pytest.mark.parametrize("file", files("warm"), ids=str)
+def test_a_warm_parent_holds_no_code_of_ours_so_that_an_edit_counts_at_once(file: Path) -> None:
+    assert roots(file) & {"synthalign", "stages", "world", "flows", "benchmarks", "tests"} == set()
+
+
+@pytest.mark.parametrize("name", ["launch", "start", "__main__"])
+def test_the_launcher_of_a_stage_imports_nothing_that_takes_long(name: str) -> None:
+    assert roots(Path(f"warm/{name}.py")) - {"warm"} <= sys.stdlib_module_names

@@ -14,8 +14,8 @@ import yaml
 
 from synthalign.core.errors import UserError
 
-NAMES = {"accelerate", "accelerate-launch", "accelerate.commands.launch"}
-"""Its commands and module."""
+NAMES = {"accelerate", "accelerate-launch", "accelerate.commands.launch", "warm.launch"}
+"""Its commands and modules, and what stands for it where a stage is forked from a warm parent."""
 
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where accelerate finds the number of processes, in its order; without any there is one."""

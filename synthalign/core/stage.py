@@ -85,12 +85,12 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
         wanted = f"python -m stages.{section}" + (" <member>" if takes_item else "")
         print(f"usage: {wanted}", file=sys.stderr)
         raise SystemExit(2)
-    above = starters()
-    end_with(above)
+    started_by = starters()
+    end_with(started_by)
     if is_main_process():
         sweep()
     try:
-        for process in above:
+        for process in started_by:
             launcher.check(process.cmdline())
         tracking.wanted()
         hardware.read()
@@ -125,10 +125,19 @@ def member(section: str, kind: str, family: Mapping[str, M], name: str) -> M:
     return family[name]
 
 
+def above() -> list[psutil.Process]:
+    """The processes above this one, the nearest first; a stage of a warm parent is below its launcher."""
+    if launched_by := os.environ.get("SYNTHALIGN_LAUNCHER"):
+        with suppress(psutil.NoSuchProcess):
+            nearest = psutil.Process(int(launched_by))
+            return [nearest, *nearest.parents()]
+    return psutil.Process().parents()
+
+
 def starters() -> list[psutil.Process]:
     """DVC and the launchers above this process."""
     found = []
-    for process in psutil.Process().parents():
+    for process in above():
         with suppress(psutil.Error):
             if any(Path(word).name in STARTERS for word in process.cmdline()[:3]):
                 found.append(process)
@@ -165,10 +174,9 @@ def note_duration(section: str, item: str | None = None) -> None:
     """
     if not is_main_process():
         return
-    process = psutil.Process()
-    parent = process.parent()
-    launched = parent is not None and any(Path(word).name == "accelerate-launch" for word in parent.cmdline())
-    started = (parent if parent and launched else process).create_time()
+    nearest = next(iter(above()), None)
+    launched = nearest and any(Path(word).name in launcher.NAMES for word in nearest.cmdline()[:3])
+    started = (nearest if nearest and launched else psutil.Process()).create_time()
     row = {
         "stage": section,
         "item": item,

@@ -24,6 +24,7 @@ FOLDERS = {
     "synthalign": (".py", *DATA),
     "stages": (".py",),
     "world": (".py",),
+    "warm": (".py",),
     "flows": (".py", ".yaml"),
     "benchmarks": (".py",),
     "queries": (".sql",),

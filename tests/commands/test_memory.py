@@ -176,7 +176,7 @@ def test_ditto_holds_its_reference_beside_the_policy_and_with_adapters_one_base(
 
 def test_every_stage_that_holds_a_model_has_a_line(params: dict[str, Any]):
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    holding = {name for name, one in graph.items() if "accelerate-launch" in str(one)}
+    holding = {name for name, one in graph.items() if "warm.launch" in str(one)}
 
     for name in ("score_comparisons", "score_policies", "score_candidates", "score_pairs"):
         params[name]["people"] = "models/reward/gold"

@@ -136,13 +136,14 @@ def repository(tmp_path: Path) -> Make:
         shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copyfile(ROOT / "prefect.yaml", folder / "prefect.yaml")
         (folder / "synthalign").symlink_to(ROOT / "synthalign")
+        (folder / "warm").symlink_to(ROOT / "warm")
         (folder / "queries").symlink_to(ROOT / "queries")
         (folder / "flows/gates.yaml").write_text("score:score: {better: higher, tolerance: 0.1}\n")
         (folder / "flows/baseline.json").write_text('{"score:score": {"value": 1.0}}\n')
         (folder / "params.yaml").write_text("{}\n")
         (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
         (folder / ".gitignore").write_text(
-            "/data/\n/flows/\n/synthalign\n/queries\n/.work/\n/logs/\n*.out\n/published/\n"
+            "/data/\n/flows/\n/synthalign\n/warm\n/queries\n/.work/\n/logs/\n*.out\n/published/\n"
         )
         with chdir(folder):
             call("git", "init", "--quiet")

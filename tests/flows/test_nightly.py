@@ -93,3 +93,4 @@ def test_the_real_stages_with_toy_numbers_leave_the_lock_of_dvc(server: Server, 
     ran = sorted(server.tasks(server.newest_run()))
     assert set(TARGETS) < set(ran)
     assert outs(one, ran) == outs(other, ran)
+    assert not any("accelerate-launch starts this stage" in log.read_text() for log in one.glob("logs/*.log"))
