@@ -40,6 +40,8 @@ COMPARISONS = {
     "ppo_lora_speed": "benchmarks.ppo_lora_speed",
     "noop_repro": "benchmarks.noop_repro",
     "around_a_stage": "benchmarks.around_a_stage",
+    "repro_vs_before": "benchmarks.repro_vs_before",
+    "nightly_vs_before": "benchmarks.nightly_vs_before",
     "table_memory": "benchmarks.table_memory",
     "analyst_queries": "benchmarks.analyst_queries",
 }

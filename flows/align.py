@@ -33,6 +33,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows import artifacts, beside, gates, graph, publish
+from flows.lock import Entries, written_together
 from flows.process import uninterrupted
 from flows.slots import Stopped
 
@@ -57,6 +58,8 @@ class Host:
     to_run: set[str] | None
     """None where it is not known: DVC is asked about each stage."""
 
+    entries: Entries
+
     stop: Event = field(default_factory=Event)
 
     def passes_over(self, stage: graph.Stage) -> bool:
@@ -70,7 +73,9 @@ def reproduce(stage: graph.Stage, host: Host) -> State[None]:
         return Completed(message="unchanged")
     say = get_run_logger().info
     try:
-        how = beside.run_stage(stage, say, stop=host.stop, seconds=host.seconds, gpu_tasks=host.gpu_tasks)
+        how = beside.run_stage(
+            stage, say, entries=host.entries, stop=host.stop, seconds=host.seconds, gpu_tasks=host.gpu_tasks
+        )
     except Stopped as stopped:
         return Cancelled(message=str(stopped))
     return Completed(message=how)
@@ -119,8 +124,9 @@ def bring_up_to_date(
     if mended := graph.mend():
         get_run_logger().warning(mended)
     stages = graph.select(graph.read(), targets)
-    host = Host(parallel, gpu_tasks, stage_hours and stage_hours * 3600, to_run=ask_dvc(stages))
-    states = run_stages(stages, host)
+    with written_together() as entries:
+        host = Host(parallel, gpu_tasks, stage_hours and stage_hours * 3600, ask_dvc(stages), entries)
+        states = run_stages(stages, host)
 
     ended = {name: how_it_ended(state) for name, state in states.items()}
     if not all(state.is_completed() for state in states.values()):

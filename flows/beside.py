@@ -1,21 +1,25 @@
 """Stages beside each other: which is next, how many at once, and the run of one.
 
 What depends on what, and what has changed, is DVC's to say: here each stage is brought up to date by a DVC that looks
-at it alone, when those that it needs are done. `make repro` and the nightly flow run stages by this module.
+at it alone (flows/dvc_stage.py), when those that it needs are done. `make repro` and the nightly flow both run stages
+by this module.
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from graphlib import TopologicalSorter
 from pathlib import Path
 from queue import SimpleQueue
 from statistics import median
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any, Protocol, TypeVar
 
 from flows.failures import hint, is_busy
 from flows.graph import Stage
+from flows.lock import Entries
 from flows.process import run
 from flows.slots import Stopped, nvidia_devices, share, slot
 
@@ -63,6 +67,10 @@ def run_all(
     order.prepare()
     ready: set[str] = set()
     working: dict[str, F] = {}
+
+    def follow(name: str) -> None:
+        working[name].add_done_callback(lambda _: done.put(name))
+
     while order.is_active():
         ready |= set(order.get_ready())
         for name in sorted(ready, key=lambda name: (-ways[name], name)):
@@ -70,7 +78,7 @@ def run_all(
             if len(working) < at_once and (on_gpus < gpu_tasks or not stages[name].gpu):
                 ready.remove(name)
                 working[name] = start(stages[name])
-                working[name].add_done_callback(lambda _, name=name: done.put(name))
+                follow(name)
         if not working:
             break  # what is left waits for a stage that failed
         name = done.get()
@@ -111,6 +119,7 @@ def run_stage(
     stage: Stage,
     say: Callable[[str], None],
     *,
+    entries: Entries,
     stop: Event,
     seconds: float | None = None,
     gpu_tasks: int | None = None,
@@ -118,6 +127,7 @@ def run_stage(
     """Bring one stage up to date, with its output in logs/<stage>.log; returns `ran` or `restored or unchanged`.
 
     say        gets the output in pieces, a progress bar as a line every few seconds
+    entries    gets what is to be in dvc.lock
     stop       ends it when set: Stopped
     seconds    the longest that it may take
     gpu_tasks  so many of the stages that `accelerate launch` starts work at once on this host, whoever starts them,
@@ -133,7 +143,10 @@ def run_stage(
                 devices = share(held.enter_context(slot("gpu", gpu_tasks, stop)), gpu_tasks, nvidia_devices())
             if stop.is_set():
                 raise Stopped("the run was ended before this stage began")
-            done = run(command(stage), log, say, given=devices, stop=stop, seconds=seconds)
+            made = Path(held.enter_context(TemporaryDirectory()), "entry.yaml")
+            done = run(command(stage, made), log, say, given=devices, stop=stop, seconds=seconds)
+            if done.cut is None and done.returncode == 0:
+                entries.take(made)
         if done.cut == "stopped":
             raise Stopped("the run was ended; the next one goes on from here")
         tail = "\n".join(done.tail)
@@ -151,6 +164,6 @@ def run_stage(
     )
 
 
-def command(stage: Stage) -> list[str]:
+def command(stage: Stage, made: Path) -> list[str]:
     """It looks at this stage alone, so that it takes no lock on what others read or write."""
-    return ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
+    return [sys.executable, "-m", "flows.dvc_stage", stage.name, str(made)]

@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 
 from flows import graph
 from flows.beside import StageFailed, known_seconds, run_all, run_stage
+from flows.lock import written_together
 from flows.process import uninterrupted
 from flows.slots import Stopped, nvidia_devices
 
@@ -91,7 +92,8 @@ def bring_up_to_date(targets: Sequence[str], jobs: int, on_gpus: int | None) -> 
     def work(stage: graph.Stage) -> bool:
         since = time.monotonic()
         try:
-            how = run_stage(stage, lambda text: terminal.say(stage.name, text), stop=stop, gpu_tasks=on_gpus)
+            say = lambda text: terminal.say(stage.name, text)  # noqa: E731
+            how = run_stage(stage, say, entries=entries, stop=stop, gpu_tasks=on_gpus)
         except StageFailed as error:
             terminal.tell_end(stage.name, str(error).split("\n")[0])
             return False
@@ -104,7 +106,7 @@ def bring_up_to_date(targets: Sequence[str], jobs: int, on_gpus: int | None) -> 
         begun[stage.name] = pool.submit(work, stage)
         return begun[stage.name]
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with written_together() as entries, ThreadPoolExecutor(jobs) as pool:
         try:
             run_all(stages, start, Future.result, at_once=jobs, gpu_tasks=on_gpus or jobs, seconds=known_seconds())
         except BaseException:
