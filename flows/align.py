@@ -123,9 +123,9 @@ def bring_up_to_date(
     last, accepted = gates.read_figures(LAST), gates.read_figures(gates.BASELINE)
     if mended := graph.mend():
         get_run_logger().warning(mended)
-    stages = graph.select(graph.read(), targets)
+    stages, to_run = ask_dvc(targets)
     with written_together() as entries:
-        host = Host(parallel, gpu_tasks, stage_hours and stage_hours * 3600, ask_dvc(stages), entries)
+        host = Host(parallel, gpu_tasks, stage_hours and stage_hours * 3600, to_run, entries)
         states = run_stages(stages, host)
 
     ended = {name: how_it_ended(state) for name, state in states.items()}
@@ -153,13 +153,14 @@ def bring_up_to_date(
     return said
 
 
-def ask_dvc(stages: Mapping[str, graph.Stage]) -> set[str] | None:
-    """The stages that may have to run; None where that cannot be told, for then DVC is asked about each."""
+def ask_dvc(targets: Sequence[str]) -> tuple[dict[str, graph.Stage], set[str] | None]:
+    """The stages of the targets, and which may have to run; None where that cannot be told, for then DVC is asked about
+    each."""
     try:
-        return graph.to_run(stages)
+        return graph.look(targets)
     except RuntimeError as error:
         get_run_logger().warning(f"what has changed cannot be told, so DVC is asked about every stage: {error}")
-        return None
+        return graph.select(graph.read(), targets), None
 
 
 def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State[Any]]:

@@ -5,12 +5,12 @@ a stage, and keeps every other stage waiting. So a run with many stages writes t
 The stage may be skipped or come out of DVC's cache of runs, as ever.
 """
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException
-from dvc.log import logger
 from dvc.repo import Repo
 from dvc.stage import Stage
 from dvc.stage.serialize import to_lockfile
@@ -30,7 +30,7 @@ def main(name: str, file: Path) -> int:
         with Repo(_wait_for_lock=True) as repo:
             repo.reproduce(name, single_item=True, repro_fn=reproduce_stage)
     except DvcException:
-        logger.exception("")  # in DVC's words, with what caused it
+        logging.getLogger("dvc").exception("")  # in DVC's words, with what caused it
         return 255
     return 0
 

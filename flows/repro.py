@@ -35,15 +35,15 @@ def at_once(cores: int, devices: int, launch: Mapping[str, Any], hardware: Mappi
     """How many stages the machine bears beside each other, and how many of these on accelerators; None without any.
 
     cores     that this process may use
-    devices   accelerators that are there
-    launch    accelerate.yaml: on accelerators, each stage has as many as it has processes
-    hardware  hardware.yaml: on the CPU, a trainer has so many threads
+    devices   accelerators that are there; each stage has one of its own
+    launch    accelerate.yaml: several processes find each other at one port, so one stage has them
+    hardware  hardware.yaml: where a trainer has several threads, its model is a large one, and one is in memory
     """
-    processes = int(launch.get("num_processes", 1))
-    if not launch.get("use_cpu", True):
-        on_gpus = max(devices // processes, 1)
-        return on_gpus, on_gpus
-    return min(max(cores // (processes * int(hardware.get("threads", 1))), 1), MOST), None
+    alone = int(launch.get("num_processes", 1)) > 1 or int(hardware.get("threads", 1)) > 1
+    if launch.get("use_cpu", True):
+        return 1 if alone else min(max(cores, 1), MOST), None
+    on_gpus = 1 if alone else max(devices, 1)
+    return on_gpus, on_gpus
 
 
 def settings(file: Path) -> dict[str, Any]:
@@ -81,9 +81,8 @@ def bring_up_to_date(targets: Sequence[str], jobs: int, on_gpus: int | None) -> 
 
     KeyboardInterrupt is passed on when no process of any stage is left.
     """
-    stages = graph.select(graph.read(), targets)
-    asked = graph.to_run(stages)
-    stages = {name: stage for name, stage in stages.items() if name in asked}
+    wanted, asked = graph.look(targets)
+    stages = {name: stage for name, stage in wanted.items() if name in asked}
     if not stages:
         return [], []
     terminal, stop = Terminal(list(stages)), Event()

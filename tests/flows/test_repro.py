@@ -3,9 +3,12 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.repro import at_once
 from flows.slots import share
@@ -61,25 +64,33 @@ def test_a_failure_stops_what_follows_leaves_the_rest_and_the_next_run_goes_on(r
     assert (folder / "beside.runs").read_text() == "\n"
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_no_process_and_what_it_had_made(repository: Make, kind: signal.Signals) -> None:
-    folder = repository(
-        {
-            "done": {"cmd": "echo >> done.runs; echo x > done.out", "outs": ["done.out"]},
-            **{
-                name: {
-                    "cmd": f"touch {name}.begun; test -e go || sleep 300; cp done.out {name}.out",
-                    "deps": ["done.out"],
-                    "outs": [f"{name}.out"],
-                }
-                for name in ("one", "two")
-            },
+def waiting(repository: Make) -> Path:
+    """A stage that is done at once, and two behind it that wait until there is a file `go`."""
+    behind = {
+        name: {
+            "cmd": f"touch {name}.begun; test -e go || sleep 300; cp done.out {name}.out",
+            "deps": ["done.out"],
+            "outs": [f"{name}.out"],
         }
-    )
+        for name in ("one", "two")
+    }
+    return repository({"done": {"cmd": "echo >> done.runs; echo x > done.out", "outs": ["done.out"]}, **behind})
+
+
+@contextmanager
+def begun(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A run in which the two are at work."""
     command = [sys.executable, "-m", "flows.repro", "--jobs", "2"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         wait_for((folder / "one.begun").exists)
         wait_for((folder / "two.begun").exists)
+        yield process
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_an_interrupted_run_leaves_no_process_and_what_it_had_made(repository: Make, kind: signal.Signals) -> None:
+    folder = waiting(repository)
+    with begun(folder) as process:
         process.send_signal(kind)
         said = process.communicate()[1]
 
@@ -91,6 +102,52 @@ def test_an_interrupted_run_leaves_no_process_and_what_it_had_made(repository: M
     (folder / "go").touch()
     assert repro(folder).returncode == 0
     assert (folder / "done.runs").read_text() == "\n"
+
+
+@pytest.mark.slow
+def test_what_a_kill_takes_from_the_lock_comes_out_of_the_cache(repository: Make) -> None:
+    folder = waiting(repository)
+    with begun(folder):
+        for process in within(folder):
+            process.kill()
+    assert not (folder / "dvc.lock").exists()
+
+    (folder / "go").touch()
+    assert repro(folder).returncode == 0
+    assert (folder / "done.runs").read_text() == "\n"
+    assert sorted(locked(folder)["stages"]) == ["done", "one", "two"]
+
+
+def test_entries_that_are_written_together_are_those_of_dvc_to_the_byte(repository: Make) -> None:
+    folder = repository(
+        {
+            "first": {
+                "cmd": "mkdir -p data/folder metrics; echo 1 > data/folder/a; echo 2 > data/folder/b; echo x > data/x",
+                "deps": ["in.txt"],
+                "params": ["one.rate", "one.names", "none"],
+                "outs": ["data/folder", "data/x"],
+            },
+            "second": {
+                "cmd": "echo '{}' > metrics/second.json",
+                "deps": ["data/folder", "data/x"],
+                "params": [{"params.yaml": None}],
+                "metrics": [{"metrics/second.json": {"cache": False}}],
+            },
+        }
+    )
+    (folder / "in.txt").write_text("é\n")
+    settings = {"one": {"rate": 1e-05, "names": ["a: b", "é", "- c", "007", None], "on": "yes"}, "none": None}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True))
+    other = "schema: '2.0'\nstages:\n  gone:  # of another branch\n    cmd: 'true'\n"
+    (folder / "dvc.lock").write_text(other)
+
+    assert repro(folder).returncode == 0
+    ours = (folder / "dvc.lock").read_bytes()
+    (folder / "dvc.lock").write_text(other)
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=folder, check=True)
+
+    assert b"of another branch" in ours
+    assert ours == (folder / "dvc.lock").read_bytes()
 
 
 def test_a_wrong_name_is_told_before_anything_runs(diamond: Path) -> None:
@@ -107,12 +164,12 @@ def test_a_wrong_name_is_told_before_anything_runs(diamond: Path) -> None:
     [
         (2, 0, {"use_cpu": True, "num_processes": 1}, 1, (2, None)),
         (1, 0, {"use_cpu": True, "num_processes": 1}, 1, (1, None)),
-        (2, 0, {"use_cpu": True, "num_processes": 1}, 2, (1, None)),  # a trainer takes both
+        (8, 0, {"use_cpu": True, "num_processes": 1}, 2, (1, None)),  # a large model
         (64, 0, {"use_cpu": True, "num_processes": 1}, 1, (4, None)),
-        (8, 0, {"use_cpu": True, "num_processes": 4}, 1, (2, None)),
+        (8, 0, {"use_cpu": True, "num_processes": 4}, 1, (1, None)),  # they would meet at one port
         (16, 1, {"use_cpu": False, "num_processes": 1}, 1, (1, 1)),
         (16, 8, {"use_cpu": False, "num_processes": 1}, 1, (8, 8)),
-        (16, 8, {"use_cpu": False, "num_processes": 8}, 1, (1, 1)),
+        (16, 8, {"use_cpu": False, "num_processes": 4}, 1, (1, 1)),
         (16, 0, {"use_cpu": False, "num_processes": 1}, 1, (1, 1)),
     ],
 )
