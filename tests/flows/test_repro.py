@@ -74,7 +74,8 @@ def waiting(repository: Make) -> Path:
         }
         for name in ("one", "two")
     }
-    return repository({"done": {"cmd": "echo >> done.runs; echo x > done.out", "outs": ["done.out"]}, **behind})
+    done = {"cmd": "echo >> done.runs; echo x > done.out", "deps": ["params.yaml"], "outs": ["done.out"]}
+    return repository({"done": done, **behind})
 
 
 @contextmanager
