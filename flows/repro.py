@@ -131,16 +131,19 @@ def main() -> None:
     if given.jobs is not None and given.jobs < 1:
         parser.error(f"--jobs {given.jobs}: at least one stage at once")
     jobs, on_gpus = this_machine()
+    if given.jobs:
+        jobs, on_gpus = given.jobs, on_gpus and given.jobs
     begun = time.monotonic()
     try:
-        failed, waiting = bring_up_to_date(given.targets or [graph.ALL], given.jobs or jobs, on_gpus)
+        failed, waiting = bring_up_to_date(given.targets or [graph.ALL], jobs, on_gpus)
     except KeyboardInterrupt:
         print("\nrepro: stopped; the next run goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
     except (RuntimeError, ValueError) as error:
         raise SystemExit(f"repro: {error}") from error
     if failed:
-        behind = f"; not begun, as they need it: {', '.join(waiting)}" if waiting else ""
+        names = ", ".join(waiting[:4]) + f" and {len(waiting) - 4} more" * (len(waiting) > 4)
+        behind = f"; not begun, as they need it: {names}" if waiting else ""
         raise SystemExit(
             f"repro: failed: {', '.join(failed)}{behind}; all else is made, and the next run goes on from here"
         )
