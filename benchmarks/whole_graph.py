@@ -47,6 +47,8 @@ def measure(target: str, commit: str, root: Path, scale: str | None) -> Run:
     seconds = time.perf_counter() - start
     if done.returncode and not scale:  # with few rows gates may be red
         raise SystemExit(f"make {target} of {commit} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    if not (folder / "report/index.html").exists():
+        raise SystemExit(f"make {target} of {commit} made no report:\n{(done.stdout + done.stderr)[-3000:]}")
     made = outs(lock.read_text(encoding="utf-8"))
     found = Run(seconds, made, differences(expected, made))
     shutil.rmtree(folder)
