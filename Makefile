@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 # What is given as Q='...' reaches its command as it was typed: make would take $ for its own, and the shell quotes.
-GIVEN := Q NAME SEEDS SEED OUT
+GIVEN := Q NAME SEEDS SEED OUT JOBS
 unexport $(GIVEN)
 $(foreach name,$(GIVEN),$(eval export GIVEN_$(name) = $$(value $(name))))
 
@@ -36,12 +36,13 @@ hardware.yaml:
 plan: .venv/ready  ## what `make repro` would run now, why, and how long it would take; runs nothing
 	@python -m synthalign plan report
 
-repro: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of ALMoST, from queries to the report, then print the results
-	$(WARM) dvc repro report || { python -m synthalign recover && $(WARM) dvc repro report; }
+REPRO = python -m flows.repro $(if $(value JOBS),--jobs "$$GIVEN_JOBS")
+repro: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of ALMoST, stages beside each other (JOBS=1: one by one), then print the results
+	@$(REPRO) report || { python -m synthalign recover && $(REPRO) report; }
 	@python -m synthalign.reporting.results
 
 methods: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of all methods: RLCD, RLAIF, RRHF, RLOO, GRPO, FLAN, DITTO too
-	$(WARM) dvc repro --all-pipelines || { python -m synthalign recover && $(WARM) dvc repro --all-pipelines; }
+	@$(REPRO) || { python -m synthalign recover && $(REPRO); }
 
 report: .venv/ready accelerate.yaml hardware.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
 	$(WARM) dvc repro report

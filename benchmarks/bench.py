@@ -41,6 +41,8 @@ COMPARISONS = {
     "noop_repro": "benchmarks.noop_repro",
     "around_a_stage": "benchmarks.around_a_stage",
     "stage_overhead": "benchmarks.stage_overhead",
+    "repro_vs_before": "benchmarks.repro_vs_before",
+    "nightly_vs_before": "benchmarks.nightly_vs_before",
     "table_memory": "benchmarks.table_memory",
     "analyst_queries": "benchmarks.analyst_queries",
 }

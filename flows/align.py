@@ -8,12 +8,12 @@ flow and a plain `dvc repro` leave the same dvc.lock.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from threading import BoundedSemaphore, Event
+from threading import Event
 from typing import Annotated, Any
 
 from prefect import Flow, flow, get_run_logger, task
@@ -27,29 +27,22 @@ from prefect.artifacts import (
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.futures import PrefectFuture, as_completed, wait
+from prefect.futures import PrefectFuture, wait
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows import artifacts, gates, graph, publish
-from flows.failures import hint, is_busy
-from flows.process import run, uninterrupted
-from flows.slots import Stopped, slot
-from warm.start import beside
+from flows import artifacts, beside, gates, graph, publish
+from flows.lock import Entries, written_together
+from flows.process import uninterrupted
+from flows.slots import Stopped
+from warm import start
 
 REPORT = "report"
 """The stage that all of ALMoST comes before: a run that brings it up to date is gated and published."""
 
 LAST = Path(".work/align/last.json")
 """The figures of the last run on this machine."""
-
-BUSY_DELAYS = [2.0, 5.0, 10.0, 20.0, 30.0] + [60.0] * 25
-"""Seconds before a stage that another DVC holds is tried again: almost half an hour in all."""
-
-
-class StageFailed(Exception):
-    """A stage ended badly: how, what to do about it, and its last lines."""
 
 
 class RunFailed(Exception):
@@ -58,64 +51,35 @@ class RunFailed(Exception):
 
 @dataclass(eq=False)
 class Host:
-    """What the tasks of a run share: how many may work at once, and whether the run is being ended."""
+    """What the tasks of a run share: what may run, how long, and whether the run is being ended."""
 
-    stages: BoundedSemaphore
+    parallel: int
     gpu_tasks: int
     seconds: float | None
     to_run: set[str] | None
     """None where it is not known: DVC is asked about each stage."""
 
+    entries: Entries
+
     stop: Event = field(default_factory=Event)
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Be one of the stages that work; Stopped when the run is ended before there is a place."""
-        while not self.stages.acquire(timeout=0.5):
-            if self.stop.is_set():
-                raise Stopped
-        try:
-            if self.stop.is_set():
-                raise Stopped
-            yield
-        finally:
-            self.stages.release()
+    def passes_over(self, stage: graph.Stage) -> bool:
+        return self.to_run is not None and stage.name not in self.to_run
 
 
 @task(task_run_name="{stage.name}", cache_policy=NO_CACHE, persist_result=False)
 def reproduce(stage: graph.Stage, host: Host) -> State[None]:
-    """`dvc repro` of one stage; StageFailed with its last lines and what to do."""
-    if host.to_run is not None and stage.name not in host.to_run:
+    """Bring one stage up to date; StageFailed with its last lines and what to do."""
+    if host.passes_over(stage):
         return Completed(message="unchanged")
-    logger = get_run_logger()
-    log = Path("logs") / f"{stage.name.replace('/', '_')}.log"
-    for delay in (*BUSY_DELAYS, None):
-        try:
-            with slot("gpu", host.gpu_tasks, host.stop) if stage.gpu else nullcontext(), host.place():
-                done = run(command(stage), log, logger.info, stop=host.stop, seconds=host.seconds)
-        except Stopped:
-            return Cancelled(message="the run was ended before this stage began")
-        if done.cut == "stopped":
-            return Cancelled(message="the run was ended; the next one goes on from here")
-        tail = "\n".join(done.tail)
-        if done.cut is None and done.returncode == 0:
-            ran = "Running stage" in log.read_text(encoding="utf-8")
-            return Completed(message="ran" if ran else "restored or unchanged")
-        if done.cut is None and is_busy(tail) and delay is not None:
-            logger.warning(f"another DVC holds what {stage.name} needs; tried again in {delay:.0f} s\n{tail}")
-            host.stop.wait(delay)
-            continue
-        break
-    how = f"after {host.seconds:,.0f} s, `stage_hours`" if done.cut else f"with exit code {done.returncode}"
-    known = None if done.cut else hint(tail)
-    raise StageFailed(
-        f"{stage.name} ended {how}; its output is in {log}" + (f"; {known}" if known else "") + f"\n{tail}"
-    )
-
-
-def command(stage: graph.Stage) -> list[str]:
-    """It looks at this stage alone, so that it takes no lock on what others read or write."""
-    return ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
+    say = get_run_logger().info
+    try:
+        how = beside.run_stage(
+            stage, say, entries=host.entries, stop=host.stop, seconds=host.seconds, gpu_tasks=host.gpu_tasks
+        )
+    except Stopped as stopped:
+        return Cancelled(message=str(stopped))
+    return Completed(message=how)
 
 
 def tell_of_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -160,10 +124,10 @@ def bring_up_to_date(
     last, accepted = gates.read_figures(LAST), gates.read_figures(gates.BASELINE)
     if mended := graph.mend():
         get_run_logger().warning(mended)
-    stages = graph.select(graph.read(), targets)
-    host = Host(BoundedSemaphore(parallel), gpu_tasks, stage_hours and stage_hours * 3600, to_run=ask_for_plan())
-    accelerated = any(stage.gpu for name, stage in stages.items() if host.to_run is None or name in host.to_run)
-    with beside() if accelerated else nullcontext():
+    stages, to_run = ask_dvc(targets)
+    accelerated = any(stage.gpu for name, stage in stages.items() if to_run is None or name in to_run)
+    with written_together() as entries, start.beside() if accelerated else nullcontext():
+        host = Host(parallel, gpu_tasks, stage_hours and stage_hours * 3600, to_run, entries)
         states = run_stages(stages, host)
 
     ended = {name: how_it_ended(state) for name, state in states.items()}
@@ -191,46 +155,74 @@ def bring_up_to_date(
     return said
 
 
-def ask_for_plan() -> set[str] | None:
-    """The stages that have to run; None where that cannot be told, for then DVC is asked about each."""
+def ask_dvc(targets: Sequence[str]) -> tuple[dict[str, graph.Stage], set[str] | None]:
+    """The stages of the targets, and which may have to run; None where that cannot be told, for then DVC is asked about
+    each."""
     try:
-        return graph.to_run()
+        return graph.look(targets)
     except RuntimeError as error:
         get_run_logger().warning(f"what has changed cannot be told, so DVC is asked about every stage: {error}")
-        return None
+        return graph.select(graph.read(), targets), None
 
 
 def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State[Any]]:
     """Run every stage after those that it needs; returns how each ended."""
     futures: dict[str, PrefectFuture[Any]] = {}
+    progress = Progress(len(stages))
+
+    def start(stage: graph.Stage) -> PrefectFuture[Any]:
+        """A task, with DVC's edges to those that it needs; what comes after a failure Prefect does not run."""
+        needs = [futures[needed] for needed in stage.needs if needed in futures]
+        futures[stage.name] = reproduce.submit(stage, host, wait_for=needs)  # type: ignore[call-overload]
+        return futures[stage.name]
+
+    def ended_well(future: PrefectFuture[Any]) -> bool:
+        future.wait()  # else its state is what the server knows, which lags behind
+        progress.more(1)
+        return future.state.is_completed()
+
     try:
-        submit(stages, host, futures)
-        follow(list(futures.values()))
+        for stage in stages.values():
+            if host.passes_over(stage):
+                start(stage)
+        progress.more(len(futures))
+        beside.run_all(
+            {name: stage for name, stage in stages.items() if name not in futures},
+            start,
+            ended_well,
+            at_once=host.parallel,
+            gpu_tasks=host.gpu_tasks,
+            seconds=beside.known_seconds(),
+        )
+        for stage in stages.values():
+            if stage.name not in futures:
+                start(stage)
+        wait(list(futures.values()))
     except BaseException:  # the run is being cancelled, with stages at work
         host.stop.set()
         with uninterrupted():
             wait(list(futures.values()))
         raise
+    progress.show()
     return {name: future.state for name, future in futures.items()}
 
 
-def submit(stages: Mapping[str, graph.Stage], host: Host, futures: dict[str, PrefectFuture[Any]]) -> None:
-    """A task for every stage, added to `futures`; Prefect starts each when those that it needs have completed."""
-    for name, stage in stages.items():
-        needs = [futures[needed] for needed in stage.needs if needed in futures]
-        futures[name] = reproduce.submit(stage, host, wait_for=needs)  # type: ignore[call-overload]
+class Progress:
+    """How many stages have ended, as an artifact."""
 
+    def __init__(self, of: int) -> None:
+        self._artifact = create_progress_artifact(0.0, "align-progress", "Stages that have ended")
+        self._done, self._of, self._shown = 0, of, time.monotonic()
 
-def follow(futures: list[PrefectFuture[Any]]) -> None:
-    """Wait until all have ended, and show how far it is."""
-    progress = create_progress_artifact(0.0, "align-progress", "Stages that have ended")
-    shown = time.monotonic()
-    for done, future in enumerate(as_completed(futures), start=1):
-        future.wait()  # else its state is what the server knows, which lags behind
-        if time.monotonic() - shown > 5 or done == len(futures):  # each is a call to the server
-            shown = time.monotonic()
-            with suppress(Exception):
-                update_progress_artifact(progress, 100 * done / len(futures))  # type: ignore[arg-type, unused-coroutine]
+    def more(self, stages: int) -> None:
+        self._done += stages
+        if time.monotonic() - self._shown > 5:  # each is a call to the server
+            self.show()
+
+    def show(self) -> None:
+        self._shown = time.monotonic()
+        with suppress(Exception):
+            update_progress_artifact(self._artifact, 100 * self._done / self._of)  # type: ignore[arg-type, unused-coroutine]
 
 
 def how_it_ended(state: State[Any]) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from flows.process import end_all, uninterrupted, with_mark
 
@@ -47,6 +48,7 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         # This server comes and goes: what it had planned for the hours between would start beside the watched run.
         "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",  # of a server that is asked by nobody else
     }
 
 
@@ -126,6 +128,15 @@ def forget_runs(url: str) -> None:
         post(f"{url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
 
 
+def make_pool(url: str) -> None:
+    """The work pool, where there is none yet; how its processes are started the worker knows."""
+    try:
+        post(f"{url}/work_pools/", {"name": POOL, "type": "process"})
+    except HTTPError as error:
+        if error.code != 409:  # it is there
+            raise
+
+
 def post(url: str, body: Mapping[str, Any]) -> Any:
     """The answer of the server's API.  Its client would load all of Prefect for two calls."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -146,10 +157,10 @@ def main() -> None:
     os.environ.update(environment(HOME, free_port()))
     try:
         with server(os.environ, Path("logs/prefect-server.log")):
-            must(prefect("work-pool", "create", POOL, "--type", "process", "--overwrite"), "work-pool create")
-            must(prefect("deploy", "--all"), "deploy")
             forget_runs(os.environ["PREFECT_API_URL"])
-            with background(worker(), os.environ, None):
+            make_pool(os.environ["PREFECT_API_URL"])
+            with background(worker(), os.environ, None):  # it starts while the flow is deployed
+                must(prefect("deploy", "--all"), "deploy")
                 parameters = [word for pair in given.param for word in ("--param", pair)]
                 code = prefect("deployment", "run", "align/nightly", "--watch", *parameters, log=WATCH)
                 print(

@@ -119,13 +119,14 @@ def run(
     log: Path,
     say: Callable[[str], None],
     *,
+    given: Mapping[str, str] | None = None,
     stop: Event | None = None,
     seconds: float | None = None,
     grace: float = 15.0,
     every: float = 3.0,
 ) -> Finished:
     """Run a command to its end, or until `stop` is set or the time is over; its output goes to `log` and, in pieces, to
-    `say`.
+    `say`. `given` are variables of its environment beside ours.
 
     On the way out every process of it gets SIGTERM, and SIGKILL after `grace` seconds. Prefect kills a cancelled flow
     30 s after it has told it so; the grace must be well below.
@@ -147,7 +148,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=with_mark(os.environ, mark) | {"PYTHONUNBUFFERED": "1", "PATH": path_with_ours()},
+            env=with_mark(os.environ, mark) | {"PYTHONUNBUFFERED": "1", "PATH": path_with_ours()} | dict(given or {}),
         )
         assert process.stdout is not None
         pipe = process.stdout.fileno()

@@ -36,6 +36,10 @@ def test_a_target_brings_what_it_needs_and_a_family_all_its_members() -> None:
         graph.select(stages, ["f@3"])
 
 
+def to_run(*targets: str) -> set[str]:
+    return graph.look(targets or ["all"])[1]
+
+
 def test_only_what_changed_and_what_follows_has_to_run(repository: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = {"one": "in.out", "two": "one.out", "other": "else.out"}
     stages = {
@@ -44,17 +48,18 @@ def test_only_what_changed_and_what_follows_has_to_run(repository: Make, monkeyp
     monkeypatch.chdir(repository(stages))
     Path("in.out").write_text("1")
     Path("else.out").write_text("1")
-    assert graph.to_run() == {"one", "two", "other"}
+    assert to_run() == {"one", "two", "other"}
 
     call("dvc", "repro")
-    assert graph.to_run() == set()
+    assert to_run() == set()
 
     Path("in.out").write_text("2")
-    assert graph.to_run() == {"one", "two"}
+    assert to_run() == {"one", "two"}
+    assert to_run("other") == set()
 
     Path("dvc.yaml").write_text("stages: 7")
     with pytest.raises(RuntimeError, match="dvc.yaml"):
-        graph.to_run()
+        to_run()
 
 
 def test_a_flow_is_imported_without_dvc_and_the_library() -> None:

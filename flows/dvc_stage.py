@@ -1,0 +1,39 @@
+"""`python -m flows.dvc_stage NAME FILE`: `dvc repro --single-item NAME`, but for dvc.lock: FILE gets what it would.
+
+To write one entry, DVC reads and writes the whole of dvc.lock, which takes far longer than all else that it does around
+a stage, and keeps every other stage waiting. So a run with many stages writes their entries together (flows/lock.py).
+The stage may be skipped or come out of DVC's cache of runs, as ever.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.stage import Stage
+from dvc.stage.serialize import to_lockfile
+from dvc.utils.serialize import dump_yaml
+
+
+def main(name: str, file: Path) -> int:
+    def reproduce_stage(stage: Stage, **given: Any) -> Stage | None:
+        """What DVC does here, without the last step."""
+        done: Stage | None = stage.reproduce(**given)
+        if done is not None:
+            lock = str(Path(done.path_in_repo).with_suffix(".lock"))
+            dump_yaml(file, {lock: to_lockfile(done)})
+        return done
+
+    try:
+        with Repo(_wait_for_lock=True) as repo:
+            repo.reproduce(name, single_item=True, repro_fn=reproduce_stage)
+    except DvcException:
+        logging.getLogger("dvc").exception("")  # in DVC's words, with what caused it
+        return 255
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1], Path(sys.argv[2])))

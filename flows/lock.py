@@ -1,0 +1,78 @@
+"""What stages have made, until it is in dvc.lock.
+
+DVC reads and writes the whole file for each entry: seconds for the graph of this repository. Here the entries of all
+stages that ended in the last minute are written together, as DVC writes them. What a kill takes from them is in DVC's
+cache of runs: the next run restores it and runs nothing again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any
+
+from flows.process import uninterrupted
+
+EVERY = 60.0
+"""Seconds from one writing to the next."""
+
+
+class Entries:
+    """Those that are not in their dvc.lock yet."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, dict[str, Any]] = {}
+        self._adding, self._writing = Lock(), Lock()
+
+    def take(self, file: Path) -> None:
+        """Add what `flows.dvc_stage` has written, if it has: nothing where the stage was up to date."""
+        from dvc.utils.serialize import load_yaml
+
+        if not file.exists():
+            return
+        with self._adding:
+            for lock, entries in load_yaml(file).items():
+                self._waiting.setdefault(lock, {}).update(entries)
+
+    def write(self) -> None:
+        """Write all of them; what cannot be written now is kept for the next time."""
+        from dvc.repo import Repo, lock_repo
+        from dvc.utils.serialize import modify_yaml
+
+        with self._writing:
+            with self._adding:
+                waiting = {lock: dict(entries) for lock, entries in self._waiting.items()}
+            if not waiting:
+                return
+            with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+                for lock, entries in waiting.items():
+                    with modify_yaml(lock) as content:
+                        content.setdefault("schema", "2.0")
+                        content.setdefault("stages", {}).update(entries)
+            with self._adding:
+                for lock, entries in waiting.items():
+                    for name, entry in entries.items():
+                        if self._waiting[lock][name] is entry:
+                            del self._waiting[lock][name]
+                self._waiting = {lock: entries for lock, entries in self._waiting.items() if entries}
+
+
+@contextmanager
+def written_together(every: float = EVERY) -> Iterator[Entries]:
+    """Entries that are written every minute, and all of them at the end, whatever ends it."""
+    entries, over = Entries(), Event()
+
+    def write() -> None:
+        while not over.wait(every):
+            with suppress(Exception):  # the last time tells it
+                entries.write()
+
+    thread = Thread(target=write)
+    thread.start()
+    try:
+        yield entries
+    finally:
+        with uninterrupted():
+            over.set()
+            thread.join()
+            entries.write()

@@ -1,0 +1,190 @@
+"""`make repro`'s command on small graphs of shell commands: real DVC, real processes."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.repro import at_once
+from flows.slots import share
+from tests.flows.conftest import Make, locked, wait_for, within
+
+
+def repro(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "flows.repro", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_siblings_run_at_the_same_time_and_the_lock_is_that_of_dvc(diamond: Path) -> None:
+    done = repro(diamond, "--jobs", "2")  # they could not end one after the other
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout.splitlines()
+    assert [line for line in said if " = ran, " in line and line.endswith(" s")][-1].startswith("bottom = ran, ")
+    assert all(line[:6].strip() in ("top", "left", "right", "bottom") for line in said[:-1])
+    made = locked(diamond)
+
+    # nothing has changed: no stage is asked about
+    for log in (diamond / "logs").iterdir():
+        log.unlink()
+    again = repro(diamond)
+    assert again.stdout.startswith("All is up to date")
+    assert list((diamond / "logs").iterdir()) == []
+
+    (diamond / "dvc.lock").unlink()
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=diamond, check=True)
+    assert made == locked(diamond)
+
+
+def test_a_failure_stops_what_follows_leaves_the_rest_and_the_next_run_goes_on(repository: Make) -> None:
+    folder = repository(
+        {
+            "fails": {"cmd": "test -e mended && touch fails.out", "outs": ["fails.out"]},
+            "follows": {"cmd": "touch follows.out", "deps": ["fails.out"], "outs": ["follows.out"]},
+            "beside": {"cmd": "sleep 1; echo >> beside.runs; echo x > beside.out", "outs": ["beside.out"]},
+            "after": {"cmd": "cp beside.out after.out", "deps": ["beside.out"], "outs": ["after.out"]},
+        }
+    )
+
+    done = repro(folder, "--jobs", "2")
+
+    assert done.returncode == 1
+    assert "repro: failed: fails; not begun, as they need it: follows; all else is made" in done.stderr
+    assert "fails ended with exit code 255; its output is in logs/fails.log" in done.stdout
+    assert sorted(locked(folder)["stages"]) == ["after", "beside"]
+
+    (folder / "mended").touch()
+    assert repro(folder).returncode == 0
+    assert sorted(locked(folder)["stages"]) == ["after", "beside", "fails", "follows"]
+    assert (folder / "beside.runs").read_text() == "\n"
+
+
+def waiting(repository: Make) -> Path:
+    """A stage that is done at once, and two behind it that wait until there is a file `go`."""
+    behind = {
+        name: {
+            "cmd": f"touch {name}.begun; test -e go || sleep 300; cp done.out {name}.out",
+            "deps": ["done.out"],
+            "outs": [f"{name}.out"],
+        }
+        for name in ("one", "two")
+    }
+    done = {"cmd": "echo >> done.runs; echo x > done.out", "deps": ["params.yaml"], "outs": ["done.out"]}
+    return repository({"done": done, **behind})
+
+
+@contextmanager
+def begun(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A run in which the two are at work."""
+    command = [sys.executable, "-m", "flows.repro", "--jobs", "2"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        wait_for((folder / "one.begun").exists)
+        wait_for((folder / "two.begun").exists)
+        yield process
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_an_interrupted_run_leaves_no_process_and_what_it_had_made(repository: Make, kind: signal.Signals) -> None:
+    folder = waiting(repository)
+    with begun(folder) as process:
+        process.send_signal(kind)
+        said = process.communicate()[1]
+
+    assert process.returncode == 130
+    assert "repro: stopped; the next run goes on from here" in said
+    assert within(folder) == []
+    assert sorted(locked(folder)["stages"]) == ["done"]
+
+    (folder / "go").touch()
+    assert repro(folder).returncode == 0
+    assert (folder / "done.runs").read_text() == "\n"
+
+
+@pytest.mark.slow
+def test_what_a_kill_takes_from_the_lock_comes_out_of_the_cache(repository: Make) -> None:
+    folder = waiting(repository)
+    with begun(folder):
+        for process in within(folder):
+            process.kill()
+    assert not (folder / "dvc.lock").exists()
+
+    (folder / "go").touch()
+    assert repro(folder).returncode == 0
+    assert (folder / "done.runs").read_text() == "\n"
+    assert sorted(locked(folder)["stages"]) == ["done", "one", "two"]
+
+
+def test_entries_that_are_written_together_are_those_of_dvc_to_the_byte(repository: Make) -> None:
+    folder = repository(
+        {
+            "first": {
+                "cmd": "mkdir -p data/folder metrics; echo 1 > data/folder/a; echo 2 > data/folder/b; echo x > data/x",
+                "deps": ["in.txt"],
+                "params": ["one.rate", "one.names", "none"],
+                "outs": ["data/folder", "data/x"],
+            },
+            "second": {
+                "cmd": "echo '{}' > metrics/second.json",
+                "deps": ["data/folder", "data/x"],
+                "params": [{"params.yaml": None}],
+                "metrics": [{"metrics/second.json": {"cache": False}}],
+            },
+        }
+    )
+    (folder / "in.txt").write_text("é\n")
+    settings = {"one": {"rate": 1e-05, "names": ["a: b", "é", "- c", "007", None], "on": "yes"}, "none": None}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True))
+    other = "schema: '2.0'\nstages:\n  gone:  # of another branch\n    cmd: 'true'\n"
+    (folder / "dvc.lock").write_text(other)
+
+    assert repro(folder).returncode == 0
+    ours = (folder / "dvc.lock").read_bytes()
+    (folder / "dvc.lock").write_text(other)
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=folder, check=True)
+
+    assert b"of another branch" in ours
+    assert ours == (folder / "dvc.lock").read_bytes()
+
+
+def test_a_wrong_name_is_told_before_anything_runs(diamond: Path) -> None:
+    refused = repro(diamond, "botom")
+
+    assert refused.returncode == 1
+    assert refused.stderr == "repro: targets: 'botom' is no stage of dvc.yaml; did you mean bottom?\n"
+    assert repro(diamond, "--jobs", "0").returncode == 2
+    assert not (diamond / "dvc.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "launch", "threads", "expected"),
+    [
+        (2, 0, {"use_cpu": True, "num_processes": 1}, 1, (2, None)),
+        (1, 0, {"use_cpu": True, "num_processes": 1}, 1, (1, None)),
+        (8, 0, {"use_cpu": True, "num_processes": 1}, 2, (1, None)),  # a large model
+        (64, 0, {"use_cpu": True, "num_processes": 1}, 1, (4, None)),
+        (8, 0, {"use_cpu": True, "num_processes": 4}, 1, (1, None)),  # they would meet at one port
+        (16, 1, {"use_cpu": False, "num_processes": 1}, 1, (1, 1)),
+        (16, 8, {"use_cpu": False, "num_processes": 1}, 1, (8, 8)),
+        (16, 8, {"use_cpu": False, "num_processes": 4}, 1, (1, 1)),
+        (16, 0, {"use_cpu": False, "num_processes": 1}, 1, (1, 1)),
+    ],
+)
+def test_as_many_at_once_as_there_are_cores_or_accelerators_for(
+    cores: int, devices: int, launch: dict[str, object], threads: int, expected: tuple[int, int | None]
+) -> None:
+    assert at_once(cores, devices, launch, {"threads": threads}) == expected
+
+
+def test_gpu_tasks_beside_each_other_have_devices_of_their_own() -> None:
+    assert [share(place, 2, ["0", "1", "2", "3"]) for place in (0, 1)] == [
+        {"CUDA_VISIBLE_DEVICES": "0,1"},
+        {"CUDA_VISIBLE_DEVICES": "2,3"},
+    ]
+    assert share(1, 2, ["5", "7"]) == {"CUDA_VISIBLE_DEVICES": "7"}
+    assert share(0, 1, ["0", "1"]) == {}  # one alone sees all
+    assert share(1, 2, ["0"]) == share(1, 2, []) == {}  # they take turns, or there are none
