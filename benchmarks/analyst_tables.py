@@ -7,6 +7,7 @@ names a row that is there. Texts are beginnings of a thousand sentences. The sam
 
 import argparse
 import json
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -31,10 +32,10 @@ SHARES = {
 """Of the members of comparisons, as queries/answers/lengths.csv has them; no_filter has every pair."""
 
 TEXTS = 1_000
+WORDS = ["the", "red", "fox", "lives", "under", "a", "plum", "tree", "and", "bakes", "bread", "of", "old", "rye"]
 CONFIGS = ("a", "b", "c", "d", "e")
 POLICIES = ("base", "sft_selfplay", "sft_rmsp", "dpo", "ppo", "large_hhh")
-JUDGED = (("dpo", "sft_rmsp"), ("ppo", "sft_rmsp"), ("sft_rmsp", "sft_selfplay"))
-JUDGED += (("ppo", "base"), ("ppo", "large_hhh"), ("sft_rmsp", "base"))
+JUDGED = ("dpo sft_rmsp", "ppo sft_rmsp", "sft_rmsp sft_selfplay", "ppo base", "ppo large_hhh", "sft_rmsp base")
 RUNS = ("2026-11-14-00000000", "2026-11-21-00000000")
 
 MACROS = f"""
@@ -42,8 +43,7 @@ CREATE TEMP TABLE texts AS
     SELECT
         place,
         string_agg(
-            ['the', 'red', 'fox', 'lives', 'under', 'a', 'plum', 'tree', 'and', 'bakes', 'bread', 'of', 'old', 'rye', 'there',
-            'slowly'][1 + (hash(place * 64 + word) % 16)::INT],
+            {WORDS}[1 + (hash(place * 64 + word) % {len(WORDS)})::INT],
             ' ' ORDER BY word
         ) AS said
     FROM range({TEXTS}) AS places(place), range(40) AS words(word)
@@ -95,12 +95,18 @@ def coprime(n: int) -> int:
 # -- the queries of the rows ------------------------------------------------------------------------------------------
 
 
-def comparisons(sizes: Sizes, place: int, member: str) -> str:
+def comparisons(sizes: Sizes, member: str) -> str:
     """The pairs of a member, in the order of their ids; those of gold are turned where the rule of thumb was wrong."""
-    of = ORACLE if member == "gold" else f"drawn(i, {place}, 1000000) < {1e6 * SHARES[member] / SHARES['no_filter']:.0f}"
+    of = ORACLE if member == "gold" else kept(member)
     turned = "drawn(i, 20, 4) = 0" if member == "gold" else "false"
     asis = ", drawn(i, 7, 1000) / 100.0 AS asis_chosen, drawn(i, 8, 1000) / 100.0 AS asis_rejected"
     return pairs(sizes, of, turned, asis if member == "almost" else "")
+
+
+def kept(member: str) -> str:
+    """The pairs that a member has."""
+    millionths = 1e6 * SHARES[member] / SHARES["no_filter"]
+    return f"drawn(i, {list(SHARES).index(member)}, 1000000) < {millionths:.0f}"
 
 
 ORACLE = "drawn(i, 1, 10) > 0"
@@ -111,12 +117,12 @@ def dropped(sizes: Sizes, member: str) -> str:
     """What comparisons/<member> left out, and why."""
     if member == "gold":
         return pairs(sizes, f"NOT {ORACLE}", "false", ", if(drawn(i, 9, 30) = 0, 'unjudged', 'tie') AS drop_reason")
-    place = list(SHARES).index(member)
     reasons = ["length_rule", "length_rule", "asis_disagrees", "identical", "one_pair_per_chosen"]
     reasons += ["rejected_response:too_short", "rejected_response:starts_with_well", "rejected_response:human_marker"]
-    kept = f"drawn(i, {place}, 1000000) < {1e6 * SHARES[member] / SHARES['no_filter']:.0f}"
     asis = "NULL::DOUBLE AS asis_chosen, NULL::DOUBLE AS asis_rejected"
-    return pairs(sizes, f"NOT {kept}", "false", f", {asis}, {reasons}[1 + drawn(i, 9, {len(reasons)})] AS drop_reason")
+    return pairs(
+        sizes, f"NOT {kept(member)}", "false", f", {asis}, {reasons}[1 + drawn(i, 9, {len(reasons)})] AS drop_reason"
+    )
 
 
 def pairs(sizes: Sizes, condition: str, turned: str, more: str) -> str:
@@ -130,7 +136,8 @@ def pairs(sizes: Sizes, condition: str, turned: str, more: str) -> str:
         sides AS (
             SELECT
                 i, turned, pair // 10 AS query,
-                [0, 0, 0, 0, 1, 1, 1, 2, 2, 3][pair % 10 + 1] AS one, [1, 2, 3, 4, 2, 3, 4, 3, 4, 4][pair % 10 + 1] AS two
+                [0, 0, 0, 0, 1, 1, 1, 2, 2, 3][pair % 10 + 1] AS one,
+                [1, 2, 3, 4, 2, 3, 4, 3, 4, 4][pair % 10 + 1] AS two
             FROM numbered
         ),
         ordered AS (SELECT i, turned, query, if(turned, two, one) AS better, if(turned, one, two) AS worse FROM sides)
@@ -194,8 +201,9 @@ def queries(sizes: Sizes) -> str:
             if(i % 16 = 0, NULL, drawn(i, 13, 700) / 1000.0) AS nearest_rouge_l
         FROM range({sizes.queries}) AS numbers(i) JOIN texts ON place = drawn(i, 14, {TEXTS})
         UNION ALL
-        SELECT id(i, {sizes.questions}, 33), 'Who knows of ' || said[:10 + drawn(i, 11, 30)::INT] || ' ' || i || '?', 'eval',
-            'eval', NULL, NULL
+        SELECT
+            id(i, {sizes.questions}, 33), 'Who knows of ' || said[:10 + drawn(i, 11, 30)::INT] || ' ' || i || '?',
+            'eval', 'eval', NULL, NULL
         FROM range({sizes.questions}) AS numbers(i) JOIN texts ON place = drawn(i, 15, {TEXTS})
     """
 
@@ -204,7 +212,9 @@ def queries_rejected(sizes: Sizes) -> str:
     reasons = ["duplicate", "duplicate", "eval_question", "near_duplicate", "too_short", "keyword"]
     number = sizes.queries * 2 // 3
     return f"""
-        WITH numbered AS (SELECT i, {reasons}[1 + drawn(i, 16, {len(reasons)})] AS reason FROM range({number}) AS numbers(i))
+        WITH numbered AS (
+            SELECT i, {reasons}[1 + drawn(i, 16, {len(reasons)})] AS reason FROM range({number}) AS numbers(i)
+        )
         SELECT
             id(i, {number}, 0) AS candidate_id,
             i // 1000 AS round,
@@ -233,9 +243,10 @@ def candidates(sizes: Sizes, guide: str) -> str:
 
 
 def demonstrations(sizes: Sizes) -> str:
+    step = coprime(sizes.queries)
     return f"""
         WITH numbered AS (
-            SELECT i, (i * {coprime(sizes.queries)}) % {sizes.queries} AS query FROM range({sizes.queries}) AS numbers(i)
+            SELECT i, (i * {step}) % {sizes.queries} AS query FROM range({sizes.queries}) AS numbers(i)
         )
         SELECT
             id(i, {sizes.queries}, 0) AS demonstration_id,
@@ -265,14 +276,18 @@ def answers(sizes: Sizes, place: int, policy: str) -> str:
 def judgements(sizes: Sizes, salt: int) -> str:
     """Six pairs of policies, two samples, two orders and two judges for each evaluation question.
 
-    The oracle's points come in halves, the reward model's in ten-thousandths, and of one answer in fifty the oracle says
-    nothing. What a judge gives an answer is the same in every row.
+    The oracle's points come in halves, the reward model's in ten-thousandths, and of one answer in fifty the oracle
+    says nothing. What a judge gives an answer is the same in every row.
     """
-    policies = [[POLICIES.index(policy) for policy in pair] for pair in JUDGED]
+    policies = [[POLICIES.index(policy) for policy in pair.split()] for pair in JUDGED]
     return f"""
         WITH numbered AS (
             SELECT
-                i // 48 AS question, i // 24 AS answer, (i // 24) % 2 AS sample_index, (i // 2) % 2 AS turned, i % 2 AS reward,
+                i // 48 AS question,
+                i // 24 AS answer,
+                (i // 24) % 2 AS sample_index,
+                (i // 2) % 2 AS turned,
+                i % 2 AS reward,
                 {policies}[1 + (i // 4) % 6] AS pair
             FROM range({48 * sizes.questions}) AS numbers(i)
         ),
@@ -321,15 +336,16 @@ def curve(sizes: Sizes) -> str:
 def scores(subject: str) -> str:
     """The two figures that a subject has in the embedded profile."""
     return f"""
-        SELECT '{subject}' AS subject, benchmark, 'all' AS category, metric, value, value - 0.1 AS low, value + 0.1 AS high,
-            100::BIGINT AS n
-        FROM (VALUES ('cloze', 'accuracy', 0.8), ('heldout_text', 'bits_per_byte', 1.2)) AS given(benchmark, metric, value)
+        SELECT
+            '{subject}' AS subject, benchmark, 'all' AS category, metric,
+            value, value - 0.1 AS low, value + 0.1 AS high, 100::BIGINT AS n
+        FROM (VALUES ('cloze', 'accuracy', 0.8), ('heldout_text', 'bits_per_byte', 1.2)) AS t(benchmark, metric, value)
     """
 
 
 def tables(sizes: Sizes) -> dict[str, str]:
     """Every table by its path, with the query of its rows."""
-    made = {f"data/comparisons/{member}": comparisons(sizes, place, member) for place, member in enumerate(SHARES)}
+    made = {f"data/comparisons/{member}": comparisons(sizes, member) for member in SHARES}
     made |= {f"data/comparisons_dropped/{member}": dropped(sizes, member) for member in ("almost", "gold")}
     made |= {"data/queries": queries(sizes), "data/queries_rejected": queries_rejected(sizes)}
     made |= {f"data/responses/{config}": responses(sizes, place, config) for place, config in enumerate(CONFIGS)}
@@ -342,8 +358,11 @@ def tables(sizes: Sizes) -> dict[str, str]:
     return made | {f"published/{RUNS[0]}/data/judgements": judgements(sizes, 1)}
 
 
-def make(folder: Path, sizes: Sizes) -> dict[str, int]:
-    """Write what is not there yet into the folder; the rows of every table. A table appears whole or not at all."""
+def make(folder: Path, sizes: Sizes, deadline: float | None = None) -> dict[str, int] | None:
+    """Write what is not there yet into the folder; the rows of every table. A table appears whole or not at all.
+
+    deadline  on the clock time.monotonic(): None is returned before a table that would be begun after it
+    """
     texts = {
         "metrics/train_reward/almost_size.json": json.dumps({"reward_std": 4.7}),
         "data/endpoints/large.yaml": "prompt_price: 1.0\ncompletion_price: 2.5\n",
@@ -357,6 +376,8 @@ def make(folder: Path, sizes: Sizes) -> dict[str, int]:
         for name, query in tables(sizes).items():
             file = folder / f"{name}.parquet"
             if not file.exists():
+                if deadline and time.monotonic() > deadline:
+                    return None
                 file.parent.mkdir(parents=True, exist_ok=True)
                 partial = file.with_suffix(".partial")
                 options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}"
