@@ -73,7 +73,7 @@ def asked(folder: Path, text: str, *, views: bool) -> dict[str, Any]:
     given = json.dumps([LIMITS, text, views])
     command, here = [sys.executable, "-c", ASK], os.environ | {"PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, cwd=folder, input=given, check=True, stdout=subprocess.PIPE, text=True, env=here)
-    return dict(zip(("seconds", "peak", "opened", "rows"), json.loads(done.stdout), strict=True))
+    return dict(zip(("seconds", "peak", "opened", "rows"), json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 def pair(folder: Path, text: str, by_hand: str, *, ours_first: bool) -> dict[str, dict[str, Any]]:
@@ -102,22 +102,23 @@ def measured(folder: Path, deadline: float | None = None) -> dict[str, list[dict
     pairs: dict[str, list[dict[str, dict[str, Any]]]] = {name: [] for name in texts}
     for name, ran in map(json.loads, lines):
         pairs[name].append(ran)
-    for name, (text, by_hand) in texts.items():
-        # the first pair does not count: it reads the files into the system's memory, and says how long it takes
-        while len(pairs[name]) < 1 + (wanted(pairs[name][0]) if pairs[name] else 1):
+    for number in range(FAST):
+        for name, (text, by_hand) in texts.items():
+            if len(pairs[name]) > number or (number and wanted(pairs[name][0]) <= number):
+                continue
             if deadline and time.monotonic() > deadline:
                 return None
-            ran = pair(folder, text, by_hand, ours_first=len(pairs[name]) % 2 == 0)
+            ran = pair(folder, text, by_hand, ours_first=number % 2 == 0)
             pairs[name].append(ran)
             with journal.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps([name, ran]) + "\n")
             here, there = (f"{side['seconds']:.3f} s, {side['peak']:.0f} MiB" for side in (ran["ours"], ran["theirs"]))
-            print(f"  {name}, run {len(pairs[name])}: {here} against {there}", file=sys.stderr, flush=True)
+            print(f"  {name}, pair {number + 1}: {here} against {there}", file=sys.stderr, flush=True)
     return pairs
 
 
 def wanted(first: dict[str, dict[str, Any]]) -> int:
-    """How many pairs count."""
+    """How many pairs of runs there are to be."""
     return FAST if first["theirs"]["seconds"] < LONG else SLOW
 
 
@@ -132,7 +133,7 @@ def compare(rows: int = ROWS, deadline: float | None = None) -> Comparison | Non
     pairs = measured(folder, deadline)
     if pairs is None:
         return None
-    entry = comparison(made, {name: ran[1:] for name, ran in pairs.items()})
+    entry = comparison(made, pairs)
     shutil.rmtree(folder)
     return entry
 

@@ -73,21 +73,22 @@ positions AS (
 ),
 
 -- logistic regression of points on the standardised difference of lengths, by 25 of Newton's steps; slope and 1 are the ridge
-lengths AS (
-    SELECT
-        policy_a,
-        policy_b,
-        judge,
-        points,
-        tanh(difference / nullif(stddev_pop(difference) OVER (PARTITION BY policy_a, policy_b, judge), 0)) AS x
+deviations AS (
+    SELECT policy_a, policy_b, judge, stddev_pop(difference) AS deviation
     FROM judged
+    GROUP BY ALL
 ),
 
+-- the few different lengths, with what was won and how often each is there
 weighted AS (
-    SELECT policy_a, policy_b, judge, x, sum(points) AS wins, count(*) AS rows
-    FROM lengths
-    WHERE x IS NOT NULL
-    GROUP BY ALL
+    SELECT policy_a, policy_b, judge, tanh(difference / deviation) AS x, wins, rows
+    FROM (
+        SELECT policy_a, policy_b, judge, difference, sum(points) AS wins, count(*) AS rows
+        FROM judged
+        GROUP BY ALL
+    )
+    JOIN deviations USING (policy_a, policy_b, judge)
+    WHERE deviation > 0
 ),
 
 newton AS (
