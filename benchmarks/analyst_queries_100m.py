@@ -19,13 +19,14 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from math import isclose
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks import analyst_tables
-from benchmarks.bench import Comparison, versions
+from benchmarks.bench import Comparison, take_pieces, versions
 
 ROWS = 100_000_000
 BY_HAND = Path("benchmarks/analyst_sql")
@@ -59,6 +60,9 @@ print(json.dumps([seconds, peak, opened - start, rows], default=float))
 """What either side runs in the folder of the tables."""
 
 
+Run = dict[str, Any]
+
+
 def questions() -> dict[str, tuple[str, str]]:
     """Ours and theirs of every question, by its name."""
     ours = {file.stem: file.read_text(encoding="utf-8") for file in sorted(Path("queries").glob("*.sql"))}
@@ -68,58 +72,43 @@ def questions() -> dict[str, tuple[str, str]]:
     return {name: (text, theirs[name]) for name, text in ours.items() if name in theirs}
 
 
-def asked(folder: Path, text: str, *, views: bool) -> dict[str, Any]:
+def asked(folder: Path, text: str, *, views: bool) -> Run:
     """One run: seconds of the question, the process's peak in MiB, seconds until it could be asked, and the answer."""
     given = json.dumps([LIMITS, text, views])
     command, here = [sys.executable, "-c", ASK], os.environ | {"PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, cwd=folder, input=given, check=True, stdout=subprocess.PIPE, text=True, env=here)
-    return dict(zip(("seconds", "peak", "opened", "rows"), json.loads(done.stdout.splitlines()[-1]), strict=True))
-
-
-def pair(folder: Path, text: str, by_hand: str, *, ours_first: bool) -> dict[str, dict[str, Any]]:
-    """Both sides of a question, one after the other; AssertionError where their answers differ."""
-    order = (True, False) if ours_first else (False, True)
-    ran = {views: asked(folder, text if views else by_hand, views=views) for views in order}
-    ours, theirs = ran[True].pop("rows"), ran[False].pop("rows")
-    assert same(ours, theirs), f"two answers to one question:\n{ours}\n{theirs}"
-    return {"ours": ran[True], "theirs": ran[False]}
+    return dict(zip(("seconds", "peak_mib", "opened", "rows"), json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 def same(ours: Any, theirs: Any) -> bool:
     """Whether two answers are alike but for the last digit of what is rounded."""
-    if isinstance(ours, list):
+    if isinstance(ours, dict):
+        return same(sorted(ours.items()), sorted(theirs.items()))
+    if isinstance(ours, list | tuple):
         return len(ours) == len(theirs) and all(map(same, ours, theirs))
     if isinstance(ours, float) and isinstance(theirs, float):
         return isclose(ours, theirs, abs_tol=0.0101 if round(ours, 2) == ours else 0.000101)
     return bool(ours == theirs)
 
 
-def measured(folder: Path, deadline: float | None = None) -> dict[str, list[dict[str, dict[str, Any]]]] | None:
-    """The pairs of runs of every question, those of earlier calls among them; None where the deadline came before."""
-    journal = folder / "pairs.jsonl"
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
-    texts = questions()
-    pairs: dict[str, list[dict[str, dict[str, Any]]]] = {name: [] for name in texts}
-    for name, ran in map(json.loads, lines):
-        pairs[name].append(ran)
-    for number in range(FAST):
-        for name, (text, by_hand) in texts.items():
-            if len(pairs[name]) > number or (number and wanted(pairs[name][0]) <= number):
-                continue
-            if deadline and time.monotonic() > deadline:
+def measured(folder: Path, deadline: float | None = None) -> dict[str, list[tuple[Run, Run]]] | None:
+    """The pairs of runs of every question; None where the deadline came before. AssertionError for other answers."""
+    pairs: dict[str, list[tuple[Run, Run]]] = {}
+    for number in range(1, FAST + 1):
+        for name, (text, by_hand) in questions().items():
+            ours, theirs = partial(asked, folder, text, views=True), partial(asked, folder, by_hand, views=False)
+            runs = number if number == 1 else min(number, wanted(pairs[name][0]))
+            pairs[name] = take_pieces(ours, theirs, folder / f"pairs/{name}.jsonl", runs=runs, deadline=deadline)
+            if len(pairs[name]) < runs:
                 return None
-            ran = pair(folder, text, by_hand, ours_first=number % 2 == 0)
-            pairs[name].append(ran)
-            with journal.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps([name, ran]) + "\n")
-            here, there = (f"{side['seconds']:.3f} s, {side['peak']:.0f} MiB" for side in (ran["ours"], ran["theirs"]))
-            print(f"  {name}, pair {number + 1}: {here} against {there}", file=sys.stderr, flush=True)
+            for here, there in pairs[name]:
+                assert same(here["rows"], there["rows"]), f"{name}: {here['rows']} against {there['rows']}"
     return pairs
 
 
-def wanted(first: dict[str, dict[str, Any]]) -> int:
+def wanted(first: tuple[Run, Run]) -> int:
     """How many pairs of runs there are to be."""
-    return FAST if first["theirs"]["seconds"] < LONG else SLOW
+    return FAST if first[1]["seconds"] < LONG else SLOW
 
 
 def compare(rows: int = ROWS, deadline: float | None = None) -> Comparison | None:
@@ -138,17 +127,17 @@ def compare(rows: int = ROWS, deadline: float | None = None) -> Comparison | Non
     return entry
 
 
-def comparison(made: dict[str, int], pairs: dict[str, list[dict[str, dict[str, Any]]]]) -> Comparison:
+def comparison(made: dict[str, int], pairs: dict[str, list[tuple[Run, Run]]]) -> Comparison:
     """A ratio of each question, the median of its pairs; the notes have seconds, and n of each."""
     notes: dict[str, float | int | str] = {}
     ratios = []
     for name, runs in pairs.items():
-        here, there = ([run[side]["seconds"] for run in runs] for side in ("ours", "theirs"))
+        here, there = ([run["seconds"] for run in side] for side in zip(*runs, strict=True))
         found = [other / own for own, other in zip(here, there, strict=True)]
         ratios.append(median(found))
         seconds = f"{median(here):.3g} s against {median(there):.3g} s, n = {len(runs)}"
         notes[name] = f"{seconds}, ratio {median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
-    every = [run for runs in pairs.values() for run in runs]
+    every = [pair for runs in pairs.values() for pair in runs]
     members = {name: rows for name, rows in made.items() if name.startswith("data/comparisons/")}
     return Comparison(
         work=f"the {len(pairs)} questions of queries/, over {sum(members.values()):,} comparisons, 2 threads, 4 GB",
@@ -158,13 +147,13 @@ def comparison(made: dict[str, int], pairs: dict[str, list[dict[str, dict[str, A
         versions=versions("duckdb", "pyarrow"),
         notes=notes
         | {
-            "seconds_of_all": round(sum(median(run["ours"]["seconds"] for run in runs) for runs in pairs.values()), 1),
+            "seconds_of_all": round(sum(median(here["seconds"] for here, _ in runs) for runs in pairs.values()), 1),
             "seconds_of_all_by_hand": round(
-                sum(median(run["theirs"]["seconds"] for run in runs) for runs in pairs.values()), 1
+                sum(median(there["seconds"] for _, there in runs) for runs in pairs.values()), 1
             ),
-            "seconds_to_open_the_views": round(median(run["ours"]["opened"] for run in every), 3),
-            "peak_mib": round(max(run["ours"]["peak"] for run in every)),
-            "peak_mib_by_hand": round(max(run["theirs"]["peak"] for run in every)),
+            "seconds_to_open_the_views": round(median(here["opened"] for here, _ in every), 3),
+            "peak_mib": round(max(here["peak_mib"] for here, _ in every)),
+            "peak_mib_by_hand": round(max(there["peak_mib"] for _, there in every)),
             "rows_of_all_tables": sum(made.values()),
         },
     )

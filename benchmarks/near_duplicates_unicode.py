@@ -5,26 +5,30 @@ makes work: letters to fold and to find, and every Chinese character a word of i
 queries, each in a process of its own; what is timed is the processor, as the filter has one thread.
 
     python -m benchmarks.bench near_duplicates_unicode
-    python -m benchmarks.near_duplicates_unicode 5000     # so many queries: whether it works, not how fast
+    python -m benchmarks.near_duplicates_unicode --stop-after 200     # a piece of it; the next call goes on
+    python -m benchmarks.near_duplicates_unicode 5000                 # so many queries: whether it works, not how fast
 """
 
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
+import time
+from functools import partial
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
-from benchmarks.bench import Comparison, take_turns, versions
+from benchmarks.bench import Comparison, take_pieces, versions
 from benchmarks.near_duplicates import ENGLISH, VOCABULARY, Language, queries
 
 BEFORE = "8d51fce"
 QUERIES = 100_000
+RUNS = 5
 
 RUSSIAN = Language(
     openings=[
@@ -79,49 +83,44 @@ print(json.dumps([seconds, accepted, peak]))
 """What either side runs, with its own module."""
 
 
-def judged(folder: Path, module: str, texts: Path) -> tuple[float, int, float]:
-    """Seconds of the filter of that folder over the texts of a file, how many it accepts, and its peak in MiB."""
+def judged(folder: Path, module: str, texts: Path) -> dict[str, float]:
+    """What the filter of that folder does with the texts of a file: its seconds, how many it accepts, its peak."""
     command = [sys.executable, "-c", JUDGE.format(module=module), str(texts)]
-    seconds, accepted, peak = json.loads(subprocess.run(command, cwd=folder, check=True, capture_output=True).stdout)
-    return seconds, accepted, peak
+    done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE)
+    return dict(zip(("seconds", "accepted", "peak_mib"), json.loads(done.stdout), strict=True))
 
 
-def compare(amount: int = QUERIES) -> Comparison:
-    with tempfile.TemporaryDirectory() as root:
-        before = Path(root) / "before"
-        archive = subprocess.run(["git", "archive", BEFORE, "synthalign"], check=True, capture_output=True).stdout
-        with tarfile.open(fileobj=BytesIO(archive)) as files:
-            files.extractall(before, filter="data")
-        english, every = Path(root) / "english.json", Path(root) / "mixed.json"
-        english.write_text(json.dumps(queries(amount, seed=1)), encoding="utf-8")
-        every.write_text(json.dumps(mixed(amount, seed=1)), encoding="utf-8")
-        ours, theirs = [], []
-
-        def now() -> float:
-            ours.append(judged(Path.cwd(), "synthalign.queries.mining", every))
-            return ours[-1][0]
-
-        def then() -> float:
-            theirs.append(judged(before, "synthalign.mining", english))
-            return theirs[-1][0]
-
-        pairs = take_turns(now, then)
-        on_english = judged(Path.cwd(), "synthalign.queries.mining", english)
-    assert on_english[1] == theirs[0][1], "the words of ASCII are not what they were"
+def compare(amount: int = QUERIES, deadline: float | None = None) -> Comparison | None:
+    folder = Path(f".work/bench/near_duplicates_unicode-{amount}").resolve()
+    before, english, every = folder / "before", folder / "english.json", folder / "mixed.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = subprocess.run(["git", "archive", BEFORE, "synthalign"], check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=BytesIO(archive)) as files:
+        files.extractall(before, filter="data")
+    english.write_text(json.dumps(queries(amount, seed=1)), encoding="utf-8")
+    every.write_text(json.dumps(mixed(amount, seed=1)), encoding="utf-8")
+    now = partial(judged, Path.cwd(), "synthalign.queries.mining")
+    then = partial(judged, before, "synthalign.mining")
+    pairs = take_pieces(lambda: now(every), lambda: then(english), folder / "pairs.jsonl", runs=RUNS, deadline=deadline)
+    if len(pairs) < RUNS:
+        return None
+    on_english = now(english)
+    assert on_english["accepted"] == pairs[0][1]["accepted"], "the words of ASCII are not what they were"
+    shutil.rmtree(folder)
     return Comparison(
         work=f"near-duplicate filter over {amount:,} queries in English, Russian and Chinese",
         against=f"that of {BEFORE} over as many in English",
-        ratios=[there / here for here, there in pairs],
+        ratios=[there["seconds"] / here["seconds"] for here, there in pairs],
         at_least=round(1 / 1.3, 3),
         versions=versions("rapidfuzz", "regex", "numpy"),
         notes={
-            "seconds": round(median(here for here, _ in pairs), 1),
-            "seconds_before_in_english": round(median(there for _, there in pairs), 1),
-            "seconds_now_in_english": round(on_english[0], 1),
-            "accepted": ours[0][1],
-            "accepted_in_english": theirs[0][1],
-            "peak_mib": round(max(peak for _, _, peak in ours)),
-            "peak_mib_before": round(max(peak for _, _, peak in theirs)),
+            "seconds": round(median(here["seconds"] for here, _ in pairs), 1),
+            "seconds_before_in_english": round(median(there["seconds"] for _, there in pairs), 1),
+            "seconds_now_in_english": round(on_english["seconds"], 1),
+            "accepted": int(pairs[0][0]["accepted"]),
+            "accepted_in_english": int(pairs[0][1]["accepted"]),
+            "peak_mib": round(max(here["peak_mib"] for here, _ in pairs)),
+            "peak_mib_before": round(max(there["peak_mib"] for _, there in pairs)),
         },
     )
 
@@ -130,5 +129,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.near_duplicates_unicode", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("queries", type=int, help="so many: whether it works, not how fast")
-    print(json.dumps(compare(parser.parse_args().queries).entry("near_duplicates_unicode"), indent=2))
+    parser.add_argument("queries", type=int, nargs="?", default=QUERIES, help="so many")
+    parser.add_argument("--stop-after", type=float, help="seconds; the next call goes on")
+    given = parser.parse_args()
+    found = compare(given.queries, None if given.stop_after is None else time.monotonic() + given.stop_after)
+    print(json.dumps(found.entry("near_duplicates_unicode")) if found else "not done yet; the same command goes on")

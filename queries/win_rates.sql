@@ -4,7 +4,7 @@
 -- policies and each judge; synthalign/judging/win_rates.py says what the columns mean.
 WITH RECURSIVE
 
-judged AS (
+judged AS NOT MATERIALIZED (
     SELECT
         *,
         CASE verdict WHEN 'a' THEN 1.0 WHEN 'tie' THEN 0.5 ELSE 0.0 END::DOUBLE AS points,
@@ -46,8 +46,8 @@ given AS (
     GROUP BY ALL
 ),
 
--- the pairs of answers that were judged in both orders
-orders AS (
+-- what each judge makes of a pair of answers in either order, and in both together
+units AS (
     SELECT
         policy_a,
         policy_b,
@@ -55,7 +55,8 @@ orders AS (
         question_id,
         sample_index,
         any_value(verdict) FILTER ("order" = 'ab') AS ab,
-        any_value(verdict) FILTER ("order" = 'ba') AS ba
+        any_value(verdict) FILTER ("order" = 'ba') AS ba,
+        sign(avg(points) - 0.5)                    AS winner
     FROM judged
     GROUP BY ALL
 ),
@@ -67,7 +68,7 @@ positions AS (
         judge,
         avg((ab <> ba AND ab <> 'tie' AND ba <> 'tie')::INT) AS position_bias,
         avg((ab = ba)::INT)                                  AS consistent
-    FROM orders
+    FROM units
     WHERE ab IS NOT NULL AND ba IS NOT NULL
     GROUP BY ALL
 ),
@@ -130,13 +131,7 @@ controlled AS (
     WHERE step = 25
 ),
 
--- what each judge makes of a pair of answers, both orders together, beside what every other judge makes of it
-units AS (
-    SELECT policy_a, policy_b, question_id, sample_index, judge, sign(avg(points) - 0.5) AS winner
-    FROM judged
-    GROUP BY ALL
-),
-
+-- that beside what every other judge makes of it
 agreements AS (
     SELECT policy_a, policy_b, judge, map(list(other ORDER BY other), list(agree ORDER BY other)) AS agreement
     FROM (

@@ -9,7 +9,7 @@ question AS (
     SELECT query_id, text, string_split(lower(text), ' ') AS words
     FROM read_parquet('data/queries.parquet') WHERE query_id = (SELECT question_id FROM asked)
 ),
-overlaps AS (
+nearest AS (
     SELECT
         queries.query_id,
         len(list_intersect(string_split(lower(queries.text), ' '), question.words))
@@ -20,7 +20,7 @@ overlaps AS (
     LIMIT 1
 ),
 learned AS (
-    FROM read_parquet('data/demonstrations/rmsp.parquet') JOIN overlaps USING (query_id) LIMIT 1
+    FROM read_parquet('data/demonstrations/rmsp.parquet') JOIN nearest USING (query_id) LIMIT 1
 ),
 ancestors AS (
     SELECT 0 AS generation, queries.* FROM read_parquet('data/queries.parquet') AS queries JOIN learned USING (query_id)
