@@ -26,7 +26,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import analyst_tables
-from benchmarks.bench import Comparison, take_pieces, versions
+from benchmarks.bench import Comparison, Run, take_pieces, versions
 
 ROWS = 100_000_000
 BY_HAND = Path("benchmarks/analyst_sql")
@@ -58,9 +58,6 @@ peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) 
 print(json.dumps([seconds, peak, opened - start, rows], default=float))
 """
 """What either side runs in the folder of the tables."""
-
-
-Run = dict[str, Any]
 
 
 def questions() -> dict[str, tuple[str, str]]:

@@ -52,11 +52,11 @@ CREATE TEMP TABLE texts AS
 -- a number of 0 to n - 1 that looks like chance
 CREATE MACRO drawn(x, salt, n) AS (hash(x * 64 + salt) % n)::BIGINT;
 
--- the id of row i of n: in the order of i; another salt gives other ids between the same neighbours
+-- the id of row i of n: 8000000000000000 and above, in the order of i; another salt gives others between the same two
 CREATE MACRO id(i, n, salt) AS
-    format('{{:016x}}', i::UBIGINT * (18446744073709551615 // n)::UBIGINT + drawn(i, salt, 1000000000)::UBIGINT);
+    lower(hex(9223372036854775808::UBIGINT + (i * (9223372036854775807 // n) + drawn(i, salt, 100000000))::UBIGINT));
 
-CREATE MACRO text_of(said, x, salt) AS said[:20 + drawn(x, salt, 120)::INT];
+CREATE MACRO text_of(said, x, salt) AS substr(said, 1, 20 + drawn(x, salt, 120)::INT);
 CREATE MACRO message(role, content) AS [{{'role': role, 'content': content}}];
 CREATE MACRO points(x, reward, salt) AS CASE
     WHEN reward = 1 THEN drawn(x, 23 + salt, 20000) / 10000.0 - 0.4 + drawn(x, 25, 13) / 13.0
@@ -194,7 +194,7 @@ def queries(sizes: Sizes) -> str:
     return f"""
         SELECT
             id(i, {sizes.queries}, 32) AS query_id,
-            'What is known about ' || said[:10 + drawn(i, 11, 30)::INT] || ' ' || i || '?' AS text,
+            'What is known about ' || substr(said, 1, 10 + drawn(i, 11, 30)::INT) || ' ' || i || '?' AS text,
             if(i % 16 = 0, 'seed', 'mined') AS origin,
             'train' AS split,
             if(i % 16 = 0, NULL, id(drawn(i, 12, i), {sizes.queries}, 32)) AS nearest_id,
@@ -202,7 +202,8 @@ def queries(sizes: Sizes) -> str:
         FROM range({sizes.queries}) AS numbers(i) JOIN texts ON place = drawn(i, 14, {TEXTS})
         UNION ALL
         SELECT
-            id(i, {sizes.questions}, 33), 'Who knows of ' || said[:10 + drawn(i, 11, 30)::INT] || ' ' || i || '?',
+            id(i, {sizes.questions}, 33),
+            'Who knows of ' || substr(said, 1, 10 + drawn(i, 11, 30)::INT) || ' ' || i || '?',
             'eval', 'eval', NULL, NULL
         FROM range({sizes.questions}) AS numbers(i) JOIN texts ON place = drawn(i, 15, {TEXTS})
     """
@@ -218,7 +219,8 @@ def queries_rejected(sizes: Sizes) -> str:
         SELECT
             id(i, {number}, 0) AS candidate_id,
             i // 1000 AS round,
-            'What is known about ' || said[:10 + drawn(i, 11, 30)::INT] || ' ' || drawn(i, 17, {number}) || '?' AS text,
+            'What is known about ' || substr(said, 1, 10 + drawn(i, 11, 30)::INT) || ' ' || drawn(i, 17, {number}) || '?'
+                AS text,
             reason AS reject_reason,
             if(reason IN ('too_short', 'keyword'), NULL, said) AS nearest_text,
             if(reason IN ('too_short', 'keyword'), NULL, 0.7 + drawn(i, 13, 300) / 1000.0) AS nearest_rouge_l

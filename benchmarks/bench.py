@@ -21,11 +21,12 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Any
 
 from synthalign.reporting import text_tables
 
-T = TypeVar("T")
+Run = dict[str, Any]
+"""`seconds`, and what else is known of a run; all of it JSON."""
 
 COMPARISONS = {
     "generation_vs_generate": "benchmarks.generation_vs_generate",
@@ -92,27 +93,27 @@ def take_turns(ours: Callable[[], float], theirs: Callable[[], float], *, runs: 
 
 
 def take_pieces(
-    ours: Callable[[], T], theirs: Callable[[], T], journal: Path, *, runs: int, deadline: float | None = None
-) -> list[tuple[T, T]]:
+    ours: Callable[[], Run], theirs: Callable[[], Run], journal: Path, *, runs: int, deadline: float | None = None
+) -> list[tuple[Run, Run]]:
     """(ours, theirs) of `runs` pairs of runs that are long: each is a line of the journal, and a later call goes on.
-
-    What a run returns has to be JSON.
 
     deadline  on the clock time.monotonic(): no pair is begun after it, so that there may be fewer
     """
     lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
-    pairs = [tuple(json.loads(line)) for line in lines]
+    pairs: list[tuple[Run, Run]] = [(here, there) for here, there in map(json.loads, lines)]
     while len(pairs) < runs and (deadline is None or time.monotonic() < deadline):
         if len(pairs) % 2:
             there = theirs()
-            pairs.append((ours(), there))
+            here = ours()
         else:
             here = ours()
-            pairs.append((here, theirs()))
+            there = theirs()
+        pairs.append((here, there))
         journal.parent.mkdir(parents=True, exist_ok=True)
         with journal.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(pairs[-1]) + "\n")
-        print(f"  {journal.stem}, run {len(pairs)}: {pairs[-1][0]} against {pairs[-1][1]}", file=sys.stderr, flush=True)
+        seconds = f"{here['seconds']:.4g} against {there['seconds']:.4g}"
+        print(f"  {journal.stem}, run {len(pairs)}: {seconds}", file=sys.stderr, flush=True)
     return pairs
 
 

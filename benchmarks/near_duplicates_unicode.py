@@ -23,7 +23,7 @@ from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
-from benchmarks.bench import Comparison, take_pieces, versions
+from benchmarks.bench import Comparison, Run, take_pieces, versions
 from benchmarks.near_duplicates import ENGLISH, VOCABULARY, Language, queries
 
 BEFORE = "8d51fce"
@@ -83,7 +83,7 @@ print(json.dumps([seconds, accepted, peak]))
 """What either side runs, with its own module."""
 
 
-def judged(folder: Path, module: str, texts: Path) -> dict[str, float]:
+def judged(folder: Path, module: str, texts: Path) -> Run:
     """What the filter of that folder does with the texts of a file: its seconds, how many it accepts, its peak."""
     command = [sys.executable, "-c", JUDGE.format(module=module), str(texts)]
     done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE)
