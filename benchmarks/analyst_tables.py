@@ -219,8 +219,8 @@ def queries_rejected(sizes: Sizes) -> str:
         SELECT
             id(i, {number}, 0) AS candidate_id,
             i // 1000 AS round,
-            'What is known about ' || substr(said, 1, 10 + drawn(i, 11, 30)::INT) || ' ' || drawn(i, 17, {number}) || '?'
-                AS text,
+            'What is known about ' || substr(said, 1, 10 + drawn(i, 11, 30)::INT) || ' ' || drawn(i, 17, {number})
+                || '?' AS text,
             reason AS reject_reason,
             if(reason IN ('too_short', 'keyword'), NULL, said) AS nearest_text,
             if(reason IN ('too_short', 'keyword'), NULL, 0.7 + drawn(i, 13, 300) / 1000.0) AS nearest_rouge_l
