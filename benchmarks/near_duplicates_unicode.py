@@ -2,28 +2,28 @@
 
 At 8d51fce a word was a run of a-z and 0-9, so Russian and Chinese had none. Now the words of every script count, which
 makes work: letters to fold and to find, and every Chinese character a word of its own. Both sides judge as many
-queries, each in a process of its own; what is timed is the processor, as the filter has one thread.
+queries, each in a process of its own with one thread; two pairs run beside each other, and what counts is the
+processor's time.
 
     python -m benchmarks.bench near_duplicates_unicode
-    python -m benchmarks.near_duplicates_unicode --stop-after 200     # a piece of it; the next call goes on
-    python -m benchmarks.near_duplicates_unicode 5000                 # so many queries: whether it works, not how fast
+    python -m benchmarks.near_duplicates_unicode 5000     # so many queries: whether it works, not how fast
 """
 
 import argparse
 import json
 import random
-import shutil
 import subprocess
 import sys
 import tarfile
-import time
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
-from benchmarks.bench import Comparison, Run, take_pieces, versions
+from benchmarks.bench import Comparison, Run, versions
 from benchmarks.near_duplicates import ENGLISH, VOCABULARY, Language, queries
 
 BEFORE = "8d51fce"
@@ -90,23 +90,31 @@ def judged(folder: Path, module: str, texts: Path) -> Run:
     return dict(zip(("seconds", "accepted", "peak_mib"), json.loads(done.stdout), strict=True))
 
 
-def compare(amount: int = QUERIES, deadline: float | None = None) -> Comparison | None:
-    folder = Path(f".work/bench/near_duplicates_unicode-{amount}").resolve()
-    before, english, every = folder / "before", folder / "english.json", folder / "mixed.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = subprocess.run(["git", "archive", BEFORE, "synthalign"], check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=BytesIO(archive)) as files:
-        files.extractall(before, filter="data")
-    english.write_text(json.dumps(queries(amount, seed=1)), encoding="utf-8")
-    every.write_text(json.dumps(mixed(amount, seed=1)), encoding="utf-8")
-    now = partial(judged, Path.cwd(), "synthalign.queries.mining")
-    then = partial(judged, before, "synthalign.mining")
-    pairs = take_pieces(lambda: now(every), lambda: then(english), folder / "pairs.jsonl", runs=RUNS, deadline=deadline)
-    if len(pairs) < RUNS:
-        return None
-    on_english = now(english)
+def compare(amount: int = QUERIES) -> Comparison:
+    with tempfile.TemporaryDirectory() as root:
+        before, english, every = (Path(root) / name for name in ("before", "english.json", "mixed.json"))
+        archive = subprocess.run(["git", "archive", BEFORE, "synthalign"], check=True, capture_output=True).stdout
+        with tarfile.open(fileobj=BytesIO(archive)) as files:
+            files.extractall(before, filter="data")
+        english.write_text(json.dumps(queries(amount, seed=1)), encoding="utf-8")
+        every.write_text(json.dumps(mixed(amount, seed=1)), encoding="utf-8")
+        now = partial(judged, Path.cwd(), "synthalign.queries.mining")
+        then = partial(judged, before, "synthalign.mining")
+
+        def pair(number: int) -> tuple[Run, Run]:
+            if number % 2:
+                there = then(english)
+                return now(every), there
+            return now(every), then(english)
+
+        with ThreadPoolExecutor(2) as two:  # each side has one thread
+            in_english = two.submit(now, english)
+            pairs = []
+            for here, there in two.map(pair, range(RUNS)):
+                print(f"  {here['seconds']:.4g} against {there['seconds']:.4g}", file=sys.stderr, flush=True)
+                pairs.append((here, there))
+    on_english = in_english.result()
     assert on_english["accepted"] == pairs[0][1]["accepted"], "the words of ASCII are not what they were"
-    shutil.rmtree(folder)
     return Comparison(
         work=f"near-duplicate filter over {amount:,} queries in English, Russian and Chinese",
         against=f"that of {BEFORE} over as many in English",
@@ -129,8 +137,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.near_duplicates_unicode", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("queries", type=int, nargs="?", default=QUERIES, help="so many")
-    parser.add_argument("--stop-after", type=float, help="seconds; the next call goes on")
-    given = parser.parse_args()
-    found = compare(given.queries, None if given.stop_after is None else time.monotonic() + given.stop_after)
-    print(json.dumps(found.entry("near_duplicates_unicode")) if found else "not done yet; the same command goes on")
+    parser.add_argument("queries", type=int, help="so many: whether it works, not how fast")
+    print(json.dumps(compare(parser.parse_args().queries).entry("near_duplicates_unicode"), indent=2))
