@@ -15,13 +15,18 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from synthalign.reporting import text_tables
+
+Run = dict[str, Any]
+"""`seconds`, and what else is known of a run; all of it JSON."""
 
 COMPARISONS = {
     "generation_vs_generate": "benchmarks.generation_vs_generate",
@@ -32,6 +37,7 @@ COMPARISONS = {
     "best_of_four": "benchmarks.best_of_four",
     "reward_scoring": "benchmarks.reward_scoring",
     "near_duplicates": "benchmarks.near_duplicates",
+    "near_duplicates_unicode": "benchmarks.near_duplicates_unicode",
     "sft_step": "benchmarks.sft_step",
     "dpo_step": "benchmarks.dpo_step",
     "ppo_vs_trl": "benchmarks.ppo_vs_trl",
@@ -45,6 +51,7 @@ COMPARISONS = {
     "nightly_vs_before": "benchmarks.nightly_vs_before",
     "table_memory": "benchmarks.table_memory",
     "analyst_queries": "benchmarks.analyst_queries",
+    "analyst_queries_100m": "benchmarks.analyst_queries_100m",
 }
 
 
@@ -85,6 +92,31 @@ def take_turns(ours: Callable[[], float], theirs: Callable[[], float], *, runs: 
             here = ours()
             pairs.append((here, theirs()))
         print(f"  run {run + 1} of {runs}: {pairs[-1][0]:.4g} against {pairs[-1][1]:.4g}", file=sys.stderr, flush=True)
+    return pairs
+
+
+def take_pieces(
+    ours: Callable[[], Run], theirs: Callable[[], Run], journal: Path, *, runs: int, deadline: float | None = None
+) -> list[tuple[Run, Run]]:
+    """(ours, theirs) of `runs` pairs of runs that are long: each is a line of the journal, and a later call goes on.
+
+    deadline  on the clock time.monotonic(): no pair is begun after it, so that there may be fewer
+    """
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+    pairs: list[tuple[Run, Run]] = [(here, there) for here, there in map(json.loads, lines)]
+    while len(pairs) < runs and (deadline is None or time.monotonic() < deadline):
+        if len(pairs) % 2:
+            there = theirs()
+            here = ours()
+        else:
+            here = ours()
+            there = theirs()
+        pairs.append((here, there))
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        with journal.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(pairs[-1]) + "\n")
+        seconds = f"{here['seconds']:.4g} against {there['seconds']:.4g}"
+        print(f"  {journal.stem}, run {len(pairs)}: {seconds}", file=sys.stderr, flush=True)
     return pairs
 
 

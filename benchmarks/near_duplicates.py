@@ -7,6 +7,8 @@ before them; its seconds are multiplied by the share of pairs this is. Both must
 import random
 import resource
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, count
 
 from rouge_score import rouge_scorer
@@ -20,18 +22,38 @@ THRESHOLD = 0.7
 """Of ROUGE-L F1, as in Self-Instruct."""
 
 VOCABULARY = 20_000
-OPENINGS = (
-    "how do i",
-    "what is the",
-    "can you tell me",
-    "why does a",
-    "please explain the",
-    "which of the",
-    "where can",
+
+
+@dataclass(frozen=True)
+class Language:
+    """What questions are made of: openings and words, both as lists of what the filter counts as a word."""
+
+    openings: Sequence[Sequence[str]]
+    words: Sequence[Sequence[str]]
+    """From the most frequent on."""
+
+    blank: str = " "
+    mark: str = "?"
+
+
+ENGLISH = Language(
+    openings=[
+        opening.split()
+        for opening in (
+            "how do i",
+            "what is the",
+            "can you tell me",
+            "why does a",
+            "please explain the",
+            "which of the",
+            "where can",
+        )
+    ],
+    words=[[f"w{rank}"] for rank in range(VOCABULARY)],
 )
 
 
-def queries(amount: int, seed: int) -> list[str]:
+def queries(amount: int, seed: int, language: Language = ENGLISH) -> list[str]:
     """Questions of about ten words: an opening, and words as frequent as those of English (Zipf's law).
 
     Two of five are an older one with one or two words changed, as models write them.
@@ -40,15 +62,16 @@ def queries(amount: int, seed: int) -> list[str]:
     frequencies = list(accumulate(1 / (rank + 2.7) for rank in range(VOCABULARY)))
     made: list[list[str]] = []
     for _ in range(amount):
-        words = [f"w{rank}" for rank in draw.choices(range(VOCABULARY), cum_weights=frequencies, k=draw.randint(4, 10))]
+        drawn = draw.choices(language.words, cum_weights=frequencies, k=draw.randint(4, 10))
+        words = [part for word in drawn for part in word]
         if made and draw.random() < 0.4:
             older = list(draw.choice(made))
             for word in words[: draw.randint(1, 2)]:
                 older[draw.randrange(len(older))] = word
             made.append(older)
         else:
-            made.append(draw.choice(OPENINGS).split() + words)
-    return [" ".join(words) + "?" for words in made]
+            made.append([*draw.choice(language.openings), *words])
+    return [language.blank.join(words) + language.mark for words in made]
 
 
 def judged(texts: list[str]) -> tuple[list[bool], float]:

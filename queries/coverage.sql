@@ -1,8 +1,8 @@
 -- How many queries does each training table cover, and with how many pairs or dialogues each?
 WITH used AS (
-    SELECT 'comparisons/' || member AS of_table, query_id, count(*) AS uses FROM comparisons GROUP BY ALL
+    SELECT 'comparisons/' || member AS of_table, query_id, count(*) AS uses FROM comparisons GROUP BY member, query_id
     UNION ALL
-    SELECT 'demonstrations/' || guide, query_id, count(*) FROM demonstrations GROUP BY ALL
+    SELECT 'demonstrations/' || guide, query_id, count(*) FROM demonstrations GROUP BY guide, query_id
 ),
 trained AS (
     SELECT count(*) AS queries FROM queries WHERE split = 'train'

@@ -1,26 +1,23 @@
 -- How often is the same text there twice, and do configurations or candidates repeat each other?
 -- alike: rows whose text another row of the same query (of the same part, for queries) has too.
-WITH texts AS (
-    SELECT 'queries' AS of_table, origin AS part, '' AS query_id, text FROM queries
+WITH counted AS (
+    SELECT 'queries' AS of_table, origin AS part, text, count(*) AS times FROM queries GROUP BY ALL
     UNION ALL
-    SELECT 'queries_rejected', reject_reason, '', text FROM queries_rejected
+    SELECT 'queries_rejected', reject_reason, text, count(*) FROM queries_rejected GROUP BY ALL
     UNION ALL
-    SELECT 'responses', 'all', query_id, text FROM responses
+    SELECT 'responses', 'all', text, count(*) FROM responses GROUP BY query_id, text
     UNION ALL
-    SELECT 'candidates', guide, query_id, text FROM candidates
+    SELECT 'candidates', guide, text, count(*) FROM candidates GROUP BY guide, query_id, text
     UNION ALL
-    SELECT 'answers', policy, question_id, text FROM answers
-),
-counted AS (
-    SELECT *, count(*) OVER (PARTITION BY of_table, part, query_id, text) AS times FROM texts
+    SELECT 'answers', policy, text, count(*) FROM answers GROUP BY policy, question_id, text
 )
 SELECT
     of_table,
     part,
-    count(*) AS texts,
+    sum(times)::BIGINT AS texts,
     count(DISTINCT text) AS different,
-    round(avg((times > 1)::INT), 4) AS alike,
-    round(avg((trim(text) = '')::INT), 4) AS blank
+    round(sum(if(times > 1, times, 0)) / sum(times), 4) AS alike,
+    round(sum(if(trim(text) = '', times, 0)) / sum(times), 4) AS blank
 FROM counted
 GROUP BY ALL
 ORDER BY ALL;

@@ -12,7 +12,7 @@ labels AS (
     FROM comparisons LEFT JOIN oracle USING (comparison_id)
     WHERE member IN ('no_filter', 'no_keyword', 'no_length', 'heuristic', 'almost')
         AND said IS DISTINCT FROM 'unjudged'
-        AND EXISTS (FROM oracle WHERE said = 'right')
+        AND EXISTS (FROM comparisons WHERE member = 'gold' AND chosen_config <> rejected_config)
 ),
 queries_of AS (
     SELECT member, query_id, count(*) AS pairs, count(is_right) AS decided, sum(is_right)::BIGINT AS correct

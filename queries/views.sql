@@ -8,6 +8,9 @@
 
 SET VARIABLE root = coalesce(getvariable('root'), '.');
 
+-- What stands at the end of every file is read when its view is made, and not again by every question.
+SET parquet_metadata_cache = true;
+
 -- The text of a message list: of its last message, as in prompt, chosen and rejected.
 CREATE OR REPLACE MACRO said(messages) AS messages[-1].content;
 

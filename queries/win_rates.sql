@@ -4,7 +4,7 @@
 -- policies and each judge; synthalign/judging/win_rates.py says what the columns mean.
 WITH RECURSIVE
 
-judged AS (
+judged AS NOT MATERIALIZED (
     SELECT
         *,
         CASE verdict WHEN 'a' THEN 1.0 WHEN 'tie' THEN 0.5 ELSE 0.0 END::DOUBLE AS points,
@@ -46,8 +46,8 @@ given AS (
     GROUP BY ALL
 ),
 
--- the pairs of answers that were judged in both orders
-orders AS (
+-- what each judge makes of a pair of answers in either order, and in both together
+units AS (
     SELECT
         policy_a,
         policy_b,
@@ -55,7 +55,8 @@ orders AS (
         question_id,
         sample_index,
         any_value(verdict) FILTER ("order" = 'ab') AS ab,
-        any_value(verdict) FILTER ("order" = 'ba') AS ba
+        any_value(verdict) FILTER ("order" = 'ba') AS ba,
+        sign(avg(points) - 0.5)                    AS winner
     FROM judged
     GROUP BY ALL
 ),
@@ -67,27 +68,28 @@ positions AS (
         judge,
         avg((ab <> ba AND ab <> 'tie' AND ba <> 'tie')::INT) AS position_bias,
         avg((ab = ba)::INT)                                  AS consistent
-    FROM orders
+    FROM units
     WHERE ab IS NOT NULL AND ba IS NOT NULL
     GROUP BY ALL
 ),
 
 -- logistic regression of points on the standardised difference of lengths, by 25 of Newton's steps; slope and 1 are the ridge
-lengths AS (
-    SELECT
-        policy_a,
-        policy_b,
-        judge,
-        points,
-        tanh(difference / nullif(stddev_pop(difference) OVER (PARTITION BY policy_a, policy_b, judge), 0)) AS x
+deviations AS (
+    SELECT policy_a, policy_b, judge, stddev_pop(difference) AS deviation
     FROM judged
+    GROUP BY ALL
 ),
 
+-- the few different lengths, with what was won and how often each is there
 weighted AS (
-    SELECT policy_a, policy_b, judge, x, sum(points) AS wins, count(*) AS rows
-    FROM lengths
-    WHERE x IS NOT NULL
-    GROUP BY ALL
+    SELECT policy_a, policy_b, judge, tanh(difference / deviation) AS x, wins, rows
+    FROM (
+        SELECT policy_a, policy_b, judge, difference, sum(points) AS wins, count(*) AS rows
+        FROM judged
+        GROUP BY ALL
+    )
+    JOIN deviations USING (policy_a, policy_b, judge)
+    WHERE deviation > 0
 ),
 
 newton AS (
@@ -129,13 +131,7 @@ controlled AS (
     WHERE step = 25
 ),
 
--- what each judge makes of a pair of answers, both orders together, beside what every other judge makes of it
-units AS (
-    SELECT policy_a, policy_b, question_id, sample_index, judge, sign(avg(points) - 0.5) AS winner
-    FROM judged
-    GROUP BY ALL
-),
-
+-- that beside what every other judge makes of it
 agreements AS (
     SELECT policy_a, policy_b, judge, map(list(other ORDER BY other), list(agree ORDER BY other)) AS agreement
     FROM (

@@ -6,6 +6,7 @@ the words of every script count (`core.words`).
 
 from array import array
 from collections.abc import Iterable
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,16 +48,20 @@ class Pool:
         """Place and ROUGE-L F1 of the most similar text, the first of several; (-1, 0.0) when nothing is shared.
 
         The common subsequence is no longer than the number of words that are shared in any order, which bounds F1. The
-        texts of the highest bound are compared first; then all those whose bound reaches the best of them.
+        shortest of the texts that share most are compared first; then all those whose bound reaches the best of them.
+        A text is as long as what it shares at least, so that most are left out by the number of shared words alone.
         """
         coded = self._code(text)
         places = [self._places[letter] for letter in numbered(coded) if letter in self._places]
         if not places:
             return -1, 0.0
         shared = np.bincount(np.concatenate(places), minlength=len(self))
-        bounds = f1(shared, len(coded), self._lengths[: len(self)])
-        least = self._scores(coded, np.flatnonzero(bounds == bounds.max())).max()
-        close = np.flatnonzero(bounds >= least)
+        most = np.flatnonzero(shared == shared.max())
+        lengths = self._lengths[most]
+        least = self._scores(coded, most[lengths == lengths.min()]).max()
+        enough = least * len(coded) / (2 - least)  # shared words s with 2 s / (len(coded) + s) = least
+        close = np.flatnonzero(shared >= max(1, ceil(enough - 1e-6)))
+        close = close[f1(shared[close], len(coded), self._lengths[close]) >= least]
         scores = self._scores(coded, close)
         return int(close[scores.argmax()]), float(scores.max())
 

@@ -1,8 +1,10 @@
 """The harness of `make bench`: what becomes of measured runs. How fast anything is, no test says."""
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks.bench import Comparison, table, take_turns
+from benchmarks.bench import Comparison, Run, table, take_pieces, take_turns
 from benchmarks.peers import environment
 from benchmarks.trainers import mean_loss
 
@@ -35,6 +37,23 @@ def test_the_table_marks_what_misses_its_target() -> None:
     ]
 
     assert marks == ["yes", "NO"]
+
+
+def test_long_runs_that_are_stopped_go_on_with_the_pairs_that_there_are(tmp_path: Path) -> None:
+    order = []
+
+    def side(name: str) -> Run:
+        order.append(name)
+        return {"seconds": float(len(order))}
+
+    def taken(runs: int, deadline: float | None = None) -> list[tuple[Run, Run]]:
+        journal = tmp_path / "pairs.jsonl"
+        return take_pieces(lambda: side("ours"), lambda: side("theirs"), journal, runs=runs, deadline=deadline)
+
+    assert taken(1) == [({"seconds": 1.0}, {"seconds": 2.0})]
+    assert taken(3, deadline=0.0) == taken(1)
+    assert taken(2) == [({"seconds": 1.0}, {"seconds": 2.0}), ({"seconds": 4.0}, {"seconds": 3.0})]
+    assert order == ["ours", "theirs", "theirs", "ours"]
 
 
 def test_sides_take_turns_after_one_run_each_that_does_not_count() -> None:

@@ -144,6 +144,24 @@ def test_duckdb_and_pandas_answer_the_questions_over_comparisons_alike(
     assert len(comparison.ratios) == 3
 
 
+def test_every_question_has_the_answer_of_sql_that_is_written_by_hand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks import analyst_queries_100m, analyst_tables
+
+    small_tables.project(tmp_path)
+    questions = analyst_queries_100m.questions()
+    made = analyst_tables.make(tmp_path, analyst_tables.Sizes(20_000))
+    monkeypatch.chdir(tmp_path)
+
+    assert made is not None
+    for name, (text, by_hand) in questions.items():
+        with sql.opened().connection as ours, duckdb.connect() as theirs:
+            answer, other = ours.execute(text).fetchall(), theirs.execute(by_hand).fetchall()
+        assert len(answer) >= 2, f"{name} has nothing to tell in these tables"
+        assert analyst_queries_100m.same(answer, other), f"{name}: {answer} against {other}"
+
+
 # -- published runs ---------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,54 @@
+-- of the first answer of ppo, which learned from data/demonstrations/rmsp.parquet
+WITH RECURSIVE asked AS (
+    SELECT question_id, policy, text
+    FROM read_parquet('data/answers/ppo.parquet')
+    WHERE sample_index = 0
+        AND question_id = (SELECT min(question_id) FROM read_parquet('data/answers/*.parquet'))
+),
+question AS (
+    SELECT query_id, text, string_split(lower(text), ' ') AS words
+    FROM read_parquet('data/queries.parquet') WHERE query_id = (SELECT question_id FROM asked)
+),
+nearest AS (
+    SELECT
+        queries.query_id,
+        len(list_intersect(string_split(lower(queries.text), ' '), question.words))
+            / len(list_distinct(list_concat(string_split(lower(queries.text), ' '), question.words))) AS overlap
+    FROM read_parquet('data/queries.parquet') AS queries, question
+    WHERE queries.query_id IN (SELECT query_id FROM read_parquet('data/demonstrations/rmsp.parquet'))
+    ORDER BY overlap DESC, query_id
+    LIMIT 1
+),
+learned AS (
+    FROM read_parquet('data/demonstrations/rmsp.parquet') JOIN nearest USING (query_id) LIMIT 1
+),
+ancestors AS (
+    SELECT 0 AS generation, queries.* FROM read_parquet('data/queries.parquet') AS queries JOIN learned USING (query_id)
+    UNION ALL
+    SELECT generation + 1, queries.*
+    FROM ancestors JOIN read_parquet('data/queries.parquet') AS queries ON queries.query_id = ancestors.nearest_id
+    WHERE ancestors.origin = 'mined'
+),
+steps AS (
+    SELECT 1 AS step, 'evaluation question' AS what, query_id AS id, text FROM question
+    UNION ALL
+    SELECT 2, 'answer of ppo', question_id, text FROM asked
+    UNION ALL
+    SELECT 3, format('nearest dialogue it learned from, {} of the words shared', round(overlap, 2)),
+        demonstration_id, messages[-1].content
+    FROM learned
+    UNION ALL
+    SELECT 4, format('chosen by rmsp among {} candidates, reward {}; the last of them, reward {}', count(*),
+            round(max(candidates.reward), 2), round(min(candidates.reward), 2)),
+        query_id, arg_min(text, (candidates.reward, candidates.sample_index))
+    FROM read_parquet('data/candidates/rmsp.parquet') AS candidates JOIN learned USING (query_id)
+    WHERE turn = 1
+    GROUP BY query_id
+    UNION ALL
+    SELECT 5 + generation,
+        if(generation = 0, 'its query', 'nearest older query') || ', ' || origin
+            || if(nearest_rouge_l IS NULL, '', format(', ROUGE-L {} with the next', round(nearest_rouge_l, 2))),
+        query_id, text
+    FROM ancestors
+)
+FROM steps ORDER BY step;

@@ -1,0 +1,40 @@
+WITH decided AS (
+    SELECT judge, policy_a, policy_b, question_id, sample_index, "order", verdict
+    FROM read_parquet('data/judgements.parquet')
+    WHERE verdict IN ('a', 'b')
+),
+questions AS (
+    SELECT
+        theirs.judge,
+        policy_a,
+        policy_b,
+        question_id,
+        avg((ours.verdict = theirs.verdict)::INT) AS agrees,
+        avg((ours.verdict = 'a')::INT) AS reward_a,
+        avg((theirs.verdict = 'a')::INT) AS judge_a
+    FROM (FROM decided WHERE judge = 'reward') AS ours
+    JOIN (FROM decided WHERE judge <> 'reward') AS theirs USING (question_id, sample_index, policy_a, policy_b, "order")
+    GROUP BY ALL
+),
+shares AS (
+    SELECT
+        judge,
+        policy_a,
+        policy_b,
+        avg(agrees) AS agreement,
+        1.96 * stddev_samp(agrees) / sqrt(count(*)) AS plus_minus,
+        avg(reward_a) * avg(judge_a) + (1 - avg(reward_a)) * (1 - avg(judge_a)) AS by_chance,
+        count(*) AS questions
+    FROM questions
+    GROUP BY ALL
+)
+SELECT
+    judge,
+    policy_a,
+    policy_b,
+    round(agreement, 4) AS agreement,
+    round(plus_minus, 4) AS plus_minus,
+    round((agreement - by_chance) / nullif(1 - by_chance, 0), 4) AS kappa,
+    questions
+FROM shares
+ORDER BY ALL;

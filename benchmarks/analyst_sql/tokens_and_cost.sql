@@ -1,0 +1,42 @@
+-- each table on its own, so that only sums are put together; the models of responses are two
+WITH prices AS (
+    SELECT filename AS model, regexp_extract(content, '(?m)^completion_price: *([0-9.e-]+)', 1)::DOUBLE AS price
+    FROM read_text('data/endpoints/*.y*ml')
+),
+written AS (
+    SELECT
+        'sample_responses@' || config AS stage,
+        model,
+        count(*) AS texts,
+        sum(length(text)) AS characters,
+        sum(tokens) AS tokens,
+        avg((finish_reason = 'length')::INT) AS cut_off
+    FROM read_parquet('data/responses/*.parquet') GROUP BY config, model
+    UNION ALL
+    SELECT 'sample_answers@' || policy, NULL, count(*), sum(length(text)), sum(tokens), avg((finish_reason = 'length')::INT)
+    FROM read_parquet('data/answers/*.parquet') GROUP BY policy
+    UNION ALL
+    SELECT 'train_ppo@almost (snapshots)', 'models/', count(*), sum(length(text)), sum(tokens),
+        avg((finish_reason = 'length')::INT)
+    FROM read_parquet('data/ppo_curve/almost.parquet')
+    UNION ALL
+    SELECT 'simulate_demonstrations@' || parse_filename(filename, true), NULL, count(*), sum(length(text)), NULL,
+        avg((finish_reason = 'length')::INT)
+    FROM read_parquet('data/candidates/*.parquet', filename = true) GROUP BY filename
+    UNION ALL
+    SELECT 'mine_queries', NULL, count(*), sum(length(text)), NULL, NULL
+    FROM (
+        SELECT text FROM read_parquet('data/queries.parquet') WHERE origin = 'mined'
+        UNION ALL
+        SELECT text FROM read_parquet('data/queries_rejected.parquet')
+    )
+)
+SELECT
+    stage,
+    texts,
+    characters::BIGINT AS characters,
+    tokens::BIGINT AS tokens,
+    round(cut_off, 4) AS cut_off,
+    round(tokens * CASE WHEN regexp_matches(model, '[.]ya?ml$') THEN price / 1e6 WHEN model IS NOT NULL THEN 0 END, 4) AS cost
+FROM written LEFT JOIN prices USING (model)
+ORDER BY stage;
