@@ -33,6 +33,8 @@ COMPARISONS = {
     "generation_vs_vllm": "benchmarks.generation_vs_vllm",
     "sampling_large_vocabulary": "benchmarks.sampling_large_vocabulary",
     "real_generation_vs_generate": "benchmarks.real_generation_vs_generate",
+    "real_generation_vs_llamacpp": "benchmarks.real_generation_vs_llamacpp",
+    "real_generation_vs_vllm": "benchmarks.real_generation_vs_vllm",
     "windowed_generation_vs_generate": "benchmarks.windowed_generation_vs_generate",
     "best_of_four": "benchmarks.best_of_four",
     "reward_scoring": "benchmarks.reward_scoring",
@@ -80,9 +82,15 @@ class Comparison:
         return {"id": name} | {k: v for k, v in asdict(self).items() if k != "ratios"} | figures
 
 
-def take_turns(ours: Callable[[], float], theirs: Callable[[], float], *, runs: int = 5) -> list[tuple[float, float]]:
-    """(ours, theirs) of `runs` pairs of runs, after one of each that does not count; what goes first alternates."""
-    ours(), theirs()
+def take_turns(
+    ours: Callable[[], float], theirs: Callable[[], float], *, runs: int = 5, warm_up: bool = True
+) -> list[tuple[float, float]]:
+    """(ours, theirs) of `runs` pairs of runs, after one of each that does not count; what goes first alternates.
+
+    warm_up  False leaves that first one out, where each run is a process of its own
+    """
+    if warm_up:
+        ours(), theirs()
     pairs = []
     for run in range(runs):
         if run % 2:

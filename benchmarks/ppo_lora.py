@@ -5,7 +5,8 @@
 Each run is a process of its own: two steps of the loop of `train_ppo` on the same prompts, with the reward model as an
 adapter and a head on the policy's base, or as a whole model.  At first both sides have the same policy, and so write
 the same answers.  Seconds are those of the second step, without loading and snapshots; memory is the greatest resident
-set of the process.  The reward model's head is drawn, not trained: neither figure depends on it.
+set of the process, which the first pass over the answers of a step reaches.  The reward model's head is drawn, not
+trained: neither figure depends on it.
 """
 
 import json
@@ -16,9 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 
@@ -36,8 +37,8 @@ PAD = "<file_sep>"
 LORA = Lora(rank=16, alpha=32.0, dropout=0.0, target_modules=None, merge=False)
 SETTINGS = Settings(
     seed=0,
-    steps=2,
-    rollout_batch=16,
+    steps=3,  # of which two are made: the last is followed by a snapshot
+    rollout_batch=8,
     minibatch=8,
     epochs=4,  # as Stiennon et al. 2020
     learning_rate=1e-5,
@@ -112,31 +113,44 @@ def prepare(folder: Path) -> None:
     adapters.save(adapters.attach(model, LORA, "SEQ_CLS", 0), tokenizer, folder / "lora", LORA, base)
 
 
-def train(folder: Path, side: str) -> None:
-    """Two steps in this process; prints a `Run`."""
+class Enough(Exception):
+    """Two steps are made."""
+
+
+def train(folder: Path, side: str, epochs: int) -> None:
+    """Two steps in this process, each with so many passes over its answers; prints a `Run`."""
+    models.fix_rounding("training")
     lora = LORA if side == "lora" else None
-    settings = SETTINGS.model_copy(update={"lora": lora})
+    settings = SETTINGS.model_copy(update={"lora": lora, "epochs": epochs})
     start = str(folder / "policy")
     policy, tokenizer = models.load_causal(start), models.load_tokenizer(start)
     reward_model = one_base.reward_of(policy, lora, folder=start, reward=str(folder / side))
     one_base.learner(policy, lora, seed=0)
     prompts = answering.make_prompts([(one, one) for one in QUESTIONS], tokenizer, longest=64)
-    times = []
-    state = ppo_training.train(
-        Accelerator(),
-        policy,
-        reward_model,
-        tokenizer,
-        settings,
-        prompts=prompts,
-        questions=prompts[:1],
-        ptx_texts=[],
-        folder=folder / "work",
-        report=lambda _: times.append((time.perf_counter(), time.process_time())),
-    )
+    steps = []
+
+    def report(row: dict[str, Any]) -> None:
+        steps.append((row, time.perf_counter(), time.process_time()))
+        if len(steps) == 2:
+            raise Enough
+
+    with suppress(Enough):
+        ppo_training.train(
+            Accelerator(),
+            policy,
+            reward_model,
+            tokenizer,
+            settings,
+            prompts=prompts,
+            questions=prompts[:1],
+            ptx_texts=[],
+            folder=folder / "work",
+            report=report,
+        )
+    (_, *before), (row, *after) = steps
+    seconds, cpu = (end - start for start, end in zip(before, after, strict=True))
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds, cpu = (after - before for before, after in zip(*times, strict=True))
-    print(json.dumps(Run(seconds, cpu, state.log[1]["tokens"], peak)))
+    print(json.dumps(Run(seconds, cpu, row["tokens"], peak)))
 
 
 @contextmanager
@@ -147,16 +161,16 @@ def prepared() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(folder: Path, side: str) -> Run:
+def run(folder: Path, side: str, *, epochs: int = SETTINGS.epochs) -> Run:
     """The figures of one side in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.ppo_lora", side, str(folder)]
+    command = [sys.executable, "-m", "benchmarks.ppo_lora", side, str(folder), str(epochs)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Run(*json.loads(done.stdout.splitlines()[-1]))
 
 
-def main(side: str, folder: str | None = None) -> None:
+def main(side: str, folder: str | None = None, epochs: str = "") -> None:
     if folder:
-        train(Path(folder), side)
+        train(Path(folder), side, int(epochs))
         return
     with prepared() as own:
         print(run(own, side))

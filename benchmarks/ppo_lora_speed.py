@@ -6,7 +6,11 @@ from benchmarks.bench import Comparison, take_turns, versions
 
 def compare() -> Comparison:
     with ppo_lora.prepared() as folder:
-        pairs = take_turns(lambda: ppo_lora.run(folder, "lora").seconds, lambda: ppo_lora.run(folder, "whole").seconds)
+        pairs = take_turns(
+            lambda: ppo_lora.run(folder, "lora").seconds,
+            lambda: ppo_lora.run(folder, "whole").seconds,
+            warm_up=False,
+        )
     settings = ppo_lora.SETTINGS
     answers = settings.rollout_batch
     updates = settings.epochs * answers // settings.minibatch

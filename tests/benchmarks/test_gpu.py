@@ -19,14 +19,29 @@ def test_without_a_gpu_a_large_shape_is_refused_with_what_runs_anywhere(monkeypa
 
 
 @pytest.mark.slow
-def test_the_whole_script_runs_on_any_machine_with_a_small_shape(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["gpu", "--size", "toy"])
-    monkeypatch.setattr(gpu, "RUNS", 1)
-    monkeypatch.setattr(gpu, "MODEL", "data/embedded/models/large")  # whose tokenizer is needed alone
-    monkeypatch.setattr(gpu, "queries", lambda rows: [f"Human: Where is {row}?\n\nAssistant:" for row in range(rows)])
+def test_the_whole_script_runs_on_any_machine_with_a_small_shape(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["gpu", "--size", "toy", "--results", str(tmp_path)])
 
-    gpu.main()
+    assert gpu.main()
 
-    found = json.loads(capsys.readouterr().out)
-    assert found["tokens_per_second"] > 0 and found["floor_tokens_per_second"] > 0
-    assert 0 < found["training_utilisation"] < 1
+    [file] = tmp_path.iterdir()
+    found = json.loads(file.read_text())
+    assert found["decoding"]["tokens_per_second"] > 0 and found["decoding"]["floor_tokens_per_second"] > 0
+    assert all(found[part]["seconds_a_step"] > 0 and found[part]["planned_bytes"] > 0 for part in ("sft", "dpo", "ppo"))
+    assert found["scoring"]["flops_per_second"] < found["machine"]["flops_per_second"]
+
+
+def test_a_part_that_takes_too_long_or_fails_leaves_what_the_others_found(monkeypatch, tmp_path):
+    told = {"decoding": {"failed": "more than 150 s"}, "dpo": {"failed": "exit code 1; the reason is above"}}
+    monkeypatch.setattr(sys, "argv", ["gpu", "--size", "toy", "--results", str(tmp_path)])
+    monkeypatch.setattr(gpu, "outcome", lambda part, *_: told.get(part, {"seconds": 1.0}))
+
+    assert not gpu.main()
+
+    [file] = tmp_path.iterdir()
+    found = json.loads(file.read_text())
+    assert {part: found[part] for part in told} == told and found["ppo"] == {"seconds": 1.0}
+
+
+def test_a_part_is_stopped_when_its_seconds_are_over(tmp_path):
+    assert gpu.outcome("machine", "toy", str(tmp_path), 0.01) == {"failed": "more than 0 s"}
