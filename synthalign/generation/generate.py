@@ -307,7 +307,7 @@ def _decode(
         free = [slot for slot, held in enumerate(holds) if held is None]
         busy = len(holds) - len(free)
         units: list[tuple[int, int]] = []
-        if waiting and (len(free) >= max(BLOCK, len(holds) // 4) or not busy):
+        if waiting and (len(free) >= BLOCK or not busy):
             units = _take(waiting, len(free))
         if units:
             slots = free[: len(units)]
@@ -323,14 +323,16 @@ def _decode(
             alive[at] = True
         elif not busy:
             return
-        elif not waiting and blocks(busy) <= len(holds) // 2:
-            stay = [slot for slot, held in enumerate(holds) if held is not None]
-            stay += free[: blocks(busy) - busy]
-            at = torch.tensor(stay, device=device)
-            memory.keep(at)
-            holds = [holds[slot] for slot in stay]
+        elif not waiting and blocks(busy) < len(holds):
+            fewer = blocks(busy)
+            moved = list(zip((slot for slot in range(fewer, len(holds)) if holds[slot] is not None), free))
+            memory.shrink(fewer, moved)
+            at = torch.arange(fewer)
+            for source, target in moved:
+                holds[target], at[target] = holds[source], source
+            holds, at = holds[:fewer], at.to(device)
             token, place, drawn, stream, alive = (old[at] for old in (token, place, drawn, stream, alive))
-            written, values, index = written[at], values[at], index[: len(stay)]
+            written, values, index = written[at], values[at], index[:fewer]
 
         logits = memory.next_logits(model, token, place)
         uniform = sampling.uniforms(stream, drawn)
