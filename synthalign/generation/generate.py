@@ -207,7 +207,7 @@ def tokenize(
     A tokenizer may join the last characters of the prefix with the first of a suffix, so prompts are
     tokenized whole and cut afterwards.  Every rest has at least one token.
     """
-    prompts = encoding.tokenize(tokenizer, [prefix + suffix for suffix in suffixes])
+    prompts = encoding.continued(tokenizer, prefix, suffixes)
     shared = encoding.tokenize(tokenizer, [prefix])[0] if prefix else []
     for row, prompt in enumerate(prompts):
         if not prompt:
