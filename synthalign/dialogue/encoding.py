@@ -106,11 +106,11 @@ def continued(tokenizer: PreTrainedTokenizerBase, prefix: str, suffixes: Sequenc
         return tokenize(tokenizer, texts)
     begin = len(opening(tokenizer))
     tried = [prefix, max(texts, key=len), min(texts, key=len)]
-    before, *rest = tokenize(tokenizer, [prefix[:start], *(text[start:] for text in tried + texts)])
-    rows = [before + row[begin:] for row in rest]
-    if rows[: len(tried)] != tokenize(tokenizer, tried):
-        return tokenize(tokenizer, texts)
-    return rows[len(tried) :]
+    whole = tokenize(tokenizer, tried)
+    last, *rest = (row[begin:] for row in tokenize(tokenizer, [text[start:] for text in tried + texts]))
+    before = whole[0][: len(whole[0]) - len(last)]
+    rows = [before + row for row in [last, *rest]]
+    return rows[len(tried) :] if rows[: len(tried)] == whole else tokenize(tokenizer, texts)
 
 
 LINE = re.compile(r"(?<=\n)(?=[A-Za-z])")

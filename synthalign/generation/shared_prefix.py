@@ -10,10 +10,11 @@ makes its mask of, and here the rule says which keys at the end of the prefix ar
 this serves, and compares every one of them with a plain forward pass.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -29,9 +30,6 @@ BLOCK = 16
 
 PIECE = 1024
 """Tokens of suffixes that are read together, about; more of them do not fit into a core's cache."""
-
-PART = 32
-"""Slots whose own keys are read together on a processor, as far as the fullest of them."""
 
 ATTENTION = "shared_prefix"
 
@@ -139,13 +137,14 @@ class Memory:
     def reserve(self, slots: int, tokens: int) -> None:
         self.size = (slots, blocks(tokens))
 
-    def shrink(self, slots: int, moved: Sequence[tuple[int, int]]) -> None:
-        """Keep the first slots only, once what is in others has been moved: (from, to)."""
-        if moved:
-            source, target = torch.tensor(moved).T
-            for keys, values in self.store.values():
-                keys[target] = keys[source]
-                values[target] = values[source]
+    def move(self, source: Tensor, target: Tensor, tokens: int) -> None:
+        """Put what is in some slots, so many tokens of each, into others, and forget it there as `clear` does."""
+        for kept in (one for both in self.store.values() for one in both):
+            kept[target, :, :tokens] = kept[source, :, :tokens]
+            kept[source, :, :tokens] = 0
+
+    def shrink(self, slots: int) -> None:
+        """Keep the first slots only."""
         self.store = {layer: (keys[:slots], values[:slots]) for layer, (keys, values) in self.store.items()}
         self.size = (slots, self.size[1])
 
@@ -191,9 +190,15 @@ class Memory:
         place[:count] = torch.cat([torch.arange(length) for length in lengths])
         starts = torch.tensor(lengths).cumsum(0) - torch.tensor(lengths)
         line[:count] = torch.repeat_interleave(torch.tensor(lengths))
-        copies = [(slot, int(start), length) for start, length, some in zip(starts, lengths, placed.values(), strict=True) for slot in some]
+        copies = [
+            (slot, int(start), length)
+            for start, length, some in zip(starts, lengths, placed.values(), strict=True)
+            for slot in some
+        ]
         source = torch.cat([torch.arange(start, start + length) for _, start, length in copies])
-        target = torch.repeat_interleave(torch.tensor([slot for slot, _, _ in copies]), torch.tensor([length for *_, length in copies]))
+        target = torch.repeat_interleave(
+            torch.tensor([slot for slot, _, _ in copies]), torch.tensor([length for *_, length in copies])
+        )
         device = model.device
         self.begin("suffixes")
         self.lines = (starts[:, None] + torch.arange(width)).clamp(max=count - 1).to(device)
@@ -207,9 +212,13 @@ class Memory:
         self.begin("next")
         self.place = place
         self.queries = (self.length + place)[:, None]
-        step = PART if place.device.type == "cpu" else len(place)
-        last = [int(part.max()) for part in place.split(step)]
-        self.parts = [(at * step, at * step + step, min(blocks(most + 1), self.size[1])) for at, most in enumerate(last)]
+        step = BLOCK if place.device.type == "cpu" else len(place)
+        ends = [min(blocks(most + 1), self.size[1]) for most in place.view(-1, step).amax(-1).tolist()]
+        self.parts, start = [], 0
+        for own, alike in groupby(ends):
+            end = start + step * len(list(alike))
+            self.parts.append((start, end, own))
+            start = end
         self.own = max(own for *_, own in self.parts)
         return model(input_ids=token[:, None], position_ids=self.queries, use_cache=False).logits[:, -1].float()
 
