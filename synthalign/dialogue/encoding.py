@@ -7,6 +7,7 @@ it was trained on.
 """
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -86,6 +87,37 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[l
     begin = opening(tokenizer)
     rows = tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)["input_ids"]
     return [begin + row for row in rows]
+
+
+def continued(tokenizer: PreTrainedTokenizerBase, prefix: str, suffixes: Sequence[str]) -> list[list[int]]:
+    """Tokens of prefix + suffix for each of the suffixes, as `tokenize` gives them.
+
+    The prefix is read once, up to its last line that begins with a letter, where no token of the vocabulary goes from
+    one line into the next.  Only what follows is read with every suffix.  The whole prefix, the longest and the
+    shortest text are read as wholes too, and a tokenizer that says otherwise there reads all of them as wholes.
+    """
+    texts = [prefix + suffix for suffix in suffixes]
+    starts = [place.start() for place in LINE.finditer(prefix)]
+    if not starts or len(suffixes) < MANY:
+        return tokenize(tokenizer, texts)
+    start = starts[-1]
+    over = tuple(end + prefix[start] for end in ("\n", "\u010a"))  # in a vocabulary of bytes a newline is U+010A
+    if any(pair in token for token in tokenizer.get_vocab() for pair in over):
+        return tokenize(tokenizer, texts)
+    begin = len(opening(tokenizer))
+    tried = [prefix, max(texts, key=len), min(texts, key=len)]
+    whole = tokenize(tokenizer, tried)
+    last, *rest = (row[begin:] for row in tokenize(tokenizer, [text[start:] for text in tried + texts]))
+    before = whole[0][: len(whole[0]) - len(last)]
+    rows = [before + row for row in [last, *rest]]
+    return rows[len(tried) :] if rows[: len(tried)] == whole else tokenize(tokenizer, texts)
+
+
+LINE = re.compile(r"(?<=\n)(?=[A-Za-z])")
+"""Where a line begins with a letter: every pattern that tokenizers divide texts by ends a word there."""
+
+MANY = 32
+"""From so many suffixes on it pays to look through the vocabulary."""
 
 
 def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -207,7 +207,7 @@ def tokenize(
     A tokenizer may join the last characters of the prefix with the first of a suffix, so prompts are
     tokenized whole and cut afterwards.  Every rest has at least one token.
     """
-    prompts = encoding.tokenize(tokenizer, [prefix + suffix for suffix in suffixes])
+    prompts = encoding.continued(tokenizer, prefix, suffixes)
     shared = encoding.tokenize(tokenizer, [prefix])[0] if prefix else []
     for row, prompt in enumerate(prompts):
         if not prompt:
@@ -306,9 +306,17 @@ def _decode(
     while not cancelled():
         free = [slot for slot, held in enumerate(holds) if held is None]
         busy = len(holds) - len(free)
-        units: list[tuple[int, int]] = []
-        if waiting and (len(free) >= max(BLOCK, len(holds) // 4) or not busy):
-            units = _take(waiting, len(free))
+        units = _take(waiting, len(free) // BLOCK * BLOCK) if len(free) >= BLOCK else []
+        if units or (busy and len(free) >= BLOCK):
+            moved, free = make_room([held is not None for held in holds], place.tolist(), keep=not units)
+            if moved:
+                source, target = torch.tensor(moved, device=device).T
+                memory.move(source, target, blocks(int(place[source].max())))
+                for kept in (token, place, drawn, stream, alive, written, values):
+                    kept[target] = kept[source]
+                    kept[source] = 0
+                for start, end in moved:
+                    holds[end], holds[start] = holds[start], None
         if units:
             slots = free[: len(units)]
             memory.read_suffixes(model, slots, units, own)
@@ -323,14 +331,12 @@ def _decode(
             alive[at] = True
         elif not busy:
             return
-        elif not waiting and blocks(busy) <= len(holds) // 2:
-            stay = [slot for slot, held in enumerate(holds) if held is not None]
-            stay += free[: blocks(busy) - busy]
-            at = torch.tensor(stay, device=device)
-            memory.keep(at)
-            holds = [holds[slot] for slot in stay]
-            token, place, drawn, stream, alive = (old[at] for old in (token, place, drawn, stream, alive))
-            written, values, index = written[at], values[at], index[: len(stay)]
+        elif blocks(busy) < len(holds):
+            size = blocks(busy)
+            memory.shrink(size)
+            holds, index = holds[:size], index[:size]
+            token, place, drawn, stream, alive = (one[:size] for one in (token, place, drawn, stream, alive))
+            written, values = written[:size], values[:size]
 
         logits = memory.next_logits(model, token, place)
         uniform = sampling.uniforms(stream, drawn)
@@ -365,6 +371,27 @@ def _decode(
         alive[at] = False
         place[at] = 0
         drawn[at] = 0
+
+
+def make_room(held: Sequence[bool], places: Sequence[int], *, keep: bool) -> tuple[list[tuple[int, int]], list[int]]:
+    """Which slots to move where, (from, to), so that all free ones but BLOCK - 1 make up whole blocks; and these slots.
+
+    The keys of a block's slots are read as far as its fullest slot's, so sequences that begin together stand together,
+    and one that is moved goes, the longest first, to the block with the fullest slot.
+
+    held    whether there is a sequence in the slot
+    places  how many tokens of it are there
+    keep    the last blocks are emptied, otherwise those with the fewest sequences
+    """
+    parts = [range(start, start + BLOCK) for start in range(0, len(held), BLOCK)]
+    count = (len(held) - sum(held)) // BLOCK
+    order = reversed(parts) if keep else sorted(parts, key=lambda part: sum(held[slot] for slot in part))
+    emptied = [slot for part in list(order)[:count] for slot in part]
+    others = sorted(set(range(len(held))) - set(emptied))
+    fullest = {slot: max(places[one] for one in part) for part in parts for slot in part}
+    leaving = sorted((slot for slot in emptied if held[slot]), key=lambda slot: -places[slot])
+    room = sorted((slot for slot in others if not held[slot]), key=lambda slot: -fullest[slot])
+    return list(zip(leaving, room, strict=False)), sorted(emptied)
 
 
 def _take(waiting: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:

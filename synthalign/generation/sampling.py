@@ -74,16 +74,23 @@ def _draw(probabilities: Tensor, uniform: Tensor, top_p: float) -> Tensor:
     """The same, of probabilities: (B, V), (B,) → (B,)."""
     if top_p >= 1:
         return _invert(probabilities, uniform)
-    likely = probabilities >= large_vocabulary.LIKELY
-    narrow = torch.where(likely, probabilities, 0.0).sum(-1) >= top_p + large_vocabulary.MARGIN
+    weights, tokens = _pack(probabilities, probabilities >= large_vocabulary.LIKELY)
+    narrow = weights.sum(-1) >= top_p + large_vocabulary.MARGIN
+    if narrow.all():
+        return _draw_packed(weights, tokens, uniform, top_p)
     chosen = torch.empty(len(probabilities), dtype=torch.int64, device=probabilities.device)
-    for rows, some in ((narrow, True), (~narrow, False)):
-        at = rows.nonzero()[:, 0]
-        if len(at):
-            weights, tokens = _pack(probabilities[at], likely[at]) if some else (probabilities[at], None)
-            place = _invert(_nucleus(weights, top_p), uniform[at])
-            chosen[at] = place if tokens is None else tokens.gather(-1, place[:, None])[:, 0]
+    at, others = narrow.nonzero()[:, 0], (~narrow).nonzero()[:, 0]
+    chosen[at] = _draw_packed(weights[at], tokens[at], uniform[at], top_p)
+    chosen[others] = _invert(_nucleus(probabilities[others], top_p), uniform[others])
     return chosen
+
+
+def _draw_packed(weights: Tensor, tokens: Tensor, uniform: Tensor, top_p: float) -> Tensor:
+    """The same of a part of the tokens that holds the nucleus: two of (B, K), (B,) → (B,)."""
+    if not len(weights):
+        return uniform.long()
+    place = _invert(_nucleus(weights, top_p), uniform)
+    return tokens.gather(-1, place[:, None])[:, 0]
 
 
 def _pack(weights: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,8 +99,8 @@ def _pack(weights: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     weights, wanted  (B, V)
     returns          two of (B, K), K the most that a row wants
     """
-    count = wanted.sum(-1)
     row, column = wanted.nonzero(as_tuple=True)
+    count = row.bincount(minlength=len(weights))
     place = torch.arange(len(row), device=row.device) - (count.cumsum(-1) - count)[row]
     packed = weights.new_zeros(len(weights), int(count.max()))
     stood = torch.zeros(packed.shape, dtype=torch.int64, device=row.device)

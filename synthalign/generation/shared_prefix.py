@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -26,6 +27,9 @@ from synthalign.core.errors import UserError
 
 BLOCK = 16
 """Sequences, or tokens: operations on at least so many round a row in the same way whatever its neighbours are."""
+
+PIECE = 1024
+"""Tokens of suffixes that are read together, about; more of them do not fit into a core's cache."""
 
 ATTENTION = "shared_prefix"
 
@@ -98,9 +102,18 @@ class Memory:
     task: str = ""
     """What the running pass is: `prefix`, `suffixes` or `next`."""
 
-    slots: Tensor | None = None
-    source: Tensor | None = None
+    lines: Tensor | None = None
+    """(rows, k): where the row's tokens are among those of a pass of suffixes; what is behind its last is not read."""
+
+    cells: tuple[Tensor, ...] = ()
+    """Two of (q,): in which of these rows the pass's tokens are, and where in it."""
+
+    copies: tuple[Tensor, ...] = ()
+    """Three of (n,): which of the pass's tokens goes into which slot, and where in it."""
+
     place: Tensor | None = None
+    parts: list[tuple[int, int, int]] = field(default_factory=list)
+    """Of a step: from which slot to which so many of their tokens are looked at."""
 
     queries: Tensor | None = None
     """(q,) or (slots, 1): where the running pass's tokens stand in the text."""
@@ -124,10 +137,16 @@ class Memory:
     def reserve(self, slots: int, tokens: int) -> None:
         self.size = (slots, blocks(tokens))
 
-    def keep(self, slots: Tensor) -> None:
-        """Keep these slots only, in this order."""
-        self.store = {layer: (keys[slots], values[slots]) for layer, (keys, values) in self.store.items()}
-        self.size = (len(slots), self.size[1])
+    def move(self, source: Tensor, target: Tensor, tokens: int) -> None:
+        """Put what is in some slots, so many tokens of each, into others, and forget it there as `clear` does."""
+        for kept in (one for both in self.store.values() for one in both):
+            kept[target, :, :tokens] = kept[source, :, :tokens]
+            kept[source, :, :tokens] = 0
+
+    def shrink(self, slots: int) -> None:
+        """Keep the first slots only."""
+        self.store = {layer: (keys[:slots], values[:slots]) for layer, (keys, values) in self.store.items()}
+        self.size = (slots, self.size[1])
 
     def clear(self, slots: Tensor) -> None:
         """Forget what is in these slots: what is masked out must still be a number."""
@@ -145,28 +164,62 @@ class Memory:
     def read_suffixes(
         self, model: PreTrainedModel, slots: list[int], units: list[tuple[int, int]], own: list[list[int]]
     ) -> None:
-        """Put all but the last token of the units' prompts into their slots; samples of a row share the work."""
-        rows = list(dict.fromkeys(row for row, _ in units))
-        longest = max(len(own[row]) for row in rows) - 1
-        if not longest:
-            return
-        height, width = blocks(len(rows)), blocks(longest)
-        ids = torch.zeros(height, width, dtype=torch.int64)
-        for line, row in enumerate(rows):
-            ids[line, : len(own[row]) - 1] = torch.tensor(own[row][:-1], dtype=torch.int64)
-        line_of = {row: line for line, row in enumerate(rows)}
+        """Put all but the last token of the units' prompts into their slots; samples of a row share the work.
+
+        The prompts are read one behind the other as one row, PIECE tokens or a little more at a time.
+        """
+        placed: dict[int, list[int]] = {}
+        for slot, (row, _) in zip(slots, units, strict=True):
+            placed.setdefault(row, []).append(slot)
+        piece: dict[int, list[int]] = {}
+        for row, some in placed.items():
+            if len(own[row]) > 1:
+                piece[row] = some
+            if sum(len(own[row]) - 1 for row in piece) >= PIECE:
+                self._read_piece(model, piece, own)
+                piece = {}
+        if piece:
+            self._read_piece(model, piece, own)
+
+    def _read_piece(self, model: PreTrainedModel, placed: dict[int, list[int]], own: list[list[int]]) -> None:
+        """The same of the rows, each with its slots."""
+        lengths = [len(own[row]) - 1 for row in placed]
+        count, width = sum(lengths), blocks(max(lengths))
+        ids, place, line = torch.zeros(3, blocks(count), dtype=torch.int64)
+        ids[:count] = torch.tensor([token for row in placed for token in own[row][:-1]])
+        place[:count] = torch.cat([torch.arange(length) for length in lengths])
+        starts = torch.tensor(lengths).cumsum(0) - torch.tensor(lengths)
+        line[:count] = torch.repeat_interleave(torch.tensor(lengths))
+        copies = [
+            (slot, int(start), length)
+            for start, length, some in zip(starts, lengths, placed.values(), strict=True)
+            for slot in some
+        ]
+        source = torch.cat([torch.arange(start, start + length) for _, start, length in copies])
+        target = torch.repeat_interleave(
+            torch.tensor([slot for slot, _, _ in copies]), torch.tensor([length for *_, length in copies])
+        )
+        device = model.device
         self.begin("suffixes")
-        self.slots = torch.tensor(slots, device=model.device)
-        self.source = torch.tensor([line_of[row] for row, _ in units], device=model.device)
-        self.own, self.queries = width, self.length + torch.arange(width, device=model.device)
-        positions = self.queries.clamp(max=self.length + longest)
-        _body(model, ids.to(model.device), positions.expand(height, width))
+        self.lines = (starts[:, None] + torch.arange(width)).clamp(max=count - 1).to(device)
+        self.cells = (line.to(device), place.to(device))
+        self.copies = (source.to(device), target.to(device), place[source].to(device))
+        self.own, self.queries = width, self.length + place.to(device)
+        _body(model, ids[None].to(device), self.queries[None])
 
     def next_logits(self, model: PreTrainedModel, token: Tensor, place: Tensor) -> Tensor:
         """Read one token a slot and return the logits after it: (slots,), (slots,) → (slots, V) float32."""
         self.begin("next")
         self.place = place
-        self.own, self.queries = min(blocks(int(place.max()) + 1), self.size[1]), (self.length + place)[:, None]
+        self.queries = (self.length + place)[:, None]
+        step = BLOCK if place.device.type == "cpu" else len(place)
+        ends = [min(blocks(most + 1), self.size[1]) for most in place.view(-1, step).amax(-1).tolist()]
+        self.parts, start = [], 0
+        for own, alike in groupby(ends):
+            end = start + step * len(list(alike))
+            self.parts.append((start, end, own))
+            start = end
+        self.own = max(own for *_, own in self.parts)
         return model(input_ids=token[:, None], position_ids=self.queries, use_cache=False).logits[:, -1].float()
 
     def masks_of(self, seen: Seen, dtype: torch.dtype) -> Masks:
@@ -179,7 +232,8 @@ class Memory:
         queries, device = self.queries, self.queries.device
         if seen.size is not None and self.length + max(self.own, self.size[1]) <= seen.size:
             seen = Seen()
-        visible = seen.at(queries, self.length + torch.arange(self.own, device=device))
+        keys = self.length + torch.arange(self.own, device=device)
+        visible = seen.at(keys if self.task == "suffixes" else queries, keys)
         own = torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, -torch.inf)
         if seen.rule is causal_mask_function:
             return Masks(own, 0, None)
@@ -221,21 +275,8 @@ class Memory:
         if layer not in self.store:
             shape = (self.size[0], key.shape[1], self.size[1])
             self.store[layer] = (key.new_zeros(*shape, key.shape[-1]), value.new_zeros(*shape, value.shape[-1]))
-        keys, values = self.store[layer]
-        if self.task == "suffixes":
-            assert self.slots is not None
-            keys[self.slots, :, :width] = key[self.source]
-            values[self.slots, :, :width] = value[self.source]
-            mask = masks.own.repeat(groups, 1)
-        else:
-            assert self.place is not None
-            index = torch.arange(rows, device=key.device)
-            keys[index, :, self.place] = key[:, :, 0]
-            values[index, :, self.place] = value[:, :, 0]
-            key, value = keys[:, :, : self.own], values[:, :, : self.own]
-            mask = masks.own[:, None]
-        out, total = attention(query, key, value, mask, scale, softcap)
-
+        read = self._of_suffixes if self.task == "suffixes" else self._of_slots
+        out, total = read(layer, query, key, value, masks, scale, softcap)
         if masks.start < self.length:
             more, more_total = self._of_prefix(layer, query, masks, groups, scale, softcap)
             weight = torch.sigmoid(more_total - total)[..., None].to(out.dtype)
@@ -243,16 +284,64 @@ class Memory:
             total = total if sinks is None else torch.logaddexp(total, more_total)
         return _past_sinks(out, total, sinks).reshape(rows, heads, width, -1)
 
+    def _of_suffixes(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, masks: Masks, scale: float, softcap: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """Attention of suffixes that are read one behind the other, each to itself, and what goes into the slots.
+
+        query    (1, key heads, groups × q, D)
+        key      (1, key heads, q, D), value likewise
+        returns  (1, key heads, groups × q, E) and its log-sum-exp
+        """
+        assert self.lines is not None
+        for kept, new in zip(self.store[layer], (key, value), strict=True):
+            source, slot, place = self.copies
+            kept[slot, :, place] = new[0].transpose(0, 1)[source]
+        key_heads, count = key.shape[1], key.shape[2]
+        groups = query.shape[2] // count
+        apart = query.view(key_heads * groups, count, -1)[:, self.lines].transpose(0, 1)
+        rows, _, width, depth = apart.shape
+        apart = apart.reshape(rows, key_heads, groups * width, depth)
+        key, value = (one[0][:, self.lines].transpose(0, 1) for one in (key, value))
+        out, total = attention(apart, key, value, masks.own.repeat(groups, 1), scale, softcap)
+        line, place = self.cells
+        out = out.view(rows, key_heads, groups, width, -1)[line, :, :, place].permute(1, 2, 0, 3)
+        total = total.view(rows, key_heads, groups, width)[line, :, :, place].permute(1, 2, 0)
+        return out.reshape(1, key_heads, groups * count, -1), total.reshape(1, key_heads, -1)
+
+    def _of_slots(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, masks: Masks, scale: float, softcap: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """Attention of a step, whose tokens go into the slots, to what is in them; (slots, key heads, groups, D)."""
+        keys, values = self.store[layer]
+        slots = torch.arange(len(query), device=key.device)
+        keys[slots, :, self.place] = key[:, :, 0]
+        values[slots, :, self.place] = value[:, :, 0]
+        found = [
+            attention(
+                query[start:end],
+                keys[start:end, :, :own],
+                values[start:end, :, :own],
+                masks.own[start:end, None, :, :own],
+                scale,
+                softcap,
+            )
+            for start, end, own in self.parts
+        ]
+        if len(found) == 1:
+            return found[0]
+        return torch.cat([out for out, _ in found]), torch.cat([total for _, total in found])
+
     def _of_prefix(
         self, layer: int, query: Tensor, masks: Masks, groups: int, scale: float, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         """Attention to the prefix alone, and its log-sum-exp; (N, key heads, groups × q, D)."""
         rows, key_heads, width, depth = query.shape
         key, value = (kept[:, :, masks.start :] for kept in self.prefix[layer])
-        if masks.tail is not None and self.task == "suffixes":  # the same mask for every row, so rows stay apart
-            alike = masks.tail.repeat(groups, 1)
-            return attention(query, key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), alike, scale, softcap)
-        mask = None if masks.tail is None else masks.tail.expand(-1, groups, -1).reshape(rows * width, -1)
+        mask = masks.tail
+        if mask is not None:
+            alike = mask.repeat(groups, 1) if self.task == "suffixes" else mask.expand(-1, groups, -1)
+            mask = alike.reshape(rows * width, -1)
         together = query.transpose(0, 1).reshape(1, key_heads, -1, depth)
         more, total = attention(together, key, value, mask, scale, softcap)
         more = more.view(key_heads, rows, width, -1).transpose(0, 1)

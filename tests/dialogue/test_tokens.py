@@ -124,6 +124,33 @@ def test_a_tokenizer_that_marks_words_gets_a_template_with_the_mark(scheme: str)
     assert prompt[0] == tokenizer.bos_token_id
 
 
+@ADDS
+@pytest.mark.parametrize("prefix", ["Be kind.\n\nHuman: Why?\n\n", "Be kind.\n\nHuman: Why", "", "Human", "Human:\n\n"])
+def test_a_prefix_that_is_read_once_has_with_each_suffix_the_tokens_of_the_whole_text(
+    prefix: str, bos: bool, eos: bool
+) -> None:
+    tokenizer = tiny.tokenizer(bos=bos, eos=eos)
+    suffixes = [f"{'owl ' * (row % 3)}{row}{end}" for row in range(encoding.MANY) for end in ("", "\n", "?\n\nHuman:")]
+
+    made = encoding.continued(tokenizer, prefix, [*suffixes, "", "\n", " \n x"])
+
+    assert made == encoding.tokenize(tokenizer, [prefix + suffix for suffix in [*suffixes, "", "\n", " \n x"]])
+
+
+def test_where_a_token_goes_from_one_line_into_the_next_every_text_is_read_whole() -> None:
+    lines = Tokenizer(models.BPE(unk_token="<unk>"))  # of whole texts: merges cross lines
+    lines.train_from_iterator(
+        ["a\nHuman", "b\nHuman"] * 9, trainers.BpeTrainer(special_tokens=["<unk>"], show_progress=False)
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=lines, unk_token="<unk>")
+    suffixes = ["an"] * encoding.MANY
+
+    made = encoding.continued(tokenizer, "a\nHum", suffixes)
+
+    assert made == encoding.tokenize(tokenizer, ["a\nHuman"] * encoding.MANY)
+    assert any("\nH" in token for token in tokenizer.convert_ids_to_tokens(made[0]))
+
+
 def test_the_template_of_a_tokenizer_without_bos_is_the_plain_one() -> None:
     assert encoding.chat_template(tiny.tokenizer(eos=True)) == chat.CHAT_TEMPLATE
     assert encoding.chat_template(tiny.tokenizer(bos=True)) == "{{ bos_token }}" + chat.CHAT_TEMPLATE

@@ -16,7 +16,7 @@ from transformers import (
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
-from synthalign.generation.generate import Generation, by_length, generate, tokenize
+from synthalign.generation.generate import Generation, by_length, generate, make_room, tokenize
 from tests import families, tiny
 from tests.families import REFUSED
 
@@ -201,6 +201,15 @@ def test_a_sequence_ends_at_its_end_token_and_the_next_takes_its_slot() -> None:
         assert ends[-1] or len(one.token_ids) == 20
     longer = [one for [one] in call(model, batch_size=16, suffixes=SUFFIXES[:3], row_ids=ROWS[:3])]
     assert longer == made[:3]
+
+
+def test_the_block_with_the_fewest_sequences_is_emptied_into_the_others_long_to_long() -> None:
+    held = [True] * 14 + [False] * 2 + [True] * 2 + [False] * 14 + [True] * 15 + [False]
+    places = [30] * 14 + [0] * 2 + [40, 20] + [0] * 14 + [50] * 15 + [0]
+
+    assert make_room(held, places, keep=False) == ([(16, 47), (17, 14)], list(range(16, 32)))
+    assert make_room(held, places, keep=True)[0] == [(slot, slot - 14) for slot in range(32, 46)] + [(46, 14)]
+    assert make_room([False] * 32, [0] * 32, keep=False) == ([], list(range(32)))
 
 
 def test_text_is_cut_before_the_first_stop_string_and_the_sequence_ends_there() -> None:
