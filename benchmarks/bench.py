@@ -43,6 +43,8 @@ COMPARISONS = {
     "sft_step": "benchmarks.sft_step",
     "dpo_step": "benchmarks.dpo_step",
     "ppo_vs_trl": "benchmarks.ppo_vs_trl",
+    "ppo_vs_before": "benchmarks.ppo_vs_before",
+    "rrhf_vs_before": "benchmarks.rrhf_vs_before",
     "gguf_conversion": "benchmarks.gguf_conversion",
     "ppo_lora_memory": "benchmarks.ppo_lora_memory",
     "ppo_lora_speed": "benchmarks.ppo_lora_speed",

@@ -55,7 +55,7 @@ def generate(
     samples: int = 1,
     seed: int,
     max_new_tokens: int,
-    temperature: float,
+    temperature: float | Sequence[float],
     top_p: float,
     stops: Sequence[str] = (),
     batch_size: int = 256,
@@ -68,7 +68,7 @@ def generate(
     """`samples` continuations of prefix + suffix for every suffix.
 
     row_ids      name the rows for the random numbers: the same id, seed and text give the same continuations
-    temperature  0 is greedy
+    temperature  0 is greedy; a sequence gives every row its own
     stops        strings that end a sequence; they are looked for in what was generated only
     batch_size   sequences that a worker decodes together, unless hardware.yaml says; it does not change what a row says
     workers      threads that decode beside each other; None is one on a GPU, and one for every free core without
@@ -82,7 +82,9 @@ def generate(
     `error_rate` allows.
     """
     assert len(suffixes) == len(row_ids), f"{len(suffixes)} suffixes but {len(row_ids)} row ids"
-    assert samples >= 1 and max_new_tokens >= 1 and temperature >= 0 and 0 < top_p <= 1
+    heat = temperature if isinstance(temperature, Sequence) else [temperature]
+    assert samples >= 1 and max_new_tokens >= 1 and min(heat, default=0.0) >= 0 and 0 < top_p <= 1
+    assert len(heat) in (1, len(suffixes)), f"{len(suffixes)} suffixes but {len(heat)} temperatures"
     if not suffixes:
         return []
     batch_size = hardware.read().device_rows.sampling or batch_size
@@ -287,7 +289,7 @@ def _decode(
     cancelled: Callable[[], bool],
     *,
     max_new_tokens: int,
-    temperature: float,
+    temperature: float | Sequence[float],
     top_p: float,
     logprobs: bool,
 ) -> None:
@@ -340,7 +342,12 @@ def _decode(
 
         logits = memory.next_logits(model, token, place)
         uniform = sampling.uniforms(stream, drawn)
-        token = sampling.choose(logits, uniform, temperature=temperature, top_p=top_p)
+        heat: float | Tensor
+        if isinstance(temperature, Sequence):
+            heat = torch.tensor([temperature[held[0]] if held else 1.0 for held in holds], device=device)
+        else:
+            heat = temperature
+        token = sampling.choose(logits, uniform, temperature=heat, top_p=top_p)
         written[index, drawn] = token
         if logprobs:
             values[index, drawn] = logits.log_softmax(-1).gather(-1, token[:, None])[:, 0]

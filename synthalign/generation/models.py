@@ -1,8 +1,10 @@
 """Load models and tokenizers from folders, and say clearly what is wrong with a folder that is not one."""
 
+import ctypes
 import json
 import os
 import shutil
+import sys
 from collections.abc import Set
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,27 @@ def fix_rounding(use: hardware.Use = "reading") -> None:
         torch.set_num_threads(hardware.read().threads if use == "training" else 1)
 
 
+def keep_memory() -> None:
+    """Have glibc keep the memory of freed tensors for the next ones.
+
+    Else every tensor of more than some hundred KB is mapped, zeroed and given back anew, a page at a time: a fifth of
+    the processor's time of a small model that trains. What the environment says of malloc is left as it is.
+    """
+    said = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if sys.platform == "linux" and not said and not torch.cuda.is_available():
+        set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+        for option, size in ((M_MMAP_THRESHOLD, KEPT), (M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, KEPT // 16)):
+            if set_option is not None:
+                set_option(option, size)
+
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+"""Of malloc.h."""
+
+KEPT = 1 << 30
+"""Bytes that a process keeps for itself when it has freed them."""
+
+
 def free_cores(device: torch.device) -> int:
     """How many threads beside each other fill this process's share of the machine's cores; one on a GPU."""
     if device.type != "cpu":
@@ -119,6 +142,7 @@ def _load(
     """
     model_folder.check(folder)
     fix_rounding(use)
+    keep_memory()
     settings |= precision.loading(hardware.read(), use)
     settings |= {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     *above, base = model_folder.chain(folder)

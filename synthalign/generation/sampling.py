@@ -44,16 +44,20 @@ def uniforms(stream: Tensor, position: Tensor) -> Tensor:
     return _shift(z, 11).double() * 2.0**-53
 
 
-def choose(logits: Tensor, uniform: Tensor, *, temperature: float, top_p: float) -> Tensor:
+def choose(logits: Tensor, uniform: Tensor, *, temperature: float | Tensor, top_p: float) -> Tensor:
     """The tokens that the numbers fall on: inverse transform sampling from the nucleus, in the vocabulary's order.
 
     logits       (B, V)
     uniform      (B,)  in [0, 1); not read when temperature is 0
-    temperature  0 takes the most probable token
+    temperature  0 takes the most probable token; (B,) gives every row its own
     top_p        only the smallest set of most probable tokens that together have this probability is drawn from
                  (Holtzman et al. 2020); 1 is all of them
     returns      (B,) int64
     """
+    if isinstance(temperature, Tensor):
+        greedy = temperature == 0
+        drawn = choose(logits / torch.where(greedy, 1.0, temperature)[:, None], uniform, temperature=1.0, top_p=top_p)
+        return torch.where(greedy, logits.argmax(-1), drawn)
     if temperature == 0:
         return logits.argmax(-1)
     probabilities = (logits.float() / temperature).softmax(-1)

@@ -5,7 +5,7 @@ questions by which all of them are told how far they came.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -150,6 +150,41 @@ def alike(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [order[piece] for piece in pieces(len(order), size)]
 
 
+class Part(NamedTuple):
+    """A part of a loss, for `add_gradients`."""
+
+    parameters: Sequence[nn.Parameter]
+    """All that it depends on and that learns."""
+
+    loss: Callable[[], tuple[Tensor, Tensor]]
+    """Computes it, and what is to be logged of it."""
+
+
+def add_gradients(parts: Sequence[Part], *, threads: int) -> list[Tensor]:
+    """Compute the parts beside each other, add their gradients to what the parameters have, and return their logs.
+
+    Each part is computed in one thread, and gradients are added in the order of the parts: the sums are those of one
+    `backward` after the other, to the bit. The last two parts change places in time: parts come in rising length, of
+    one model after the other, so that two threads end together.
+    """
+
+    def gradients(part: Part) -> tuple[tuple[Tensor | None, ...], Tensor]:
+        loss, log = part.loss()
+        return torch.autograd.grad(loss, part.parameters, allow_unused=True), log
+
+    logs = []
+    with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+        in_time = [*range(len(parts) - 2), len(parts) - 1, len(parts) - 2] if len(parts) > 2 else range(len(parts))
+        running = {place: pool.submit(gradients, parts[place]) for place in in_time}
+        for place, part in enumerate(parts):
+            found, log = running.pop(place).result()
+            for parameter, gradient in zip(part.parameters, found, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            logs.append(log)
+    return logs
+
+
 @dataclass(frozen=True)
 class Answer:
     """One answer of a policy, and what reward model and reference make of it."""
@@ -176,22 +211,18 @@ def my_share(accelerator: Accelerator, count: int) -> slice:
     return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
 
 
-@torch.no_grad()
-def sampled(
+def written(
     policy: PreTrainedModel,
-    reward_model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     row_ids: Sequence[str],
     *,
     seed: int,
-    temperature: float,
+    temperature: float | Sequence[float],
     max_new_tokens: int,
     device_batch_size: int,
-) -> tuple[list[Generation], list[float]]:
-    """One answer of the policy to each prompt, and its reward. UserError when a reward is not finite."""
-    if not prompts:
-        return [], []
+) -> list[Generation]:
+    """One answer of the policy to each prompt, at one temperature or each at its own."""
     made = generate(
         policy,
         tokenizer,
@@ -206,12 +237,25 @@ def sampled(
         stops=chat.STOPS,
         batch_size=4 * device_batch_size,  # one token of each at a time, and nothing kept for a gradient
     )
-    generations = [one for [one] in made]
+    return [one for [one] in made]
+
+
+def scored(
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    generations: Sequence[Generation],
+    *,
+    device_batch_size: int,
+) -> list[float]:
+    """The rewards of answers to the prompts. UserError when one is not finite."""
+    if not prompts:
+        return []
     dialogues = [
         [{"role": "user", "content": prompt.question}, {"role": "assistant", "content": one.text}]
         for prompt, one in zip(prompts, generations, strict=True)
     ]
-    return generations, scoring.score(reward_model, tokenizer, dialogues, batch_size=device_batch_size)
+    return scoring.score(reward_model, tokenizer, dialogues, batch_size=device_batch_size)
 
 
 def answers(
@@ -221,46 +265,55 @@ def answers(
     reward_model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
-    row_ids: Sequence[str],
+    row_ids: Sequence[Sequence[str]],
     *,
     seed: int,
-    temperature: float,
+    temperatures: Sequence[float],
     max_new_tokens: int,
     device_batch_size: int,
-) -> list[Answer]:
-    """One answer of the policy to each prompt; on every process, in the order of the prompts. KL under temperature 1.
+) -> list[list[Answer]]:
+    """For each temperature one answer of the policy to each prompt; on every process, in the order of the prompts.
 
-    Each process answers a contiguous share of the prompts. UserError when the reward model gives no finite score.
+    row_ids  for each temperature those of the prompts
+
+    KL is under temperature 1. Each process answers a contiguous share of the prompts, at all temperatures together.
+    UserError when the reward model gives no finite score.
     """
     mine = my_share(accelerator, len(prompts))
-    prompts, row_ids = prompts[mine], row_ids[mine]
-    generations, rewards = sampled(
+    prompts = prompts[mine]
+    names = [name for of_one in row_ids for name in of_one[mine]]
+    heat = [temperature for temperature in temperatures for _ in prompts]
+    made = written(
         policy,
-        reward_model,
         tokenizer,
-        prompts,
-        row_ids,
+        [*prompts] * len(temperatures),
+        names,
         seed=seed,
-        temperature=temperature,
+        temperature=heat if len(temperatures) > 1 else temperatures[0],
         max_new_tokens=max_new_tokens,
         device_batch_size=device_batch_size,
     )
-    kls = log_ratios(
-        accelerator,
-        policy,
-        reference,
-        [prompt.token_ids for prompt in prompts],
-        [one.token_ids for one in generations],
-        pad=tokenizer.pad_token_id,
-        device_batch_size=device_batch_size,
-    )
-    gathered: list[Answer] = gather_object(
-        [
-            Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
-            for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
-        ]
-    )
-    return gathered
+    found = []
+    for turn in range(len(temperatures)):
+        generations = made[turn * len(prompts) : (turn + 1) * len(prompts)]
+        rewards = scored(reward_model, tokenizer, prompts, generations, device_batch_size=device_batch_size)
+        kls = log_ratios(
+            accelerator,
+            policy,
+            reference,
+            [prompt.token_ids for prompt in prompts],
+            [one.token_ids for one in generations],
+            pad=tokenizer.pad_token_id,
+            device_batch_size=device_batch_size,
+        )
+        gathered: list[Answer] = gather_object(
+            [
+                Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
+                for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
+            ]
+        )
+        found.append(gathered)
+    return found
 
 
 @torch.no_grad()
@@ -328,26 +381,24 @@ def before_and_after(
     """Rows of `CURVE`: the answers of the policy that training began with, and after so many steps, KL against it."""
     for model in (start, policy, reward_model):
         model.to(accelerator.device)  # type: ignore[arg-type]
-    return [
-        row
-        for step, model in ((0, start), (steps, policy))
-        for row in snapshot(
-            step,
-            answers(
-                accelerator,
-                model,
-                start,
-                reward_model,
-                tokenizer,
-                questions,
-                [f"question/{place}" for place in range(len(questions))],
-                seed=seed,
-                temperature=temperature,
-                max_new_tokens=max_new_tokens,
-                device_batch_size=DEVICE_BATCH,
-            ),
+    names = [f"question/{place}" for place in range(len(questions))]
+    rows = []
+    for step, model in ((0, start), (steps, policy)):
+        [found] = answers(
+            accelerator,
+            model,
+            start,
+            reward_model,
+            tokenizer,
+            questions,
+            [names],
+            seed=seed,
+            temperatures=[temperature],
+            max_new_tokens=max_new_tokens,
+            device_batch_size=DEVICE_BATCH,
         )
-    ]
+        rows += snapshot(step, found)
+    return rows
 
 
 def mean(values: Sequence[float]) -> float:

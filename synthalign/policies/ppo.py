@@ -19,21 +19,35 @@ def mean_over_tokens(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~mask, 0.0).sum() / mask.sum()
 
 
+def log_probabilities(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """log pi(. | s_t) over the vocabulary: (N, V) -> (N, V).
+
+    temperature  what the tokens were sampled with, so that this is the distribution they came from
+    """
+    return torch.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
+
+
+def of_tokens(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
+    """log pi(a_t | s_t): (N, V) and the token ids a_t, (N,) -> (N,)."""
+    assert log_probabilities.shape[:1] == tokens.shape, (
+        f"tokens do not pair up: {tuple(log_probabilities.shape)}, {tuple(tokens.shape)}"
+    )
+    return log_probabilities.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
 def token_logprobs(logits: Tensor, tokens: Tensor, *, temperature: float = 1.0) -> Tensor:
     """log pi(a_t | s_t) of the tokens that were sampled.
 
     logits       (N, V) at the positions that predict the tokens: one before each
     tokens       (N,)   token ids a_t
-    temperature  what the tokens were sampled with, so that this is the distribution they came from
+    temperature  what the tokens were sampled with
     returns      (N,)
     """
-    assert logits.shape[:1] == tokens.shape, f"tokens do not pair up: {tuple(logits.shape)}, {tuple(tokens.shape)}"
-    return torch.log_softmax(logits / temperature, dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    return of_tokens(log_probabilities(logits, temperature=temperature), tokens)
 
 
-def token_entropies(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """H(pi(. | s_t)) in nats: logits (N, V) -> (N,)."""
-    log_probabilities = torch.log_softmax(logits / temperature, dim=-1)
+def entropies(log_probabilities: Tensor) -> Tensor:
+    """H(pi(. | s_t)) in nats: log pi (N, V) -> (N,)."""
     return -(log_probabilities.exp() * log_probabilities).sum(-1)
 
 

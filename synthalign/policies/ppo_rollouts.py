@@ -21,8 +21,9 @@ from synthalign.policies.answering import (
     by_answer,
     collate,
     my_share,
-    sampled,
+    scored,
     state_logits,
+    written,
 )
 from synthalign.reward import scoring
 
@@ -91,10 +92,10 @@ class PolicyAndValue(nn.Module):
         logprobs = values = torch.zeros(batch.mask.shape, device=batch.mask.device)
         ptx_loss, entropies = torch.zeros((), device=batch.mask.device), None
         if side != "value":
-            logits = state_logits(self.policy, batch)
-            logprobs = by_answer(ppo.token_logprobs(logits, batch.chosen, temperature=self.temperature), batch.mask)
+            every = ppo.log_probabilities(state_logits(self.policy, batch), temperature=self.temperature)
+            logprobs = by_answer(ppo.of_tokens(every, batch.chosen), batch.mask)
             if with_entropies:
-                entropies = by_answer(ppo.token_entropies(logits.detach(), temperature=self.temperature), batch.mask)
+                entropies = by_answer(ppo.entropies(every.detach()), batch.mask)
             if ptx is not None:
                 ptx_loss = -ppo.token_logprobs(state_logits(self.policy, ptx), ptx.chosen).sum()
         if side != "policy":
@@ -122,9 +123,8 @@ def sample_rollouts(
     """
     mine = my_share(accelerator, len(prompts))
     prompts, row_ids = prompts[mine], row_ids[mine]
-    generations, rewards = sampled(
+    generations = written(
         models.policy,
-        reward_model,
         tokenizer,
         prompts,
         row_ids,
@@ -133,6 +133,7 @@ def sample_rollouts(
         max_new_tokens=max_new_tokens,
         device_batch_size=device_batch_size,
     )
+    rewards = scored(reward_model, tokenizer, prompts, generations, device_batch_size=device_batch_size)
     rollouts: dict[int, Rollout] = {}
 
     def read(group: list[int]) -> None:

@@ -10,9 +10,9 @@ What is random depends on (seed, step) alone, so that a run that was killed goes
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,9 @@ from synthalign.core.stage import progress
 from synthalign.generation.models import free_cores
 from synthalign.policies import answering, checkpoints, one_base, ppo
 from synthalign.policies.answering import (
+    Part,
     Prompt,
+    add_gradients,
     alike,
     collate,
     draw,
@@ -128,49 +130,53 @@ def improve(
     groups = alike([len(one.prompt.token_ids) + len(one.token_ids) for one in rollouts], device_batch_size)
     optimizer.zero_grad()
 
-    def learn(side: Side) -> Tensor:
-        """Add the gradients of one or both models, and return the sums of what is logged of them."""
-        sums = torch.zeros(5, device=accelerator.device)
-        for index, group in enumerate(groups):
-            batch = collate(
-                [rollouts[place].prompt.token_ids for place in group],
-                [rollouts[place].token_ids for place in group],
-                pad=pad,
-                device=accelerator.device,
-            )
-            longest = batch.mask.shape[1]
-            _, old_logprobs, old_values, advantages, returns = (
-                aim[group, :longest].to(accelerator.device) for aim in aims
-            )
-            texts = ptx[index :: len(groups)] if side != "value" else []
-            ptx_batch = (
-                collate([text[:1] for text in texts], [text[1:] for text in texts], pad=pad, device=accelerator.device)
-                if texts
-                else None
-            )
-            with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(models):
-                now: Reading = models(batch, ptx_batch, side=side)
-                policy = value = clipped = squared = torch.zeros((), device=accelerator.device)
-                if side != "value":
-                    policy = ppo.policy_loss(now.logprobs, old_logprobs, advantages, batch.mask, clip=clip).sum()
-                    logprobs = now.logprobs.detach()
-                    clipped = ppo.clipped(logprobs, old_logprobs, batch.mask, clip=clip).sum()
-                    squared = ppo.squared_log_ratios(logprobs, old_logprobs, batch.mask).sum()
-                if side != "policy":
-                    value = ppo.value_loss(now.values, old_values, returns, batch.mask, clip=value_clip).sum()
-                loss = (policy + value) / tokens + ptx_coefficient * now.ptx_loss / max(ptx_tokens, 1)
-                # Gradients are averaged over processes, and the denominators above are those of the whole minibatch.
-                accelerator.backward(loss * accelerator.num_processes)
-            sums += torch.stack([policy, value, clipped, squared, now.ptx_loss]).detach()
-        return sums
+    def loss_of(index: int, side: Side) -> tuple[Tensor, Tensor]:
+        """The loss of a group under one or both models, and the sums of what is logged of it."""
+        group = groups[index]
+        batch = collate(
+            [rollouts[place].prompt.token_ids for place in group],
+            [rollouts[place].token_ids for place in group],
+            pad=pad,
+            device=accelerator.device,
+        )
+        longest = batch.mask.shape[1]
+        _, old_logprobs, old_values, advantages, returns = (aim[group, :longest].to(accelerator.device) for aim in aims)
+        texts = ptx[index :: len(groups)] if side != "value" else []
+        ptx_batch = (
+            collate([text[:1] for text in texts], [text[1:] for text in texts], pad=pad, device=accelerator.device)
+            if texts
+            else None
+        )
+        now: Reading = models(batch, ptx_batch, side=side)
+        policy = value = clipped = squared = torch.zeros((), device=accelerator.device)
+        if side != "value":
+            policy = ppo.policy_loss(now.logprobs, old_logprobs, advantages, batch.mask, clip=clip).sum()
+            logprobs = now.logprobs.detach()
+            clipped = ppo.clipped(logprobs, old_logprobs, batch.mask, clip=clip).sum()
+            squared = ppo.squared_log_ratios(logprobs, old_logprobs, batch.mask).sum()
+        if side != "policy":
+            value = ppo.value_loss(now.values, old_values, returns, batch.mask, clip=value_clip).sum()
+        loss = (policy + value) / tokens + ptx_coefficient * now.ptx_loss / max(ptx_tokens, 1)
+        return loss, torch.stack([policy, value, clipped, squared, now.ptx_loss]).detach()
 
-    if accelerator.num_processes == 1 and free_cores(accelerator.device) > 1:
-        with ThreadPoolExecutor(2) as threads:  # the models share nothing, so each has a core of its own
-            policy_sums, value_sums = threads.map(learn, ("policy", "value"))
-        sums = policy_sums + value_sums
-    else:
-        sums = learn("both")
     both = accelerator.unwrap_model(models)
+    sums = torch.zeros(5, device=accelerator.device)
+    if accelerator.num_processes == 1 and free_cores(accelerator.device) > 1:
+        sides: tuple[tuple[Side, nn.Module], ...] = (("policy", both.policy), ("value", both.value))
+        parts = [
+            Part(list(checkpoints.trained(model).values()), partial(loss_of, index, side))
+            for side, model in sides
+            for index in range(len(groups))
+        ]
+        for one in add_gradients(parts, threads=free_cores(accelerator.device)):
+            sums += one
+    else:
+        for index in range(len(groups)):
+            with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(models):
+                loss, one = loss_of(index, "both")
+                # Gradients are averaged over processes, and the denominators are those of the whole minibatch.
+                accelerator.backward(loss * accelerator.num_processes)
+            sums += one
     for name, part_model in (("policy", both.policy), ("value model", both.value)):
         norm = float(accelerator.clip_grad_norm_(part_model.parameters(), max_gradient_norm))
         if not math.isfinite(norm):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
 from synthalign.dialogue import chat, encoding, endings
+from synthalign.generation.models import free_cores
 from synthalign.policies import answering, checkpoints, one_base, ppo, rrhf
 from synthalign.policies.answering import Answer, Prompt, Row
 from synthalign.policies.rrhf_settings import Settings, Variant
@@ -194,13 +196,25 @@ def learn(
     sums = torch.zeros(4, device=accelerator.device)
     optimizer.zero_grad()
     groups = packed(mine, device_batch_size)
-    for index, group in enumerate(groups):
-        with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(model):
-            rank, tuning, wrong, apart = losses(model, group, pad=pad, device=accelerator.device)
-            loss = (rank_weight * rank + tuning) / len(queries)
-            # Gradients are averaged over processes, and the denominator above is that of the whole batch.
-            accelerator.backward(loss * accelerator.num_processes)
-        sums += torch.stack([rank, tuning, wrong, apart]).detach()
+
+    def loss_of(group: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
+        rank, tuning, wrong, apart = losses(model, group, pad=pad, device=accelerator.device)
+        loss = (rank_weight * rank + tuning) / len(queries)
+        return loss, torch.stack([rank, tuning, wrong, apart]).detach()
+
+    threads = free_cores(accelerator.device)
+    if accelerator.num_processes == 1 and threads > 1 and len(groups) > 1:
+        learns = list(checkpoints.trained(model).values())
+        parts = [answering.Part(learns, partial(loss_of, group)) for group in groups]
+        for one in answering.add_gradients(parts, threads=threads):
+            sums += one
+    else:
+        for index, group in enumerate(groups):
+            with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(model):
+                loss, one = loss_of(group)
+                # Gradients are averaged over processes, and the denominator above is that of the whole batch.
+                accelerator.backward(loss * accelerator.num_processes)
+            sums += one
     norm = float(accelerator.clip_grad_norm_(model.parameters(), max_gradient_norm))
     if not math.isfinite(norm):
         raise UserError(f"the gradient of the policy has norm {norm}; lower learning_rate of train_rrhf")
@@ -255,7 +269,9 @@ def train(
     in_round = math.ceil(count * variant.epochs / settings.batch_size)  # the last batch is filled up from one more pass
     steps = variant.rounds * in_round
 
-    def say(of: Sequence[Prompt], row_ids: Sequence[str], temperature: float) -> list[Answer]:
+    def say(
+        of: Sequence[Prompt], row_ids: Sequence[Sequence[str]], temperatures: Sequence[float]
+    ) -> list[list[Answer]]:
         return answering.answers(
             accelerator,
             policy,
@@ -265,14 +281,15 @@ def train(
             of,
             row_ids,
             seed=settings.seed,
-            temperature=temperature,
+            temperatures=temperatures,
             max_new_tokens=settings.max_new_tokens,
             device_batch_size=settings.device_batch_size,
         )
 
     def snapshot(step: int) -> list[Row]:
         ids = [f"question/{place}" for place in range(len(questions))]  # the same random numbers at every snapshot
-        return answering.snapshot(step, say(questions, ids, 1.0))
+        [found] = say(questions, [ids], [1.0])
+        return answering.snapshot(step, found)
 
     def collect(number: int) -> tuple[list[Query], list[Row]]:
         """The queries of round 0, 1, ... and, where the policy answered them, rows of `SAMPLES`."""
@@ -280,10 +297,11 @@ def train(
         if given is not None:
             return [given[place] for place in places], []
         asked = [prompts[place] for place in places]
-        said = [
-            say(asked, [f"round {number}/{sample}/{place}" for place in range(count)], temperature)
-            for sample, temperature in enumerate(settings.temperatures)
+        ids = [
+            [f"round {number}/{sample}/{place}" for place in range(count)]
+            for sample in range(len(settings.temperatures))
         ]
+        said = say(asked, ids, settings.temperatures)
         answers = [list(of_one) for of_one in zip(*said, strict=True)]
         rank_rewards = [
             [

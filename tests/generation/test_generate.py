@@ -155,6 +155,16 @@ def test_batch_size_and_order_do_not_change_what_a_row_says_to_the_last_bit(dtyp
     assert call(model, suffixes=suffixes[30:33], row_ids=ROWS[30:33], logprobs=True) == made[30:33]
 
 
+def test_rows_with_temperatures_of_their_own_say_what_they_say_when_all_have_the_same() -> None:
+    model = tiny.causal()
+    heat = [(0.0, 0.7, 1.3)[place % 3] for place in range(len(SUFFIXES))]
+
+    together = tokens(call(model, temperature=heat))
+
+    alone = {temperature: tokens(call(model, temperature=temperature)) for temperature in set(heat)}
+    assert together == [alone[temperature][place] for place, temperature in enumerate(heat)]
+
+
 def test_the_number_of_workers_does_not_change_what_a_row_says() -> None:
     model = tiny.causal()
     made = tokens(call(model, samples=2, workers=1))

@@ -1,6 +1,9 @@
 """A folder that is not a usable model is refused by name, with what to do, before anything is computed with it."""
 
 import json
+import os
+import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -280,3 +283,20 @@ def test_a_tiktoken_file_alone_names_its_package(folder: Path, monkeypatch: pyte
         UserError, match="tokenizer of tiktoken, and there is no tokenizer.json; `pip install tiktoken`"
     ):
         models.load_tokenizer(folder)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ),
+    reason="glibc's malloc, as nobody else has set it",
+)
+def test_memory_of_a_freed_tensor_is_taken_again_without_a_page_fault() -> None:
+    def page_faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            torch.zeros(10 << 20)  # 40 MB, more than glibc keeps by itself
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    models.keep_memory()
+    page_faults()
+
+    assert page_faults() < 1000  # of 100,000 where every tensor is mapped anew

@@ -29,7 +29,7 @@ def test_the_logprob_of_a_token_is_its_logit_over_the_temperature_less_the_log_o
 def test_entropy_is_log_two_for_a_coin_and_zero_for_certainty() -> None:
     logits = torch.tensor([[5.0, 5.0, -1e9], [0.0, -1e9, -1e9]])
 
-    assert close(ppo.token_entropies(logits), [log(2), 0.0])
+    assert close(ppo.entropies(ppo.log_probabilities(logits)), [log(2), 0.0])
 
 
 def test_the_kl_of_an_answer_is_the_sum_of_its_log_ratios_whatever_stands_in_the_padding() -> None:
