@@ -40,10 +40,10 @@ def measure(target: str, commit: str, root: Path, scale: str | None) -> Run:
         subprocess.run(composing, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     lock = folder / "dvc.lock"
     expected = outs(lock.read_text(encoding="utf-8"))
-    ignored = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MAKE"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MAKE"))}
     start = time.perf_counter()
     command = ["make", "--old-file", ".venv/ready", target]  # never installs anything
-    done = subprocess.run(command, cwd=folder, env=ignored, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     seconds = time.perf_counter() - start
     if done.returncode and not scale:  # with few rows gates may be red
         raise SystemExit(f"make {target} of {commit} failed:\n{(done.stdout + done.stderr)[-3000:]}")
