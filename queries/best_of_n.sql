@@ -10,17 +10,21 @@ WITH ranked AS (
     FROM candidates
     WHERE guide = 'rmsp' AND turn = 1 AND reward IS NOT NULL
 ),
-weighted AS (
-    -- the chance that a candidate is the best of n: those worse than it fill the other n - 1 places
+chances AS (
+    -- the chance that the candidate at a place is the best of n: those worse than it fill the other n - 1 places
     SELECT
-        *,
+        place,
+        candidates,
+        n,
         if(place < n, 0, factorial(place - 1) / factorial(n - 1) / factorial(place - n))
             / (factorial(candidates) / factorial(n) / factorial(candidates - n)) AS chance
-    FROM ranked, (SELECT unnest(range(1, 1 + (SELECT min(candidates) FROM ranked)))::INT AS n)
+    FROM
+        (SELECT DISTINCT place, candidates FROM ranked),
+        (SELECT unnest(range(1, 1 + (SELECT min(candidates) FROM ranked)))::INT AS n)
 ),
 queries_of AS (
     SELECT n, query_id, sum(chance * reward) AS reward, sum(chance * characters) AS characters
-    FROM weighted
+    FROM ranked JOIN chances USING (place, candidates)
     GROUP BY ALL
 )
 SELECT

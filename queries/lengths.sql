@@ -1,12 +1,20 @@
 -- How long are chosen and rejected responses, and does the As-is reward go with the length?
 -- correlation: of the difference in characters with the difference in As-is reward, where that model was asked.
+WITH measured AS (
+    SELECT
+        member,
+        length(said(chosen)) AS better,
+        length(said(rejected)) AS worse,
+        asis_chosen - asis_rejected AS asis_difference
+    FROM comparisons
+)
 SELECT
     member,
     count(*) AS pairs,
-    round(avg(length(said(chosen))), 2) AS chosen_characters,
-    round(avg(length(said(rejected))), 2) AS rejected_characters,
-    round(avg((length(said(chosen)) > length(said(rejected)))::INT), 4) AS chosen_longer,
-    round(corr(length(said(chosen)) - length(said(rejected)), asis_chosen - asis_rejected), 4) AS correlation
-FROM comparisons
-GROUP BY ALL
-ORDER BY ALL;
+    round(avg(better), 2) AS chosen_characters,
+    round(avg(worse), 2) AS rejected_characters,
+    round(avg((better > worse)::INT), 4) AS chosen_longer,
+    round(corr(better - worse, asis_difference), 4) AS correlation
+FROM measured
+GROUP BY member
+ORDER BY member;

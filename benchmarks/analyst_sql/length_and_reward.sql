@@ -1,8 +1,8 @@
 WITH points AS (
-    SELECT DISTINCT judge, question_id, sample_index, policy_a AS policy, score_a AS points
+    SELECT judge, question_id, sample_index, policy_a AS policy, score_a AS points
     FROM read_parquet('data/judgements.parquet') WHERE score_a IS NOT NULL
     UNION
-    SELECT DISTINCT judge, question_id, sample_index, policy_b, score_b
+    SELECT judge, question_id, sample_index, policy_b, score_b
     FROM read_parquet('data/judgements.parquet') WHERE score_b IS NOT NULL
 ),
 scored AS (

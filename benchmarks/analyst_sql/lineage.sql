@@ -9,18 +9,17 @@ question AS (
     SELECT query_id, text, string_split(lower(text), ' ') AS words
     FROM read_parquet('data/queries.parquet') WHERE query_id = (SELECT question_id FROM asked)
 ),
-nearest AS (
+learned AS (
     SELECT
-        queries.query_id,
+        query_id,
+        demonstration_id,
+        messages,
         len(list_intersect(string_split(lower(queries.text), ' '), question.words))
             / len(list_distinct(list_concat(string_split(lower(queries.text), ' '), question.words))) AS overlap
-    FROM read_parquet('data/queries.parquet') AS queries, question
-    WHERE queries.query_id IN (SELECT query_id FROM read_parquet('data/demonstrations/rmsp.parquet'))
+    FROM read_parquet('data/demonstrations/rmsp.parquet') JOIN read_parquet('data/queries.parquet') AS queries USING (query_id),
+        question
     ORDER BY overlap DESC, query_id
     LIMIT 1
-),
-learned AS (
-    FROM read_parquet('data/demonstrations/rmsp.parquet') JOIN nearest USING (query_id) LIMIT 1
 ),
 ancestors AS (
     SELECT 0 AS generation, queries.* FROM read_parquet('data/queries.parquet') AS queries JOIN learned USING (query_id)

@@ -1,19 +1,20 @@
-WITH decided AS (
-    SELECT judge, policy_a, policy_b, question_id, sample_index, "order", verdict
-    FROM read_parquet('data/judgements.parquet')
-    WHERE verdict IN ('a', 'b')
+WITH both_judged AS (
+    SELECT theirs.judge, policy_a, policy_b, question_id, ours.verdict AS reward, theirs.verdict AS verdict
+    FROM read_parquet('data/judgements.parquet') AS ours
+    JOIN read_parquet('data/judgements.parquet') AS theirs USING (question_id, sample_index, policy_a, policy_b, "order")
+    WHERE ours.judge = 'reward' AND theirs.judge <> 'reward'
+        AND ours.verdict IN ('a', 'b') AND theirs.verdict IN ('a', 'b')
 ),
 questions AS (
     SELECT
-        theirs.judge,
+        judge,
         policy_a,
         policy_b,
         question_id,
-        avg((ours.verdict = theirs.verdict)::INT) AS agrees,
-        avg((ours.verdict = 'a')::INT) AS reward_a,
-        avg((theirs.verdict = 'a')::INT) AS judge_a
-    FROM (FROM decided WHERE judge = 'reward') AS ours
-    JOIN (FROM decided WHERE judge <> 'reward') AS theirs USING (question_id, sample_index, policy_a, policy_b, "order")
+        avg((reward = verdict)::INT) AS agrees,
+        avg((reward = 'a')::INT) AS reward_a,
+        avg((verdict = 'a')::INT) AS judge_a
+    FROM both_judged
     GROUP BY ALL
 ),
 shares AS (

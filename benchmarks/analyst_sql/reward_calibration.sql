@@ -1,17 +1,15 @@
-WITH decided AS (
-    SELECT judge, policy_a, policy_b, question_id, sample_index, verdict, score_a - score_b AS difference
-    FROM read_parquet('data/judgements.parquet')
-    WHERE "order" = 'ab' AND verdict IN ('a', 'b')
+WITH unit AS (
+    SELECT reward_std FROM read_json('metrics/train_reward/almost_size.json', columns = {reward_std: 'DOUBLE'})
 ),
 pairs AS (
     SELECT
         question_id,
-        1 / (1 + exp(-abs(ours.difference) * reward_std)) AS says,
-        (ours.verdict = theirs.verdict)::INT AS is_right
-    FROM
-        (FROM decided WHERE judge = 'reward') AS ours
-        JOIN (FROM decided WHERE judge = 'oracle') AS theirs USING (question_id, sample_index, policy_a, policy_b),
-        read_json('metrics/train_reward/almost_size.json', columns = {reward_std: 'DOUBLE'})
+        1 / (1 + exp(-abs(ours.score_a - ours.score_b) * reward_std)) AS says,
+        (ours.verdict = oracle.verdict)::INT AS is_right
+    FROM unit, read_parquet('data/judgements.parquet') AS ours
+    JOIN read_parquet('data/judgements.parquet') AS oracle USING (question_id, sample_index, policy_a, policy_b, "order")
+    WHERE ours.judge = 'reward' AND oracle.judge = 'oracle' AND "order" = 'ab'
+        AND ours.verdict IN ('a', 'b') AND oracle.verdict IN ('a', 'b')
 )
 SELECT
     CASE
