@@ -19,7 +19,7 @@ from benchmarks.peers import environment
 from benchmarks.real_generation_vs_generate import model, questions
 
 OURS, THEIRS, SLOTS = 256, 64, 8
-"""Questions of one run; what is compared is tokens a second. With 16 slots the server wrote 89 of them, with 8 it wrote 98."""
+"""Questions of one run; what is compared is tokens a second. The server wrote 98 with 8 slots, and 89 with 16."""
 
 VARIABLE, GGUF = "SYNTHALIGN_BENCH_GGUF", "models/gguf/smollm2-135m-instruct.gguf"
 
