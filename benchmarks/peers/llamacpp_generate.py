@@ -1,4 +1,4 @@
-"""llama.cpp's server on whole prompts, two threads, `slots` (16) sequences decoded together, prompts kept in its cache.
+"""llama.cpp's server on whole prompts, two threads, `slots` (8) sequences decoded together, prompts kept in its cache.
 
 A slot keeps the prefix after the first prompt, so that of every later one it reads the question alone. Every slot has a
 client that sends the next question when it has its answer. Needs nothing but Python's own library.
@@ -19,7 +19,7 @@ from protocol import serve, work
 
 asked = work()
 ROOT = Path(asked["root"]).resolve()
-SLOTS = asked.get("slots", 16)
+SLOTS = asked.get("slots", 8)
 LONGEST = 1024
 """Tokens of prompt and answer together."""
 
@@ -75,9 +75,9 @@ def main() -> None:
                 "n_predict": asked["max_new_tokens"],
                 "temperature": asked["temperature"],
                 "top_p": asked["top_p"],
-                "top_k": 0,
+                "top_k": asked.get("top_k", 0),
                 "min_p": 0.0,
-                "samplers": ["top_p", "temperature"],
+                "samplers": ["top_k", "top_p", "temperature"],
                 "stop": asked["stops"],
                 "cache_prompt": True,
             }
