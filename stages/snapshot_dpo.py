@@ -1,5 +1,5 @@
-"""Answer the evaluation questions before and after DPO as trainers by reward do, so that all stand in one table, and say
-what its reward and its KL have become."""
+"""Answer the evaluation questions before and after DPO as trainers by reward do, so that all stand in one table, and
+say what its reward and its KL have become."""
 
 import json
 from pathlib import Path
