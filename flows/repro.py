@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -93,7 +94,7 @@ def bring_up_to_date(targets: Sequence[str], jobs: int, on_gpus: int | None) -> 
     def work(stage: graph.Stage) -> bool:
         since = time.monotonic()
         try:
-            say = lambda text: terminal.say(stage.name, text)  # noqa: E731
+            say = partial(terminal.say, stage.name)
             how = run_stage(stage, say, entries=entries, stop=stop, gpu_tasks=on_gpus)
         except StageFailed as error:
             terminal.tell_end(stage.name, str(error).split("\n")[0])

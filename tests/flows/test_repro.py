@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.exceptions import DvcException
 
+from flows.lock import written_together
 from flows.repro import at_once
 from flows.slots import share
 from tests.flows.conftest import Make, locked, wait_for, within
@@ -149,6 +151,28 @@ def test_entries_that_are_written_together_are_those_of_dvc_to_the_byte(reposito
 
     assert b"of another branch" in ours
     assert ours == (folder / "dvc.lock").read_bytes()
+
+
+def test_entries_are_written_while_stages_work_and_kept_while_that_fails(
+    repository: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository({name: {"cmd": "true", "outs": [f"{name}.out"]} for name in ("one", "two")}))
+    lock, entry = Path("dvc.lock"), Path("entry.yaml")
+    with written_together(every=0.05) as entries:
+        entries.take(Path("none.yaml"))  # of a stage that was up to date
+        entry.write_text("dvc.lock: {one: {cmd: 'true'}}")
+        entries.take(entry)
+        wait_for(lambda: lock.exists() and "one" in lock.read_text())
+
+        whole = lock.read_text()
+        lock.write_text("stages: {")
+        entry.write_text("dvc.lock: {two: {cmd: 'true'}}")
+        entries.take(entry)
+        with pytest.raises(DvcException):
+            entries.write()
+        lock.write_text(whole)
+
+    assert sorted(locked(Path())["stages"]) == ["one", "two"]
 
 
 def test_a_wrong_name_is_told_before_anything_runs(diamond: Path) -> None:
