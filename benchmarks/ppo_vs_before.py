@@ -10,7 +10,7 @@ from synthalign.core.stage import params
 from synthalign.generation import models
 from synthalign.policies import answering
 
-STEPS = 6
+STEPS = 5
 
 
 def compare() -> Any:

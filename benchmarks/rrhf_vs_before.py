@@ -8,7 +8,7 @@ from benchmarks.ppo_vs_before import training_prompts
 from synthalign.core.stage import params
 from synthalign.policies.rrhf_settings import Settings, Variant
 
-ROUNDS = 3
+ROUNDS = 2
 MEMBER = "online"
 """Of train_rrhf: whose models and variant are taken."""
 

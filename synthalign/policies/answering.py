@@ -54,7 +54,6 @@ class Batch(NamedTuple):
     """Texts of a given and a chosen part, padded on the right: S tokens in all, T chosen, N chosen over all rows."""
 
     input_ids: Tensor  # (B, S)
-    attention_mask: Tensor  # (B, S)
     states: Tensor  # (B, S) True at the position before each chosen token
     chosen: Tensor  # (N,) token ids, row after row
     mask: Tensor  # (B, T) True at chosen tokens
@@ -70,7 +69,6 @@ def collate(given: Sequence[list[int]], chosen: Sequence[list[int]], *, pad: int
     positions = torch.arange(longest)
     return Batch(
         input_ids=torch.tensor([row + [pad] * (longest - len(row)) for row in rows]).to(device),
-        attention_mask=(positions < starts + lengths).long().to(device),
         states=((positions >= starts - 1) & (positions < starts + lengths - 1)).to(device),
         chosen=torch.tensor([token for after in chosen for token in after]).to(device),
         mask=(torch.arange(int(lengths.max())) < lengths).to(device),
@@ -83,10 +81,11 @@ def by_answer(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def state_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """(N, V) float32: what the model makes of each position before a chosen token."""
-    return model(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, logits_to_keep=batch.states, use_cache=False
-    ).logits.float()
+    """(N, V) float32: what the model makes of each position before a chosen token.
+
+    It is told of no padding: that stands on the right, where no token that counts looks.
+    """
+    return model(input_ids=batch.input_ids, logits_to_keep=batch.states, use_cache=False).logits.float()
 
 
 def draw(count: int, start: int, size: int, *, seed: int, name: str) -> list[int]:
@@ -341,7 +340,7 @@ def log_ratios(
 
     lengths = [len(before) + len(after) for before, after in zip(given, chosen, strict=True)]
     with ThreadPoolExecutor(free_cores(accelerator.device)) as threads:
-        list(threads.map(read, alike(lengths, device_batch_size)))
+        list(threads.map(read, reversed(alike(lengths, device_batch_size))))  # the longest first: all end together
     return [found[place] for place in range(len(given))]
 
 

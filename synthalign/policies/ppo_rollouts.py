@@ -55,9 +55,9 @@ class ValueModel(nn.Module):
         super().__init__()
         self.reward_model = reward_model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token ids (B, S) -> values (B, S)."""
-        return scoring.token_values(self.reward_model, input_ids, attention_mask)
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Token ids (B, S), padded on the right -> values (B, S)."""
+        return scoring.token_values(self.reward_model, input_ids)
 
 
 class Reading(NamedTuple):
@@ -99,7 +99,7 @@ class PolicyAndValue(nn.Module):
             if ptx is not None:
                 ptx_loss = -ppo.token_logprobs(state_logits(self.policy, ptx), ptx.chosen).sum()
         if side != "policy":
-            values = by_answer(self.value(batch.input_ids, batch.attention_mask)[batch.states], batch.mask)
+            values = by_answer(self.value(batch.input_ids)[batch.states], batch.mask)
         return Reading(logprobs, values, entropies, ptx_loss)
 
 
@@ -168,6 +168,6 @@ def sample_rollouts(
 
     lengths = [len(prompt.token_ids) + len(one.token_ids) for prompt, one in zip(prompts, generations, strict=True)]
     with ThreadPoolExecutor(free_cores(accelerator.device)) as threads:
-        list(threads.map(read, alike(lengths, device_batch_size)))
+        list(threads.map(read, reversed(alike(lengths, device_batch_size))))  # the longest first: all end together
     gathered: list[Rollout] = gather_object([rollouts[place] for place in range(len(prompts))])
     return gathered

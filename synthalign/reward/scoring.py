@@ -41,17 +41,22 @@ def of_answers(folder: str, answers: Sequence[tuple[str, str]], *, batch_size: i
     return by_folder(folder, dialogues, batch_size=batch_size)
 
 
-def token_values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+def token_values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     """The head's output at every token, on the scale of the reference set (see `normalise`).
 
     input_ids       (B, T)
-    attention_mask  (B, T)  1 for a real token; padding may be on either side
+    attention_mask  (B, T)  1 for a real token; padding may be on either side. Without it all padding is on the right,
+                            where no real token looks: the same values, and no mask to make
     returns         (B, T)  fp32; meaningless at padding
     """
-    return _values(model, input_ids, attention_mask, (attention_mask.cumsum(dim=-1) - 1).clamp(min=0))
+    if attention_mask is None:
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+    else:
+        positions = (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
+    return _values(model, input_ids, attention_mask, positions)
 
 
-def _values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+def _values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
     """The same for positions (B, T) and a mask, (B, T) or what is added to the scores (B, 1, T, T), of one's own."""
     hidden = model.base_model(
         input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
@@ -163,7 +168,9 @@ def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> l
     input_ids, attention_mask = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
     input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
     if all(len(answers) == 1 for _, answers in rows):
-        return [float(score) for score in last_token_scores(model, input_ids, attention_mask).tolist()]
+        last = attention_mask.sum(-1) - 1
+        scores = token_values(model, input_ids)[torch.arange(len(rows), device=model.device), last]
+        return [float(score) for score in scores.tolist()]
     part, positions, last = _layout(rows, input_ids.shape[1])
     part = part.to(model.device)
     mask = attention.added(attention.visible(part), model.dtype)

@@ -124,7 +124,6 @@ def test_states_are_the_positions_before_the_chosen_tokens() -> None:
     batch = answering.collate([[7, 8], [7]], [[9], [5, 6, 0]], pad=1, device=torch.device("cpu"))
 
     assert batch.input_ids.tolist() == [[7, 8, 9, 1], [7, 5, 6, 0]]
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert batch.states.tolist() == [[False, True, False, False], [True, True, True, False]]
     assert batch.chosen.tolist() == [9, 5, 6, 0]
     assert answering.by_answer(batch.chosen, batch.mask).tolist() == [[9, 0, 0], [5, 6, 0]]
