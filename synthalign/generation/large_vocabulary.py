@@ -20,8 +20,8 @@ Array = npt.NDArray[Any]
 BLOCK = 512
 """Tokens of the vocabulary that are added up together before the drawn one is looked for among them."""
 
-EVERY = 96
-"""One of so many probabilities is a mark; the border of the nucleus is sought between two marks."""
+MARKS, NEAR = 512, 8
+"""Of so many tokens the probabilities are marks; the border of the nucleus is sought between marks so near."""
 
 LIKELY = 2e-3
 """Where tokens of this probability hold the nucleus, only they are looked at, a handful of the vocabulary."""
@@ -74,23 +74,25 @@ def _draw_likely(weights: Array, tokens: Array, uniform: float, top_p: float) ->
 def _nucleus(weights: Tensor, top_p: float, blocks: Tensor) -> Tensor | None:
     """`_sums` of the weights of one row, zero outside the nucleus; None where rounding could decide.
 
-    The marks tell about where the border is.  It lies between two of them when what is above the one has less than
-    `top_p`, and what is above the other has it; what is between them is sorted.
+    The border lies between two marks: what is above one has less than `top_p`, what is above the other has it.  What
+    is between them is sorted.
     """
     values = weights.numpy()
-    sample = np.sort(values[::EVERY])[::-1]
-    middle = 1 + int(sample.cumsum().searchsorted(top_p * sample.sum()))
-    width = math.isqrt(len(sample))
-    while True:
-        first, last = middle - width, middle + width
-        highest = sample[first - 1] if first > 0 else math.inf
-        lowest = sample[last - 1] if last <= len(sample) else 0.0
-        passed = _mass(weights, float(highest)) if first > 0 else 0.0
-        between = values[(values > np.float32(lowest)) & (values <= np.float32(highest))]
-        if (first <= 0 or passed < top_p) and (last > len(sample) or top_p <= passed + between.sum(dtype=np.float64)):
-            break
-        width *= 4
-    between = np.sort(between)[::-1]
+    sample = np.sort(values[:: -(-len(values) // MARKS)])[::-1]
+    marks = [math.inf, *sample.tolist(), 0.0]
+    above, reaching, passed = 0, len(marks) - 1, 0.0
+    middle = 1 + int(sample.cumsum().searchsorted(top_p * sample.sum()))  # a guess, then near it, then further away
+    step = NEAR
+    while reaching - above > NEAR:
+        if not above < middle < reaching:
+            middle = (above + reaching) // 2
+        mass = _mass(weights, marks[middle])
+        if mass < top_p:
+            above, middle, passed = middle, middle + step, mass
+        else:
+            reaching, middle = middle, middle - step
+        step *= 2
+    between = np.sort(values[(values > marks[reaching]) & (values <= marks[above])])[::-1]
     ranked = between.cumsum(dtype=np.float64)
     for _ in range(2):  # `passed` is a float32 sum; the second time it is not
         kept = 1 + int(ranked.searchsorted(top_p - passed))

@@ -29,7 +29,7 @@ BLOCK = 16
 """Sequences, or tokens: operations on at least so many round a row in the same way whatever its neighbours are."""
 
 PIECE = 1024
-"""Tokens of suffixes that are read together, about; more of them do not fit into a core's cache."""
+"""Tokens of suffixes that are read together; what the model makes of more does not fit into a core's cache."""
 
 ATTENTION = "shared_prefix"
 
@@ -166,44 +166,39 @@ class Memory:
     ) -> None:
         """Put all but the last token of the units' prompts into their slots; samples of a row share the work.
 
-        The prompts are read one behind the other as one row, PIECE tokens or a little more at a time.
+        The prompts are read one behind the other as one row, at most PIECE tokens of them at a time.
         """
         placed: dict[int, list[int]] = {}
         for slot, (row, _) in zip(slots, units, strict=True):
-            placed.setdefault(row, []).append(slot)
-        piece: dict[int, list[int]] = {}
-        for row, some in placed.items():
             if len(own[row]) > 1:
-                piece[row] = some
-            if sum(len(own[row]) - 1 for row in piece) >= PIECE:
-                self._read_piece(model, piece, own)
-                piece = {}
-        if piece:
-            self._read_piece(model, piece, own)
+                placed.setdefault(row, []).append(slot)
+        rows = list(placed)
+        step = max(1, PIECE // max((len(own[row]) for row in rows), default=1))
+        for start in range(0, len(rows), step):
+            self._read_together(model, {row: placed[row] for row in rows[start : start + step]}, own)
 
-    def _read_piece(self, model: PreTrainedModel, placed: dict[int, list[int]], own: list[list[int]]) -> None:
-        """The same of the rows, each with its slots."""
-        lengths = [len(own[row]) - 1 for row in placed]
-        count, width = sum(lengths), blocks(max(lengths))
-        ids, place, line = torch.zeros(3, blocks(count), dtype=torch.int64)
-        ids[:count] = torch.tensor([token for row in placed for token in own[row][:-1]])
-        place[:count] = torch.cat([torch.arange(length) for length in lengths])
-        starts = torch.tensor(lengths).cumsum(0) - torch.tensor(lengths)
-        line[:count] = torch.repeat_interleave(torch.tensor(lengths))
-        copies = [
-            (slot, int(start), length)
-            for start, length, some in zip(starts, lengths, placed.values(), strict=True)
-            for slot in some
-        ]
-        source = torch.cat([torch.arange(start, start + length) for _, start, length in copies])
-        target = torch.repeat_interleave(
-            torch.tensor([slot for slot, _, _ in copies]), torch.tensor([length for *_, length in copies])
-        )
+    def _read_together(self, model: PreTrainedModel, placed: dict[int, list[int]], own: list[list[int]]) -> None:
+        """The same of rows, each with its slots, in one pass."""
+        texts = [own[row][:-1] for row in placed]
+        lengths = torch.tensor([len(text) for text in texts])
+        starts = lengths.cumsum(0) - lengths
+        count, width = int(lengths.sum()), blocks(int(lengths.max()))
+        ids, line, place = torch.zeros(3, blocks(count), dtype=torch.int64)
+        ids[:count] = torch.tensor([token for text in texts for token in text])
+        line[:count] = torch.arange(len(texts)).repeat_interleave(lengths)
+        place[:count] = torch.arange(count) - starts[line[:count]]
+
+        pairs = [(number, slot) for number, slots in enumerate(placed.values()) for slot in slots]
+        numbers, targets = torch.tensor(pairs).T
+        each = lengths[numbers]
+        among = torch.arange(int(each.sum())) - (each.cumsum(0) - each).repeat_interleave(each)
+        source, target = among + starts[numbers].repeat_interleave(each), targets.repeat_interleave(each)
+
         device = model.device
         self.begin("suffixes")
         self.lines = (starts[:, None] + torch.arange(width)).clamp(max=count - 1).to(device)
         self.cells = (line.to(device), place.to(device))
-        self.copies = (source.to(device), target.to(device), place[source].to(device))
+        self.copies = (source.to(device), target.to(device), among.to(device))
         self.own, self.queries = width, self.length + place.to(device)
         _body(model, ids[None].to(device), self.queries[None])
 
@@ -313,10 +308,10 @@ class Memory:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, masks: Masks, scale: float, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         """Attention of a step, whose tokens go into the slots, to what is in them; (slots, key heads, groups, D)."""
-        keys, values = self.store[layer]
         slots = torch.arange(len(query), device=key.device)
-        keys[slots, :, self.place] = key[:, :, 0]
-        values[slots, :, self.place] = value[:, :, 0]
+        for kept, new in zip(self.store[layer], (key, value), strict=True):
+            kept[slots, :, self.place] = new[:, :, 0]
+        keys, values = self.store[layer]
         found = [
             attention(
                 query[start:end],
@@ -328,8 +323,6 @@ class Memory:
             )
             for start, end, own in self.parts
         ]
-        if len(found) == 1:
-            return found[0]
         return torch.cat([out for out, _ in found]), torch.cat([total for _, total in found])
 
     def _of_prefix(
