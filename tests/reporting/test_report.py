@@ -404,7 +404,7 @@ def test_figures_over_seeds_are_shown_on_the_page_of_the_run_that_they_are_of(he
     text = Path("report/index.html").read_text()
     assert "Recorded of ppo_vs_sft" in text and "Recorded of DITTO" in text and "grpo" in text
     assert "recorded over 3 seeds (outputs 0a1b2c3d, settings e4f5a6b7)" in text
-    assert "claims measured here hold over 3 seeds" in text
+    assert "claims measured here over 3 seeds, " in text
 
 
 def test_figures_of_another_run_are_not_shown_as_this_ones(here):
