@@ -24,7 +24,7 @@ import torch
 from benchmarks import gpu_parts
 from benchmarks.bench import versions
 
-BUDGETS = {"model": 60, "machine": 30, "decoding": 150, "scoring": 60, "sft": 90, "dpo": 90, "ppo": 120}
+BUDGETS = {"model": 90, "machine": 30, "decoding": 120, "scoring": 60, "sft": 90, "dpo": 90, "ppo": 120}
 """Seconds of each part, with starting Python and loading the model."""
 
 TOTAL = sum(BUDGETS.values())

@@ -73,6 +73,12 @@ def measured(kind: str, folder: str) -> int:
 def main(folder: str, kinds: list[str]) -> bool:
     """Whether every plan is within a quarter of what was measured."""
     shape = memory_shapes.shape(folder, None)
+    how = "largest resident set less that with tokenizer and code loaded, bytes; one run each, one CPU, fp32"
+    kept = {
+        "parameters": shape.parameters,
+        "measure": how,
+        "versions": versions("torch", "transformers", "trl", "peft"),
+    }
     found = json.loads(RESULTS.read_text(encoding="utf-8"))["steps"] if RESULTS.exists() else {}
     for kind in kinds:
         need, took = PLANS[kind](shape), measured(kind, folder)
@@ -85,10 +91,8 @@ def main(folder: str, kinds: list[str]) -> bool:
             "sizes": SIZES[kind.removesuffix(ENDING)],
         }
         print(f"{kind}: {json.dumps(found[kind])}", file=sys.stderr, flush=True)
-    how = "largest resident set less that with tokenizer and code loaded, bytes; one run each, one CPU, fp32"
-    kept = {"parameters": shape.parameters, "measure": how, "versions": versions("torch", "transformers", "trl")}
-    found = {kind: found[kind] for kind in PLANS if kind in found}
-    RESULTS.write_text(json.dumps(kept | {"steps": found}, indent=1) + "\n", encoding="utf-8")
+        found = {known: found[known] for known in PLANS if known in found}
+        RESULTS.write_text(json.dumps(kept | {"steps": found}, indent=1) + "\n", encoding="utf-8")
     rows = [("step", "planned GB", "measured GB", "ratio")]
     rows += [
         (kind, f"{one['planned'] / 1e9:.2f}", f"{one['measured'] / 1e9:.2f}", f"{one['ratio']:.2f}")

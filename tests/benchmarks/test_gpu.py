@@ -32,7 +32,7 @@ def test_the_whole_script_runs_on_any_machine_with_a_small_shape(monkeypatch, tm
 
 
 def test_a_part_that_takes_too_long_or_fails_leaves_what_the_others_found(monkeypatch, tmp_path):
-    told = {"decoding": {"failed": "more than 150 s"}, "dpo": {"failed": "exit code 1; the reason is above"}}
+    told = {"decoding": {"failed": "more than 120 s"}, "dpo": {"failed": "exit code 1; the reason is above"}}
     monkeypatch.setattr(sys, "argv", ["gpu", "--size", "toy", "--results", str(tmp_path)])
     monkeypatch.setattr(gpu, "outcome", lambda part, *_: told.get(part, {"seconds": 1.0}))
 
