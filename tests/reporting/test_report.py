@@ -122,7 +122,9 @@ def settings(name: str = "ppo") -> dict:
 
 def claim(**more: object) -> dict:
     one = {"id": "ppo_vs_sft", "claim": "PPO beats SFT", "source": "Figure 3; metrics/x.json", "holds": True}
-    return {**one, **figure(0.61), "seeds": 3, **more}
+    part = {"of": "", **figure(0.61), "must": "above", "bound": 0.5, "p": 0.001, "holds": True, "why": None}
+    decided = {"why": None, "p": 0.001, "margin": None, "also": None, "p_holm": 0.06, "holds_holm": False}
+    return {**one, **figure(0.61), "seeds": 3, **decided, "parts": [part], **more}
 
 
 SNAPSHOTS = [
