@@ -3,9 +3,9 @@
     python benchmarks/reinforcement.py WORK    # from the root of the tree whose loop is to run
 
 Both sides start from the same models with the same prompts, settings and random numbers, each in a process of its own
-with this environment; timed is the loop with a snapshot of one question before and after it. WORK is a JSON file, and
-what is printed one line of JSON: the seconds, and a hash of the weights that came out. Needs models/ and data/ of a
-reproduced tree.
+with this environment; timed is the loop with a snapshot of one question before and after it. WORK is a JSON file. For
+every line on stdin the loop runs once, from the start, and a line of JSON is printed: the seconds, and a hash of the
+weights that came out. Needs models/ and data/ of a reproduced tree.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -32,21 +33,30 @@ def compared(work: dict[str, Any], *, name: str, samples: int, notes: dict[str, 
     from benchmarks.bench import Comparison, take_turns, versions
 
     weights: dict[str, set[str]] = {"now": set(), "before": set()}
-
-    def seconds(side: str, tree: Path, file: Path) -> float:
-        command = [sys.executable, str(Path(__file__).resolve()), str(file)]
-        done = subprocess.run(command, cwd=tree, check=True, stdout=subprocess.PIPE, text=True)
-        said = json.loads(done.stdout.splitlines()[-1])
-        weights[side].add(said["weights"])
-        return float(said["seconds"])
-
     with tempfile.TemporaryDirectory() as folder:
         before, file = Path(folder) / "before", Path(folder) / "work.json"
         archive = subprocess.run(["git", "archive", BEFORE, "synthalign"], check=True, capture_output=True).stdout
         with tarfile.open(fileobj=BytesIO(archive)) as packed:
             packed.extractall(before, filter="data")
         file.write_text(json.dumps(work), encoding="utf-8")
-        pairs = take_turns(lambda: seconds("now", Path.cwd(), file), lambda: seconds("before", before, file))
+        command = [sys.executable, str(Path(__file__).resolve()), str(file)]
+        with ExitStack() as running:
+            sides = {
+                side: running.enter_context(
+                    subprocess.Popen(command, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                )
+                for side, tree in (("now", Path.cwd()), ("before", before))
+            }
+
+            def seconds(side: str) -> float:
+                stdin, stdout = sides[side].stdin, sides[side].stdout
+                assert stdin is not None and stdout is not None
+                print(file=stdin, flush=True)
+                said = json.loads(stdout.readline())
+                weights[side].add(said["weights"])
+                return float(said["seconds"])
+
+            pairs = take_turns(lambda: seconds("now"), lambda: seconds("before"))
     assert len(weights["now"]) == len(weights["before"]) == 1, f"one side is not repeatable: {weights}"
     return Comparison(
         work=name,
@@ -117,4 +127,6 @@ def _filled(kind: Any, values: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))))
+    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    for _ in sys.stdin:
+        print(json.dumps(run(given)), flush=True)

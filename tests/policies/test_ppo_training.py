@@ -199,8 +199,7 @@ def test_l2_and_l5_the_value_at_the_last_token_is_the_score_that_the_reward_mode
         assert rollout.token_ids[-1] == TOKENIZER.eos_token_id
         whole = torch.tensor([rollout.prompt.token_ids + rollout.token_ids])
         padded = torch.cat([whole, torch.full((1, 3), TOKENIZER.pad_token_id)], dim=1)
-        mask = torch.tensor([[1] * whole.shape[1] + [0] * 3])
-        values = both.value(padded, mask)
+        values = both.value(padded)
         assert values[0, whole.shape[1] - 1].item() == pytest.approx(rollout.reward, abs=1e-5)
 
 
@@ -309,7 +308,7 @@ def test_one_update_has_the_losses_and_gradients_of_a_calculation_in_numpy() -> 
         ids = torch.tensor([one.prompt.token_ids + one.token_ids])
         states = slice(len(one.prompt.token_ids) - 1, ids.shape[1] - 1)
         logits.append(twin.policy(input_ids=ids).logits[0, states])
-        values.append(twin.value(ids, torch.ones_like(ids))[0, states])
+        values.append(twin.value(ids)[0, states])
     expected = by_numpy(
         [row.detach().double().numpy() for row in logits],
         {
