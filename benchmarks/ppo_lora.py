@@ -5,8 +5,7 @@
 Each run is a process of its own: two steps of the loop of `train_ppo` on the same prompts, with the reward model as an
 adapter and a head on the policy's base, or as a whole model.  At first both sides have the same policy, and so write
 the same answers.  Seconds are those of the second step, without loading and snapshots; memory is the greatest resident
-set of the process, which the first pass over the answers of a step reaches.  The reward model's head is drawn, not
-trained: neither figure depends on it.
+set of the process.  The reward model's head is drawn, not trained: neither figure depends on it.
 """
 
 import json
@@ -117,11 +116,11 @@ class Enough(Exception):
     """Two steps are made."""
 
 
-def train(folder: Path, side: str, epochs: int) -> None:
-    """Two steps in this process, each with so many passes over its answers; prints a `Run`."""
+def train(folder: Path, side: str, changes: dict[str, int]) -> None:
+    """Two steps in this process, with some settings changed; prints a `Run`."""
     models.fix_rounding("training")
     lora = LORA if side == "lora" else None
-    settings = SETTINGS.model_copy(update={"lora": lora, "epochs": epochs})
+    settings = SETTINGS.model_copy(update={"lora": lora} | changes)
     start = str(folder / "policy")
     policy, tokenizer = models.load_causal(start), models.load_tokenizer(start)
     reward_model = one_base.reward_of(policy, lora, folder=start, reward=str(folder / side))
@@ -161,16 +160,16 @@ def prepared() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(folder: Path, side: str, *, epochs: int = SETTINGS.epochs) -> Run:
-    """The figures of one side in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.ppo_lora", side, str(folder), str(epochs)]
+def run(folder: Path, side: str, **changes: int) -> Run:
+    """The figures of one side in a process of its own, with some settings changed."""
+    command = [sys.executable, "-m", "benchmarks.ppo_lora", side, str(folder), json.dumps(changes)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Run(*json.loads(done.stdout.splitlines()[-1]))
 
 
-def main(side: str, folder: str | None = None, epochs: str = "") -> None:
+def main(side: str, folder: str | None = None, changes: str = "{}") -> None:
     if folder:
-        train(Path(folder), side, int(epochs))
+        train(Path(folder), side, json.loads(changes))
         return
     with prepared() as own:
         print(run(own, side))
