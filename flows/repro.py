@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 
 from flows import graph
 from flows.beside import StageFailed, known_seconds, run_all, run_stage
+from flows.failures import is_busy
 from flows.lock import written_together
 from flows.process import uninterrupted
 from flows.slots import Stopped, nvidia_devices
@@ -84,7 +85,14 @@ def bring_up_to_date(targets: Sequence[str], jobs: int, on_gpus: int | None) -> 
 
     KeyboardInterrupt is passed on when no process of any stage is left.
     """
-    wanted, asked = graph.look(targets)
+    try:
+        wanted, asked = graph.look(targets)
+    except RuntimeError as error:
+        if not is_busy(str(error)):
+            raise
+        print(f"repro: {str(error).splitlines()[0]}\nrepro: so DVC is asked about every stage", file=sys.stderr)
+        wanted = graph.select(graph.read(), targets)
+        asked = set(wanted)
     stages = {name: stage for name, stage in wanted.items() if name in asked}
     if not stages:
         return [], []
