@@ -16,6 +16,7 @@ from transformers import (
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
+from synthalign.generation import shared_prefix
 from synthalign.generation.generate import Generation, by_length, generate, make_room, tokenize
 from tests import families, tiny
 from tests.families import REFUSED
@@ -153,6 +154,15 @@ def test_batch_size_and_order_do_not_change_what_a_row_says_to_the_last_bit(dtyp
     assert call(model, suffixes=suffixes, logprobs=True, batch_size=7, workers=1) == made
     assert call(model, suffixes=suffixes[::-1], row_ids=ROWS[::-1], logprobs=True)[::-1] == made
     assert call(model, suffixes=suffixes[30:33], row_ids=ROWS[30:33], logprobs=True) == made[30:33]
+
+
+def test_in_how_many_pieces_prompts_are_read_does_not_change_what_a_row_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.causal()
+    together = call(model, samples=2, logprobs=True)
+
+    monkeypatch.setattr(shared_prefix, "PIECE", 1)  # each prompt alone
+
+    assert call(model, samples=2, logprobs=True) == together
 
 
 def test_the_number_of_workers_does_not_change_what_a_row_says() -> None:
