@@ -16,6 +16,7 @@ from transformers import (
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
+from synthalign.generation import shared_prefix
 from synthalign.generation.generate import Generation, by_length, generate, make_room, tokenize
 from tests import families, tiny
 from tests.families import REFUSED
@@ -163,6 +164,15 @@ def test_rows_with_temperatures_of_their_own_say_what_they_say_when_all_have_the
 
     alone = {temperature: tokens(call(model, temperature=temperature)) for temperature in set(heat)}
     assert together == [alone[temperature][place] for place, temperature in enumerate(heat)]
+
+
+def test_in_how_many_pieces_prompts_are_read_does_not_change_what_a_row_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.causal()
+    together = call(model, samples=2, logprobs=True)
+
+    monkeypatch.setattr(shared_prefix, "PIECE", 1)  # each prompt alone
+
+    assert call(model, samples=2, logprobs=True) == together
 
 
 def test_the_number_of_workers_does_not_change_what_a_row_says() -> None:
