@@ -195,8 +195,7 @@ def learn(
     mine = queries[accelerator.process_index * size : (accelerator.process_index + 1) * size]
     sums = torch.zeros(4, device=accelerator.device)
     optimizer.zero_grad()
-    responses = sum(len(query.responses) for query in mine)
-    groups = packed(mine, min(device_batch_size, math.ceil(responses / 2)))  # two at least: one for each of two cores
+    groups = packed(mine, device_batch_size)
 
     def loss_of(group: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
         rank, tuning, wrong, apart = losses(model, group, pad=pad, device=accelerator.device)
