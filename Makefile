@@ -136,7 +136,7 @@ filter-sweep: .venv/ready  ## where the heuristic filter helps and where it hurt
 bench: .venv/ready  ## this project beside its peers: a table of ratios, benchmarks/results/<machine kind>.json
 	python -m benchmarks.bench
 
-bench-gpu: .venv/ready  ## decoding, scoring and training of a 7B shape on a GPU
+bench-gpu: .venv/ready  ## decoding, scoring and training with LoRA of a 1.5B shape on a GPU, in ten minutes
 	python -m benchmarks.gpu
 
 clean:  ## remove .work/ and logs: how long stages took, what unfinished stages had, replies that an endpoint was paid for (CONFIRM=1); tables, models and DVC's cache stay

@@ -43,8 +43,9 @@ def against_recorded(now: Sequence[Mapping[str, Any]], known: Sequence[Mapping[s
         if claim["value"] is not None:
             found, value = intervals.get(claim["id"]), f"{claim['value']:.3f}"
             interval = result_tables.ends(found) if found else ""
-            decided = found is not None and found["low"] is not None
-            within = "" if not decided else "yes" if found["low"] <= claim["value"] <= found["high"] else "NO"
+            within = ""
+            if found is not None and found["low"] is not None:
+                within = "yes" if found["low"] <= claim["value"] <= found["high"] else "NO"
             rows.append((claim["id"], value, interval, within))
     return rows
 

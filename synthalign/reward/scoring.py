@@ -168,8 +168,8 @@ def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> l
     input_ids, attention_mask = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
     input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
     if all(len(answers) == 1 for _, answers in rows):
-        last = attention_mask.sum(-1) - 1
-        scores = token_values(model, input_ids)[torch.arange(len(rows), device=model.device), last]
+        ends = attention_mask.sum(-1) - 1
+        scores = token_values(model, input_ids)[torch.arange(len(rows), device=model.device), ends]
         return [float(score) for score in scores.tolist()]
     part, positions, last = _layout(rows, input_ids.shape[1])
     part = part.to(model.device)
