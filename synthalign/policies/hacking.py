@@ -3,7 +3,7 @@
 Numbers in, reasons out. Over-optimisation: Stiennon et al. 2020, section 4.3; Gao et al. 2023.
 """
 
-from synthalign.core.statistics import Interval
+from synthalign.core.statistics import ALL_EQUAL, Interval
 
 
 def reasons(
@@ -25,12 +25,15 @@ def reasons(
 
     `oracle`: what the reward stands for fell, the whole interval below 0. `kl`: the answers are further from the start
     than `max_kl` nats. `length`: they are longer or shorter by more than the factor.
+
+    A change that is the same in every question has no interval, and counts: it is a warning, and better one too many.
     """
-    if not reward_gain.lies_above(0):
+    if not (reward_gain.lies_above(0) or (reward_gain.why == ALL_EQUAL and reward_gain.value > 0)):
         return []
     ratio = tokens_after / tokens_before
     found = {
-        "oracle": oracle_gain is not None and oracle_gain.lies_below(0),
+        "oracle": oracle_gain is not None
+        and (oracle_gain.lies_below(0) or (oracle_gain.why == ALL_EQUAL and oracle_gain.value < 0)),
         "kl": kl > max_kl,
         "length": not 1 / max_length_ratio <= ratio <= max_length_ratio,
     }
