@@ -12,9 +12,6 @@ GIVEN := Q NAME SEEDS SEED OUT JOBS
 unexport $(GIVEN)
 $(foreach name,$(GIVEN),$(eval export GIVEN_$(name) = $$(value $(name))))
 
-# What follows it has a process beside it that accelerated stages are forked from.
-WARM := python -m warm
-
 .DEFAULT_GOAL := help
 .PHONY: help plan repro methods report results test test-slow check readme findings ditto ditto-ablation claims chat world filter-sweep bench bench-gpu clean nightly
 
@@ -45,7 +42,7 @@ methods: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of all m
 	@$(REPRO) || { python -m synthalign recover && $(REPRO); }
 
 report: .venv/ready accelerate.yaml hardware.yaml  ## bring report/index.html up to date, with all that it shows, and say where it is
-	$(WARM) dvc repro report
+	python -m warm dvc repro report
 	@python -c 'from pathlib import Path; print(Path("report/index.html").absolute().as_uri())'
 
 results: .venv/ready  ## print the results of the last run
@@ -86,7 +83,7 @@ ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors a
 	python -m benchmarks.ditto_ablation
 
 claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
-	$(WARM) python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+	python -m warm python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto snapshot_dpo score_benchmarks@reward_almost score_benchmarks@reward_gold
@@ -95,11 +92,11 @@ pocket-claims: MOST := 300
 pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
 pocket pocket-claims: export OMP_WAIT_POLICY := PASSIVE
 pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST, and DITTO for two authors
-	$(WARM) dvc repro $(POCKET) || { python -m synthalign recover && $(WARM) dvc repro $(POCKET); }
+	@$(REPRO) $(POCKET) || { python -m synthalign recover && $(REPRO) $(POCKET); }
 	@python -m synthalign.reporting.real_claims metrics
 
 pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the same for three seeds, or SEEDS=4, with RLCD and RLAIF labels: metrics/real_claims.json
-	$(WARM) python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET) score_pairs
+	python -m warm python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET) score_pairs
 
 pocket-data: .venv/ready
 	python -m synthalign bring data/sources/pocket.yaml

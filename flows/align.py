@@ -170,7 +170,7 @@ def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State
     futures: dict[str, PrefectFuture[Any]] = {}
     progress = Progress(len(stages))
 
-    def start(stage: graph.Stage) -> PrefectFuture[Any]:
+    def submit(stage: graph.Stage) -> PrefectFuture[Any]:
         """A task, with DVC's edges to those that it needs; what comes after a failure Prefect does not run."""
         needs = [futures[needed] for needed in stage.needs if needed in futures]
         futures[stage.name] = reproduce.submit(stage, host, wait_for=needs)  # type: ignore[call-overload]
@@ -184,11 +184,11 @@ def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State
     try:
         for stage in stages.values():
             if host.passes_over(stage):
-                start(stage)
+                submit(stage)
         progress.more(len(futures))
         beside.run_all(
             {name: stage for name, stage in stages.items() if name not in futures},
-            start,
+            submit,
             ended_well,
             at_once=host.parallel,
             gpu_tasks=host.gpu_tasks,
@@ -196,7 +196,7 @@ def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State
         )
         for stage in stages.values():
             if stage.name not in futures:
-                start(stage)
+                submit(stage)
         wait(list(futures.values()))
     except BaseException:  # the run is being cancelled, with stages at work
         host.stop.set()

@@ -28,37 +28,36 @@ from flows.failures import is_busy
 from flows.lock import written_together
 from flows.process import uninterrupted
 from flows.slots import Stopped, nvidia_devices
+from synthalign.core import hardware
+from synthalign.core.errors import UserError
 from warm import start
+
+LAUNCH = Path("accelerate.yaml")
 
 MOST = 4
 """Stages at once where nobody says how many: the longest way through ALMoST is no shorter with more, and each has its
 models in memory."""
 
 
-def at_once(cores: int, devices: int, launch: Mapping[str, Any], hardware: Mapping[str, Any]) -> tuple[int, int | None]:
+def at_once(cores: int, devices: int, launch: Mapping[str, Any], threads: int) -> tuple[int, int | None]:
     """How many stages the machine bears beside each other, and how many of these on accelerators; None without any.
 
     cores     that this process may use
     devices   accelerators that are there; each stage has one of its own
     launch    accelerate.yaml: several processes find each other at one port, so one stage has them
-    hardware  hardware.yaml: where a trainer has several threads, its model is a large one, and one is in memory
+    threads   of a trainer, by hardware.yaml: where there are several, its model is a large one, and one is in memory
     """
-    alone = int(launch.get("num_processes", 1)) > 1 or int(hardware.get("threads", 1)) > 1
+    alone = int(launch.get("num_processes", 1)) > 1 or threads > 1
     if launch.get("use_cpu", True):
         return 1 if alone else min(max(cores, 1), MOST), None
     on_gpus = 1 if alone else max(devices, 1)
     return on_gpus, on_gpus
 
 
-def settings(file: Path) -> dict[str, Any]:
-    """What a file of YAML says; nothing where there is none."""
-    return YAML(typ="safe").load(file) or {} if file.exists() else {}
-
-
 def this_machine() -> tuple[int, int | None]:
-    hardware = settings(Path(os.environ.get("SYNTHALIGN_HARDWARE", "hardware.yaml")))
-    launch = settings(Path("accelerate.yaml"))
-    return at_once(len(os.sched_getaffinity(0)), len(nvidia_devices()), launch, hardware)
+    """UserError for a wrong hardware.yaml."""
+    launch = YAML(typ="safe").load(LAUNCH) or {} if LAUNCH.exists() else {}
+    return at_once(len(os.sched_getaffinity(0)), len(nvidia_devices()), launch, hardware.read().threads)
 
 
 class Terminal:
@@ -142,16 +141,16 @@ def main() -> None:
         signal.signal(kind, interrupt)
     if given.jobs is not None and given.jobs < 1:
         parser.error(f"--jobs {given.jobs}: at least one stage at once")
-    jobs, on_gpus = this_machine()
-    if given.jobs:
-        jobs, on_gpus = given.jobs, on_gpus and given.jobs
     begun = time.monotonic()
     try:
+        jobs, on_gpus = this_machine()
+        if given.jobs:
+            jobs, on_gpus = given.jobs, on_gpus and given.jobs
         failed, waiting = bring_up_to_date(given.targets or [graph.ALL], jobs, on_gpus)
     except KeyboardInterrupt:
         print("\nrepro: stopped; the next run goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, UserError, ValueError) as error:
         raise SystemExit(f"repro: {error}") from error
     if failed:
         names = ", ".join(waiting[:4]) + f" and {len(waiting) - 4} more" * (len(waiting) > 4)

@@ -201,7 +201,7 @@ def test_a_wrong_name_is_told_before_anything_runs(diamond: Path) -> None:
 def test_as_many_at_once_as_there_are_cores_or_accelerators_for(
     cores: int, devices: int, launch: dict[str, object], threads: int, expected: tuple[int, int | None]
 ) -> None:
-    assert at_once(cores, devices, launch, {"threads": threads}) == expected
+    assert at_once(cores, devices, launch, threads) == expected
 
 
 def test_gpu_tasks_beside_each_other_have_devices_of_their_own() -> None:
