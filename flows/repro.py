@@ -21,6 +21,7 @@ from threading import Event, Lock
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from flows import graph
 from flows.beside import StageFailed, known_seconds, run_all, run_stage
@@ -28,36 +29,45 @@ from flows.failures import is_busy
 from flows.lock import written_together
 from flows.process import uninterrupted
 from flows.slots import Stopped, nvidia_devices
-from synthalign.core import hardware
-from synthalign.core.errors import UserError
 from warm import start
-
-LAUNCH = Path("accelerate.yaml")
 
 MOST = 4
 """Stages at once where nobody says how many: the longest way through ALMoST is no shorter with more, and each has its
 models in memory."""
 
 
-def at_once(cores: int, devices: int, launch: Mapping[str, Any], threads: int) -> tuple[int, int | None]:
+def at_once(cores: int, devices: int, launch: Mapping[str, Any], hardware: Mapping[str, Any]) -> tuple[int, int | None]:
     """How many stages the machine bears beside each other, and how many of these on accelerators; None without any.
 
     cores     that this process may use
     devices   accelerators that are there; each stage has one of its own
     launch    accelerate.yaml: several processes find each other at one port, so one stage has them
-    threads   of a trainer, by hardware.yaml: where there are several, its model is a large one, and one is in memory
+    hardware  hardware.yaml: where a trainer has several threads, its model is a large one, and one is in memory
     """
-    alone = int(launch.get("num_processes", 1)) > 1 or threads > 1
+    alone = launch.get("num_processes", 1) != 1 or hardware.get("threads", 1) != 1
     if launch.get("use_cpu", True):
         return 1 if alone else min(max(cores, 1), MOST), None
     on_gpus = 1 if alone else max(devices, 1)
     return on_gpus, on_gpus
 
 
+def settings(file: Path) -> dict[str, Any]:
+    """What a file of YAML says, nothing where there is none; the stages check each key. ValueError: it has no keys."""
+    if not file.exists():
+        return {}
+    try:
+        found = YAML(typ="safe").load(file) or {}
+    except YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} holds {found!r}: write `key: value` lines, as in accelerate/")
+    return found
+
+
 def this_machine() -> tuple[int, int | None]:
-    """UserError for a wrong hardware.yaml."""
-    launch = YAML(typ="safe").load(LAUNCH) or {} if LAUNCH.exists() else {}
-    return at_once(len(os.sched_getaffinity(0)), len(nvidia_devices()), launch, hardware.read().threads)
+    hardware = settings(Path(os.environ.get("SYNTHALIGN_HARDWARE", "hardware.yaml")))
+    launch = settings(Path("accelerate.yaml"))
+    return at_once(len(os.sched_getaffinity(0)), len(nvidia_devices()), launch, hardware)
 
 
 class Terminal:
@@ -150,7 +160,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\nrepro: stopped; the next run goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
-    except (RuntimeError, UserError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise SystemExit(f"repro: {error}") from error
     if failed:
         names = ", ".join(waiting[:4]) + f" and {len(waiting) - 4} more" * (len(waiting) > 4)

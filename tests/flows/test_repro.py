@@ -12,7 +12,7 @@ import yaml
 from dvc.exceptions import DvcException
 
 from flows.lock import written_together
-from flows.repro import at_once
+from flows.repro import at_once, settings
 from flows.slots import share
 from tests.flows.conftest import Make, locked, wait_for, within
 
@@ -201,7 +201,18 @@ def test_a_wrong_name_is_told_before_anything_runs(diamond: Path) -> None:
 def test_as_many_at_once_as_there_are_cores_or_accelerators_for(
     cores: int, devices: int, launch: dict[str, object], threads: int, expected: tuple[int, int | None]
 ) -> None:
-    assert at_once(cores, devices, launch, threads) == expected
+    assert at_once(cores, devices, launch, {"threads": threads}) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("threads: [", "is not YAML"), ("threads=2", "holds 'threads=2': write `key: value`")]
+)
+def test_a_file_of_the_machine_without_keys_is_named(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "hardware.yaml"
+    file.write_text(text)
+
+    with pytest.raises(ValueError, match=f"hardware.yaml {said}"):
+        settings(file)
 
 
 def test_gpu_tasks_beside_each_other_have_devices_of_their_own() -> None:
