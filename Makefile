@@ -87,8 +87,7 @@ claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages 
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto snapshot_dpo score_benchmarks@reward_almost score_benchmarks@reward_gold
-pocket: MOST := 48
-pocket-claims: MOST := 300
+pocket-claims: SET := --set '*.most=300'
 pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
 pocket pocket-claims: export OMP_WAIT_POLICY := PASSIVE
 pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST, and DITTO for two authors
@@ -100,8 +99,8 @@ pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the sam
 
 pocket-data: .venv/ready
 	python -m synthalign bring data/sources/pocket.yaml
-	python -m synthalign people --most $(MOST)
-	@python -m synthalign profile pocket
+	python -m synthalign people
+	@python -m synthalign profile pocket $(SET)
 
 .PHONY: profile
 profile: .venv/ready  ## put a profile in force: params.yaml from profiles/ (make profile P=smollm; with SCALE=.02 all counts are small)

@@ -38,6 +38,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     truthfulqa: str | None = Field(min_length=1)
     """The file of TruthfulQA's multiple-choice questions; null leaves it out."""
 
+    most: int | None = Field(gt=0)
+    """Items of HHH and of TruthfulQA that are measured, those with the lowest hashes; null for all."""
+
     harness: list[str]
     """Tasks of lm-evaluation-harness, by name or as .yaml files; policies alone are put to them."""
 
@@ -68,7 +71,7 @@ def main(params: Params, name: str) -> None:
         right = benchmark_models.options_right(model, tokenizer, asked, batch_size=size)
         figures |= by_category("cloze", "accuracy", right, [], [item.item_id for item in cloze], seed=seed)
     if params.hhh:
-        hhh = benchmarks.load_hhh(Path(params.hhh), seed=seed)
+        hhh = benchmarks.load_hhh(Path(params.hhh), seed=seed, most=params.most)
         rule = benchmark_models.letters_right if is_policy else benchmark_models.preferences_right
         categories, groups = [item.category for item in hhh], [str(item.context) for item in hhh]
         right = rule(model, tokenizer, hhh, batch_size=size)
@@ -76,7 +79,7 @@ def main(params: Params, name: str) -> None:
         longer = [benchmarks.longer_is_right(item) for item in hhh]
         figures |= by_category("hhh", "always_longer", longer, categories, groups, seed=seed)
     if params.truthfulqa:
-        truthful = benchmarks.load_truthfulqa(Path(params.truthfulqa), seed=seed)
+        truthful = benchmarks.load_truthfulqa(Path(params.truthfulqa), seed=seed, most=params.most)
         groups = [item.item_id for item in truthful]
         probes = {"mc1": benchmarks.mc1_options, "true_false": benchmarks.true_false_options} if is_policy else {}
         for metric, options in probes.items():

@@ -25,6 +25,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     votes: str | None = Field(min_length=1)
     """A file of pairs of answers with the verdicts of several people; null leaves it out."""
 
+    most: int | None = Field(gt=0)
+    """Pairs of each of these files that are measured, those with the lowest hashes; null for all."""
+
     configurations: list[str] = Field(min_length=2)
     """Whose responses to the evaluation queries are paired."""
 
@@ -55,7 +58,7 @@ def main(params: Params) -> None:
         name: partial(scoring.by_folder, folder, batch_size=params.batch_size)
         for name, folder in params.rewards.items()
     }
-    named = params.model_dump(include={"seed", "subject", "upper_bound"})
+    named = params.model_dump(include={"seed", "most", "subject", "upper_bound"})
     of_people = scorers.against_people(files, scored, **named)
     if params.oracle is None:
         stage.write_metrics("score_rewards", **of_people)

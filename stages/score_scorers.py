@@ -23,6 +23,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     votes: str | None = Field(min_length=1)
     """A file of pairs of answers with the verdicts of several people; null leaves it out."""
 
+    most: int | None = Field(gt=0)
+    """Pairs of each of these files that are measured, those with the lowest hashes; null for all."""
+
     configurations: list[str] = Field(min_length=2)
     """Whose responses to the evaluation queries are paired."""
 
@@ -44,7 +47,7 @@ def main(params: Params) -> None:
     liking = {name: partial(scorers.likelihoods_of, one, batch_size=size) for name, one in params.likelihoods.items()}
     files = {"human_pairs": params.human_pairs, "votes": params.votes}
     named = rewarding | {f"likelihood_{name}": score for name, score in liking.items()}
-    of_people = scorers.against_people(files, named, seed=params.seed)
+    of_people = scorers.against_people(files, named, seed=params.seed, most=params.most)
     if params.oracle is None:
         stage.write_metrics("score_scorers", **of_people)
         return

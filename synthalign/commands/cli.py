@@ -68,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not plan.show(given.targets, json_wanted=given.json):
                 raise SystemExit(1)
         elif given.command == "profile":
-            profiles.put_in_force(given.name, given.scale)
+            profiles.put_in_force(given.name, given.scale, given.set)
         elif given.command == "people":
             limits = Limits(shortest=given.shortest, longest=given.longest, rouge=given.rouge)
-            people.make(given.folder, heldout=given.heldout, most=given.most, limits=limits)
+            people.make(given.folder, heldout=given.heldout, limits=limits)
         elif given.command == "export":
             write_export(given)
         elif given.command == "bring":
@@ -98,6 +98,8 @@ def add_profile(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     composing = commands.add_parser("profile", help="put a profile in force: compose params.yaml from profiles/")
     composing.add_argument("name", nargs="?", help="one of profiles/, without .yaml; alone, it says which there are")
     composing.add_argument("--scale", default="1", help="all counts times this, by the rules in base.yaml (default: 1)")
+    composing.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                           help="another value than the profile's, such as train_ppo.steps=8")  # fmt: skip
 
 
 def add_people(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -105,15 +107,13 @@ def add_people(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     making = commands.add_parser(
         "people",
         help="files for the stages out of people's raw files",
-        description="Makes hh_train.jsonl, hh_heldout.jsonl, pandalm_community.jsonl, pandalm_heldout.jsonl, "
+        description="Makes people_train.jsonl, hh_heldout.jsonl, pandalm_community.jsonl, pandalm_heldout.jsonl, "
         "seed_queries.txt, eval_questions.txt and heldout_text.jsonl out of the files in raw/.",
     )
     usual = Limits()
     making.add_argument("--folder", type=Path, default=people.FOLDER, help="holds raw/ (default: data/people)")
     making.add_argument("--heldout", type=float, default=0.5, metavar="SHARE",
                         help="of prompts and instructions, to measure with (default: .5)")  # fmt: skip
-    making.add_argument("--most", type=int, metavar="N",
-                        help="pairs of each file to measure with, and questions (default: all)")  # fmt: skip
     making.add_argument("--shortest", type=int, default=usual.shortest, metavar="N",
                         help=f"characters of a question (default: {usual.shortest})")  # fmt: skip
     making.add_argument("--longest", type=int, default=usual.longest, metavar="N",

@@ -23,7 +23,7 @@ HHH = "hhh_alignment_221.json"
 TRUTHFULQA = "truthfulqa_mc.json"
 
 UNWATCHED = {
-    "hh_train.jsonl": ("label_gold",),
+    "people_train.jsonl": ("label_gold",),
     "hh_heldout.jsonl": ("score_rewards", "score_scorers"),
     "pandalm_heldout.jsonl": ("score_rewards", "score_scorers"),
     "heldout_text.jsonl": ("score_benchmarks",),
@@ -33,23 +33,18 @@ UNWATCHED = {
 """What is made, and the stages that read it without it in their deps: DVC has no dependency that may be null."""
 
 
-def make(
-    folder: Path = FOLDER, *, heldout: float = 0.5, most: int | None = None, limits: people.Limits | None = None
-) -> None:
+def make(folder: Path = FOLDER, *, heldout: float = 0.5, limits: people.Limits | None = None) -> None:
     """Write the nine files and print how many rows each has, and how many were left out and why.
 
     folder   holds the raw files in raw/
     heldout  the share of prompts and of instructions that is held out
-    most     pairs or items of each file to measure with, and questions to evaluate with; None for all
 
-    UserError before anything is written: a raw file is missing or malformed, the share is not between 0 and 1, no pair
-    is wanted, or a file would be empty.
+    UserError before anything is written: a raw file is missing or malformed, the share is not between 0 and 1, or a
+    file would be empty.
     """
     limits = limits or people.Limits()
     if not 0 < heldout < 1:
         raise UserError(f"--heldout {heldout}: a share between 0 and 1 is held out, for instance .5")
-    if most is not None and most < 1:
-        raise UserError(f"--most {most}: one pair or more is measured with")
     raw = {name: folder / "raw" / name for name in (HH, PANDALM, VICUNA, USER_ORIENTED, HHH, TRUTHFULQA)}
     if missing := [str(file) for file in raw.values() if not file.is_file()]:
         raise UserError(f"there is no {', '.join(missing)}; {people.STEP}")
@@ -57,18 +52,20 @@ def make(
     pairs, unusable_pairs = people.hh_pairs(raw[HH], heldout)
     judged, unusable_judged = people.pandalm(raw[PANDALM], heldout)
     seeds, other_seeds = people.seed_queries(raw[VICUNA], limits)
+    to_as_is, to_judge = people.halves(judged["train"])
+    preferred = [row for row in map(people.preference, to_judge) if row is not None]
     questions, other_questions = people.eval_questions(raw[USER_ORIENTED], heldout, seeds, limits)
 
     texts = {
-        "hh_train.jsonl": _lines(pairs["train"]),
-        "hh_heldout.jsonl": _lines(people.some(pairs["heldout"], most)),
-        "pandalm_community.jsonl": _lines([people.community(pair) for pair in judged["train"]]),
-        "pandalm_heldout.jsonl": _lines(people.some(judged["heldout"], most)),
+        "people_train.jsonl": _lines([*pairs["train"], *preferred]),
+        "hh_heldout.jsonl": _lines(pairs["heldout"]),
+        "pandalm_community.jsonl": _lines([people.community(pair) for pair in to_as_is]),
+        "pandalm_heldout.jsonl": _lines(judged["heldout"]),
         "seed_queries.txt": seeds,
-        "eval_questions.txt": people.some(questions, most),
+        "eval_questions.txt": questions,
         "heldout_text.jsonl": _lines(people.heldout_texts(raw[USER_ORIENTED], heldout)),
-        "hhh.jsonl": _lines(people.some(people.items(raw[HHH]), most)),
-        "truthfulqa.jsonl": _lines(people.some(people.items(raw[TRUTHFULQA]), most)),
+        "hhh.jsonl": _lines(people.items(raw[HHH])),
+        "truthfulqa.jsonl": _lines(people.items(raw[TRUTHFULQA])),
     }
     if empty := [name for name, lines in texts.items() if not lines]:
         raise UserError(f"nothing is left for {', '.join(empty)}; look at the limits, --heldout and the raw files")

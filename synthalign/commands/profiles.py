@@ -7,7 +7,8 @@ The marks of the YAML parser say where keys and values stand; texts are exchange
 """
 
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
@@ -82,10 +83,13 @@ def is_overlay(file: str | Path) -> bool:
     return Path(file).name != "base.yaml" and Path(file).with_name("base.yaml").exists()
 
 
-def put_in_force(profile: str | None, scale: str = "1") -> None:
+def put_in_force(profile: str | None, scale: str = "1", changes: Sequence[str] = ()) -> None:
     """Write params.yaml, and the files that the scale cuts.
 
-    UserError where `composed` has one, without a profile, or when the scale is no number above 0 and at most 1.
+    changes  more lines of an overlay, each as KEY=VALUE; they win
+
+    UserError where `composed` has one, without a profile, for a change of another form, or when the scale is no number
+    above 0 and at most 1.
     """
     if profile is None:
         raise UserError(f"name a profile: make profile P=NAME; there are {names()}")
@@ -95,7 +99,7 @@ def put_in_force(profile: str | None, scale: str = "1") -> None:
         factor = 0.0
     if not 0 < factor <= 1:
         raise UserError(f"SCALE = {scale}; it has to be a number above 0 and at most 1, such as .02")
-    made = composed(FOLDER / f"{profile}.yaml", factor)
+    made = composed(FOLDER / f"{profile}.yaml", factor, changes)
     for file, text in made.files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -106,10 +110,11 @@ def put_in_force(profile: str | None, scale: str = "1") -> None:
     )
 
 
-def composed(file: Path, scale: float = 1.0) -> Composed:
+def composed(file: Path, scale: float = 1.0, changes: Sequence[str] = ()) -> Composed:
     """The profile of an overlay.
 
-    scale  above 0 and at most 1, which leaves everything as it is
+    scale    above 0 and at most 1, which leaves everything as it is
+    changes  lines that win over the overlay's, each as KEY=VALUE
 
     UserError when there is no such overlay, when it has a key that base.yaml lacks, or when a rule cannot be read.
     """
@@ -118,9 +123,17 @@ def composed(file: Path, scale: float = 1.0) -> Composed:
     text = read(file.with_name("base.yaml"))
     title, lines = overlay(file)
     text, changed = overlaid(text, lines, file)
+    if changes:
+        text, more = overlaid(text, [by_hand(change) for change in changes], Path("--set"))
+        changed += more
     text, files, scaled = shrunk(text, scale) if scale < 1 else (text, {}, 0)
     body = RULE.sub("", text[text.index("\n\n") :])
     command = f"make profile P={file.stem}" + (f" SCALE={scale:g}" if scale < 1 else "")
+    if changes:
+        command = shlex.join(
+            ["python", "-m", "synthalign", "profile", file.stem, "--scale", f"{scale:g}"]
+            + [word for change in changes for word in ("--set", change)]
+        )
     head = f"# `{command}` composed this from profiles/base.yaml and profiles/{file.name}."
     return Composed(f"{head}\n{title}{body}", files, changed, scaled)
 
@@ -145,6 +158,14 @@ def overlay(file: Path) -> tuple[str, list[Line]]:
         written = text[end(key) + 1 : end(value)].strip(" ").removeprefix("!replace").lstrip(" ")
         found.append(Line(key.value, written, reason, marked))
     return "\n".join(takewhile(is_comment, text.split("\n"))), found
+
+
+def by_hand(change: str) -> Line:
+    """The line of an overlay that KEY=VALUE is; UserError for another form."""
+    place, sign, value = change.partition("=")
+    if not sign or not value.strip():
+        raise UserError(f"--set {change}: write KEY=VALUE, such as train_ppo.steps=8")
+    return Line(place.strip(), value.strip(), "# Set by hand.", False)
 
 
 def is_comment(row: str) -> bool:

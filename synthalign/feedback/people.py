@@ -1,7 +1,8 @@
 """People's raw files as the files that the stages read, each cut in a half to train on and one to measure with.
 
-hh_harmless_test.jsonl.gz            hh_train.jsonl, hh_heldout.jsonl    {prompt, chosen, rejected}
+hh_harmless_test.jsonl.gz            people_train.jsonl, hh_heldout.jsonl {prompt, chosen, rejected}
 pandalm_testset.json                 pandalm_community.jsonl             {question, answers: [{text, votes, accepted}]}
+                                     people_train.jsonl, too             {prompt, chosen, rejected}
                                      pandalm_heldout.jsonl               {question, answers, verdicts}
 vicuna_80.jsonl                      seed_queries.txt                    a question a line
 self_instruct_user_oriented.jsonl    eval_questions.txt                  a question a line
@@ -12,12 +13,11 @@ truthfulqa_mc.json                   truthfulqa.jsonl                    the sam
 The side of a row hangs on a hash of its first human message or its instruction, so every row about it is on one side.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from synthalign.core import row_file, words
 from synthalign.core.errors import UserError, each
@@ -35,8 +35,6 @@ SHORTEST_TEXT = 100
 """Characters of a text on which a loss is measured; many answers are one word."""
 
 Side = Literal["train", "heldout"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,6 @@ def side(text: str, heldout: float) -> Side:
     heldout  the share of the texts that is to be held out, from 0 to 1
     """
     return "heldout" if int(content_id("people", *words.key(text)), 16) < heldout * 2**64 else "train"
-
-
-def some(rows: Sequence[T], most: int | None) -> list[T]:
-    """At most so many of the rows, those whose content has the lowest hashes, in their order; None for all."""
-    if most is None:
-        return list(rows)
-    hashed = [content_id("some", json.dumps(row, sort_keys=True)) for row in rows]
-    chosen = set(sorted(range(len(rows)), key=lambda place: hashed[place])[:most])
-    return [row for place, row in enumerate(rows) if place in chosen]
 
 
 def items(file: Path) -> list[Any]:
@@ -147,6 +136,23 @@ def community(pair: Row) -> Row:
         {"text": text, "votes": count, "accepted": False} for text, count in zip(pair["answers"], votes, strict=True)
     ]
     return {"question": pair["question"], "answers": answers}
+
+
+def halves(pairs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """PandaLM's pairs in two halves by a hash of the question, so that two models learn from other people's votes."""
+    hashed = [int(content_id("half", *words.key(pair["question"])), 16) < 2**63 for pair in pairs]
+    first = [pair for pair, is_first in zip(pairs, hashed, strict=True) if is_first]
+    return first, [pair for pair, is_first in zip(pairs, hashed, strict=True) if not is_first]
+
+
+def preference(pair: Row) -> Row | None:
+    """A pair of PandaLM as {prompt, chosen, rejected}: what more annotators chose; None where as many chose each."""
+    for_first, for_second = (sum(verdict == number for verdict in pair["verdicts"]) for number in (1, 2))
+    if for_first == for_second:
+        return None
+    chosen, rejected = pair["answers"] if for_first > for_second else reversed(pair["answers"])
+    prompt = [{"role": "user", "content": pair["question"]}]
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 # -- questions --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from synthalign.core import row_file, statistics
+from synthalign.core import ids, row_file, statistics
 from synthalign.core.errors import UserError, each
 from synthalign.core.ids import content_id
 from synthalign.core.statistics import Interval
@@ -21,7 +21,7 @@ from synthalign.dialogue import chat, transcripts
 from synthalign.dialogue.chat import Message
 from synthalign.dialogue.transcripts import NoDialogue
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", "Preference", "Choice")
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("subject", "benchmark", "category", "metric")]
@@ -67,9 +67,12 @@ CATEGORIES = ("helpful", "harmless", "honest", "other")
 """The four parts of HHH; on the hub a file is of one, and its path says of which."""
 
 
-def load_hhh(file: Path, *, seed: int) -> list[Preference]:
-    """The items of a file of static HHH alignment, as JSON list, JSON lines or Parquet; see `preference`."""
-    return _items(file, lambda row, place: preference(row, place, file, seed=seed))
+def load_hhh(file: Path, *, seed: int, most: int | None = None) -> list[Preference]:
+    """The items of a file of static HHH alignment, as JSON list, JSON lines or Parquet; see `preference`.
+
+    most  those with the lowest ids, in the file's order; None for all
+    """
+    return _lowest(_items(file, lambda row, place: preference(row, place, file, seed=seed)), most)
 
 
 def preference(row: Any, place: str, file: Path, *, seed: int) -> Preference:
@@ -131,9 +134,12 @@ def _asked(text: Any, place: str) -> list[Message]:
     return messages
 
 
-def load_truthfulqa(file: Path, *, seed: int) -> list[Choice]:
-    """The questions of a TruthfulQA file with their MC1 options, as JSON list, JSON lines or Parquet; see `mc1`."""
-    return _items(file, lambda row, place: mc1(row, place, seed=seed))
+def load_truthfulqa(file: Path, *, seed: int, most: int | None = None) -> list[Choice]:
+    """The questions of a TruthfulQA file with their MC1 options, as JSON list, JSON lines or Parquet; see `mc1`.
+
+    most  those with the lowest ids, in the file's order; None for all
+    """
+    return _lowest(_items(file, lambda row, place: mc1(row, place, seed=seed)), most)
 
 
 def mc1(row: Any, place: str, *, seed: int) -> Choice:
@@ -196,6 +202,10 @@ def _items(file: Path, read: Callable[[Any, str], Item]) -> list[Item]:
     if not items:
         raise UserError(f"{file}: no items; {STEP}")
     return items
+
+
+def _lowest(items: list[Item], most: int | None) -> list[Item]:
+    return [items[place] for place in ids.lowest([item.item_id for item in items], most)]
 
 
 def _text(row: dict[str, Any], key: str, place: str) -> str:

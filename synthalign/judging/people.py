@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from synthalign.core import json_lines, measures, statistics
+from synthalign.core import ids, json_lines, measures, statistics
 from synthalign.core.errors import UserError, each
 from synthalign.core.measures import HeldOutPair
 from synthalign.core.tables import Row
@@ -42,11 +42,15 @@ class HeldOut:
     verdicts: list[list[int]]
 
 
-def preferred(file: Path) -> HeldOut:
-    """The pairs of a file of people's preferences; UserError as `human_pairs.load`, and when no pair is left."""
+def preferred(file: Path, most: int | None = None) -> HeldOut:
+    """The pairs of a file of people's preferences, at most so many, those with the lowest ids.
+
+    UserError as `human_pairs.load`, and when no pair is left.
+    """
     rows, _ = human_pairs.load(file, feedback="people")
     if not rows:
         raise UserError(f"{file}: no pair is left to measure with; name another file in params.yaml, or null")
+    rows = [rows[place] for place in ids.lowest([row["comparison_id"] for row in rows], most)]
     sides = [(row["prompt"], row["chosen"], row["rejected"]) for row in rows]
     dialogues = [[*prompt, *side] for prompt, *both in sides for side in both]
     questions = [next(said["content"] for said in prompt if said["role"] == "user") for prompt, _, _ in sides]
@@ -54,12 +58,16 @@ def preferred(file: Path) -> HeldOut:
     return HeldOut(dialogues, pairs, questions, [])
 
 
-def voted(file: Path) -> HeldOut:
-    """The pairs of a file of votes; a pair without a majority for one side has no preference.
+def voted(file: Path, most: int | None = None) -> HeldOut:
+    """The pairs of a file of votes, at most so many, those with the lowest hashes.
+
+    A pair without a majority for one side has no preference.
 
     UserError names all rows of another form, and a file without a majority anywhere.
     """
     rows = each(json_lines.entries(file, "pair"), lambda numbered: _vote(f"{file}, line {numbered[0]}", numbered[1]))
+    hashed = [ids.content_id(row["question"], *row["answers"]) for row in rows]
+    rows = [rows[place] for place in ids.lowest(hashed, most)]
     dialogues = [
         [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": answer}]
         for row in rows

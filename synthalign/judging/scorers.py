@@ -57,12 +57,14 @@ def against_people(
     scored: Mapping[str, Callable[[Sequence[Sequence[Message]]], Sequence[float]]],
     *,
     seed: int,
+    most: int | None,
     subject: str | None = None,
     upper_bound: str | None = None,
 ) -> dict[str, Any]:
-    """`people.report` of the scorers by the name of each file that is given: human_pairs, votes."""
+    """`people.report` of the scorers by the name of each file that is given: human_pairs, votes; of at most so many
+    pairs of each."""
     readers = {"human_pairs": people.preferred, "votes": people.voted}
-    held_out = {name: readers[name](Path(file)) for name, file in files.items() if file is not None}
+    held_out = {name: readers[name](Path(file), most) for name, file in files.items() if file is not None}
     asked = [dialogue for one in held_out.values() for dialogue in one.dialogues]
     scores = {name: score(asked) for name, score in scored.items()} if asked else {}
     found, start = {}, 0

@@ -4,7 +4,7 @@ import pytest
 
 from synthalign.commands import cli
 from synthalign.core import json_lines
-from synthalign.feedback import community, human_pairs
+from synthalign.feedback import community, comparisons, human_pairs
 from synthalign.judging import benchmarks
 from synthalign.queries import mining
 from synthalign.queries.similarity import Pool
@@ -23,12 +23,14 @@ def folder(tmp_path_factory):
 
 
 def test_every_reader_of_ours_reads_what_is_made_of_peoples_files(folder):
-    train, unusable = human_pairs.load(folder / "hh_train.jsonl", feedback="gold")
+    train, unusable = human_pairs.load(folder / "people_train.jsonl", feedback="gold")
     asked = community.load(folder / "pandalm_community.jsonl")
     seeds, questions = mining.read_apart(str(folder / "seed_queries.txt"), str(folder / "eval_questions.txt"))
 
-    assert (len(train), unusable.total()) == (1111, 0)
-    assert {len(row["answers"]) for row in asked} == {2}
+    assert (len(train), unusable.total()) == (1111 + 160, 0)  # HH-RLHF's, and PandaLM's with a majority
+    assert (len(asked), {len(row["answers"]) for row in asked}) == (217, {2})
+    judged = {comparisons.text_of(row["prompt"]) for row in train}
+    assert judged.isdisjoint(row["question"] for row in asked)
     assert (len(seeds), len(questions)) == (67, 98)
     texts = json_lines.texts(folder / "heldout_text.jsonl")
     assert (len(texts), min(map(len, texts)) >= 100) == (83, True)
@@ -67,24 +69,15 @@ def test_a_share_that_leaves_a_side_empty_is_refused(folder, share, capsys):
     assert "--heldout" in capsys.readouterr().err
 
 
-def test_most_keeps_so_many_pairs_to_measure_with_and_all_to_train_on(folder, tmp_path, capsys):
+def test_a_file_that_dvc_does_not_watch_and_is_other_than_before_is_named_with_the_stages_to_force(tmp_path, capsys):
     (tmp_path / "raw").symlink_to(RAW)
+    (tmp_path / "hh_heldout.jsonl").write_text("{}\n")
 
-    cli.main(["people", "--folder", str(tmp_path), "--most", "20"])
+    cli.main(["people", "--folder", str(tmp_path)])
 
-    lines = {name: (tmp_path / name).read_text().splitlines() for name in ("hh_heldout.jsonl", "hh_train.jsonl")}
-    every = (folder / "hh_heldout.jsonl").read_text().splitlines()
-    assert (len(lines["hh_heldout.jsonl"]), len(lines["hh_train.jsonl"])) == (20, 1111)
-    assert len(benchmarks.load_hhh(tmp_path / "hhh.jsonl", seed=0)) == 20
-    places = [every.index(line) for line in lines["hh_heldout.jsonl"]]
-    assert places == sorted(places) and places[-1] > 500  # from the whole file, in its order
-    cli.main(["people", "--folder", str(tmp_path), "--most", "30"])
     told = capsys.readouterr().out.splitlines()
     assert any(
-        line.startswith("hh_heldout.jsonl, pandalm_heldout.jsonl, hhh.jsonl, truthfulqa.jsonl: not as before")
-        and line.endswith("dvc repro -f -s score_benchmarks score_rewards score_scorers")
+        line.startswith("hh_heldout.jsonl: not as before")
+        and line.endswith("dvc repro -f -s score_rewards score_scorers")
         for line in told
     )
-    with pytest.raises(SystemExit):
-        cli.main(["people", "--folder", str(tmp_path), "--most", "0"])
-    assert "--most 0" in capsys.readouterr().err

@@ -304,7 +304,7 @@ def root_with_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if one not in (Path("data"), Path("data/people")):
             (root / one).symlink_to(one.absolute())
     (made / "raw").symlink_to(Path("../shared/data").absolute())
-    people.make(made, most=80)
+    people.make(made)
     return root
 
 
@@ -387,3 +387,25 @@ def test_what_is_no_profile_or_no_scale_is_refused_and_params_stays(
 
     assert says in capsys.readouterr().err
     assert Path("params.yaml").read_bytes() == before
+
+
+def test_a_change_by_hand_wins_over_the_overlay_and_is_in_the_command_of_the_head(tmp_path: Path) -> None:
+    file = profile(tmp_path, "# Mine.\n\n# Why.\ntrain.rate: 1.0e-3\n")
+
+    made = profiles.composed(file, changes=["train.rate=5.0e-4", "*.oracle=data/world"])
+
+    settings = yaml.safe_load(made.settings)
+    assert (settings["train"]["rate"], settings["score"]["oracle"]) == (5.0e-4, "data/world")
+    assert made.settings.startswith(
+        "# `python -m synthalign profile mine --scale 1 --set train.rate=5.0e-4 --set '*.oracle=data/world'` composed"
+    )
+    assert "# Set by hand.\n  rate: 5.0e-4\n" in made.settings
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("train.rate", "--set train.rate: write KEY=VALUE"), ("train.rates=1", "--set: train.rates = 1: base.yaml")],
+)
+def test_a_change_by_hand_of_no_key_or_no_value_is_told(tmp_path: Path, change: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        profiles.composed(profile(tmp_path, "# Mine.\n\n# Why.\ntrain.rate: 1.0e-3\n"), changes=[change])

@@ -4,7 +4,17 @@ from pathlib import Path
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.feedback.people import Limits, community, eval_questions, hh_pairs, pandalm, seed_queries, side
+from synthalign.feedback.people import (
+    Limits,
+    community,
+    eval_questions,
+    halves,
+    hh_pairs,
+    pandalm,
+    preference,
+    seed_queries,
+    side,
+)
 
 RAW = Path("../shared/data")
 JUDGED = {
@@ -56,6 +66,30 @@ def test_an_annotators_choice_is_a_vote_and_a_tie_is_none(tmp_path):
         {"text": "Drama.", "votes": 0, "accepted": False},
         {"text": "Mystery.", "votes": 2, "accepted": False},
     ]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "chosen"),
+    [([2, 0, 2], "Mystery."), ([1, 0, 0], "Drama."), ([1, 2, 1], "Drama."), ([1, 2, 0], None), ([0, 0, 0], None)],
+)
+def test_most_annotators_make_a_preference_and_as_many_on_both_sides_make_none(verdicts, chosen):
+    found = preference({"question": "A genre?", "answers": ["Drama.", "Mystery."], "verdicts": verdicts})
+
+    if chosen is None:
+        assert found is None
+        return
+    assert found["prompt"] == [{"role": "user", "content": "A genre?"}]
+    assert (found["chosen"], found["rejected"]) == (chosen, "Drama." if chosen == "Mystery." else "Mystery.")
+
+
+def test_all_pairs_about_a_question_are_in_one_half():
+    pairs = [{"question": f"Question number {number // 2}?", "place": number} for number in range(400)]
+
+    first, second = halves(pairs)
+
+    assert sorted(pair["place"] for pair in first + second) == list(range(400))
+    assert {pair["question"] for pair in first}.isdisjoint(pair["question"] for pair in second)
+    assert 150 < len(first) < 250
 
 
 def test_what_cannot_be_compared_is_left_out_with_its_reason(tmp_path):

@@ -119,6 +119,15 @@ def test_hhh_has_its_221_items_and_the_known_length_baseline():
     assert 0.4 < sum(item.order for item in items) / 221 < 0.6
 
 
+@needs_hhh
+def test_at_most_so_many_items_are_taken_in_their_order_and_more_of_them_hold_the_fewer():
+    every, some, more = (benchmarks.load_hhh(HHH, seed=0, most=most) for most in (None, 20, 40))
+
+    assert (len(some), len(more)) == (20, 40)
+    assert [item for item in every if item in some] == some
+    assert {item.item_id for item in some} < {item.item_id for item in more}
+
+
 @needs_truthfulqa
 def test_truthfulqa_has_one_right_option_that_no_longer_stands_first():
     items = benchmarks.load_truthfulqa(TRUTHFULQA, seed=0)

@@ -40,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def params(*tasks: str, kind: str = "policy") -> score_benchmarks.Params:
-    left_out = dict.fromkeys(("heldout_text", "cloze", "hhh", "truthfulqa"))
+    left_out = dict.fromkeys(("heldout_text", "cloze", "hhh", "truthfulqa", "most"))
     subjects = {"base": {"kind": kind, "model": "models/base"}}
     return score_benchmarks.Params.model_validate(
         {"seed": 0, "batch_size": 4, "harness": [*tasks], "subjects": subjects} | left_out

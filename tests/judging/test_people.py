@@ -45,6 +45,18 @@ def test_accuracy_counts_the_pairs_with_a_majority_and_the_longer_answer_is_the_
     assert "minus_ours" not in scorers["theirs"]
 
 
+def test_so_many_pairs_are_measured_wherever_they_stand_in_the_file(tmp_path):
+    votes = [vote(f"{number}?", 1, 1) for number in range(20)]
+    pairs = [{"prompt": row["question"], "chosen": LONG, "rejected": SHORT} for row in votes]
+    for read, rows in ((voted, votes), (preferred, pairs)):
+        some = read(written(tmp_path, *rows), 5)
+        others = read(written(tmp_path, *reversed(rows)), 5)
+
+        assert len(some.pairs) == len(some.questions) == len(some.dialogues) / 2 == 5
+        assert sorted(some.questions) == sorted(others.questions)
+        assert len(read(written(tmp_path, *rows), 30).pairs) == 20
+
+
 def test_alpha_falls_where_a_scorer_contradicts_people_and_rises_where_it_agrees(tmp_path):
     votes = [vote("A?", 1, 1, 1), vote("B?", 2, 2, 2), vote("C?", 1, 1, 0), vote("D?", 2, 2, 0)]
     held_out = voted(written(tmp_path, *votes))

@@ -231,6 +231,7 @@ def test_reward_models_are_tested_on_the_evaluation_queries(here, world):
             seed=0,
             human_pairs=None,
             votes=None,
+            most=None,
             oracle=str(world[0]),
             configurations=["a", "b"],
             rewards={"almost": "models/reward/almost", "gold": "models/reward/gold"},
@@ -256,6 +257,7 @@ def test_other_reward_models_and_policies_as_such_rank_the_same_pairs(here, worl
             seed=0,
             human_pairs=None,
             votes=None,
+            most=None,
             oracle=str(world[0]),
             configurations=["a", "b"],
             rewards={"rlcd": "models/reward/almost"},
@@ -331,6 +333,7 @@ def test_a_subject_that_is_not_among_the_rewards_is_named(here, world):
                 seed=0,
                 human_pairs=None,
                 votes=None,
+                most=None,
                 oracle=str(world[0]),
                 configurations=["a", "b"],
                 rewards={"almost": "x"},
@@ -478,7 +481,7 @@ def test_benchmarks_are_left_out_measured_or_missed_by_name(here):
         "almost": {"kind": "reward", "model": "models/reward/almost"},
     }
     settings = {"seed": 0, "batch_size": 4, "heldout_text": "text.jsonl", "cloze": "cloze.jsonl", "hhh": "hhh.json"}
-    settings |= {"harness": []}
+    settings |= {"harness": [], "most": 3}
     params = score_benchmarks.Params(**settings, truthfulqa="truthfulqa.json", subjects=subjects)
 
     score_benchmarks.main(params, "base")
@@ -533,6 +536,7 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
             seed=0,
             human_pairs=None,
             votes=None,
+            most=None,
             oracle=None,
             configurations=["a", "b"],
             rewards={},
@@ -579,7 +583,7 @@ def peoples_files():
 def test_without_an_oracle_rewards_and_likelihoods_are_tested_on_what_people_prefer(here):
     reward_models()
     tiny.save(Path("models/base"), tiny.causal(), tiny.tokenizer())
-    settings = {"seed": 0, "oracle": None, "configurations": ["a", "b"], "batch_size": 4} | peoples_files()
+    settings = {"seed": 0, "oracle": None, "configurations": ["a", "b"], "most": 6, "batch_size": 4} | peoples_files()
     rewards = {"almost": "models/reward/almost", "gold": "models/reward/gold"}
 
     score_rewards.main(score_rewards.Params(**settings, rewards=rewards, subject="almost", upper_bound="gold"))
