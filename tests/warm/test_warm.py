@@ -152,6 +152,27 @@ def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_launch_does_not_tell_again_how_many_threads_it_took(tmp_path: Path) -> None:
+    (tmp_path / "accelerate.yaml").write_text((ROOT / "accelerate/cpu.yaml").read_text())
+    script = """
+import os, psutil
+psutil.cpu_count = lambda logical: 2  # of two whole cores accelerate tells it, with --quiet too
+from warm import child
+environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+words = ["--quiet", "--config_file", "accelerate.yaml", "-m", "stages.one"]
+print(child.launched(words, environment)[1]["OMP_NUM_THREADS"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.stdout, done.stderr, done.returncode) == ("2\n", "", 0)
+
+
 def test_a_forked_stage_has_what_accelerates_launcher_would_have_given_it(warm: dict[str, str]) -> None:
     stage(STAGE)
 
