@@ -83,7 +83,7 @@ ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors a
 	python -m benchmarks.ditto_ablation
 
 claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
-	python -m warm python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto snapshot_dpo score_benchmarks@reward_almost score_benchmarks@reward_gold
@@ -95,7 +95,7 @@ pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real model
 	@python -m synthalign.reporting.real_claims metrics
 
 pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the same for three seeds, or SEEDS=4, with RLCD and RLAIF labels: metrics/real_claims.json
-	python -m warm python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET) score_pairs
+	python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET) score_pairs
 
 pocket-data: .venv/ready
 	python -m synthalign bring data/sources/pocket.yaml

@@ -33,6 +33,9 @@ BROUGHT = ("data/people", "models/gguf")
 """What stages read and git does not hold."""
 
 
+REPRO = (sys.executable, "-m", "flows.repro")
+
+
 def reseed(settings: dict, seed: int, sections: tuple[str, ...]) -> dict:
     """The settings with the seed of each of these sections moved on by `seed`."""
     for section in sections:
@@ -76,7 +79,7 @@ def reproduce(seed: int, threads: int, targets: list[str], sections: tuple[str, 
     with log.open("w") as stream:
         subprocess.run(["dvc", "checkout", "--quiet", "--allow-missing"], cwd=folder, stdout=stream, stderr=stream)
         done = subprocess.run(
-            ["dvc", "repro", *targets],
+            [*REPRO, *targets],
             cwd=folder,
             stdout=stream,
             stderr=stream,
@@ -84,7 +87,7 @@ def reproduce(seed: int, threads: int, targets: list[str], sections: tuple[str, 
         )
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-        raise SystemExit(f"seed {seed}: dvc repro failed; the end of {log}:\n{tail}")
+        raise SystemExit(f"seed {seed}: a stage failed; the end of {log}:\n{tail}")
     print(f"seed {seed}: done after {time.monotonic() - start:.0f} s", flush=True)
     return folder / "metrics"
 
@@ -99,7 +102,7 @@ def main() -> None:
     given = parser.parse_args()
 
     sections = (*TRAINED, *AUTHORS) if given.real else TRAINED
-    subprocess.run(["dvc", "repro", *given.targets], check=True)
+    subprocess.run([*REPRO, *given.targets], check=True)
     with ThreadPoolExecutor(given.jobs) as pool:
         runs = [pool.submit(reproduce, n, given.threads, given.targets, sections) for n in range(1, given.seeds)]
         metrics = [Path("metrics"), *(run.result() for run in runs)]

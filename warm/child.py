@@ -87,9 +87,7 @@ def launched(words: Sequence[str], environment: Mapping[str, str]) -> tuple[list
     from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
     replace_environment(environment)  # importing torch has changed it
-    logging.getLogger("accelerate.commands.launch").setLevel(
-        logging.ERROR
-    )  # each time it tells how many threads it took
+    logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)  # it tells of its threads each time
     try:
         given, defaults, _ = _validate_launch_command(launch_command_parser().parse_args(words))
     except (Exception, SystemExit) as error:

@@ -7,6 +7,8 @@ import pytest
 
 from flows import claims
 
+ROOT = Path(__file__).parents[2]
+
 GRAPH = """
 stages:
   make:
@@ -21,6 +23,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "repository"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # a copy of this repository has flows/ itself
     for command in (
         ["git", "init", "--quiet"],
         ["git", "config", "user.email", "a@b.c"],
