@@ -6,7 +6,6 @@ which with LLaMA's tokenizer gives, as far as we know, the one that does not com
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -71,7 +70,7 @@ def probabilities(
             return _logits(model, [resolved[place] for place in places], tokenizer.pad_token_id)
 
     result: list[list[float]] = [[] for _ in prompts]
-    with ThreadPoolExecutor(models.free_cores(model.device)) as threads:
+    with models.beside(models.free_cores(model.device)) as threads:
         for places, logits in zip(batches, threads.map(read, batches), strict=True):
             for place, row in zip(places, logits.double().softmax(-1).tolist(), strict=True):
                 result[place] = row

@@ -181,6 +181,7 @@ def _side_by_side(work: Callable[[Memory, Callable[[], bool]], None], first: Mem
     errors: list[BaseException] = []
 
     def run(memory: Memory) -> None:
+        torch.set_num_threads(1)  # of this thread: the others have the other cores
         try:
             with torch.inference_mode():  # which belongs to a thread
                 work(memory, lambda: bool(errors))

@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,16 @@ def free_cores(device: torch.device) -> int:
     if device.type != "cpu":
         return 1
     return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def beside(count: int) -> ThreadPoolExecutor:
+    """So many threads that work beside each other; where there are several, an operation of each takes one core.
+
+    A trainer whose operations take several (`threads` of hardware.yaml) would else have more of them at work than the
+    machine has cores, and each operation waits for its last part.
+    """
+    each = 1 if count > 1 else torch.get_num_threads()
+    return ThreadPoolExecutor(count, initializer=partial(torch.set_num_threads, each))
 
 
 def load_causal(folder: str | Path, use: hardware.Use = "reading") -> PreTrainedModel:

@@ -6,7 +6,6 @@ questions by which all of them are told how far they came.
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation.generate import Generation, generate
-from synthalign.generation.models import free_cores, load_tokenizer
+from synthalign.generation.models import beside, free_cores, load_tokenizer
 from synthalign.policies import ppo
 from synthalign.reward import scoring
 
@@ -172,7 +171,7 @@ def add_gradients(parts: Sequence[Part], *, threads: int) -> list[Tensor]:
         return torch.autograd.grad(loss, part.parameters, allow_unused=True), log
 
     logs = []
-    with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+    with beside(min(threads, len(parts))) as pool:
         in_time = [*range(len(parts) - 2), len(parts) - 1, len(parts) - 2] if len(parts) > 2 else range(len(parts))
         running = {place: pool.submit(gradients, parts[place]) for place in in_time}
         for place, part in enumerate(parts):
@@ -339,7 +338,7 @@ def log_ratios(
         found.update(zip(group, ppo.answer_kl(ours, theirs, batch.mask).tolist(), strict=True))
 
     lengths = [len(before) + len(after) for before, after in zip(given, chosen, strict=True)]
-    with ThreadPoolExecutor(free_cores(accelerator.device)) as threads:
+    with beside(free_cores(accelerator.device)) as threads:
         list(threads.map(read, reversed(alike(lengths, device_batch_size))))  # the longest first: all end together
     return [found[place] for place in range(len(given))]
 

@@ -1,7 +1,6 @@
 """What PPO samples in a step, and the models that read it: policy, reference, value and reward model."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +10,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.generation.models import free_cores
+from synthalign.generation.models import beside, free_cores
 from synthalign.policies import ppo
 from synthalign.policies.answering import (
     Answer,
@@ -167,7 +166,7 @@ def sample_rollouts(
             )
 
     lengths = [len(prompt.token_ids) + len(one.token_ids) for prompt, one in zip(prompts, generations, strict=True)]
-    with ThreadPoolExecutor(free_cores(accelerator.device)) as threads:
+    with beside(free_cores(accelerator.device)) as threads:
         list(threads.map(read, reversed(alike(lengths, device_batch_size))))  # the longest first: all end together
     gathered: list[Rollout] = gather_object([rollouts[place] for place in range(len(prompts))])
     return gathered

@@ -12,7 +12,6 @@ is the score of that dialogue, to the bit when the batch is the same.
 import json
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
@@ -108,7 +107,7 @@ def score(
         model, 1
     )  # nothing but attention reads earlier tokens, and that does not read padding
     batches = pack(keys, batch_size=batch_size, answers=ANSWERS if together else 1, padded=padded)
-    with ThreadPoolExecutor(models.free_cores(model.device)) as threads:
+    with models.beside(models.free_cores(model.device)) as threads:
         found = [one for scores in threads.map(read, batches) for one in scores]
     read_keys = [(prompt, answer) for rows in batches for prompt, answers in rows for answer in answers]
     scores = dict(zip(read_keys, found, strict=True))

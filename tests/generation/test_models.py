@@ -300,3 +300,20 @@ def test_memory_of_a_freed_tensor_is_taken_again_without_a_page_fault() -> None:
     page_faults()
 
     assert page_faults() < 1000  # of 100,000 where every tensor is mapped anew
+
+
+def test_operations_of_threads_beside_each_other_take_a_core_each_and_those_of_a_thread_alone_all() -> None:
+    before = torch.get_num_threads()
+
+    def taken(count: int) -> set[int]:
+        with models.beside(count) as threads:
+            return set(threads.map(lambda _: torch.get_num_threads(), range(2 * count)))
+
+    try:
+        torch.set_num_threads(2)  # as `threads: 2` of hardware.yaml does in a trainer
+
+        assert taken(2) == {1}
+        assert torch.get_num_threads() == 2
+        assert taken(1) == {2}
+    finally:
+        torch.set_num_threads(before)
