@@ -48,7 +48,12 @@ def held_out(name: str, known: Mapping[str, tuple[str, str]]) -> tuple[list[Demo
 
 
 def described(prompt: str) -> str:
-    """What stands in front of a question when an author has written down how to write, the paper's self-prompt."""
+    """What stands in front of a question when an author has written down how to write, the paper's self-prompt.
+
+    UserError when it brings a marker of a turn.
+    """
+    if marker := chat.marker_in(prompt):
+        raise UserError(f"sample_ditto.self_prompts: {prompt[:60]!r} brings our own {marker!r}; write the text alone")
     return f"{prompt.strip()}{chat.SEPARATOR}"
 
 

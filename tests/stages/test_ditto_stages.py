@@ -49,6 +49,7 @@ DITTO = LOOP | {"authors": {"captain": {"demonstrations": "captain.jsonl"}}, "mo
 SPIN = LOOP | {"authors": DITTO["authors"], "fractions": {"online": 0.5, "replay": 0.5, "inter": 0.0}}
 SAMPLE: dict[str, Any] = {
     "authors": {"captain": {"demonstrations": "captain.jsonl", "prompts": "captain.txt"}},
+    "self_prompts": {"captain": "Begin with: I look at the harbour."},
     "model": "models/base",
     "samples": 2,
     "max_new_tokens": 8,
@@ -62,7 +63,7 @@ SCORE = {
     "seed": 0, "oracle": str(REPOSITORY / "data/embedded"), "authors": ["captain"], "texts": None,
     "plain": str(TEXTS / "plain.txt"),
 }  # fmt: skip
-METHODS = {"zero_shot", "few_shot", "sft", "spin", "ditto"}
+METHODS = {"zero_shot", "few_shot", "self_prompt", "sft", "spin", "ditto"}
 
 
 @pytest.fixture
