@@ -48,21 +48,26 @@ class Runs:
     def __init__(self, found: Mapping[str, Result], names: Sequence[str], seeds: int) -> None:
         self.found, self.names, self.seeds = found, names, seeds
 
-    def scores(self, at: At, seed: int) -> dict[str, float]:
-        """The mean style score of the answers to each prompt of each author."""
+    def who(self, *variants: str) -> list[str]:
+        """The authors that have runs of all these variants."""
+        return [name for name in self.names if all(f"{name}/{variant}/0" in self.found for variant in variants)]
+
+    def scores(self, at: At, seed: int, names: Sequence[str]) -> dict[str, float]:
+        """The mean style score of the answers to each prompt of each of the authors."""
         variant, point = at
         return {
             f"{name}/{prompt}": fmean(scores)
-            for name in self.names
+            for name in names
             for prompt, scores in enumerate(self.found[f"{name}/{variant}/{seed}"]["scores"][point])
         }
 
     def sum(self, terms: Iterable[tuple[int, At]]) -> list[Interval]:
-        """Under each seed the sum of sign x style score, prompt by prompt."""
+        """Under each seed the sum of sign x style score, prompt by prompt, of the authors that have all of them."""
         terms = list(terms)
+        names = self.who(*(variant for _, (variant, _) in terms))
         found = []
         for seed in range(self.seeds):
-            scores = [(sign, self.scores(at, seed)) for sign, at in terms]
+            scores = [(sign, self.scores(at, seed, names)) for sign, at in terms]
             sums = {prompt: sum(sign * of[prompt] for sign, of in scores) for prompt in scores[0][1]}
             found.append(mean(sums, seed=seed))
         return found
@@ -92,20 +97,21 @@ class Runs:
         return np.array(
             [
                 [np.mean(self.found[f"{name}/{variant}/{seed}"]["scores"][-1]) for seed in range(self.seeds)]
-                for name in self.names
+                for name in self.who(variant)
             ]
         )
 
     def other(self, variant: str, key: str) -> float | None:
         values = [
-            self.found[f"{name}/{variant}/{seed}"].get(key) for name, seed in product(self.names, range(self.seeds))
+            self.found[f"{name}/{variant}/{seed}"].get(key)
+            for name, seed in product(self.who(variant), range(self.seeds))
         ]
         return None if any(value is None for value in values) else round(fmean(values), 6)
 
     def by_author(self, variant: str) -> dict[str, list[float]]:
         """Of each author the mean style score under every seed."""
         means = self.means(variant).round(6).tolist()
-        return dict(zip(self.names, means, strict=True))
+        return dict(zip(self.who(variant), means, strict=True))
 
 
 def shown(each: Sequence[Interval]) -> dict[str, Any]:
@@ -167,6 +173,7 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
             "early_minus_late": shown(runs.sum([(1, few), (-1, one), (-1, all_of_them), (1, half)])),
         },
         "labels": {
+            "authors": runs.who(*LABELS.values()),
             "pairs": [0, *ditto_labels.POINTS],
             **{
                 name: [shown(runs.style((variant, place))) for place in range(len(ditto_labels.POINTS) + 1)]
@@ -204,13 +211,13 @@ def main() -> None:
     names = list(TUNING_AUTHORS) if given.tuning else given.authors
     found = all_runs(names, given.variants, settings, seeds=given.seeds, jobs=given.jobs)
     runs = Runs(found, names, given.seeds)
-    for variant in given.variants:
+    for variant in filter(runs.who, given.variants):
         style = combine_seeds(runs.style((variant, -1)))
         others = " ".join(f"{k} {runs.other(variant, k)}" for k in ("oracle", "characters", "cut_off", "copied"))
         means = {name: round(fmean(of_seeds), 3) for name, of_seeds in runs.by_author(variant).items()}
         rest = f"{means} {others} sft_steps {runs.other(variant, 'sft_steps')}"
         print(f"{variant:18s} {style.value:.3f} [{style.ends()}] {rest}")
-        points = len(found[f"{names[0]}/{variant}/0"]["scores"])
+        points = len(found[f"{runs.who(variant)[0]}/{variant}/0"]["scores"])
         if points > 1:
             curve = [round(combine_seeds(runs.style((variant, point))).value, 3) for point in range(points)]
             print("  points", curve)

@@ -47,6 +47,9 @@ ALL = 7
 FEW = 4
 """Demonstrations that labelled pairs are compared with: those of the user study."""
 
+LABELLERS = ("captain", "poet")
+"""The authors who label pairs; the paper has one."""
+
 Settings = dict[str, Any]
 """Those of train_ditto, and: reference, as in `training.align`; demonstrations, how many; labels, whose samples are
 labelled (`ditto_labels`), base or tuned, None for a run of DITTO."""
@@ -293,7 +296,7 @@ def alone(name: str, variant: str, settings: Settings, seed: int, work: Path) ->
 def all_runs(
     names: Sequence[str], variants: Sequence[str], settings: Settings, *, seeds: int, jobs: int
 ) -> dict[str, Result]:
-    """The result of every run by "author/variant/seed", `jobs` of them beside each other."""
+    """The result of every run by "author/variant/seed", `jobs` of them beside each other; only LABELLERS label."""
     modules = (draws.__file__, steps.__file__, training.__file__, encoding.__file__, style_authors.__file__)
     own = (__file__, ditto_labels.__file__, answers.__file__)
     work = stage.work_dir("ditto_ablation", Path(settings["model"]), *map(Path, (*modules, *own)))
@@ -302,6 +305,8 @@ def all_runs(
     todo: dict[str, tuple[str, str, Settings, int, Path]] = {}
     for seed, name, variant in product(range(seeds), names, variants):
         given = VARIANTS[variant](settings)
+        if given["labels"] and name in AUTHORS and name not in LABELLERS:
+            continue
         demonstrations = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")
         key = keys[f"{name}/{variant}/{seed}"] = digest(name, demonstrations, variant, given, seed)
         if key not in journal.done:

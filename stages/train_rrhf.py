@@ -10,7 +10,7 @@ from synthalign.core import hardware, stage, tables, tracking
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, one_base, ppo, rrhf, rrhf_sources, rrhf_training
+from synthalign.policies import answering, beams, one_base, ppo, rrhf, rrhf_sources, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.reward import scoring
 
@@ -72,7 +72,7 @@ def main(params: Params, name: str) -> None:
                 f"{table}: {error}; look at simulate_demonstrations, or at what was dropped: {dropped}"
             ) from error
 
-    modules = (adapters, answering, encoding, endings, one_base, ppo, scoring, rrhf, rrhf_sources, rrhf_training)
+    modules = (adapters, answering, beams, encoding, endings, one_base, ppo, scoring, rrhf, rrhf_sources, rrhf_training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
 from synthalign.generation.models import free_cores
-from synthalign.policies import answering, checkpoints, one_base, ppo, rrhf, rrhf_sources
+from synthalign.policies import answering, beams, checkpoints, one_base, ppo, rrhf, rrhf_sources
 from synthalign.policies.answering import Answer, Prompt, Row
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.policies.rrhf_sources import Others, Query
@@ -209,11 +209,24 @@ def train(
         if given is not None:
             return [given[place] for place in places], []
         asked = [prompts[place] for place in places]
-        ids = [
-            [f"round {number}/{sample}/{place}" for place in range(count)]
-            for sample in range(len(settings.temperatures))
-        ]
-        said = say(asked, ids, settings.temperatures)
+        if settings.beams:
+            said = beams.answers(
+                accelerator,
+                policy,
+                reference,
+                reward_model,
+                tokenizer,
+                asked,
+                beams=settings.beams,
+                max_new_tokens=settings.max_new_tokens,
+                device_batch_size=settings.device_batch_size,
+            )
+        else:
+            ids = [
+                [f"round {number}/{sample}/{place}" for place in range(count)]
+                for sample in range(len(settings.temperatures))
+            ]
+            said = say(asked, ids, settings.temperatures)
         answers = [list(of_one) for of_one in zip(*said, strict=True)]
         rank_rewards = [
             [

@@ -257,6 +257,13 @@ def trainers(seeds: Seeds) -> list[Claim]:
             above(seeds.figure("score_snapshots", "differences", "rank_loss", "reward"), 0),
         ),
         seeds.claim(
+            "rrhf_mixed_sources",
+            "RRHF with two answers of another model beside its own reaches a higher reward than with its own alone",
+            "RRHF Table 4",
+            snapshots,
+            above(seeds.figure("score_snapshots", "differences", "mixed_sources", "reward"), 0),
+        ),
+        seeds.claim(
             "rrhf_second_round",
             "A second round of RRHF raises the reward",
             "RRHF Table 4",

@@ -16,15 +16,16 @@ from synthalign.reporting.seeds import Seeds
 from tests.taught import QUESTIONS, TOKENIZER, taught
 
 STYLES = {"demonstrations_1": 0.2, "demonstrations_3": 0.5, "demonstrations_4": 0.55, "ditto": 0.6}
-NAMES = ["captain", "poet"]
+NAMES = ["captain", "teacher", "poet"]
 
 
 def runs(seeds: int) -> ditto_ablation.Runs:
-    """Six prompts of two authors, two answers each, around STYLES at the last point, .3 where it has none."""
+    """Six prompts of three authors, two answers each, around STYLES at the last point, else around .3; the teacher
+    labels nothing."""
     points = {"ditto": 4, "labels_base": 11, "labels_tuned": 11}
     found: dict[str, Any] = {}
     for variant in ditto_runs.VARIANTS:
-        for name in NAMES:
+        for name in [name for name in NAMES if name != "teacher" or not variant.startswith("labels")]:
             for seed in range(seeds):
                 rng = Random(f"{variant} {name} {seed}")
                 last = STYLES.get(variant, 0.3)
@@ -47,13 +48,15 @@ def test_what_early_demonstrations_gain_more_than_late_ones_is_a_sum_prompt_by_p
 
     early = found["demonstrations_gain"]["early_minus_late"]
     assert early["value"] == pytest.approx((0.5 - 0.2) - (0.6 - 0.55), abs=0.02)
-    assert len(early["each"]) == 2 and early["n"] == 2 * 6
+    assert len(early["each"]) == 2 and early["n"] == 3 * 6
     assert early["value"] == pytest.approx(sum(one["value"] for one in early["each"]) / 2, abs=1e-5)
     assert found["demonstrations"]["7"] == found["variants"]["ditto"]["style"]
     assert found["differences"]["second_minus_first_iteration"]["value"] == pytest.approx(0.1, abs=0.02)
     assert [len(found["labels"][key]) for key in ("pairs", "base", "tuned")] == [11, 11, 11]
     assert found["differences"]["ditto_4_minus_tuned"]["value"] == pytest.approx(0.55 - 0.3, abs=0.02)
-    assert [len(values) for values in found["variants"]["ditto"]["by_author"].values()] == [2, 2]
+    assert [len(values) for values in found["variants"]["ditto"]["by_author"].values()] == [2, 2, 2]
+    assert found["labels"]["authors"] == [*found["variants"]["labels_base"]["by_author"]] == ["captain", "poet"]
+    assert found["differences"]["ditto_4_minus_tuned"]["n"] == 2 * 6  # DITTO's prompts of these two authors alone
 
 
 def test_every_figure_that_a_claim_of_ditto_asks_for_is_in_the_report():

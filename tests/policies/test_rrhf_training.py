@@ -41,6 +41,7 @@ VARIANT: dict[str, Any] = dict(
 SETTINGS: dict[str, Any] = dict(
     seed=0,
     temperatures=[1.0, 1.0, 1.3],
+    beams=None,
     batch_size=2,
     warmup_steps=1,
     missing_stop_penalty=-1.0,

@@ -26,6 +26,7 @@ IDS = [
     "small_vs_large",
     "rrhf_near_best",
     "rrhf_rank_loss",
+    "rrhf_mixed_sources",
     "rrhf_second_round",
     "rrhf_online_hacks",
     "rrhf_online_kl_sound",
@@ -134,7 +135,9 @@ METRICS = {
             "rrhf_online": {"reward_gain": figure(0.5), "flags": ["oracle"]},
             "rrhf_online_kl": {"reward_gain": figure(0.4), "flags": []},
         },
-        "differences": {"rank_loss": {"reward": figure(0.1)}, "second_round": {"reward": figure(0.1)}},
+        "differences": {
+            name: {"reward": figure(0.1)} for name in ("rank_loss", "mixed_sources", "second_round")
+        },
     },
     "score_benchmarks/ppo": {"heldout_text": {"loss_per_token": figure(0.8)}},
     "score_benchmarks/ppo_ptx": {"heldout_text": {"loss_per_token": figure(0.6)}},
@@ -230,6 +233,7 @@ BREAKS = [
     ("small_vs_large", (JUDGED, "ppo_vs_large_hhh", "oracle", "win_rate"), figure(0.54)),
     ("rrhf_near_best", (*TRAINERS, "rrhf", "curve", 1, "reward"), figure(1.54)),  # (1.49 - 1) / (2 - 1) is below 1/2
     ("rrhf_rank_loss", ("score_snapshots", "differences", "rank_loss", "reward"), figure(0.04)),
+    ("rrhf_mixed_sources", ("score_snapshots", "differences", "mixed_sources", "reward"), figure(0.04)),
     ("rrhf_second_round", ("score_snapshots", "differences", "second_round", "reward"), figure(0.04)),
     ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "reward_gain"), figure(0.04)),
     ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "flags"), []),
