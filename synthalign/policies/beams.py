@@ -5,6 +5,7 @@ transformers 5.23 searches with beams; diverse beam search (DP, the paper's defa
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -49,6 +50,7 @@ def searched(
         eos_token_id=sorted(ends),
     )
     found: dict[int, list[Generation]] = {}
+    writes: Any = policy  # transformers does not say that a model with a head generates
     for group in answering.alike([len(prompt.token_ids) for prompt in prompts], batch_size):
         longest = max(len(prompts[place].token_ids) for place in group)
         ids = torch.full((len(group), longest), tokenizer.pad_token_id)
@@ -57,7 +59,7 @@ def searched(
             tokens = prompts[place].token_ids
             ids[row, longest - len(tokens) :] = torch.tensor(tokens)
             attends[row, longest - len(tokens) :] = 1
-        made = policy.generate(
+        made = writes.generate(
             input_ids=ids.to(policy.device), attention_mask=attends.to(policy.device), generation_config=search
         )
         for row, place in enumerate(group):
