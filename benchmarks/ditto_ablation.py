@@ -61,10 +61,11 @@ class Runs:
             for prompt, scores in enumerate(self.found[f"{name}/{variant}/{seed}"]["scores"][point])
         }
 
-    def sum(self, terms: Iterable[tuple[int, At]]) -> list[Interval]:
-        """Under each seed the sum of sign x style score, prompt by prompt, of the authors that have all of them."""
+    def sum(self, terms: Iterable[tuple[int, At]], among: Sequence[str] = ()) -> list[Interval]:
+        """Under each seed the sum of sign x style score, prompt by prompt, of the authors that have all of these
+        variants, and those of `among`."""
         terms = list(terms)
-        names = self.who(*(variant for _, (variant, _) in terms))
+        names = self.who(*(variant for _, (variant, _) in terms), *among)
         found = []
         for seed in range(self.seeds):
             scores = [(sign, self.scores(at, seed, names)) for sign, at in terms]
@@ -174,6 +175,7 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
         },
         "labels": {
             "authors": runs.who(*LABELS.values()),
+            "ditto": shown(runs.sum([(1, demonstrations(FEW))], among=[*LABELS.values()])),
             "pairs": [0, *ditto_labels.POINTS],
             **{
                 name: [shown(runs.style((variant, place))) for place in range(len(ditto_labels.POINTS) + 1)]

@@ -56,7 +56,9 @@ def test_what_early_demonstrations_gain_more_than_late_ones_is_a_sum_prompt_by_p
     assert found["differences"]["ditto_4_minus_tuned"]["value"] == pytest.approx(0.55 - 0.3, abs=0.02)
     assert [len(values) for values in found["variants"]["ditto"]["by_author"].values()] == [2, 2, 2]
     assert found["labels"]["authors"] == [*found["variants"]["labels_base"]["by_author"]] == ["captain", "poet"]
-    assert found["differences"]["ditto_4_minus_tuned"]["n"] == 2 * 6  # DITTO's prompts of these two authors alone
+    assert (
+        found["differences"]["ditto_4_minus_tuned"]["n"] == found["labels"]["ditto"]["n"] == 2 * 6
+    )  # DITTO's prompts of these two authors alone
 
 
 def test_every_figure_that_a_claim_of_ditto_asks_for_is_in_the_report():
