@@ -1,6 +1,6 @@
 """What each part of DITTO is worth, over authors and seeds: metrics/ditto.json.
 
-    python -m benchmarks.ditto_ablation --seeds 5                # all variants, reported authors; two runs at a time
+    python -m benchmarks.ditto_ablation                          # all variants, reported authors, five seeds; two jobs
     python -m benchmarks.ditto_ablation --tuning --variants ditto sft --set beta=0.1 --set sft.stop_loss=0.8
                                                                  # other settings on the tuning authors; only printed
 
@@ -200,7 +200,7 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What each part of DITTO is worth; see the head of this file.")
     parser.add_argument("--tuning", action="store_true", help="the authors that settings are chosen with; print only")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0; claims take 5")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
     parser.add_argument("--jobs", type=int, default=2, help="runs beside each other, each on one core")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="which; print only")
     parser.add_argument("--authors", nargs="+", choices=AUTHORS, default=list(AUTHORS), help="which; print only")
