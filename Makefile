@@ -79,8 +79,8 @@ ditto: .venv/ready accelerate.yaml hardware.yaml  ## align a model with the auth
 	accelerate-launch --quiet --config_file accelerate.yaml -m stages.train_ditto "$$GIVEN_NAME"
 	accelerate-launch --quiet --config_file accelerate.yaml -m stages.sample_ditto "$$GIVEN_NAME"
 
-ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and three seeds: metrics/ditto.json
-	python -m benchmarks.ditto_ablation
+ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and five seeds, or SEEDS=3: metrics/ditto.json
+	python -m benchmarks.ditto_ablation $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
 claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
 	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")

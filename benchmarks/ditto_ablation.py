@@ -1,200 +1,45 @@
 """What each part of DITTO is worth, over authors and seeds: metrics/ditto.json.
 
-    python -m benchmarks.ditto_ablation                          # all variants, reported authors, 3 seeds
+    python -m benchmarks.ditto_ablation                          # all variants, reported authors, five seeds; two jobs
     python -m benchmarks.ditto_ablation --tuning --variants ditto sft --set beta=0.1 --set sft.stop_loss=0.8
                                                                  # other settings on the tuning authors; only printed
 
-The settings are train_ditto's in params.yaml; a variant changes what its name says.  Each run is trained on an author's
-seven demonstrations and answers the author's forty held-out prompts; the style oracle of `world/authors.py` scores.
-Finished runs are kept in .work/ditto_ablation, so that the command can be interrupted and started again.
+The settings are train_ditto's in params.yaml; a variant changes what its name says (`ditto_runs`).  Every figure is
+there for each seed by itself (`each`), so that a claim is decided from the seeds; the unit is the held-out prompt.
 """
 
 import argparse
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-import torch
-from accelerate import Accelerator
 
+from benchmarks import ditto_labels
+from benchmarks.ditto_runs import ALL, FEW, SAMPLES, VARIANTS, Result, Settings, all_runs, changed
 from synthalign.core import stage, statistics, yaml_file
-from synthalign.core.measures import difference, mean
+from synthalign.core.measures import mean
 from synthalign.core.statistics import Interval, combine_seeds
-from synthalign.dialogue import chat, encoding
-from synthalign.ditto import authors, draws, steps, training
-from synthalign.ditto.draws import Fractions
-from synthalign.generation import generate, models
-from synthalign.generation.journal import Journal
-from world import authors as style_authors
-from world.authors import AUTHORS, TUNING_AUTHORS, style_score
-from world.oracle import Oracle
-
-FOLDER = Path("data/embedded/authors")
-SAMPLES = 2
-"""Answers to every held-out prompt."""
-
-Settings = dict[str, Any]
-Result = dict[str, Any]
-"""Of one run: scores, one list of style scores for each held-out prompt, after every iteration; and other means."""
-
-
-def changed(settings: Settings, **changes: Any) -> Settings:
-    """The settings with other values; a dot in a name goes into a section."""
-    found = json.loads(json.dumps(settings))
-    for name, value in changes.items():
-        *sections, key = name.split(".")
-        at = found
-        for section in sections:
-            at = at[section]
-        if key not in at:
-            raise SystemExit(f"train_ditto has no setting {name}")
-        at[key] = value
-    return found
-
-
-ONLINE = {"online": 1.0, "replay": 0.0, "inter": 0.0}
-FAR = {"sft.stop_loss": 0.1, "sft.max_steps": 80}
-SPIN = {"online": 0.5, "replay": 0.5, "inter": 0.0}
-
-VARIANTS: dict[str, Callable[[Settings], Settings]] = {
-    "zero_shot": lambda s: s,
-    "few_shot": lambda s: s,
-    "sft": lambda s: changed(s, iterations=0),
-    # As many steps as SFT and DITTO have together, and no stop rule.
-    "sft_long": lambda s: changed(
-        s,
-        iterations=0,
-        **{"sft.stop_loss": 0.0, "sft.max_steps": s["sft"]["max_steps"] + s["iterations"] * s["steps_per_iteration"]},
-    ),
-    # Fine-tuned much further than the paper's stop rule allows, and DITTO from there.
-    "sft_far": lambda s: changed(s, iterations=0, **FAR),
-    "ditto_far": lambda s: changed(s, **FAR),
-    "spin": lambda s: changed(s, reference="previous", fractions=SPIN),
-    "ditto": lambda s: s,
-    "update_reference": lambda s: changed(s, reference="previous"),
-    # The same number of samples, steps and pairs, but all samples come from the first policy.
-    "up_front": lambda s: changed(
-        s,
-        iterations=1,
-        steps_per_iteration=s["iterations"] * s["steps_per_iteration"],
-        negatives=s["iterations"] * s["negatives"],
-        fractions=ONLINE,
-    ),
-    "negatives_1": lambda s: changed(s, negatives=1),
-    "negatives_5": lambda s: changed(s, negatives=5),
-}
-"""What each variant does to the settings of `ditto`."""
-
-LOOP = ["iterations", "steps_per_iteration", "negatives", "pairs_per_demonstration", "reference", "beta"]
-LOOP += ["learning_rate", "warmup", "temperature", "top_p"]
-"""The settings of the preference steps that SFT has not."""
+from world.authors import AUTHORS, TUNING_AUTHORS
 
 METHODS = ("zero_shot", "few_shot", "sft", "spin", "ditto")
+"""Those of Table 1, compared with each other by wins."""
+
+ORDER = ("ditto", "sft", "few_shot", "self_prompt", "zero_shot")
+"""Those of the user study (Table 2), the best first."""
+
+LABELS = {"base": "labels_base", "tuned": "labels_tuned"}
+"""DPO on labelled pairs, by whose answers they are."""
+
+At = tuple[str, int]
+"""A variant, and the place of one of its points; -1 is the last."""
 
 
-def answer(
-    model: Any, tokenizer: Any, prompts: Sequence[str], *, prefix: str, settings: Settings, seed: int
-) -> list[list[generate.Generation]]:
-    """The model's answers to the held-out prompts; one seed has the same random numbers for all variants."""
-    return generate.generate(
-        model,
-        tokenizer,
-        prefix=prefix,
-        suffixes=[chat.prompt([{"role": "user", "content": prompt}]) for prompt in prompts],
-        row_ids=list(prompts),
-        samples=SAMPLES,
-        seed=seed,
-        max_new_tokens=settings["max_new_tokens"],
-        temperature=settings["temperature"],
-        top_p=settings["top_p"],
-        stops=chat.STOPS,
-    )
-
-
-def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Oracle, work: Path) -> Result:
-    """Train one variant on one author with one seed, and score it after every iteration."""
-    demonstrations = authors.load(FOLDER / f"{name}.jsonl")
-    prompts = authors.prompts(FOLDER / "heldout" / f"{name}.txt")
-    author = (AUTHORS | TUNING_AUTHORS)[name]
-    result: Result = {"scores": []}
-
-    def score(model: Any, tokenizer: Any, prefix: str = "") -> None:
-        made = answer(model, tokenizer, prompts, prefix=prefix, settings=settings, seed=seed)
-        texts = [[chat.clean(one.text) for one in row] for row in made]
-        totals = [oracle.score(p, text) for p, row in zip(prompts, texts, strict=True) for text in row]
-        result["scores"].append([[style_score(author, text) for text in row] for row in texts])
-        result["oracle"] = fmean(total.total for total in totals if total)
-        result["characters"] = fmean(len(text) for row in texts for text in row)
-        result["cut_off"] = fmean(one.finish_reason == "length" for row in made for one in row)
-        result["copied"] = fmean(text in {d.output for d in demonstrations} for row in texts for text in row)
-
-    if variant in ("zero_shot", "few_shot"):
-        shown = [d.messages for d in demonstrations] if variant == "few_shot" else []
-        base = models.load_causal(settings["model"])
-        score(base, models.load_tokenizer(settings["model"]), chat.few_shot("", shown))
-        return result
-    accelerator = Accelerator()
-    shared = {key: settings[key] for key in ("weight_decay", "device_batch_size", "max_new_tokens")} | {"seed": seed}
-    sft_work = work / f"sft-{name}-{seed}-{digest(settings['sft'], settings['model'], settings['weight_decay'])}"
-    sft_work.mkdir(parents=True, exist_ok=True)
-    sft, log = training.supervised(
-        accelerator, settings["model"], demonstrations, folder=sft_work, file=name, **settings["sft"], **shared
-    )
-    policy, tokenizer = models.load_causal(sft), models.load_tokenizer(sft)
-    result["sft_steps"], result["sft_loss"] = len(log), log[-1]["loss"]
-    if not settings["iterations"]:
-        score(policy, tokenizer)
-        return result
-    folder = work / f"run-{digest(name, variant, settings, seed)}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    learned = training.align(
-        accelerator,
-        policy,
-        tokenizer,
-        demonstrations,
-        folder=folder,
-        fractions=Fractions(**settings["fractions"]),
-        on_iteration=lambda t, _: (
-            score(policy, tokenizer) if variant == "ditto" or t == settings["iterations"] else None
-        ),
-        **{key: settings[key] for key in LOOP},
-        **shared,
-    )
-    shutil.rmtree(folder)
-    return result | training.summary(learned)
-
-
-def digest(*parts: Any) -> str:
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
-
-
-def all_runs(names: Sequence[str], variants: Sequence[str], settings: Settings, seeds: int) -> dict[str, Result]:
-    """The result of every run by "author/variant/seed"."""
-    modules = (draws.__file__, steps.__file__, training.__file__, encoding.__file__, style_authors.__file__)
-    work = stage.work_dir("ditto_ablation", Path(settings["model"]), *map(Path, modules))
-    journal = Journal(work / "runs.jsonl")
-    oracle = Oracle.load("data/embedded")
-    found = {}
-    todo = list(product(range(seeds), names, variants))
-    for seed, name, variant in stage.progress(todo, total=len(todo), desc="runs", unit="run"):
-        given = VARIANTS[variant](settings)
-        demonstrations = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")
-        run = digest(name, demonstrations, variant, given, seed)
-        if run not in journal.done:
-            journal.append(run, one_run(name, variant, given, seed, oracle, work))
-        found[f"{name}/{variant}/{seed}"] = journal.done[run]
-    journal.close()
-    return found
-
-
-# -- what the runs add up to ------------------------------------------------------------------------------------------
+def demonstrations(count: int) -> At:
+    """DITTO on so many demonstrations."""
+    return ("ditto" if count == ALL else f"demonstrations_{count}", -1)
 
 
 class Runs:
@@ -203,24 +48,39 @@ class Runs:
     def __init__(self, found: Mapping[str, Result], names: Sequence[str], seeds: int) -> None:
         self.found, self.names, self.seeds = found, names, seeds
 
-    def scores(self, variant: str, seed: int, iteration: int = -1) -> dict[str, float]:
-        """The mean style score of the answers to each prompt of each author."""
+    def who(self, *variants: str) -> list[str]:
+        """The authors that have runs of all these variants."""
+        return [name for name in self.names if all(f"{name}/{variant}/0" in self.found for variant in variants)]
+
+    def scores(self, at: At, seed: int, names: Sequence[str]) -> dict[str, float]:
+        """The mean style score of the answers to each prompt of each of the authors."""
+        variant, point = at
         return {
             f"{name}/{prompt}": fmean(scores)
-            for name in self.names
-            for prompt, scores in enumerate(self.found[f"{name}/{variant}/{seed}"]["scores"][iteration])
+            for name in names
+            for prompt, scores in enumerate(self.found[f"{name}/{variant}/{seed}"]["scores"][point])
         }
 
-    def style(self, variant: str, iteration: int = -1) -> Interval:
-        return combine_seeds([mean(self.scores(variant, seed, iteration), seed=seed) for seed in range(self.seeds)])
+    def sum(self, terms: Iterable[tuple[int, At]], among: Sequence[str] = ()) -> list[Interval]:
+        """Under each seed the sum of sign x style score, prompt by prompt, of the authors that have all of these
+        variants, and those of `among`."""
+        terms = list(terms)
+        names = self.who(*(variant for _, (variant, _) in terms), *among)
+        found = []
+        for seed in range(self.seeds):
+            scores = [(sign, self.scores(at, seed, names)) for sign, at in terms]
+            sums = {prompt: sum(sign * of[prompt] for sign, of in scores) for prompt in scores[0][1]}
+            found.append(mean(sums, seed=seed))
+        return found
 
-    def minus(self, one: tuple[str, int], other: tuple[str, int]) -> Interval:
-        """Style score of one (variant, iteration) minus that of another, paired by prompt."""
-        return combine_seeds(
-            [difference(self.scores(*_at(one, s)), self.scores(*_at(other, s)), seed=s) for s in range(self.seeds)]
-        )
+    def style(self, at: At) -> list[Interval]:
+        return self.sum([(1, at)])
 
-    def wins(self, one: str, other: str) -> Interval:
+    def minus(self, one: At, other: At) -> list[Interval]:
+        """The style score of one minus that of another, paired by prompt."""
+        return self.sum([(1, one), (-1, other)])
+
+    def wins(self, one: str, other: str) -> list[Interval]:
         """How often an answer of one has more style than the other's answer to the same prompt; ties are half."""
         per_seed = []
         for seed in range(self.seeds):
@@ -231,29 +91,33 @@ class Runs:
                     better += ["a" if x > y else "b" if x < y else "tie" for x, y in zip(*pair, strict=True)]
                     clusters += [f"{name}/{prompt}"] * len(pair[0])
             per_seed.append(statistics.win_rate(better, clusters, seed=seed))
-        return combine_seeds(per_seed)
+        return per_seed
 
     def means(self, variant: str) -> np.ndarray:
         """(authors, seeds) the mean style score of each run."""
         return np.array(
             [
                 [np.mean(self.found[f"{name}/{variant}/{seed}"]["scores"][-1]) for seed in range(self.seeds)]
-                for name in self.names
+                for name in self.who(variant)
             ]
         )
 
     def other(self, variant: str, key: str) -> float | None:
         values = [
-            self.found[f"{name}/{variant}/{seed}"].get(key) for name, seed in product(self.names, range(self.seeds))
+            self.found[f"{name}/{variant}/{seed}"].get(key)
+            for name, seed in product(self.who(variant), range(self.seeds))
         ]
         return None if any(value is None for value in values) else round(fmean(values), 6)
 
-    def by_author(self, variant: str) -> dict[str, float]:
-        return {name: round(float(row.mean()), 6) for name, row in zip(self.names, self.means(variant), strict=True)}
+    def by_author(self, variant: str) -> dict[str, list[float]]:
+        """Of each author the mean style score under every seed."""
+        means = self.means(variant).round(6).tolist()
+        return dict(zip(self.who(variant), means, strict=True))
 
 
-def _at(of: tuple[str, int], seed: int) -> tuple[str, int, int]:
-    return of[0], seed, of[1]
+def shown(each: Sequence[Interval]) -> dict[str, Any]:
+    """All seeds together, and each by itself, for the metrics file."""
+    return {**combine_seeds(each).metrics(), "each": [one.metrics() for one in each]}
 
 
 def variance_ratio(one: np.ndarray, other: np.ndarray, *, seed: int) -> Interval:
@@ -269,19 +133,32 @@ def variance_ratio(one: np.ndarray, other: np.ndarray, *, seed: int) -> Interval
     return Interval(ratio, ratio / high, ratio / low, one.size)
 
 
+def differences(runs: Runs, settings: Settings) -> dict[str, list[Interval]]:
+    """The style score of one minus that of another, by name."""
+    last = {variant: (variant, -1) for variant in VARIANTS}
+    found = {
+        "sft_minus_zero_shot": (last["sft"], last["zero_shot"]),
+        "ditto_minus_sft": (last["ditto"], last["sft"]),
+        "ditto_far_minus_sft_far": (last["ditto_far"], last["sft_far"]),
+        "update_reference_minus_sft": (last["update_reference"], last["sft"]),
+        "last_minus_first_iteration": (last["ditto"], ("ditto", 0)),
+        "second_minus_first_iteration": (("ditto", min(1, settings["iterations"] - 1)), ("ditto", 0)),
+        **{f"ditto_minus_{name}": (last["ditto"], last[name]) for name in VARIANTS if name not in ("ditto", "sft")},
+        **{f"ditto_{FEW}_minus_{name}": (demonstrations(FEW), last[labels]) for name, labels in LABELS.items()},
+    }
+    return {name: runs.minus(*pair) for name, pair in found.items()}
+
+
 def report(runs: Runs, settings: Settings) -> dict[str, Any]:
     """metrics/ditto.json."""
-    iterations = range(settings["iterations"])
-    last = {variant: (variant, -1) for variant in VARIANTS}
-    ratio = variance_ratio(runs.means("negatives_1"), runs.means("ditto"), seed=0)
-    against = {other: runs.wins("ditto", other).metrics() for other in METHODS if other != "ditto"}
+    one, few, half, all_of_them = (demonstrations(n) for n in (1, 3, FEW, ALL))
     return {
         "authors": list(runs.names),
         "seeds": runs.seeds,
         "samples": SAMPLES,
         "variants": {
             variant: {
-                "style": runs.style(variant).metrics(),
+                "style": shown(runs.style((variant, -1))),
                 "by_author": runs.by_author(variant),
                 "variance_over_seeds": round(float(runs.means(variant).var(axis=1, ddof=1).mean()), 8),
                 "deviation_over_authors": round(float(runs.means(variant).mean(axis=1).std(ddof=1)), 6),
@@ -289,48 +166,65 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
             }
             for variant in VARIANTS
         },
-        "iterations": [runs.style("ditto", t).metrics() for t in iterations],
-        "win_rate_of_ditto": against,
-        "win_rate_against_all": {
-            one: round(fmean(runs.wins(one, other).value for other in METHODS if other != one), 6) for one in METHODS
+        "iterations": [shown(runs.style(("ditto", t))) for t in range(settings["iterations"])],
+        "demonstrations": {str(n): shown(runs.style(demonstrations(n))) for n in range(1, ALL + 1)},
+        "demonstrations_gain": {
+            "1_to_3": shown(runs.minus(few, one)),
+            f"{FEW}_to_{ALL}": shown(runs.minus(all_of_them, half)),
+            "early_minus_late": shown(runs.sum([(1, few), (-1, one), (-1, all_of_them), (1, half)])),
         },
-        "differences": {
-            "sft_minus_zero_shot": runs.minus(last["sft"], last["zero_shot"]).metrics(),
-            "ditto_minus_sft": runs.minus(last["ditto"], last["sft"]).metrics(),
-            "ditto_far_minus_sft_far": runs.minus(last["ditto_far"], last["sft_far"]).metrics(),
-            "update_reference_minus_sft": runs.minus(last["update_reference"], last["sft"]).metrics(),
-            "last_minus_first_iteration": runs.minus(last["ditto"], ("ditto", 0)).metrics(),
+        "labels": {
+            "authors": runs.who(*LABELS.values()),
+            "ditto": shown(runs.sum([(1, demonstrations(FEW))], among=[*LABELS.values()])),
+            "pairs": [0, *ditto_labels.POINTS],
             **{
-                f"ditto_minus_{other}": runs.minus(last["ditto"], last[other]).metrics()
-                for other in VARIANTS
-                if other not in ("ditto", "sft")
+                name: [shown(runs.style((variant, place))) for place in range(len(ditto_labels.POINTS) + 1)]
+                for name, variant in LABELS.items()
             },
         },
-        "variance_ratio_1_to_all_negatives": ratio.metrics(),
+        "order": {
+            f"{better}_over_{worse}": shown(runs.minus((better, -1), (worse, -1))) for better, worse in pairwise(ORDER)
+        },
+        "win_rate_of_ditto": {other: shown(runs.wins("ditto", other)) for other in METHODS if other != "ditto"},
+        "win_rate_against_all": {
+            one: round(fmean(combine_seeds(runs.wins(one, other)).value for other in METHODS if other != one), 6)
+            for one in METHODS
+        },
+        "differences": {name: shown(each) for name, each in differences(runs, settings).items()},
+        "variance_ratio_1_to_all_negatives": variance_ratio(
+            runs.means("negatives_1"), runs.means("ditto"), seed=0
+        ).metrics(),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What each part of DITTO is worth; see the head of this file.")
     parser.add_argument("--tuning", action="store_true", help="the authors that settings are chosen with; print only")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
+    parser.add_argument("--jobs", type=int, default=2, help="runs beside each other, each on one core")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="which; print only")
+    parser.add_argument("--authors", nargs="+", choices=AUTHORS, default=list(AUTHORS), help="which; print only")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting; print only")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))["train_ditto"] | {"reference": "first"}
+    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))["train_ditto"]
+    settings |= {"reference": "first", "demonstrations": ALL, "labels": None}
     other = {key: yaml_file.load(value) for key, _, value in (pair.partition("=") for pair in given.set)}
     settings = changed(settings, **other)
-    names = list(TUNING_AUTHORS if given.tuning else AUTHORS)
-    runs = Runs(all_runs(names, given.variants, settings, given.seeds), names, given.seeds)
-    for variant in given.variants:
-        found = runs.style(variant)
+    names = list(TUNING_AUTHORS) if given.tuning else given.authors
+    found = all_runs(names, given.variants, settings, seeds=given.seeds, jobs=given.jobs)
+    runs = Runs(found, names, given.seeds)
+    for variant in filter(runs.who, given.variants):
+        style = combine_seeds(runs.style((variant, -1)))
         others = " ".join(f"{k} {runs.other(variant, k)}" for k in ("oracle", "characters", "cut_off", "copied"))
-        rest = f"{runs.by_author(variant)} {others} sft_steps {runs.other(variant, 'sft_steps')}"
-        print(f"{variant:18s} {found.value:.3f} [{found.ends()}] {rest}")
-        if variant == "ditto":
-            print("  iterations", [round(runs.style(variant, t).value, 3) for t in range(settings["iterations"])])
-    if not (given.tuning or other) and set(given.variants) == set(VARIANTS):
+        means = {name: round(fmean(of_seeds), 3) for name, of_seeds in runs.by_author(variant).items()}
+        rest = f"{means} {others} sft_steps {runs.other(variant, 'sft_steps')}"
+        print(f"{variant:18s} {style.value:.3f} [{style.ends()}] {rest}")
+        points = len(found[f"{runs.who(variant)[0]}/{variant}/0"]["scores"])
+        if points > 1:
+            curve = [round(combine_seeds(runs.style((variant, point))).value, 3) for point in range(points)]
+            print("  points", curve)
+    print(f"{sum(run['cpu_seconds'] for run in found.values()) / 60:.1f} minutes of processor time")
+    if names == list(AUTHORS) and not other and set(given.variants) == set(VARIANTS) and given.seeds > 1:
         stage.write_metrics("ditto", **report(runs, settings))
         print("metrics/ditto.json")
 

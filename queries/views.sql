@@ -280,7 +280,7 @@ FROM read_parquet(getvariable('root') || '/data/ditto_answers/*.parquet', filena
 COMMENT ON VIEW ditto_answers IS 'Answers to an author''s held-out prompts, by DITTO and what it is compared with';
 COMMENT ON COLUMN ditto_answers.author IS 'Member of sample_ditto';
 COMMENT ON COLUMN ditto_answers.prompt_id IS 'Hash of the prompt';
-COMMENT ON COLUMN ditto_answers.method IS 'zero_shot, few_shot, sft, spin or ditto';
+COMMENT ON COLUMN ditto_answers.method IS 'zero_shot, few_shot, self_prompt, sft, spin or ditto';
 COMMENT ON COLUMN ditto_answers.sample_index IS 'Number of the sample, from 0';
 COMMENT ON COLUMN ditto_answers.prompt IS 'The prompt';
 COMMENT ON COLUMN ditto_answers.text IS 'The answer';

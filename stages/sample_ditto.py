@@ -1,10 +1,11 @@
-"""Let every method answer an author's held-out prompts: zero-shot, few-shot, SFT, SPIN and DITTO.
+"""Let every method answer an author's held-out prompts: zero-shot, few-shot, self-prompted, SFT, SPIN and DITTO.
 
 For an author that a user has brought the prompts are those of data/authors/<name>.txt, or else the demonstrations' own.
 """
 
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
@@ -26,8 +27,11 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     authors: dict[str, Author]
     """The members of the family by name."""
 
+    self_prompts: dict[str, Annotated[str, Field(min_length=1)]]
+    """How an author, of the family or brought, tells a model to write; without one there are no such answers."""
+
     model: str = Field(min_length=1)
-    """Folder of the model that answers zero-shot and few-shot."""
+    """Folder of the model that answers zero-shot, few-shot and self-prompted."""
 
     samples: int = Field(gt=0)
     """Answers to every prompt."""
@@ -53,6 +57,8 @@ def main(params: Params, name: str) -> None:
     demonstrations, prompts = answers.held_out(name, files)
     shown = chat.few_shot("", [one.messages for one in demonstrations])
     methods = {"zero_shot": (params.model, ""), "few_shot": (params.model, shown)}
+    if name in params.self_prompts:
+        methods["self_prompt"] = (params.model, answers.described(params.self_prompts[name]))
     trained = answers.trained(name, spin_needed=name in params.authors)
     methods |= {method: (folder, "") for method, folder in trained.items()}
 

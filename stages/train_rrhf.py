@@ -10,7 +10,7 @@ from synthalign.core import hardware, stage, tables, tracking
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, one_base, ppo, rrhf, rrhf_training
+from synthalign.policies import answering, beams, one_base, ppo, rrhf, rrhf_sources, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.reward import scoring
 
@@ -25,8 +25,9 @@ class Member(Variant, frozen=True, extra="forbid", strict=True):
     reward: str = Field(min_length=1)
     """Folder of the reward model that ranks the policy's own answers, and scores those to the evaluation questions."""
 
-    source: Literal["policy", "candidates"]
-    """Whose answers are ranked: the policy's own, or the candidates of simulate_demonstrations with their rewards."""
+    source: Literal["policy", "candidates", "mixed"]
+    """Whose answers are ranked: the policy's own, the candidates of simulate_demonstrations with their rewards, or the
+    policy's own and of the candidates the best and the worst, all by `reward`."""
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):
@@ -34,7 +35,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
     """The members of the family by name."""
 
     candidates: str = Field(min_length=1)
-    """Whose candidates are ranked where the source is candidates, as in data/candidates/."""
+    """Whose candidates are ranked where the source is candidates or mixed, as in data/candidates/."""
 
     max_prompt_tokens: int = Field(ge=1)
     """Longer prompts are left out; how many is in the metrics."""
@@ -50,23 +51,28 @@ def main(params: Params, name: str) -> None:
     queries = tables.rows("queries")
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_rrhf")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    given: list[rrhf_training.Query] | None = None
+    given: list[rrhf_sources.Query] | None = None
+    others: dict[str, rrhf_sources.Others] | None = None
     samples: list[answering.Row] = []
     dropped: dict[str, int] = {}
-    if member.source == "candidates":
+    if member.source != "policy":
         table = tables.path(f"candidates/{params.candidates}")
         inputs.append(table)
         first = [row for row in tables.rows(f"candidates/{params.candidates}") if row["turn"] == 1]
-        rows, dropped = rrhf_training.usable(first)
+        rows, dropped = rrhf_sources.usable(first)
         try:
-            given = rrhf_training.from_table(rows, prompts, tokenizer)
+            if member.source == "candidates":
+                given = [*rrhf_sources.from_table(rows, prompts, tokenizer).values()]
+                samples = rrhf_sources.table(rows, tokenizer)
+            else:
+                after = len(params.temperatures)
+                others = rrhf_sources.beside(rrhf_sources.extremes(rows), prompts, reward_model, tokenizer, after=after)
         except UserError as error:
             raise UserError(
                 f"{table}: {error}; look at simulate_demonstrations, or at what was dropped: {dropped}"
             ) from error
-        samples = rrhf_training.table(rows, tokenizer)
 
-    modules = (adapters, answering, encoding, endings, one_base, ppo, scoring, rrhf, rrhf_training)
+    modules = (adapters, answering, beams, encoding, endings, one_base, ppo, scoring, rrhf, rrhf_sources, rrhf_training)
     code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
@@ -81,6 +87,7 @@ def main(params: Params, name: str) -> None:
         prompts=prompts,
         questions=questions,  # answered at snapshots, never trained on
         given=given,
+        others=others,
         folder=folder,
         report=tracking.started(accelerator, folder),
     )
@@ -89,9 +96,10 @@ def main(params: Params, name: str) -> None:
     if not accelerator.is_main_process:
         return
     samples = samples or state.samples
+    own = [row for row in state.samples if row["kl"] is not None]
     one_base.save(learner, tokenizer, f"models/rrhf/{name}", lora=params.lora, base=member.policy)
     key = ("round", "query_id", "sample_index")
-    tables.write(samples, f"rrhf_samples/{name}", key=key, schema=rrhf_training.SAMPLES)
+    tables.write(samples, f"rrhf_samples/{name}", key=key, schema=rrhf_sources.SAMPLES)
     tables.write(state.curve, f"rrhf_curve/{name}", key=("step", "question_id"), schema=answering.CURVE)
     stage.write_points(state.log, f"train_rrhf/{name}")
     stage.write_metrics(
@@ -100,8 +108,8 @@ def main(params: Params, name: str) -> None:
         prompts=len(prompts),
         prompts_too_long=sum(row["split"] == "train" for row in queries) - len(prompts),
         questions=len(questions),
-        answers=len(state.samples),
-        tokens_sampled=sum(row["tokens"] for row in state.samples),
+        answers=len(own),
+        tokens_sampled=sum(row["tokens"] for row in own),
         responses=len(samples),
         dropped=dropped,
         queries_without_target=state.without_target,

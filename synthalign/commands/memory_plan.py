@@ -207,7 +207,8 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         )
     for name, one in p["train_rrhf"]["policies"].items():
         section = p["train_rrhf"]
-        batch = section["batch_size"] * (len(section["temperatures"]) or 1)
+        each = (section["beams"] or len(section["temperatures"])) + 2 * (one["source"] == "mixed")
+        batch = section["batch_size"] * each
         yield (
             f"train_rrhf@{name}",
             loops(section, one["policy"], one["reward"], value=False, member=one, batch=batch),

@@ -47,6 +47,16 @@ def held_out(name: str, known: Mapping[str, tuple[str, str]]) -> tuple[list[Demo
     return demonstrations, prompts
 
 
+def described(prompt: str) -> str:
+    """What stands in front of a question when an author has written down how to write, the paper's self-prompt.
+
+    UserError when it brings a marker of a turn.
+    """
+    if marker := chat.marker_in(prompt):
+        raise UserError(f"sample_ditto.self_prompts: {prompt[:60]!r} brings our own {marker!r}; write the text alone")
+    return f"{prompt.strip()}{chat.SEPARATOR}"
+
+
 def trained(name: str, *, spin_needed: bool) -> dict[str, str]:
     """The folders of an author's models by method; UserError when one was not trained.
 

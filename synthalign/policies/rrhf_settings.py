@@ -36,6 +36,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     temperatures: list[float] = Field(min_length=1)
     """Of the policy's own answers to a query, one answer each."""
 
+    beams: int | None = Field(default=None, ge=2)
+    """The policy's own answers are the likeliest so many of a beam search (the paper's BP: 4); null draws them."""
+
     batch_size: int = Field(ge=1)
     """Queries in an optimizer step, over all processes (the paper: 64)."""
 
@@ -62,3 +65,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
 
     lora: Lora | None = None
     """Adapters that are trained in place of all weights; null trains all weights."""
+
+    @property
+    def own_answers(self) -> int:
+        """The policy's own answers to a query."""
+        return self.beams or len(self.temperatures)

@@ -1,23 +1,22 @@
 """RRHF (Yuan et al. 2023): teach a policy to find better answers likelier, and to write the best; ours, on accelerate.
 
 One loop serves the paper's variants. In each round answers are collected, ranked by their rewards, and learned from:
-offline is one round (of answers that someone else wrote, or of the first policy's own), iterated is a few rounds over
-all queries, online is many short ones. One optimizer goes through all of them.
+offline is one round (of answers that someone else wrote, of the first policy's own, or of both), iterated is a few
+rounds over all queries, online is many short ones. One optimizer goes through all of them.
 
 What is random depends on (seed, round, step) alone, so that a run that was killed goes on from its checkpoint to the
 same end; denominators are those of the whole batch, so that the number of processes is no part of the result.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any, NamedTuple
+from typing import Any
 
-import pyarrow as pa
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -25,37 +24,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
-from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation.models import free_cores
-from synthalign.policies import answering, checkpoints, one_base, ppo, rrhf
+from synthalign.policies import answering, beams, checkpoints, one_base, ppo, rrhf, rrhf_sources
 from synthalign.policies.answering import Answer, Prompt, Row
 from synthalign.policies.rrhf_settings import Settings, Variant
+from synthalign.policies.rrhf_sources import Others, Query
 from synthalign.reward import training
-
-SAMPLES = pa.schema(
-    [
-        ("round", pa.int32()),
-        ("query_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("text", pa.string()),
-        ("tokens", pa.int32()),
-        ("finish_reason", pa.string()),
-        ("reward", pa.float64()),
-        ("kl", pa.float64()),
-        ("rank_reward", pa.float64()),
-    ]
-)
-"""What was learned from; kl (nats, of one answer) is NULL where the policy did not write it."""
-
-
-class Query(NamedTuple):
-    """A query with its responses, as tokens, and what ranks them."""
-
-    prompt: list[int]
-    responses: list[list[int]]
-    rewards: list[float]
-    whole: list[bool]
-    """Whether the response ended: one that did not is never a target and never the better of two."""
 
 
 @dataclass
@@ -66,81 +40,17 @@ class State:
     log: list[Row] = field(default_factory=list)
     curve: list[Row] = field(default_factory=list)
     samples: list[Row] = field(default_factory=list)
-    """Rows of `SAMPLES` of all rounds so far."""
+    """Rows of `rrhf_sources.SAMPLES` of all rounds so far."""
     queries: list[Query] = field(default_factory=list)
     """Of the round that the step belongs to."""
     without_target: int = 0
     """Queries, of all rounds so far, that none of their responses ended: nothing of them is fine-tuned on."""
 
 
-def usable(rows: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
-    """The responses that can be ranked, and how many were left out for which reason.
-
-    rows  {query_id, text, reward} each
-
-    A reward that is missing or no number ranks nothing, an empty text teaches nothing, and a response that the query
-    already has would count twice.
-    """
-    kept: list[Row] = []
-    seen: set[tuple[str, str]] = set()
-    dropped = {"without_reward": 0, "empty": 0, "repeated": 0}
-    for row in rows:
-        key = (row["query_id"], row["text"].strip())
-        if row["reward"] is None or not math.isfinite(row["reward"]):
-            dropped["without_reward"] += 1
-        elif not key[1]:
-            dropped["empty"] += 1
-        elif key in seen:
-            dropped["repeated"] += 1
-        else:
-            seen.add(key)
-            kept.append(row)
-    return kept, dropped
-
-
-def from_table(rows: Sequence[Row], prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> list[Query]:
-    """The queries of rows {query_id, text, finish_reason, reward} that others wrote; only those that have a prompt
-    among `prompts`.
-
-    A response that was cut off has no end-of-sequence token. UserError when none is left.
-    """
-    by_query: dict[str, list[Row]] = {}
-    for row in rows:
-        by_query.setdefault(row["query_id"], []).append(row)
-    found = []
-    for prompt in prompts:
-        mine = by_query.get(prompt.query_id, [])
-        said = {"role": "user", "content": prompt.question}
-        whole = [endings.is_whole(row["finish_reason"]) for row in mine]
-        dialogues = [[said, {"role": "assistant", "content": row["text"]}] for row in mine]
-        responses = [answer for _, answer in encoding.encode(tokenizer, dialogues, whole)]
-        if mine:
-            found.append(Query(prompt.token_ids, responses, [row["reward"] for row in mine], whole))
-    if not found:
-        raise UserError(f"none of {len(rows)} responses answers one of {len(prompts)} training queries with a reward")
-    return found
-
-
 def ranked(answer: Answer, *, missing_stop_penalty: float, kl_coefficient: float) -> float:
     """The reward that ranks one of the policy's own answers: the score, or the penalty in its place, less the KL."""
     score = answer.reward if answer.is_complete else missing_stop_penalty
     return score - kl_coefficient * answer.kl
-
-
-def own(answers: Sequence[Sequence[Answer]], rank_rewards: Sequence[Sequence[float]]) -> list[Query]:
-    """Queries of the policy's own answers, the tokens as they were sampled; an answer counts once.
-
-    Of an answer that ran into another turn the marker is kept, as that is what has to become less likely: it is only
-    ever the worse of two.
-    """
-    found = []
-    for given, rewards in zip(answers, rank_rewards, strict=True):
-        once: dict[tuple[int, ...], tuple[float, bool]] = {}
-        for one, reward in zip(given, rewards, strict=True):
-            once.setdefault(tuple(one.token_ids), (reward, one.is_complete))
-        rewards_of, whole = map(list, zip(*once.values(), strict=True))
-        found.append(Query(given[0].prompt.token_ids, [list(tokens) for tokens in once], rewards_of, whole))
-    return found
 
 
 def packed(queries: Sequence[Query], size: int) -> list[list[Query]]:
@@ -239,6 +149,7 @@ def train(
     questions: Sequence[Prompt],
     given: Sequence[Query] | None,
     folder: Path,
+    others: Mapping[str, Others] | None = None,
     report: Callable[[Row], None] | None = None,
 ) -> State:
     """Train `policy` in place; the state that it returns has the log, the snapshots and the samples.
@@ -248,6 +159,7 @@ def train(
     prompts, questions  whom to answer and learn from; what to answer, never to train on, at every snapshot
     given               answers that others wrote, for every round; None lets the policy write its own
     folder              where checkpoints are kept, and gone on from if there are any
+    others              answers that others wrote, by query, ranked beside the policy's own in every round; without KL
     report              called with every row of the log
 
     UserError when a batch does not divide among the processes, when accelerate would shard models, when no answer of a
@@ -292,16 +204,29 @@ def train(
         return answering.snapshot(step, found)
 
     def collect(number: int) -> tuple[list[Query], list[Row]]:
-        """The queries of round 0, 1, ... and, where the policy answered them, rows of `SAMPLES`."""
+        """The queries of round 0, 1, ... and, where the policy answered them, rows of `rrhf_sources.SAMPLES`."""
         places = answering.draw(len(given or prompts), 0, count, seed=settings.seed, name=f"queries of round {number}")
         if given is not None:
             return [given[place] for place in places], []
         asked = [prompts[place] for place in places]
-        ids = [
-            [f"round {number}/{sample}/{place}" for place in range(count)]
-            for sample in range(len(settings.temperatures))
-        ]
-        said = say(asked, ids, settings.temperatures)
+        if settings.beams:
+            said = beams.answers(
+                accelerator,
+                policy,
+                reference,
+                reward_model,
+                tokenizer,
+                asked,
+                beams=settings.beams,
+                max_new_tokens=settings.max_new_tokens,
+                device_batch_size=settings.device_batch_size,
+            )
+        else:
+            ids = [
+                [f"round {number}/{sample}/{place}" for place in range(count)]
+                for sample in range(len(settings.temperatures))
+            ]
+            said = say(asked, ids, settings.temperatures)
         answers = [list(of_one) for of_one in zip(*said, strict=True)]
         rank_rewards = [
             [
@@ -329,7 +254,12 @@ def train(
             for of_one, rewards in zip(answers, rank_rewards, strict=True)
             for sample, (one, rank_reward) in enumerate(zip(of_one, rewards, strict=True))
         ]
-        return own(answers, rank_rewards), rows
+        found = rrhf_sources.own(answers, rank_rewards)
+        if others:
+            beside = [others.get(prompt.query_id) for prompt in asked]
+            found = rrhf_sources.joined(found, [one and one.query for one in beside])
+            rows += [row | {"round": number} for one in beside if one for row in one.rows]
+        return found, rows
 
     def improve_on(step: int) -> Row:
         number, place = divmod(step - 1, in_round)
@@ -395,23 +325,6 @@ def sample_rewards(rows: Sequence[Row]) -> dict[str, float]:
         "deviation": fmean(map(pstdev, groups)),
         "best": fmean(map(max, groups)),
     }
-
-
-def table(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
-    """Responses that others wrote, {query_id, sample_index, text, finish_reason, reward}, as rows of `SAMPLES`."""
-    begin = len(encoding.opening(tokenizer))
-    texts = encoding.tokenize(tokenizer, [chat.completion(row["text"]) for row in rows])
-    return [
-        {
-            "round": 0,
-            **{name: row[name] for name in ("query_id", "sample_index", "text", "finish_reason", "reward")},
-            # as after "Assistant:", with its end of sequence
-            "tokens": len(tokens) - begin + endings.is_whole(row["finish_reason"]),
-            "kl": None,
-            "rank_reward": row["reward"],
-        }
-        for row, tokens in zip(rows, texts, strict=True)
-    ]
 
 
 Report = dict[str, Any]

@@ -1,6 +1,7 @@
 """What the papers of the other methods claim, with this project's figures; `holds` is computed as in claims.py."""
 
 from synthalign.core.statistics import Interval
+from synthalign.reporting import ditto_claims
 from synthalign.reporting.seeds import (
     EVEN,
     SCORE_MARGIN,
@@ -23,7 +24,7 @@ LAST_STEP_SHARE = 0.25
 
 def claims(seeds: Seeds) -> list[Claim]:
     """All of them."""
-    return [*trainers(seeds), *contrast(seeds), *policies(seeds), *ditto(seeds), *instructions(seeds)]
+    return [*trainers(seeds), *contrast(seeds), *policies(seeds), *ditto_claims.claims(seeds), *instructions(seeds)]
 
 
 def contrast(seeds: Seeds) -> list[Claim]:
@@ -192,66 +193,6 @@ def over_tasks(seeds: Seeds, name: str, part: str) -> Figure | None:
     return seeds.figure("score_tasks", "differences_over_tasks", name, part)
 
 
-def ditto(seeds: Seeds) -> list[Claim]:
-    """What is claimed of DITTO; the file has put its own seeds together, and is the same in every folder of metrics."""
-    count = (seeds.get("ditto", "seeds") or [0])[0]
-
-    def figure(*path: str) -> Figure | None:
-        found = seeds.figure("ditto", *path)
-        return None if found is None else Figure(found.each[:1], count)
-
-    return [
-        *(
-            seeds.claim(f"ditto_{name}", text, f"DITTO {place}", "metrics/ditto.json", above(figure(*path), bound))
-            | {"seeds": count}
-            for name, text, place, path, bound in [
-                (
-                    "sft_vs_zero_shot",
-                    "SFT on seven demonstrations has more of the author's style than the base model",
-                    "Table 1",
-                    ("differences", "sft_minus_zero_shot"),
-                    0,
-                ),
-                (
-                    "vs_sft",
-                    "DITTO has more of the author's style than the SFT model that it starts from",
-                    "Table 1",
-                    ("differences", "ditto_minus_sft"),
-                    0,
-                ),
-                (
-                    "iterations",
-                    "Four iterations of DITTO have more of the author's style than one",
-                    "Figure 2",
-                    ("differences", "last_minus_first_iteration"),
-                    0,
-                ),
-                (
-                    "frozen_reference",
-                    "A reference that is updated in every iteration has less of the author's style than a frozen one",
-                    "Table 3",
-                    ("differences", "ditto_minus_update_reference"),
-                    0,
-                ),
-                (
-                    "online_samples",
-                    "Samples that are all drawn up front give less of the author's style than those drawn online",
-                    "Table 3",
-                    ("differences", "ditto_minus_up_front"),
-                    0,
-                ),
-                (
-                    "negatives",
-                    "With one sample a demonstration runs vary more over seeds than with ten (ratio of variances)",
-                    "Figure 3",
-                    ("variance_ratio_1_to_all_negatives",),
-                    1,
-                ),
-            ]
-        ),
-    ]
-
-
 def policies(seeds: Seeds) -> list[Claim]:
     """What is claimed of the policies that learned from them."""
     differences = "compare_methods", "differences"
@@ -314,6 +255,13 @@ def trainers(seeds: Seeds) -> list[Claim]:
             "RRHF section 4.3",
             snapshots,
             above(seeds.figure("score_snapshots", "differences", "rank_loss", "reward"), 0),
+        ),
+        seeds.claim(
+            "rrhf_mixed_sources",
+            "RRHF with two answers of another model beside its own reaches a higher reward than with its own alone",
+            "RRHF Table 4",
+            snapshots,
+            above(seeds.figure("score_snapshots", "differences", "mixed_sources", "reward"), 0),
         ),
         seeds.claim(
             "rrhf_second_round",

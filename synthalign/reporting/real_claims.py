@@ -192,7 +192,7 @@ QUESTIONS: dict[str, list[Row]] = {
         Row(f"ditto_over_{other}", f"The classifier is surer of the author of an answer of DITTO than of {than}",
             ("score_ditto", "ditto_minus", other))
         for other, than in (("sft", "SFT's"), ("few_shot", "a few-shot prompt's"), ("zero_shot", "the base model's"),
-                            ("spin", "SPIN's"))
+                            ("self_prompt", "a self-written prompt's"), ("spin", "SPIN's"))
     ]
     + [
         Row("author_classifier", "Share of texts that it was not shown whose author the classifier names",

@@ -12,7 +12,7 @@ from synthalign.feedback import option_tokens
 from synthalign.generation import generate
 from synthalign.generation.models import load_tokenizer
 from synthalign.judging import benchmark_models
-from synthalign.policies import answering, dpo_training, rrhf_training
+from synthalign.policies import answering, dpo_training, rrhf_sources
 from synthalign.reward import pairwise, scoring
 from tests import tiny
 
@@ -76,8 +76,8 @@ def test_the_prompts_of_ppo_groups_and_rrhf_are_those_of_sft(bos: bool, eos: boo
     row = {"query_id": "q", "sample_index": 0, "text": LAST["content"], "reward": 1.0, "finish_reason": "eos"}
 
     [made] = answering.make_prompts([("q", AGAIN["content"])], tokenizer, longest=100)
-    [query] = rrhf_training.from_table([row], [made], tokenizer)
-    [shown] = rrhf_training.table([row], tokenizer)
+    [query] = rrhf_sources.from_table([row], [made], tokenizer).values()
+    [shown] = rrhf_sources.table([row], tokenizer)
 
     assert made.token_ids == query.prompt == prompt
     assert query.responses == [answer]

@@ -24,10 +24,11 @@ from synthalign.core.errors import UserError
 from synthalign.feedback import simulation
 from synthalign.generation import models
 from synthalign.judging import likelihoods
-from synthalign.policies import rrhf_training
+from synthalign.policies import rrhf_sources, rrhf_training
 from synthalign.policies.answering import Answer, Row
 from synthalign.policies.rrhf_settings import Settings, Variant
-from synthalign.policies.rrhf_training import Query, State
+from synthalign.policies.rrhf_sources import Query
+from synthalign.policies.rrhf_training import State
 from tests import tiny
 from tests.taught import QUESTIONS, TOKENIZER, fond_of, loss_on, prompts, taught
 
@@ -40,6 +41,7 @@ VARIANT: dict[str, Any] = dict(
 SETTINGS: dict[str, Any] = dict(
     seed=0,
     temperatures=[1.0, 1.0, 1.3],
+    beams=None,
     batch_size=2,
     warmup_steps=1,
     missing_stop_penalty=-1.0,
@@ -79,7 +81,7 @@ def run(
 def query(*responses: tuple[str, float]) -> Query:
     prompt = prompts()[0]
     rows = [row(prompt.query_id, text, reward) for text, reward in responses]
-    [found] = rrhf_training.from_table(rows, [prompt], TOKENIZER)
+    [found] = rrhf_sources.from_table(rows, [prompt], TOKENIZER).values()
     return found
 
 
@@ -156,7 +158,7 @@ def test_r5_rows_without_a_reward_are_left_out_and_counted_and_queries_may_diffe
         row("q1", "Five.", 0.0),
     ]
 
-    kept, dropped = rrhf_training.usable(rows)
+    kept, dropped = rrhf_sources.usable(rows)
 
     assert [(one["query_id"], one["text"]) for one in kept] == [("q0", "One."), ("q1", "One."), ("q1", "Five.")]
     assert dropped == {"without_reward": 3, "empty": 1, "repeated": 1}
@@ -180,11 +182,11 @@ def test_an_own_answer_that_was_penalised_is_no_target_and_never_the_better_of_t
     ended = Answer(prompt, RIGA, [*TOKENIZER(f" {RIGA}").input_ids, end], "eos", -3.0, 0.0)
 
     # all penalised: ranked by their distance alone, they taught the policy to write the next turn's marker
-    none, some = rrhf_training.own([[ran_on, cut_off], [ran_on, cut_off, ended]], [[-1.1, -1.2], [-1.1, -1.2, -3.0]])
+    none, some = rrhf_sources.own([[ran_on, cut_off], [ran_on, cut_off, ended]], [[-1.1, -1.2], [-1.1, -1.2, -3.0]])
 
     assert losses_of(taught(), none) == [0.0, 0.0, 0.0, 0.0]
     rank, tuning, _, apart = losses_of(taught(), some)
-    [alone] = rrhf_training.own([[ended]], [[-3.0]])
+    [alone] = rrhf_sources.own([[ended]], [[-3.0]])
     assert (rank, apart) == (0.0, 0.0)
     assert tuning == pytest.approx(losses_of(taught(), alone)[1], rel=1e-4)
     assert (none.whole, some.whole) == ([False, False], [False, False, True])
@@ -194,13 +196,44 @@ def test_a_candidate_that_was_cut_off_has_no_end_and_one_that_ran_on_has_one() -
     prompt, end = prompts()[0], TOKENIZER.eos_token_id
     rows = [row(prompt.query_id, FOREST, 0.1, reason) for reason in ("eos", "stop", "length")]
 
-    [found] = rrhf_training.from_table(rows, [prompt], TOKENIZER)
+    [found] = rrhf_sources.from_table(rows, [prompt], TOKENIZER).values()
 
     words = TOKENIZER(f" {FOREST}").input_ids
     assert found.responses == [[*words, end], [*words, end], words]
     assert found.whole == [True, True, False]
     given = [one | {"sample_index": 0} for one in rows]
-    assert [one["tokens"] for one in rrhf_training.table(given, TOKENIZER)] == [len(words) + 1] * 2 + [len(words)]
+    assert [one["tokens"] for one in rrhf_sources.table(given, TOKENIZER)] == [len(words) + 1] * 2 + [len(words)]
+
+
+def test_of_the_candidates_the_best_and_the_worst_are_ranked_beside_own_answers() -> None:
+    rows = [row("q0", text, reward) for text, reward in (("b", 0.2), ("a", 0.9), ("c", -0.4), ("d", 0.9))]
+
+    assert [one["text"] for one in rrhf_sources.extremes([*rows, row("q1", "alone", 0.0)])] == ["a", "c", "alone"]
+
+
+def test_own_answers_come_first_and_what_both_sources_said_counts_once() -> None:
+    prompt, end = prompts()[0], TOKENIZER.eos_token_id
+    forest, riga = ([*TOKENIZER(f" {text}").input_ids, end] for text in (FOREST, RIGA))
+    mine = Query(prompt.token_ids, [forest, [5, 6]], [0.3, -1.0], [True, False])
+    other = Query(prompt.token_ids, [forest, riga], [0.8, 0.5], [True, True])
+
+    [both, alone] = rrhf_sources.joined([mine, mine], [other, None])
+
+    assert both == Query(prompt.token_ids, [forest, [5, 6], riga], [0.3, -1.0, 0.5], [True, False, True])
+    assert alone == mine
+
+
+def test_what_others_wrote_is_ranked_by_the_model_that_ranks_own_answers() -> None:
+    rows = [row("q1", "Nothing.", 9.0), row("q1", "The forest forest.", -9.0, "length"), row("none", "Lost.", 1.0)]
+
+    [(name, found)] = rrhf_sources.beside(rows, prompts(), fond_of(" forest"), TOKENIZER, after=3).items()
+
+    plain, fond = found.query.rewards
+    assert (name, found.query.whole) == ("q1", [True, False])
+    assert plain < fond and [one["reward"] for one in found.rows] == [plain, fond]  # by words, not as they came
+    assert [(one["sample_index"], one["kl"]) for one in found.rows] == [(3, None), (4, None)]
+    with pytest.raises(UserError, match="none of 0 responses"):
+        rrhf_sources.beside(rows[2:], prompts(), fond_of(" forest"), TOKENIZER, after=3)
 
 
 def test_queries_without_an_answer_that_ended_are_counted_and_a_round_of_them_is_refused(tmp_path: Path) -> None:
@@ -353,6 +386,19 @@ def test_the_stage_learns_from_candidates_and_counts_those_it_cannot_rank(worksp
     assert metrics()["dropped"] == {"without_reward": 2, "empty": 0, "repeated": 0}
     assert (metrics()["responses"], metrics()["answers"]) == (2, 0)
     assert metrics()["samples"]["last_round"]["best"] == 0.7
+
+
+def test_the_stage_ranks_two_candidates_beside_own_answers_in_every_round(workspace: Path) -> None:
+    write_candidates(0.5, 0.7, 0.1, math.nan)
+
+    train_rrhf.main(params(source="mixed", rounds=2), "test")
+
+    samples = tables.rows("rrhf_samples/test")
+    others = [(one["round"], one["sample_index"], one["text"]) for one in samples if one["kl"] is None]
+    assert sorted(others) == [(r, i, text) for r in (0, 1) for i, text in ((3, "Answer 1."), (4, "Answer 2."))]
+    assert {one["query_id"] for one in samples if one["kl"] is None} == {"q1"}  # the only one with candidates
+    assert metrics()["answers"] == len(samples) - 4 == 2 * 3 * 3
+    assert metrics()["dropped"]["without_reward"] == 1
 
 
 @pytest.mark.parametrize("rewards", [(0.5,), (0.5, 0.5)], ids=["one response", "equal rewards"])

@@ -26,6 +26,7 @@ IDS = [
     "small_vs_large",
     "rrhf_near_best",
     "rrhf_rank_loss",
+    "rrhf_mixed_sources",
     "rrhf_second_round",
     "rrhf_online_hacks",
     "rrhf_online_kl_sound",
@@ -46,10 +47,20 @@ IDS = [
     "rlcd_vs_rlaif_helpful",
     "ditto_sft_vs_zero_shot",
     "ditto_vs_sft",
+    "ditto_vs_baselines",
+    "ditto_order",
     "ditto_iterations",
+    "ditto_second_iteration",
+    "ditto_demonstrations",
+    "ditto_negatives",
+    "ditto_more_negatives",
     "ditto_frozen_reference",
     "ditto_online_samples",
-    "ditto_negatives",
+    "ditto_replay",
+    "ditto_inter",
+    "ditto_more_than_online",
+    "ditto_vs_labels_of_base",
+    "ditto_vs_labels_of_tuned",
     "flan_tuned_vs_base",
     "flan_size",
     "flan_more_tasks",
@@ -65,6 +76,11 @@ IDS = [
 
 def figure(value, half=0.05, n=400):
     return {"value": value, "low": value - half, "high": value + half, "n": n}
+
+
+def each(*values):
+    """A figure of a file that has its own seeds: one under each."""
+    return {"each": [figure(value) for value in values]}
 
 
 def wins():
@@ -119,7 +135,9 @@ METRICS = {
             "rrhf_online": {"reward_gain": figure(0.5), "flags": ["oracle"]},
             "rrhf_online_kl": {"reward_gain": figure(0.4), "flags": []},
         },
-        "differences": {"rank_loss": {"reward": figure(0.1)}, "second_round": {"reward": figure(0.1)}},
+        "differences": {
+            name: {"reward": figure(0.1)} for name in ("rank_loss", "mixed_sources", "second_round")
+        },
     },
     "score_benchmarks/ppo": {"heldout_text": {"loss_per_token": figure(0.8)}},
     "score_benchmarks/ppo_ptx": {"heldout_text": {"loss_per_token": figure(0.6)}},
@@ -133,12 +151,22 @@ METRICS = {
                      "ppo_vs_large_hhh")
     },
     "ditto": {
-        "seeds": 3,
+        "seeds": 2,
         "differences": {
-            name: figure(0.1)
-            for name in ("sft_minus_zero_shot", "ditto_minus_sft", "last_minus_first_iteration",
-                         "ditto_minus_update_reference", "ditto_minus_up_front")
+            name: each(0.1, 0.11)
+            for name in ("sft_minus_zero_shot", "ditto_minus_sft", "ditto_minus_spin", "ditto_minus_few_shot",
+                         "ditto_minus_zero_shot", "last_minus_first_iteration", "ditto_minus_negatives_1",
+                         "ditto_minus_update_reference", "ditto_minus_up_front", "ditto_minus_no_replay",
+                         "ditto_minus_no_inter", "ditto_minus_online_only", "ditto_4_minus_base",
+                         "ditto_4_minus_tuned")
+        }
+        | {"second_minus_first_iteration": each(-0.1, -0.11)},
+        "order": {
+            name: each(0.1, 0.11)
+            for name in ("ditto_over_sft", "sft_over_few_shot", "few_shot_over_self_prompt",
+                         "self_prompt_over_zero_shot")
         },
+        "demonstrations_gain": {"early_minus_late": each(0.1, 0.11)},
         "variance_ratio_1_to_all_negatives": figure(3.0, half=1.5),
     },
     "score_tasks": {
@@ -179,7 +207,8 @@ DIFFERENCES, LABELS = ("score_comparisons", "differences"), ("score_comparisons"
 TRAINERS = ("score_snapshots", "trainers")
 PAIRS, METHODS = ("score_pairs", "label_differences"), ("compare_methods", "differences")
 REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
-TASKS = ("score_tasks", "differences_over_tasks")
+TASKS, DITTO = ("score_tasks", "differences_over_tasks"), ("ditto", "differences")
+SPREAD = {"each": [figure(0.0), figure(0.2)]}  # .1 as before, but two seeds so far apart say nothing
 BREAKS = [
     ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(0.05)),
     ("rule_of_thumb_order", (*DIFFERENCES, "a_b"), figure(0.04)),
@@ -204,6 +233,7 @@ BREAKS = [
     ("small_vs_large", (JUDGED, "ppo_vs_large_hhh", "oracle", "win_rate"), figure(0.54)),
     ("rrhf_near_best", (*TRAINERS, "rrhf", "curve", 1, "reward"), figure(1.54)),  # (1.49 - 1) / (2 - 1) is below 1/2
     ("rrhf_rank_loss", ("score_snapshots", "differences", "rank_loss", "reward"), figure(0.04)),
+    ("rrhf_mixed_sources", ("score_snapshots", "differences", "mixed_sources", "reward"), figure(0.04)),
     ("rrhf_second_round", ("score_snapshots", "differences", "second_round", "reward"), figure(0.04)),
     ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "reward_gain"), figure(0.04)),
     ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "flags"), []),
@@ -226,12 +256,24 @@ BREAKS = [
     ("rlcd_vs_rlaif", (*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(0.54)),
     ("rlcd_vs_rlaif_harmless", (*METHODS, "rlcd_rlaif", "harmless"), figure(0.05)),
     ("rlcd_vs_rlaif_helpful", (*METHODS, "rlcd_rlaif", "helpful"), figure(0.05)),
-    ("ditto_sft_vs_zero_shot", ("ditto", "differences", "sft_minus_zero_shot"), figure(0.04)),
-    ("ditto_vs_sft", ("ditto", "differences", "ditto_minus_sft"), figure(0.04)),
-    ("ditto_iterations", ("ditto", "differences", "last_minus_first_iteration"), figure(0.04)),
-    ("ditto_frozen_reference", ("ditto", "differences", "ditto_minus_update_reference"), figure(-0.1)),
-    ("ditto_online_samples", ("ditto", "differences", "ditto_minus_up_front"), figure(0.05)),
+    ("ditto_sft_vs_zero_shot", (*DITTO, "sft_minus_zero_shot"), SPREAD),
+    ("ditto_vs_sft", (*DITTO, "ditto_minus_sft"), SPREAD),
+    ("ditto_vs_baselines", (*DITTO, "ditto_minus_spin"), SPREAD),
+    ("ditto_vs_baselines", (*DITTO, "ditto_minus_zero_shot"), SPREAD),
+    ("ditto_order", ("ditto", "order", "few_shot_over_self_prompt"), SPREAD),
+    ("ditto_order", ("ditto", "order", "ditto_over_sft"), SPREAD),
+    ("ditto_iterations", (*DITTO, "last_minus_first_iteration"), SPREAD),
+    ("ditto_second_iteration", (*DITTO, "second_minus_first_iteration"), {"each": [figure(0.0), figure(-0.2)]}),
+    ("ditto_demonstrations", ("ditto", "demonstrations_gain", "early_minus_late"), SPREAD),
     ("ditto_negatives", ("ditto", "variance_ratio_1_to_all_negatives"), figure(1.04)),
+    ("ditto_more_negatives", (*DITTO, "ditto_minus_negatives_1"), SPREAD),
+    ("ditto_frozen_reference", (*DITTO, "ditto_minus_update_reference"), SPREAD),
+    ("ditto_online_samples", (*DITTO, "ditto_minus_up_front"), SPREAD),
+    ("ditto_replay", (*DITTO, "ditto_minus_no_replay"), SPREAD),
+    ("ditto_inter", (*DITTO, "ditto_minus_no_inter"), SPREAD),
+    ("ditto_more_than_online", (*DITTO, "ditto_minus_online_only"), SPREAD),
+    ("ditto_vs_labels_of_base", (*DITTO, "ditto_4_minus_base"), SPREAD),
+    ("ditto_vs_labels_of_tuned", (*DITTO, "ditto_4_minus_tuned"), SPREAD),
     ("flan_tuned_vs_base", (*TASKS, "medium", "all"), figure(0.04)),
     ("flan_tuned_vs_base", (*TASKS, "large", "all"), figure(-0.3)),
     ("flan_size", (*TASKS, "large_over_medium", "all"), figure(0.05)),
@@ -289,6 +331,24 @@ def test_a_win_that_is_one_of_length_says_which_figure_does_not_hold():
     ]
     assert not rmsp["holds"]
     assert len(found("rmsp_vs_selfplay", changed(fair, None))["parts"]) == 1  # all of one length: nothing to control
+
+
+def test_a_claim_of_ditto_is_decided_from_its_own_seeds_whatever_their_sum_says():
+    # .1 with a half width of .05 would do; but the means of two seeds are .1 apart: t(1) = 12.7 times .05
+    apart = {**figure(0.1), "each": [figure(0.05), figure(0.15)]}
+    order = found("ditto_order", changed(("ditto", "order", "sft_over_few_shot"), apart))
+
+    assert (order["value"], order["seeds"], order["parts"][0]["of"]) == (0.1, 2, "SFT over few-shot")
+    assert order["low"] == pytest.approx(0.1 - math.hypot(0.05, 12.706 * 0.05), abs=1e-3)
+    assert [part["holds"] for part in order["parts"]] == [False, True, True, True]
+
+
+def test_a_file_without_figures_of_single_seeds_has_measured_nothing_that_is_claimed_of_seeds():
+    before = {"seeds": 3, "differences": {"ditto_minus_sft": figure(0.3)}}
+
+    ditto = [claim for claim in claims.claims([METRICS | {"ditto": before}]) if claim["id"].startswith("ditto_")]
+
+    assert len(ditto) == 16 and {claim["why"] for claim in ditto} == {"not measured"}
 
 
 def test_three_tasks_are_too_few_and_the_claim_says_so():
@@ -352,7 +412,8 @@ def test_ditto_has_seeds_of_its_own_and_more_folders_with_the_same_file_do_not_n
         return [claim for claim in claims.claims(metrics) if claim["id"] == "ditto_vs_sft"]
 
     assert ditto(METRICS, METRICS) == ditto(METRICS)
-    assert (ditto(METRICS)[0]["seeds"], ditto(METRICS)[0]["low"]) == (3, 0.05)
+    low = 0.105 - math.hypot(0.05, 12.706 * 0.005)  # of .1 and .11, by Student's t with 1 degree of freedom
+    assert (ditto(METRICS)[0]["seeds"], ditto(METRICS)[0]["low"]) == (2, pytest.approx(low, abs=1e-5))
     assert ditto({})[0]["seeds"] == 0
 
 

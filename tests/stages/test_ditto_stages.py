@@ -49,6 +49,7 @@ DITTO = LOOP | {"authors": {"captain": {"demonstrations": "captain.jsonl"}}, "mo
 SPIN = LOOP | {"authors": DITTO["authors"], "fractions": {"online": 0.5, "replay": 0.5, "inter": 0.0}}
 SAMPLE: dict[str, Any] = {
     "authors": {"captain": {"demonstrations": "captain.jsonl", "prompts": "captain.txt"}},
+    "self_prompts": {"captain": "Begin with: I look at the harbour."},
     "model": "models/base",
     "samples": 2,
     "max_new_tokens": 8,
@@ -62,7 +63,7 @@ SCORE = {
     "seed": 0, "oracle": str(REPOSITORY / "data/embedded"), "authors": ["captain"], "texts": None,
     "plain": str(TEXTS / "plain.txt"),
 }  # fmt: skip
-METHODS = {"zero_shot", "few_shot", "sft", "spin", "ditto"}
+METHODS = {"zero_shot", "few_shot", "self_prompt", "sft", "spin", "ditto"}
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_an_author_that_a_user_brings_is_trained_and_answers_the_demonstrations_
     answers = tables.rows("ditto_answers/anna")
     shown = authors.load("data/authors/anna.jsonl")
     assert {row["prompt"] for row in answers} == {one.prompt for one in shown}
-    assert {row["method"] for row in answers} == METHODS - {"spin"}
+    assert {row["method"] for row in answers} == METHODS - {"spin", "self_prompt"}
     assert shown[0].prompt in said
 
 

@@ -1,0 +1,126 @@
+"""A policy's likeliest answers to a query, found by beam search: what RRHF calls BP (Yuan et al. 2023).
+
+transformers 5.23 searches with beams; diverse beam search (DP, the paper's default) is no part of it any more: a custom
+`generate` on the hub does it, which would run code from there.  Nothing is random, so no seed enters.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from synthalign.dialogue import chat
+from synthalign.generation.generate import Generation, Stopping, check_fits
+from synthalign.generation.models import end_tokens
+from synthalign.policies import answering
+from synthalign.policies.answering import Answer, Prompt
+
+
+@torch.no_grad()
+def searched(
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    beams: int,
+    max_new_tokens: int,
+    batch_size: int,
+) -> list[list[Generation]]:
+    """For each prompt the `beams` answers that are likeliest per token of those that the search met; the best first.
+
+    batch_size  prompts that are searched together; changes nothing but rounding
+
+    An answer that runs into another turn ends there, with the marker, as `generate` has it.  UserError when a prompt
+    and `max_new_tokens` do not fit the model's context.
+    """
+    if not prompts:
+        return []
+    check_fits(policy, 0, [prompt.token_ids for prompt in prompts], max_new_tokens)
+    stopping = Stopping.of(policy, tokenizer, chat.STOPS)
+    ends = set(end_tokens(policy, tokenizer))
+    search = GenerationConfig(
+        num_beams=beams,
+        num_return_sequences=beams,
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=sorted(ends),
+    )
+    found: dict[int, list[Generation]] = {}
+    writes: Any = policy  # transformers does not say that a model with a head generates
+    for group in answering.alike([len(prompt.token_ids) for prompt in prompts], batch_size):
+        longest = max(len(prompts[place].token_ids) for place in group)
+        ids = torch.full((len(group), longest), tokenizer.pad_token_id)
+        attends = torch.zeros_like(ids)
+        for row, place in enumerate(group):
+            tokens = prompts[place].token_ids
+            ids[row, longest - len(tokens) :] = torch.tensor(tokens)
+            attends[row, longest - len(tokens) :] = 1
+        made = writes.generate(
+            input_ids=ids.to(policy.device), attention_mask=attends.to(policy.device), generation_config=search
+        )
+        for row, place in enumerate(group):
+            own = made[row * beams : (row + 1) * beams, longest:].tolist()
+            found[place] = [ended(tokens, ends, stopping) for tokens in own]
+    return [found[place] for place in range(len(prompts))]
+
+
+def ended(tokens: Sequence[int], ends: set[int], stopping: Stopping) -> Generation:
+    """What was written up to the first end: an end-of-sequence token, a stop string, or else the last token."""
+    for place, token in enumerate(tokens, start=1):
+        if token in ends:
+            return Generation(stopping.text([*tokens[:place]]), [*tokens[:place]], "eos", None)
+        if stopping.reached([*tokens[:place]]):
+            return Generation(stopping.text([*tokens[:place]]), [*tokens[:place]], "stop", None)
+    return Generation(stopping.text([*tokens]), [*tokens], "length", None)
+
+
+def answers(
+    accelerator: Accelerator,
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    beams: int,
+    max_new_tokens: int,
+    device_batch_size: int,
+) -> list[list[Answer]]:
+    """`answering.answers` by beam search: for each beam one answer to each prompt, on every process.
+
+    UserError when the reward model gives no finite score.
+    """
+    prompts = prompts[answering.my_share(accelerator, len(prompts))]
+    made = searched(
+        policy,
+        tokenizer,
+        prompts,
+        beams=beams,
+        max_new_tokens=max_new_tokens,
+        batch_size=max(1, device_batch_size // beams),
+    )
+    found = []
+    for place in range(beams):
+        generations = [of_one[place] for of_one in made]
+        rewards = answering.scored(reward_model, tokenizer, prompts, generations, device_batch_size=device_batch_size)
+        kls = answering.log_ratios(
+            accelerator,
+            policy,
+            reference,
+            [prompt.token_ids for prompt in prompts],
+            [one.token_ids for one in generations],
+            pad=tokenizer.pad_token_id,
+            device_batch_size=device_batch_size,
+        )
+        gathered: list[Answer] = gather_object(
+            [
+                Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
+                for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
+            ]
+        )
+        found.append(gathered)
+    return found
