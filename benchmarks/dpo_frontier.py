@@ -26,8 +26,10 @@ from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from benchmarks import dpo_frontier_figures as figures
@@ -90,8 +92,14 @@ def started(given: Given, work: Path, processes: int) -> Iterator[Callable[[Sequ
     if processes == 1:
         yield lambda todo: ((job, one_run(given, work, job)) for job in todo)
         return
+    context = get_context("spawn")
+    cores = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cores) // processes)
+    places = context.Queue()
+    for place in range(processes):
+        places.put([cores[(place * share + step) % len(cores)] for step in range(share)])
     pool = ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=alone, initargs=(processes, str(work / "workers.log"))
+        processes, mp_context=context, initializer=alone, initargs=(places, str(work / "workers.log"))
     )
     try:
 
@@ -104,12 +112,11 @@ def started(given: Given, work: Path, processes: int) -> Iterator[Callable[[Sequ
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def alone(processes: int, log: str) -> None:
-    """Give this process a share of the cores, and its output, bars of trainers among it, to the log."""
-    cores = sorted(os.sched_getaffinity(0))
-    share = max(1, len(cores) // processes)
-    start = os.getpid() * share % len(cores)
-    os.sched_setaffinity(0, (cores + cores)[start : start + share])
+def alone(places: Any, log: str) -> None:
+    """Give this process cores of its own, its output, bars of trainers among it, to the log, and an end with that of
+    the process that started it."""
+    stage.end_with([psutil.Process(os.getppid())])
+    os.sched_setaffinity(0, places.get())
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for of_process in (1, 2):
         os.dup2(stream, of_process)
@@ -166,6 +173,7 @@ def report(found: dict[Job, Record], given: Given, seeds: int) -> Record:
             {"price": how[0], "own": how[1], "step": step} | figures.point_figures([looks[place] for looks in of_seeds])
             for how, of_seeds in trained.items()
             for place, step in enumerate(steps[method, how])
+            if how[1] or step  # where all begin stands there once
         ]
         for method, trained in points.items()
     }
@@ -226,8 +234,8 @@ def win_rates_of(found: dict[Job, Record], given: Given, seeds: int) -> Record:
 # -- command ----------------------------------------------------------------------------------------------------------
 
 
-def run(world: str, sweep: Sweep, seeds: int, *, processes: int, only: int | None = None) -> None:
-    """Run what is missing, and write metrics/dpo_frontier.json once all is there."""
+def run(world: str, sweep: Sweep, seeds: int, *, processes: int, out: Path, only: int | None = None) -> None:
+    """Run what is missing, and write the figures to the file `out` once all is there."""
     given = read(world, sweep)
     found = all_runs(given, seeds, processes=processes, only=only)
     missing = len(given.jobs(seeds)) - len(found)
@@ -235,22 +243,25 @@ def run(world: str, sweep: Sweep, seeds: int, *, processes: int, only: int | Non
         print(f"{len(found)} runs are finished, {missing} are missing; without --only they are run too")
         return
     made_of = json.loads(Path("metrics/sample_preferences.json").read_text(encoding="utf-8"))
-    stage.write_metrics("dpo_frontier", comparisons=made_of, **report(found, given, seeds))
-    print("metrics/dpo_frontier.json")
+    written = {"comparisons": made_of, **report(found, given, seeds)}
+    out.write_text(json.dumps(written, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    print(out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dpo_frontier", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
     parser.add_argument("--only", type=int, help="run only so many of the missing runs, and write no figures")
+    parser.add_argument("--tiny", action="store_true", help="a sweep of a minute or two to .work, which shows nothing")
+    cores = min(8, len(os.sched_getaffinity(0)))
     parser.add_argument(
-        "--tiny", action="store_true", help="a sweep of a minute, too small to show anything; needs --out"
+        "--jobs", type=int, default=cores, help="runs beside each other, a core each (here %(default)s)"
     )
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs beside each other")
     given = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        run("data/embedded", TINY if given.tiny else Sweep(), given.seeds, processes=given.jobs, only=given.only)
+        sweep, out = (TINY, ".work/dpo_frontier_tiny.json") if given.tiny else (Sweep(), "metrics/dpo_frontier.json")
+        run("data/embedded", sweep, given.seeds, processes=given.jobs, out=Path(out), only=given.only)
     except UserError as error:
         print(f"dpo_frontier: {error}", file=sys.stderr)
         raise SystemExit(1) from error

@@ -46,6 +46,9 @@ class Sweep(BaseModel, frozen=True, extra="forbid", strict=True):
     rollout_batch: int = Field(64, gt=0)
     minibatch: int = Field(32, gt=0)
 
+    whole: bool = True
+    """Whether PPO with the price of params.yaml has the steps of params.yaml as well."""
+
     looks: int = Field(4, gt=0)
     """Policies of one training that are points of the frontier: after this many equal parts of its steps."""
 
@@ -67,7 +70,7 @@ class Sweep(BaseModel, frozen=True, extra="forbid", strict=True):
 
 TINY = Sweep(
     betas=(0.1, 0.5), pairs=12, kl_coefficients=(0.05, 0.5), steps=2, rollout_batch=8, minibatch=8, looks=2,
-    frontier_questions=10, questions=10, temperatures=(0.0, 1.0), opponents=1, candidates=4,
+    whole=False, frontier_questions=10, questions=10, temperatures=(0.0, 1.0), opponents=1, candidates=4,
 )  # fmt: skip
 """Seconds, too small to show anything."""
 
@@ -305,7 +308,7 @@ class Task:
         given, sweep = self.given.ppo, self.given.sweep
         looks = [self.look(self.start, job.seed, 0)]
         chosen = {name: given[name] for name in ppo_settings.Settings.model_fields}
-        if not job.own:
+        if not (job.own and sweep.whole):
             chosen |= {name: getattr(sweep, name) for name in ("steps", "rollout_batch", "minibatch")}
         chosen |= {"seed": job.seed, "kl_coefficient": job.price}
         settings = ppo_settings.Settings.model_validate(

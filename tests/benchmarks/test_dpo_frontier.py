@@ -183,7 +183,7 @@ def here(tmp_path, monkeypatch):
     """A folder with the embedded world, tiny models in the places of params.yaml, and a few queries and comparisons."""
     monkeypatch.chdir(tmp_path)
     settings = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
-    settings["train_ppo"] |= {"max_new_tokens": 12, "steps": 2, "rollout_batch": 8, "minibatch": 8}
+    settings["train_ppo"] |= {"max_new_tokens": 12}
     settings["train_dpo"] |= {"batch_size": 4}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
     tiny.save(tmp_path / settings["train_dpo"]["model"], tiny.ending(), tiny.tokenizer())
@@ -235,20 +235,21 @@ def test_where_all_comparisons_are_learned_none_is_left_to_be_held_against(here)
 
 @pytest.mark.slow
 def test_a_tiny_sweep_goes_on_where_it_stopped_and_its_claims_and_its_section_can_be_read(here):
-    dpo_frontier.run(str(WORLD), TINY, 1, processes=1, only=2)
+    out = here / "found.json"
+    dpo_frontier.run(str(WORLD), TINY, 1, processes=1, out=out, only=2)
     [journal] = Path(".work/dpo_frontier").glob("*/runs.jsonl")
     first = journal.read_text()
     assert len(first.splitlines()) == 2
-    assert not Path("metrics/dpo_frontier.json").exists()
+    assert not out.exists()
 
-    dpo_frontier.run(str(WORLD), TINY, 1, processes=1)
+    dpo_frontier.run(str(WORLD), TINY, 1, processes=1, out=out)
     assert journal.read_text().startswith(first)
     assert len(journal.read_text().splitlines()) == 7
     assert [file.name for file in journal.parent.iterdir()] == ["runs.jsonl"]
-    written = Path("metrics/dpo_frontier.json").read_bytes()
+    written = out.read_bytes()
     journal.unlink()
-    dpo_frontier.run(str(WORLD), TINY, 1, processes=2)  # in other processes the same bytes
-    assert Path("metrics/dpo_frontier.json").read_bytes() == written
+    dpo_frontier.run(str(WORLD), TINY, 1, processes=2, out=out)  # in other processes the same bytes
+    assert out.read_bytes() == written
 
     found = json.loads(written)
     assert found["frontier"]["points"]["ppo"][0]["kl"][0]["value"] == 0.0
