@@ -36,10 +36,10 @@ from benchmarks import dpo_frontier_figures as figures
 from benchmarks import dpo_frontier_runs
 from benchmarks.dpo_frontier_figures import Answers, Point
 from benchmarks.dpo_frontier_runs import TINY, Given, Job, Method, Record, Sweep, Task, read
-from synthalign.core import stage, tables
+from synthalign.core import stage, tables, text_file
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, encoding, endings
-from synthalign.generation import generate
+from synthalign.generation import generate, model_folder
 from synthalign.generation.journal import Journal
 from synthalign.policies import answering, dpo_training, one_base, ppo, ppo_rollouts, ppo_training
 from synthalign.reward import scoring, training
@@ -237,12 +237,16 @@ def win_rates_of(found: dict[Job, Record], given: Given, seeds: int) -> Record:
 def run(world: str, sweep: Sweep, seeds: int, *, processes: int, out: Path, only: int | None = None) -> None:
     """Run what is missing, and write the figures to the file `out` once all is there."""
     given = read(world, sweep)
+    made_of = json.loads(text_file.read("metrics/sample_preferences.json", step="`make repro` makes it"))
+    for name in ("queries", f"comparisons/{given.comparisons}"):
+        tables.check_made(name)
+    for folder in (given.policy, given.reward):
+        model_folder.check(folder)
     found = all_runs(given, seeds, processes=processes, only=only)
     missing = len(given.jobs(seeds)) - len(found)
     if missing:
         print(f"{len(found)} runs are finished, {missing} are missing; without --only they are run too")
         return
-    made_of = json.loads(Path("metrics/sample_preferences.json").read_text(encoding="utf-8"))
     written = {"comparisons": made_of, **report(found, given, seeds)}
     out.write_text(json.dumps(written, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     print(out)
@@ -258,6 +262,8 @@ def main() -> None:
         "--jobs", type=int, default=cores, help="runs beside each other, a core each (here %(default)s)"
     )
     given = parser.parse_args()
+    if given.seeds < 1 or given.jobs < 1:
+        parser.error("--seeds and --jobs are at least 1")
     torch.set_num_threads(1)
     try:
         sweep, out = (TINY, ".work/dpo_frontier_tiny.json") if given.tiny else (Sweep(), "metrics/dpo_frontier.json")

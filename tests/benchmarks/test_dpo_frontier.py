@@ -226,6 +226,15 @@ def test_dpo_and_ppo_from_two_policies_or_by_two_rewards_are_refused(here):
         dpo_frontier_runs.read(str(WORLD), TINY)
 
 
+@pytest.mark.parametrize("missing", ["data/queries.parquet", "models/sft/rmsp/config.json"])
+def test_what_is_not_made_yet_is_named_before_any_run(here, missing):
+    Path(missing).unlink()
+
+    with pytest.raises(UserError, match=Path(missing).stem):
+        dpo_frontier.run(str(WORLD), TINY, 1, processes=1, out=here / "found.json")
+    assert not Path(".work/dpo_frontier").exists()
+
+
 def test_where_all_comparisons_are_learned_none_is_left_to_be_held_against(here):
     sweep = TINY.model_copy(update={"pairs": 24})
 
