@@ -57,11 +57,11 @@ CODE = (
 
 def work_of(given: Given) -> Path:
     """The scratch folder of these inputs; how many seeds and which prices there are is none of them."""
-    files = [given.policy, given.reward, f"{given.world}/world.json", tables.path("queries")]
-    files += [tables.path(f"comparisons/{given.comparisons}")]
+    files = [Path(given.policy), Path(given.reward), Path(given.world) / "world.json", tables.path("queries")]
+    files.append(tables.path(f"comparisons/{given.comparisons}"))
     code = [*(str(module.__file__) for module in CODE), *generate.CODE]
     settings = given.model_dump_json(exclude={"sweep": {"betas", "kl_coefficients"}})
-    return stage.work_dir("dpo_frontier", settings, *map(Path, files), *map(Path, code))
+    return stage.work_dir("dpo_frontier", settings, *files, *map(Path, code))
 
 
 Finished = tuple[Job, Record]
@@ -155,7 +155,7 @@ def report(found: dict[Job, Record], given: Given, seeds: int) -> Record:
         }
         for method in methods
     }
-    sweeps = {
+    sweeps: dict[str, list[list[Point]]] = {
         method: [
             [trained[given.trainings(method)[0]][seed][0]]  # where all begin
             + [one for of_seeds in trained.values() for one in of_seeds[seed][1:]]

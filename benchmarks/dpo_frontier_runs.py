@@ -32,39 +32,39 @@ class Sweep(BaseModel, frozen=True, extra="forbid", strict=True):
     betas: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0)
     """DPO's prices of a nat."""
 
-    dpo_learning_rate: float = Field(1e-4, gt=0)
+    dpo_learning_rate: float = Field(default=1e-4, gt=0)
     """Of the sweep over beta: PPO's. With that of params.yaml, 3e-5, DPO ends at .2 nats."""
 
-    pairs: int = Field(1000, gt=0)
+    pairs: int = Field(default=1000, gt=0)
     """Comparisons that DPO learns; the others are held out, and their chosen answers are what it is held against."""
 
     kl_coefficients: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.4)
     """PPO's prices."""
 
-    steps: int = Field(32, gt=0)
-    """Of the sweep over them, with so many answers in a step and in an update: a quarter of those of params.yaml."""
-    rollout_batch: int = Field(64, gt=0)
-    minibatch: int = Field(32, gt=0)
+    steps: int = Field(default=32, gt=0)
+    """Of the sweep over them, with so many answers in a step and in an update: a quarter of params.yaml's answers."""
+    rollout_batch: int = Field(default=64, gt=0)
+    minibatch: int = Field(default=32, gt=0)
 
     whole: bool = True
     """Whether PPO with the price of params.yaml has the steps of params.yaml as well."""
 
-    looks: int = Field(4, gt=0)
+    looks: int = Field(default=4, gt=0)
     """Policies of one training that are points of the frontier: after this many equal parts of its steps."""
 
-    frontier_questions: int = Field(240, ge=2)
+    frontier_questions: int = Field(default=240, ge=2)
     """Evaluation questions of the frontier."""
 
-    questions: int = Field(485, ge=2)
+    questions: int = Field(default=485, ge=2)
     """Evaluation questions of the win rates, at most."""
 
     temperatures: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """0 and 1, and others between."""
 
-    opponents: int = Field(4, gt=0)
+    opponents: int = Field(default=4, gt=0)
     """Answers of SFT at temperature 1 that every answer is held against."""
 
-    candidates: int = Field(128, gt=0)
+    candidates: int = Field(default=128, gt=0)
     """Answers of SFT to every question, of which the best of 1, 2, 4, … is taken."""
 
 
@@ -145,7 +145,7 @@ def read(world: str, sweep: Sweep) -> Given:
         comparisons=dpo["comparisons"],
         world=world,
         dpo=dpo,
-        ppo={name: value for name, value in group.items() if name in kept},
+        ppo={name: value for name, value in {**group, **member}.items() if name in kept},
         sweep=sweep,
     )
 
