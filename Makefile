@@ -126,6 +126,10 @@ chat: .venv/ready  ## talk to the aligned policy and its base side by side
 world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=folder builds another world)
 	python -m world.build --seed "$${GIVEN_SEED:-0}" --out "$${GIVEN_OUT:-data/embedded}"
 
+.PHONY: dpo-frontier
+dpo-frontier: .venv/ready  ## DPO beside PPO after `make repro`: reward against KL, win rates over temperatures, best of 128; SEEDS=5: metrics/dpo_frontier.json
+	python -m benchmarks.dpo_frontier $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+
 filter-sweep: .venv/ready  ## where the heuristic filter helps and where it hurts: metrics/filter_sweep.json and its figure
 	python -m benchmarks.filter_sweep
 

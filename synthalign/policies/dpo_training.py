@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from datasets import Dataset, load_from_disk
+from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from synthalign.core.errors import UserError
@@ -24,11 +25,13 @@ def train(
     beta: float,
     learning_rate: float,
     settings: Settings,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[training.Curve, int]:
     """Train the policy in `base_model`, which is the reference too, on the pairs; write it to `folder`.
 
-    beta  price of a nat of distance from the reference
-    work  scratch folder for checkpoints, gone on from if there are any
+    beta       price of a nat of distance from the reference
+    work       scratch folder for checkpoints, gone on from if there are any
+    callbacks  told of every step, as those of transformers' Trainer
 
     Returns the curve and how many pairs were trained on.  UserError when none fits, or the loss is not finite.
     """
@@ -62,6 +65,7 @@ def train(
         ),
         train_dataset=shared(rows, work / "rows"),
         processing_class=tokenizer,
+        callbacks=[*callbacks],
     )
     # The reference's log-probabilities were computed above, once for each comparison; now the order of training.
     if settings.lora is not None:

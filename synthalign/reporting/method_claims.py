@@ -1,7 +1,7 @@
 """What the papers of the other methods claim, with this project's figures; `holds` is computed as in claims.py."""
 
 from synthalign.core.statistics import Interval
-from synthalign.reporting import ditto_claims
+from synthalign.reporting import ditto_claims, dpo_claims
 from synthalign.reporting.seeds import (
     EVEN,
     SCORE_MARGIN,
@@ -24,7 +24,14 @@ LAST_STEP_SHARE = 0.25
 
 def claims(seeds: Seeds) -> list[Claim]:
     """All of them."""
-    return [*trainers(seeds), *contrast(seeds), *policies(seeds), *ditto_claims.claims(seeds), *instructions(seeds)]
+    return [
+        *trainers(seeds),
+        *contrast(seeds),
+        *policies(seeds),
+        *dpo_claims.claims(seeds),
+        *ditto_claims.claims(seeds),
+        *instructions(seeds),
+    ]
 
 
 def contrast(seeds: Seeds) -> list[Claim]:

@@ -45,6 +45,11 @@ IDS = [
     "rlcd_vs_rlaif",
     "rlcd_vs_rlaif_harmless",
     "rlcd_vs_rlaif_helpful",
+    "dpo_frontier",
+    "dpo_frontier_oracle",
+    "dpo_temperature",
+    "dpo_vs_best_of_128",
+    "dpo_vs_chosen",
     "ditto_sft_vs_zero_shot",
     "ditto_vs_sft",
     "ditto_vs_baselines",
@@ -150,6 +155,17 @@ METRICS = {
         for pair in ("sft_rmsp_vs_sft_selfplay", "sft_rmsp_vs_base", "ppo_vs_sft_rmsp", "dpo_vs_sft_rmsp",
                      "ppo_vs_large_hhh")
     },
+    "dpo_frontier": {
+        "seeds": 1,
+        "frontier": {
+            "shared": [{"kl": kl, "reward": [figure(0.01)], "oracle": [figure(0.0, half=0.1)]} for kl in (0.5, 1.0)]
+        },
+        "win_rates": {
+            "drop": {"ppo_minus_dpo": [figure(0.1)]},
+            "dpo_vs_best": [{"win_rate": figure(0.51, half=0.03), "length_controlled": figure(0.49, half=0.03)}],
+            "dpo_vs_chosen": [wins()],
+        },
+    },
     "ditto": {
         "seeds": 2,
         "differences": {
@@ -209,6 +225,7 @@ PAIRS, METHODS = ("score_pairs", "label_differences"), ("compare_methods", "diff
 REWARD, JUDGED = ("score_rewards", "rewards", "almost"), "judge_answers"
 TASKS, DITTO = ("score_tasks", "differences_over_tasks"), ("ditto", "differences")
 SPREAD = {"each": [figure(0.0), figure(0.2)]}  # .1 as before, but two seeds so far apart say nothing
+BEST = ("dpo_frontier", "win_rates", "dpo_vs_best", 0)
 BREAKS = [
     ("rule_of_thumb_order", (*DIFFERENCES, "c_d"), figure(0.05)),
     ("rule_of_thumb_order", (*DIFFERENCES, "a_b"), figure(0.04)),
@@ -256,6 +273,14 @@ BREAKS = [
     ("rlcd_vs_rlaif", (*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(0.54)),
     ("rlcd_vs_rlaif_harmless", (*METHODS, "rlcd_rlaif", "harmless"), figure(0.05)),
     ("rlcd_vs_rlaif_helpful", (*METHODS, "rlcd_rlaif", "helpful"), figure(0.05)),
+    ("dpo_frontier", ("dpo_frontier", "frontier", "shared", 1, "reward"), [figure(-0.01)]),  # -.06 is below the margin
+    ("dpo_frontier_oracle", ("dpo_frontier", "frontier", "shared", 0, "oracle"), [figure(-0.1, half=0.06)]),
+    ("dpo_temperature", ("dpo_frontier", "win_rates", "drop", "ppo_minus_dpo"), [figure(0.04)]),
+    ("dpo_vs_best_of_128", (*BEST, "win_rate"), figure(0.53, half=0.03)),  # .56 is above .55
+    ("dpo_vs_best_of_128", (*BEST, "win_rate"), figure(0.5, half=0.06)),  # wide
+    ("dpo_vs_best_of_128", (*BEST, "length_controlled"), figure(0.47, half=0.03)),
+    ("dpo_vs_chosen", ("dpo_frontier", "win_rates", "dpo_vs_chosen", 0, "win_rate"), figure(0.54)),
+    ("dpo_vs_chosen", ("dpo_frontier", "win_rates", "dpo_vs_chosen", 0, "length_controlled"), figure(0.54)),
     ("ditto_sft_vs_zero_shot", (*DITTO, "sft_minus_zero_shot"), SPREAD),
     ("ditto_vs_sft", (*DITTO, "ditto_minus_sft"), SPREAD),
     ("ditto_vs_baselines", (*DITTO, "ditto_minus_spin"), SPREAD),
@@ -313,7 +338,9 @@ def test_the_order_is_as_good_as_its_least_shown_step():
 def test_a_claim_that_something_is_level_or_not_worse_states_its_margin_and_why_it_is_that_large():
     with_margin = {claim["id"]: claim["margin"] for claim in claims.claims([METRICS]) if claim["margin"]}
 
-    assert {*with_margin} == {"rlcd_equal_affixes", "flan_both_keeps_direct", "flan_both_keeps_reasoning"}
+    kept = {"flan_both_keeps_direct", "flan_both_keeps_reasoning"}
+    assert {*with_margin} == {"rlcd_equal_affixes", *kept, "dpo_frontier", "dpo_frontier_oracle", "dpo_vs_best_of_128"}
+    assert with_margin.pop("dpo_frontier_oracle")["size"] == 0.15  # of points, not of a share
     assert all(margin["size"] == 0.05 and margin["why"] for margin in with_margin.values())
     assert [(part["must"], part["bound"]) for part in found("rlcd_equal_affixes", METRICS)["parts"]] == [
         ("above", 0.5 - 0.05),
@@ -375,7 +402,7 @@ def test_a_part_that_fails_decides_whatever_is_not_known_of_the_others():
 
 
 def test_what_holds_by_itself_may_not_hold_among_all():
-    # .06 [.001, .119] has p = .046, and .4 [.35, .45] far below .05 / 52
+    # .06 [.001, .119] has p = .046, and .4 [.35, .45] far below .05 / 57
     weak = changed((*DIFFERENCES, "size"), figure(0.06, half=0.059))
     by_id = {claim["id"]: claim for claim in claims.claims([weak])}
 
@@ -455,3 +482,18 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match="broken.json: not JSON"):
         claims.read(tmp_path)
+
+
+def test_the_frontier_is_as_good_as_at_its_worst_kl_and_all_its_seeds_count():
+    of_seeds = [figure(value, half=0.02) for value in (0.01, 0.02, 0.03, 0.04, 0.05)]
+    metrics = changed(("dpo_frontier", "frontier", "shared", 1, "reward"), of_seeds)
+    metrics["dpo_frontier"]["seeds"] = 5
+
+    claim = found("dpo_frontier", metrics, metrics)  # the file is the same in the folder of every seed of `make claims`
+
+    assert (claim["seeds"], claim["holds"]) == (5, True)
+    assert [(part["of"], part["value"], part["bound"]) for part in claim["parts"]] == [
+        ("at 0.50 nats", 0.01, -0.05),
+        ("at 1.00 nats", pytest.approx(0.03), -0.05),
+    ]
+    assert len(claim["parts"][1]["each"]) == 5

@@ -17,8 +17,8 @@ from synthalign.core.statistics import Interval
 from synthalign.judging import verdicts
 from synthalign.policies import answering
 from synthalign.reporting import claims, recorded
-from synthalign.reporting.report import almost, answered, charts, curves, page, sections
-from synthalign.reporting.report.parts import Section, Table
+from synthalign.reporting.report import almost, answered, charts, curves, dpo, page, sections
+from synthalign.reporting.report.parts import Figure, Section, Table
 from synthalign.reporting.report.run import Answer, Question, Run
 
 ROOT = Path(__file__).parents[2]
@@ -234,6 +234,73 @@ def test_the_frontier_has_the_mean_of_every_snapshot():
 
     assert (first["KL, nats"], first["reward"], first["n"]) == ("0.000", f"{(1 + 2) / 2:.3f}", "2")
     assert (second["KL, nats"], second["reward"]) == ("0.500", f"{(2 + 3) / 2:.3f}")
+
+
+def of_seeds(*values: float) -> list[dict]:
+    return [figure(value) for value in values]
+
+
+def dpo_frontier() -> dict:
+    """Two seeds: two KL points, one policy of each method beside the start, two temperatures, the best of 1 and 2."""
+    ends = [{"kl": kl, "reward": of_seeds(kl, kl + 0.2), "oracle": of_seeds(kl, kl)} for kl in (0.0, 1.0)]
+    at_equal = {"kl_of_dpo": of_seeds(0.4, 0.6), "kl_of_ppo": of_seeds(0.5, 0.5), "oracle": of_seeds(0.0, 0.0)}
+    start, end = ({"price": 0.1, "own": True, "step": step, "kl": of_seeds(step, step)} for step in (0, 1))
+    point = {"reward": of_seeds(1.0, 1.0), "oracle": of_seeds(1.5, 1.5)}
+    rates = [{"temperature": heat, "win_rate": of_seeds(0.6, 0.7)} for heat in (0.0, 1.0)]
+    duel = {"win_rate": figure(0.52), "length_controlled": figure(0.48)}
+    return {
+        "comparisons": {"pairs": 9},
+        "seeds": 2,
+        "settings": {"betas": [0.1, 0.5], "kl_coefficients": [0.05], "policy": "models/sft/x", "reward": "models/r",
+                     "beta": 0.1, "kl_coefficient": 0.05},
+        "frontier": {
+            "shared": [{"kl": 0.5, "reward": of_seeds(0.1, 0.2), **at_equal}],
+            "curves": {"dpo": ends, "ppo": ends},
+            "points": {method: [start | point, end | point] for method in ("dpo", "ppo")},
+        },
+        "win_rates": {
+            "temperatures": {"dpo": rates, "ppo": rates, "sft": [rate | {"win_rate": of_seeds(0.5)} for rate in rates]},
+            "drop": {name: of_seeds(0.1, 0.1) for name in ("dpo", "ppo", "sft", "ppo_minus_dpo")},
+            "best_of": [{"n": n, "win_rate": of_seeds(0.5)} for n in (1, 2)],
+            "dpo_vs_best": [duel, duel],
+            "dpo_vs_chosen": [duel, duel | {"length_controlled": None}],
+        },
+    }  # fmt: skip
+
+
+def test_dpo_stands_beside_ppo_at_equal_kl_and_at_every_temperature():
+    run = Run({}, {"dpo_frontier": dpo_frontier(), "sample_preferences": {"pairs": 9}})
+
+    [part] = dpo.sections(run)
+
+    [row] = table(part, "DPO minus PPO at equal KL")
+    assert (row["KL, nats"], row["reward"], row["KL of DPO"], row["n"]) == (
+        "0.500",
+        f"{(0.1 + 0.2) / 2:.3f}",
+        "0.500",
+        "40",
+    )
+    rates = table(part, "Win rates against SFT")
+    assert [(row["temperature"], row["DPO"], row["SFT"]) for row in rates] == [
+        ("0.00", "0.650", "0.500"), ("1.00", "0.650", "0.500"),
+    ]  # fmt: skip
+    claimed = {row["figure"]: row["value"] for row in table(part, "What the claims are about")}
+    assert claimed["DPO over the best of 2, at equal lengths"] == "0.480"
+    assert claimed["DPO over the chosen, at equal lengths"] == "–"  # one seed has none: all of one length
+    assert [row["N"] for row in table(part, "The best of N")] == ["1", "2"]
+    drawn = [chart for block in blocks(part) if isinstance(block, Figure) for chart in block.charts]
+    assert len(drawn) == 4
+
+
+def test_figures_of_dpo_that_were_measured_on_other_comparisons_are_not_shown_as_this_runs():
+    of_another = Run({}, {"dpo_frontier": dpo_frontier(), "sample_preferences": {"pairs": 10}})
+
+    [part] = dpo.sections(of_another)
+
+    assert [block.split(" than ")[0] for block in blocks(part)] == [
+        "What is recorded was measured on other comparisons"
+    ]
+    assert dpo.sections(a_run()) == []
 
 
 def test_the_methods_table_takes_intervals_numbers_and_words():

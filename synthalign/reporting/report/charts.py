@@ -91,7 +91,8 @@ NARROW, WIDE = 4.7, 5.2
 
 @dataclass(frozen=True)
 class Series:
-    """A line: x and y (N,), optional ends of 95% intervals (N,), words beside the points, and which style."""
+    """A line: x and y (N,), optional ends of 95% intervals (N,), words beside the points, and which style; `cloud` is
+    for points that no line runs through, drawn small and hollow."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -99,15 +100,24 @@ class Series:
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
     words: Sequence[str] | None = None
+    cloud: bool = False
 
 
-def lines(series: Sequence[Series], *, title: str, x: str, y: str, whole_x: bool = True) -> str:
-    """Lines over x, each with its marks; whole_x says that x counts something."""
+def lines(
+    series: Sequence[Series], *, title: str, x: str, y: str, whole_x: bool = True, doubling_x: bool = False
+) -> str:
+    """Lines over x, each with its marks; whole_x says that x counts something, doubling_x that it does so by twos."""
     with pyplot.rc_context(SETTINGS):
         drawing, axes = pyplot.subplots(figsize=(NARROW, 2.9))
         width = 1.5 if len(series) < 5 else 1.1
         for one in series:
             style = STYLES[one.style % len(STYLES)]
+            if one.cloud:
+                axes.plot(
+                    one.x, one.y, color=style.colour, linestyle="none", marker=style.mark, markersize=3.5,
+                    fillstyle="none", markeredgewidth=0.8,
+                )  # fmt: skip
+                continue
             axes.plot(
                 one.x, one.y, color=style.colour, linestyle=style.dashes, linewidth=width, marker=style.mark,
                 markersize=5, markevery=max(1, len(one.x) // 8),
@@ -122,7 +132,10 @@ def lines(series: Sequence[Series], *, title: str, x: str, y: str, whole_x: bool
                     textcoords="offset points", ha="right" if last else "left", fontsize=8,
                 )  # fmt: skip
         axes.set(title=drawable(title), xlabel=x, ylabel=drawable(y))
-        if whole_x:
+        if doubling_x:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(series[0].x, [f"{one:g}" for one in series[0].x])
+        elif whole_x:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         return _svg(drawing, title)
 

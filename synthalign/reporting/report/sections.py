@@ -7,7 +7,7 @@ import yaml
 
 from synthalign.core.statistics import FEWEST
 from synthalign.reporting import claims, seeds
-from synthalign.reporting.report import almost, charts, curves, people
+from synthalign.reporting.report import almost, charts, curves, dpo, people
 from synthalign.reporting.report.parts import (
     NOTHING,
     Answers,
@@ -43,6 +43,7 @@ def sections(run: Run) -> list[Section]:
         curves.learning(run),
         curves.frontier(run),
         curves.best_of_n(run),
+        *dpo.sections(run),
         wins(run),
         tax(run),
     ]

@@ -1,0 +1,281 @@
+"""DPO's two experiments in the embedded world, beside PPO: metrics/dpo_frontier.json (Rafailov et al. 2023, section 6).
+
+    python -m benchmarks.dpo_frontier                  # after `make repro`: five seeds
+    python -m benchmarks.dpo_frontier --only 1         # the first run that is missing, and no figures: how long is one?
+
+Frontier (6.1, Figure 2 left).  DPO for every beta and PPO for every KL coefficient, from one policy, by the reward
+model that labelled DPO's pairs and that PPO climbs. Each is looked at several times on its way, on the same evaluation
+questions with the same random numbers.
+
+Temperature (6.2, Figures 2 right and 3).  DPO and PPO at the prices of params.yaml, as such runs left them, and SFT
+answer at several temperatures; the oracle holds them against answers of SFT at temperature 1. So it does with the best
+of N of SFT by the reward model, and DPO is held against the chosen answers of comparisons that it was not trained on.
+
+Settings are those of train_dpo and train_ppo in params.yaml but for what `Sweep` says (`dpo_frontier_runs`).
+Finished runs are kept in .work/dpo_frontier, so that the command can be interrupted and started again.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from benchmarks import dpo_frontier_figures as figures
+from benchmarks import dpo_frontier_runs
+from benchmarks.dpo_frontier_figures import Answers, Point
+from benchmarks.dpo_frontier_runs import TINY, Given, Job, Method, Record, Sweep, Task, read
+from synthalign.core import stage, tables, text_file
+from synthalign.core.errors import UserError
+from synthalign.dialogue import chat, encoding, endings
+from synthalign.generation import generate, model_folder
+from synthalign.generation.journal import Journal
+from synthalign.policies import answering, dpo_training, one_base, ppo, ppo_rollouts, ppo_training
+from synthalign.reward import scoring, training
+from world import oracle
+
+# -- all runs ---------------------------------------------------------------------------------------------------------
+
+
+CODE = (
+    *(answering, dpo_training, encoding, endings, one_base, ppo, ppo_rollouts, ppo_training, scoring, training),
+    *(chat, oracle, dpo_frontier_runs),
+)
+"""What a run does, beside `generate.CODE`."""
+
+
+def work_of(given: Given) -> Path:
+    """The scratch folder of these inputs; how many seeds and which prices there are is none of them."""
+    files = [Path(given.policy), Path(given.reward), Path(given.world) / "world.json", tables.path("queries")]
+    files.append(tables.path(f"comparisons/{given.comparisons}"))
+    code = [*(str(module.__file__) for module in CODE), *generate.CODE]
+    settings = given.model_dump_json(exclude={"sweep": {"betas", "kl_coefficients"}})
+    return stage.work_dir("dpo_frontier", settings, *files, *map(Path, code))
+
+
+Finished = tuple[Job, Record]
+
+SHARED, CURVE = 4, 6
+"""KL points at which the methods are compared, and of the curve that is drawn of each."""
+
+
+def all_runs(given: Given, seeds: int, *, processes: int, only: int | None = None) -> dict[Job, Record]:
+    """The records of all runs that are finished in the end; `only` so many of those that are missing are run."""
+    work = work_of(given)
+    journal = Journal(work / "runs.jsonl")
+    wanted = given.jobs(seeds)
+    todo = [job for job in wanted if job.name not in journal.done][:only]
+    try:
+        with started(given, work, processes) as finished:
+            for job, record in stage.progress(finished(todo), total=len(todo), desc="dpo_frontier", unit="run"):
+                journal.append(job.name, record)
+    finally:
+        journal.close()
+    return {job: journal.done[job.name] for job in wanted if job.name in journal.done}
+
+
+@contextmanager
+def started(given: Given, work: Path, processes: int) -> Iterator[Callable[[Sequence[Job]], Iterator[Finished]]]:
+    """A function from jobs to an iterator of (job, record) as they end: here, or in processes of a core each, whose
+    output goes to workers.log."""
+    if processes == 1:
+        yield lambda todo: ((job, one_run(given, work, job)) for job in todo)
+        return
+    context = get_context("spawn")
+    cores = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cores) // processes)
+    places = context.Queue()
+    for place in range(processes):
+        places.put([cores[(place * share + step) % len(cores)] for step in range(share)])
+    pool = ProcessPoolExecutor(
+        processes, mp_context=context, initializer=alone, initargs=(places, str(work / "workers.log"))
+    )
+    try:
+
+        def finished(todo: Sequence[Job]) -> Iterator[Finished]:
+            running = {pool.submit(one_run, given, work, job): job for job in todo}
+            return ((running[one], one.result()) for one in as_completed(running))
+
+        yield finished
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def alone(places: Any, log: str) -> None:
+    """Give this process cores of its own, its output, bars of trainers among it, to the log, and an end with that of
+    the process that started it."""
+    stage.end_with([psutil.Process(os.getppid())])
+    os.sched_setaffinity(0, places.get())
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for of_process in (1, 2):
+        os.dup2(stream, of_process)
+
+
+@cache
+def _task(given: str) -> Task:
+    return Task(Given.model_validate_json(given))
+
+
+def one_run(given: Given, work: Path, job: Job) -> Record:
+    """The record of a run, in whatever process."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        return _task(given.model_dump_json()).run(job, Path(folder))
+
+
+# -- what they add up to ----------------------------------------------------------------------------------------------
+
+
+def point(look: Record) -> Point:
+    return Point(*(np.array(look[name], float) for name in Point._fields))
+
+
+def answers(record: Record) -> Answers:
+    return Answers(*(np.array(record[name], float) for name in Answers._fields))
+
+
+def report(found: dict[Job, Record], given: Given, seeds: int) -> Record:
+    """metrics/dpo_frontier.json; every figure is a list with an interval for every seed."""
+    methods: tuple[Method, ...] = ("dpo", "ppo")
+    points = {
+        method: {
+            how: [[point(look) for look in found[Job(method, *how, seed)]["looks"]] for seed in range(seeds)]
+            for how in given.trainings(method)
+        }
+        for method in methods
+    }
+    sweeps: dict[str, list[list[Point]]] = {
+        method: [
+            [trained[given.trainings(method)[0]][seed][0]]  # where all begin
+            + [one for of_seeds in trained.values() for one in of_seeds[seed][1:]]
+            for seed in range(seeds)
+        ]
+        for method, trained in points.items()
+    }
+    steps = {
+        (method, how): [look["step"] for look in found[Job(method, *how, 0)]["looks"]]
+        for method in methods
+        for how in points[method]
+    }
+    every = {
+        method: [
+            {"price": how[0], "own": how[1], "step": step} | figures.point_figures([looks[place] for looks in of_seeds])
+            for how, of_seeds in trained.items()
+            for place, step in enumerate(steps[method, how])
+            if how[1] or step  # where all begin stands there once
+        ]
+        for method, trained in points.items()
+    }
+    settings = given.sweep.model_dump(mode="json") | {"policy": given.policy, "reward": given.reward}
+    settings |= {"beta": given.dpo["beta"], "kl_coefficient": given.ppo["kl_coefficient"]}
+    return {
+        "seeds": seeds,
+        "settings": settings,
+        "frontier": figures.frontiers(sweeps, shared=SHARED, own=CURVE) | {"points": every},
+        "win_rates": win_rates_of(found, given, seeds),
+    }
+
+
+def win_rates_of(found: dict[Job, Record], given: Given, seeds: int) -> Record:
+    """Of the answers at every temperature against SFT, of the best of N, and of DPO against its equals."""
+    sweep, sft = given.sweep, found[Job("sft")]
+    opponents = np.array(sft["opponents"], float)
+    reward, oracle, characters = (
+        np.array(sft["candidates"][name], float).T for name in ("reward", "oracle", "characters")
+    )  # (Q, N) each
+    runs: dict[str, list[Record]] = {
+        "dpo": [found[given.own("dpo", seed)] for seed in range(seeds)],
+        "ppo": [found[given.own("ppo", seed)] for seed in range(seeds)],
+        "sft": [sft],
+    }
+
+    def won(record: Record, heat: float) -> figures.Floats:
+        return figures.against(np.array(record["temperatures"][f"{heat:g}"]["oracle"], float), opponents)
+
+    def drops(name: str) -> list[figures.Floats]:
+        return [figures.drop(won(record, 0.0), won(record, 1.0)) for record in runs[name]]
+
+    candidate_wins = figures.against(oracle.T, opponents).T  # (Q, N)
+    numbers = [2**power for power in range(sweep.candidates.bit_length()) if 2**power <= sweep.candidates]
+    best = Answers(figures.pick(reward, oracle), figures.pick(reward, characters))
+    return {
+        "temperatures": {
+            name: [
+                {"temperature": heat, "win_rate": [figures.win_rate(won(record, heat)) for record in records]}
+                for heat in sweep.temperatures
+            ]
+            for name, records in runs.items()
+        },
+        "drop": {name: [figures.win_rate(one) for one in drops(name)] for name in runs}
+        | {
+            "ppo_minus_dpo": [
+                figures.win_rate(of_ppo - of_dpo) for of_ppo, of_dpo in zip(drops("ppo"), drops("dpo"), strict=True)
+            ]
+        },
+        "best_of": [
+            {"n": n, "win_rate": [figures.win_rate(figures.best_of(reward, candidate_wins, n))]} for n in numbers
+        ],
+        "dpo_vs_best": [figures.duel(answers(run["temperatures"]["1"]), best) for run in runs["dpo"]],
+        "dpo_vs_chosen": [figures.duel(answers(run["held_out"]), answers(run["chosen"])) for run in runs["dpo"]],
+    }
+
+
+# -- command ----------------------------------------------------------------------------------------------------------
+
+
+def run(world: str, sweep: Sweep, seeds: int, *, processes: int, out: Path, only: int | None = None) -> None:
+    """Run what is missing, and write the figures to the file `out` once all is there."""
+    given = read(world, sweep)
+    made_of = json.loads(text_file.read("metrics/sample_preferences.json", step="`make repro` makes it"))
+    for name in ("queries", f"comparisons/{given.comparisons}"):
+        tables.check_made(name)
+    for folder in (given.policy, given.reward):
+        model_folder.check(folder)
+    found = all_runs(given, seeds, processes=processes, only=only)
+    missing = len(given.jobs(seeds)) - len(found)
+    if missing:
+        print(f"{len(found)} runs are finished, {missing} are missing; without --only they are run too")
+        return
+    written = {"comparisons": made_of, **report(found, given, seeds)}
+    out.write_text(json.dumps(written, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    print(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dpo_frontier", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
+    parser.add_argument("--only", type=int, help="run only so many of the missing runs, and write no figures")
+    parser.add_argument("--tiny", action="store_true", help="a sweep of a minute or two to .work, which shows nothing")
+    cores = min(8, len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--jobs", type=int, default=cores, help="runs beside each other, a core each (here %(default)s)"
+    )
+    given = parser.parse_args()
+    if given.seeds < 1 or given.jobs < 1:
+        parser.error("--seeds and --jobs are at least 1")
+    torch.set_num_threads(1)
+    try:
+        sweep, out = (TINY, ".work/dpo_frontier_tiny.json") if given.tiny else (Sweep(), "metrics/dpo_frontier.json")
+        run("data/embedded", sweep, given.seeds, processes=given.jobs, out=Path(out), only=given.only)
+    except UserError as error:
+        print(f"dpo_frontier: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        print("\ndpo_frontier: interrupted; run it again to go on from here", file=sys.stderr)
+        raise SystemExit(130) from error
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()
