@@ -1,15 +1,19 @@
 """Train a reward model on one kind of feedback; all kinds share every setting but the number of comparisons."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from synthalign.core import stage, statistics, tables
 from synthalign.core.errors import UserError
-from synthalign.feedback import comparisons
+from synthalign.feedback import bradley_terry, comparisons
 from synthalign.generation import adapters
-from synthalign.reward import losses, pairwise, training
+from synthalign.reward import losses, pairwise, rankings, training
 from synthalign.reward.training_settings import Settings
+
+CODE = (adapters, bradley_terry, losses, pairwise, rankings, training)
+"""What a checkpoint is of, besides the settings and the comparisons."""
 
 
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -28,8 +32,9 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
     """Share of the queries whose comparisons are not trained on: they measure accuracy and set the scores' zero and
     unit."""
 
-    group_by_query: bool
-    """Whether all comparisons of a query count as one unit of the loss (1 / C(K, 2) of InstructGPT)."""
+    loss: Literal["pairs", "rankings", "ratings"]
+    """What is learned: pairs, each comparison by itself; rankings, all comparisons of a query as one element of a batch
+    with 1 / C(K, 2) (InstructGPT); ratings, likewise, each response's Elo rating in place of the comparisons."""
 
     learning_rate: float = Field(gt=0)
     """Peak of the cosine schedule."""
@@ -46,28 +51,35 @@ def main(params: Params, feedback: str) -> None:
         params.model_dump_json(exclude={"feedback"}),
         tables.path(f"comparisons/{feedback}"),
         Path(params.model),
-        *map(Path, (__file__, adapters.__file__, losses.__file__, pairwise.__file__, training.__file__)),
+        *map(Path, (__file__, *(str(module.__file__) for module in CODE))),
     )
 
     comparisons.check_labels(pairs)
-    train, held_out = pairwise.choose(pairs, max_pairs=max_pairs, held_out=params.held_out, seed=params.seed)
+    train, held_out = pairwise.choose(
+        pairs,
+        max_pairs=max_pairs,
+        held_out=params.held_out,
+        seed=params.seed,
+        whole_queries=params.loss != "pairs",
+    )
     if all(pair["p_chosen"] == 0.5 for pair in held_out):
         raise UserError(
             f"{tables.path(f'comparisons/{feedback}')}: all {len(held_out)} held-out comparisons are labelled 0.5, so "
             "nothing can be measured; look at the stage that labels this table"
         )
-    if params.group_by_query:
-        weights = losses.group_weights([pair["query_id"] for pair in train])
-        train = [pair | {"weight": weight} for pair, weight in zip(train, weights, strict=True)]
     folder = f"models/reward/{feedback}"
-    curve = pairwise.train(
-        train,
-        base_model=params.model,
-        folder=folder,
-        work=work,
-        learning_rate=params.learning_rate,
-        settings=params,
-    )
+    how = {"base_model": params.model, "folder": folder, "work": work, "learning_rate": params.learning_rate}
+    more: dict[str, Any] = {}
+    if params.loss == "pairs":
+        curve = pairwise.train(train, **how, settings=params)
+    else:
+        queries = rankings.of_queries(train, loss=params.loss, base_model=params.model, max_length=params.max_length)
+        curve = rankings.train(queries, **how, settings=params)
+        more = {
+            "queries": len(queries),
+            "queries_left_out": len({pair["query_id"] for pair in train}) - len(queries),
+            "responses": sum(len(query["responses"]) for query in queries),
+        }
 
     if stage.is_main_process():
         judged = pairwise.finish(folder, held_out, max_length=params.max_length)
@@ -81,6 +93,7 @@ def main(params: Params, feedback: str) -> None:
             held_out_loss=round(judged.loss, 6),
             reward_mean=round(judged.reward_mean, 6),
             reward_std=round(judged.reward_std, 6),
+            **more,
         )
         training.write_curve(curve, "train_reward", feedback)
 

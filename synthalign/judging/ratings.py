@@ -19,9 +19,7 @@ RESAMPLES = 500
 """Bootstrap draws, each a regression of its own; the ends of an interval vary by about 4% of its width."""
 
 
-def by_judge(
-    judgements: Sequence[Row], *, seed: int, resamples: int = RESAMPLES
-) -> dict[str, dict[str, Any]]:
+def by_judge(judgements: Sequence[Row], *, seed: int, resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:
     """For every judge the Elo ratings of the policies that it read, as figures for a metrics file.
 
     A judge whose verdicts do not put its policies on one scale has no ratings; why is printed.

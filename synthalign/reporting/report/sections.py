@@ -354,7 +354,9 @@ def rated(run: Run) -> list[Block]:
             rows.append([word(judge), word(policy), *figure(one, 0), count(one.n)])
     if not rows:
         return []
-    said = "A win rate speaks of two policies. A rating puts all of them on one scale, those that never met as well, if "
+    said = (
+        "A win rate speaks of two policies. A rating puts all of them on one scale, those that never met as well, if "
+    )
     said += "each is as much better than a third as their verdicts say. 400 points more are odds of 10 to 1, 100 a win "
     said += "rate of 0.64; only differences mean something."
     caption = "Elo ratings by judge (Bradley–Terry, mean 1,000; ties half; one seed). 95% bootstrap interval over "
