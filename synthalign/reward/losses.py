@@ -30,8 +30,8 @@ def of_each_query(values: Tensor, query: Tensor) -> Tensor:
     query    (N,)  the query of each, 0 to Q - 1, every one of them there
     returns  (Q,)
 
-    Of the losses of all K (K - 1) / 2 pairs of a query this is Eq. 1 of Ouyang et al. 2022 with its 1 / C(K, 2): a query
-    with ten comparisons moves the reward model as much as one with a single comparison.
+    Of the losses of all K (K - 1) / 2 pairs of a query this is Eq. 1 of Ouyang et al. 2022 with its 1 / C(K, 2): a
+    query with ten comparisons moves the reward model as much as one with a single comparison.
     """
     belongs = F.one_hot(query).to(values.dtype)  # (N, Q)
     return values @ belongs / belongs.sum(dim=0)

@@ -6,8 +6,8 @@ reward model (Ouyang et al. 2022, section 3.5).  What is learned of a query is e
     rankings   which of every two is the better one:      1 / C(K, 2) sum_(c, r) -log sigmoid(reward_c - reward_r)
     ratings    how good each of the K responses is:       1 / K sum_k (reward_k - rating_k)^2
 
-A rating is what the comparisons of the query make of the response (Bradley–Terry, the scale of Elo), with mean 0 in every
-query and deviation 1 over all of them.
+A rating is what the comparisons of the query make of the response (Bradley–Terry, as Elo's), with mean 0 in every query
+and deviation 1 over all of them.
 """
 
 from collections.abc import Sequence

@@ -170,7 +170,8 @@ def test_a_reward_model_learns_from_whole_queries(workspace, loss):
 
     write_pairs("test", [compared(number, *two) for number in range(48) for two in ((0, 1), (0, 2), (1, 2))])
 
-    train_reward.main(train_reward.Params(**REWARD | {"loss": loss, "epochs": 4, "max_pairs": 143}), "test")
+    changes = {"loss": loss, "epochs": 4, "feedback": {"test": {"max_pairs": 143}}}
+    train_reward.main(train_reward.Params(**REWARD | changes), "test")
 
     metrics = read_json("metrics/train_reward/test.json")
     assert metrics["pairs"] + metrics["held_out_pairs"] == 47 * 3  # 143 would cut the last query
