@@ -1,7 +1,7 @@
 """Train a reward model on one kind of feedback; all kinds share every setting but the number of comparisons."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -68,18 +68,24 @@ def main(params: Params, feedback: str) -> None:
             "nothing can be measured; look at the stage that labels this table"
         )
     folder = f"models/reward/{feedback}"
-    how = {"base_model": params.model, "folder": folder, "work": work, "learning_rate": params.learning_rate}
-    more: dict[str, Any] = {}
+    more: dict[str, int] = {}
     if params.loss == "pairs":
-        curve = pairwise.train(train, **how, settings=params)
+        rows, trained = train, pairwise.train
     else:
-        queries = rankings.of_queries(train, loss=params.loss, base_model=params.model, max_length=params.max_length)
-        curve = rankings.train(queries, **how, settings=params)
+        rows, trained = rankings.of_queries(train, params.loss, params.model, params.max_length), rankings.train
         more = {
-            "queries": len(queries),
-            "queries_left_out": len({pair["query_id"] for pair in train}) - len(queries),
-            "responses": sum(len(query["responses"]) for query in queries),
+            "queries": len(rows),
+            "queries_left_out": len({pair["query_id"] for pair in train}) - len(rows),
+            "responses": sum(len(query["responses"]) for query in rows),
         }
+    curve = trained(
+        rows,
+        base_model=params.model,
+        folder=folder,
+        work=work,
+        learning_rate=params.learning_rate,
+        settings=params,
+    )
 
     if stage.is_main_process():
         judged = pairwise.finish(folder, held_out, max_length=params.max_length)

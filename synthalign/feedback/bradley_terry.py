@@ -24,7 +24,8 @@ MEAN = 1000.0
 
 TIE = 0.5
 """What both sides of every two that were compared have on top of what they won: one tie more. Without it, one that
-always won would be infinitely better. Of 2,000 verdicts it moves a rating by a tenth of a point."""
+always won would be infinitely better. Of two with 2,000 games it takes .1 points off the difference where one won .65
+of them, and 4 points where it won .99."""
 
 
 def win_matrix(one: ArrayLike, other: ArrayLike, points: ArrayLike, *, players: int) -> Floats:

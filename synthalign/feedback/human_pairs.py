@@ -101,17 +101,19 @@ def _ranked(row: dict[str, Any], place: str) -> tuple[list[Any], list[float]]:
     if name == "answers":
         if not all(isinstance(one, dict) and {"answer", "rank"} <= one.keys() for one in responses):
             raise UserError(f"{place}: each of answers needs answer and rank; or write responses, a list of texts")
-        ranks, responses = [one["rank"] for one in responses], [one["answer"] for one in responses]
+        numbers, sign = [one["rank"] for one in responses], 1
+        responses = [one["answer"] for one in responses]
     elif row.get("scores") is not None and row.get("ranks") is not None:
         raise UserError(f"{place}: it has ranks and scores; leave one of them out")
+    elif row.get("scores") is not None:
+        numbers, sign = row["scores"], -1
     else:
-        ranks = row["ranks"] if row.get("ranks") is not None else row.get("scores")
-        ranks = list(range(len(responses))) if ranks is None else ranks
-    if not isinstance(ranks, list) or len(ranks) != len(responses) or not all(map(_is_number, ranks)):
-        raise UserError(f"{place}: {repr(ranks)[:60]} are not {len(responses)} numbers, one for each response")
+        numbers, sign = row["ranks"] if row.get("ranks") is not None else [*range(len(responses))], 1
+    if not isinstance(numbers, list) or len(numbers) != len(responses) or not all(map(_is_number, numbers)):
+        raise UserError(f"{place}: {repr(numbers)[:60]} are not {len(responses)} numbers, one for each response")
     for number, response in enumerate(responses, start=1):
         _given(response, f"{place}: response {number}")
-    return responses, [-rank for rank in ranks] if row.get("scores") is not None else ranks
+    return responses, [sign * one for one in numbers]
 
 
 def _is_number(value: Any) -> bool:

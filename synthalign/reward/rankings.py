@@ -77,7 +77,7 @@ def train(
 
 
 def of_queries(
-    pairs: Sequence[pairwise.Pair], *, loss: Literal["rankings", "ratings"], base_model: str | Path, max_length: int
+    pairs: Sequence[pairwise.Pair], loss: Literal["rankings", "ratings"], base_model: str | Path, max_length: int
 ) -> list[Row]:
     """The pairs as rows, one for each query; equal responses of a query are one.
 
