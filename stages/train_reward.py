@@ -1,5 +1,6 @@
 """Train a reward model on one kind of feedback; all kinds share every setting but the number of comparisons."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -68,17 +69,16 @@ def main(params: Params, feedback: str) -> None:
             "nothing can be measured; look at the stage that labels this table"
         )
     folder = f"models/reward/{feedback}"
-    more: dict[str, int] = {}
-    if params.loss == "pairs":
-        rows, trained = train, pairwise.train
-    else:
-        rows, trained = rankings.of_queries(train, params.loss, params.model, params.max_length), rankings.train
+    rows, more = train, dict[str, int]()
+    fit: Callable[..., training.Curve] = pairwise.train
+    if params.loss != "pairs":
+        rows, fit = rankings.of_queries(train, params.loss, params.model, params.max_length), rankings.train
         more = {
             "queries": len(rows),
             "queries_left_out": len({pair["query_id"] for pair in train}) - len(rows),
             "responses": sum(len(query["responses"]) for query in rows),
         }
-    curve = trained(
+    curve = fit(
         rows,
         base_model=params.model,
         folder=folder,

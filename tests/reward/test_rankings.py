@@ -45,7 +45,7 @@ def settings(batch_size: int) -> Settings:
 def test_each_response_of_a_query_is_read_once_however_many_pairs_it_is_in(base: Path) -> None:
     given = [*pairs("q1", ALL_PAIRS), *pairs("q2", [(2, 0)])]
 
-    rows = rankings.of_queries(given, loss="rankings", base_model=base, max_length=64)
+    rows = rankings.of_queries(given, "rankings", base, 64)
     batch = rankings.collate(rows, pad_token_id=0)
 
     assert batch["input_ids"].shape[0] == 4 + 2  # and not 2 × 7
@@ -58,9 +58,7 @@ def test_each_response_of_a_query_is_read_once_however_many_pairs_it_is_in(base:
 
 
 def test_the_loss_averages_over_the_pairs_of_a_query_and_then_over_queries(base: Path, tmp_path: Path) -> None:
-    rows = rankings.of_queries(
-        [*pairs("q1", ALL_PAIRS), *pairs("q2", [(2, 0)], 0.8)], loss="rankings", base_model=base, max_length=64
-    )
+    rows = rankings.of_queries([*pairs("q1", ALL_PAIRS), *pairs("q2", [(2, 0)], 0.8)], "rankings", base, 64)
 
     curve = rankings.train(
         rows,
@@ -86,7 +84,7 @@ def test_the_loss_averages_over_the_pairs_of_a_query_and_then_over_queries(base:
 
 def test_one_query_takes_the_same_step_as_a_batch_of_its_pairs(base: Path, tmp_path: Path) -> None:
     given = pairs("q1", ALL_PAIRS)
-    rows = rankings.of_queries(given, loss="rankings", base_model=base, max_length=64)
+    rows = rankings.of_queries(given, "rankings", base, 64)
     places = {"base_model": base, "work": tmp_path / "work", "learning_rate": 1e-3}
 
     rankings.train(rows, folder=tmp_path / "query", settings=settings(1), **places)  # type: ignore[arg-type]
@@ -101,14 +99,14 @@ def test_one_query_takes_the_same_step_as_a_batch_of_its_pairs(base: Path, tmp_p
 def test_equal_responses_of_a_query_are_one(base: Path) -> None:
     twice = [*pairs("q1", [(0, 1)]), *pairs("q1", [(0, 1)])]
 
-    [row] = rankings.of_queries(twice, loss="rankings", base_model=base, max_length=64)
+    [row] = rankings.of_queries(twice, "rankings", base, 64)
 
     assert len(row["responses"]) == 2
     assert row["pairs"] == [[0, 1], [0, 1]]
 
 
 def test_three_responses_in_order_have_equidistant_ratings_of_deviation_1(base: Path) -> None:
-    [row] = rankings.of_queries(pairs("q1", [(0, 1), (0, 2), (1, 2)]), loss="ratings", base_model=base, max_length=64)
+    [row] = rankings.of_queries(pairs("q1", [(0, 1), (0, 2), (1, 2)]), "ratings", base, 64)
 
     # x, 0, -x has the deviation x √(2/3)
     assert row["ratings"] == pytest.approx([math.sqrt(1.5), 0, -math.sqrt(1.5)], abs=1e-6)
@@ -117,7 +115,7 @@ def test_three_responses_in_order_have_equidistant_ratings_of_deviation_1(base: 
 def test_ratings_keep_how_sure_the_labels_of_a_query_are(base: Path) -> None:
     sure, unsure = pairs("q1", [(0, 1)]), pairs("q2", [(0, 1)], 0.75)
 
-    rows = rankings.of_queries([*sure, *unsure], loss="ratings", base_model=base, max_length=64)
+    rows = rankings.of_queries([*sure, *unsure], "ratings", base, 64)
 
     # One tie more: odds of 1.5 to .5 and of 1.25 to .75, half of the logarithm up and half down
     of_sure, of_unsure = math.log(3) / 2, math.log(5 / 3) / 2
@@ -129,21 +127,21 @@ def test_ratings_keep_how_sure_the_labels_of_a_query_are(base: Path) -> None:
 def test_a_query_whose_pairs_do_not_meet_has_a_ranking_and_no_ratings(base: Path) -> None:
     given = [*pairs("q1", [(0, 1), (2, 3)]), *pairs("q2", [(0, 1)])]
 
-    assert len(rankings.of_queries(given, loss="rankings", base_model=base, max_length=64)) == 2
-    [row] = rankings.of_queries(given, loss="ratings", base_model=base, max_length=64)
+    assert len(rankings.of_queries(given, "rankings", base, 64)) == 2
+    [row] = rankings.of_queries(given, "ratings", base, 64)
     assert row["pairs"] == [[0, 1]]
 
 
 @pytest.mark.parametrize(("given", "counts"), [([(0, 1), (2, 3)], "1 queries 0"), ([(0, 1)], "1 queries 1")])
 def test_where_no_ratings_can_be_had_it_is_said(base: Path, given: list[tuple[int, int]], counts: str) -> None:
     with pytest.raises(UserError, match=f"of {counts} have responses .* set train_reward.loss to pairs or rankings"):
-        rankings.of_queries(pairs("q1", given, 0.5), loss="ratings", base_model=base, max_length=64)
+        rankings.of_queries(pairs("q1", given, 0.5), "ratings", base, 64)
 
 
 def test_rewards_come_near_the_ratings(base: Path, tmp_path: Path) -> None:
     order = [(0, 1), (0, 2), (1, 2)]
     given = [one for query in range(8) for one in pairs(f"q{query}", order)]
-    rows = rankings.of_queries(given, loss="ratings", base_model=base, max_length=64)
+    rows = rankings.of_queries(given, "ratings", base, 64)
 
     curve = rankings.train(
         rows * 40, base_model=base, folder=tmp_path / "out", work=tmp_path / "work", learning_rate=3e-3,
