@@ -34,7 +34,7 @@ def of_each_query(values: Tensor, query: Tensor) -> Tensor:
     query with ten comparisons moves the reward model as much as one with a single comparison.
     """
     belongs = F.one_hot(query).to(values.dtype)  # (N, Q)
-    return values @ belongs / belongs.sum(dim=0)
+    return (values[:, None] * belongs).sum(dim=0) / belongs.sum(dim=0)
 
 
 def rating_loss(rewards: Tensor, ratings: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import yaml
 
 from synthalign.core.statistics import FEWEST
 from synthalign.reporting import claims, seeds
-from synthalign.reporting.report import almost, charts, curves, people
+from synthalign.reporting.report import almost, charts, curves, people, ratings
 from synthalign.reporting.report.parts import (
     NOTHING,
     Answers,
@@ -336,32 +336,11 @@ def wins(run: Run) -> Section:
             rows,
         ),
     ]  # fmt: skip
-    blocks += rated(run)
+    blocks += ratings.blocks(run)
     if others:
         caption = "What else the judging measured, for the first policy of each pair; 95% interval over questions."
         blocks.append(Table(caption, ["policies", "judge", "measure", "figure", "95% interval", "n"], others))
     return Section(title, anchor, blocks)
-
-
-def rated(run: Run) -> list[Block]:
-    """The policies on one scale, by each judge, the best first."""
-    found = at(run.metrics, "judge_answers", "ratings") or {}
-    rows: list[list[Cell]] = []
-    for judge, policies in sorted(found.items()):
-        figures = {policy: interval(policies, policy) for policy in policies}
-        known = {policy: one for policy, one in figures.items() if one is not None}
-        for policy, one in sorted(known.items(), key=lambda item: (-item[1].value, item[0])):
-            rows.append([word(judge), word(policy), *figure(one, 0), count(one.n)])
-    if not rows:
-        return []
-    said = (
-        "A win rate speaks of two policies. A rating puts all of them on one scale, those that never met as well, if "
-    )
-    said += "each is as much better than a third as their verdicts say. 400 points more are odds of 10 to 1, 100 a win "
-    said += "rate of 0.64; only differences mean something."
-    caption = "Elo ratings by judge (Bradley–Terry, mean 1,000; ties half; one seed). 95% bootstrap interval over "
-    caption += "questions; n counts the questions on which the policy was judged."
-    return [said, Table(caption, ["judge", "policy", "Elo rating", "95% interval", "n"], rows)]
 
 
 def measured(name: str, value: Any) -> list[tuple[str, tuple[Cell, Cell, Cell]]]:
