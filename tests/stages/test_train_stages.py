@@ -19,7 +19,7 @@ import yaml
 from datasets import Dataset
 from safetensors.torch import load_file
 
-from stages import train_asis_reward, train_dpo, train_reward, train_sft, validate_comparisons
+from stages import label_gold, train_asis_reward, train_dpo, train_reward, train_sft, validate_comparisons
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.feedback import comparisons, simulation
@@ -178,6 +178,25 @@ def test_a_reward_model_learns_from_whole_queries(workspace, loss):
     assert metrics["responses"] == 3 * metrics["queries"] == metrics["pairs"]
     assert metrics["queries_left_out"] == 0
     assert metrics["held_out_accuracy"]["value"] == 1.0
+
+
+def test_rankings_that_people_bring_become_pairs_and_are_learned_by_query(workspace):
+    texts = [f"{GOOD} Look there at night.", GOOD, "I am not sure.", BAD]
+    with open("rankings.jsonl", "w") as file:
+        for number in range(40):
+            ranks = [1, 2, 3, 3] if number % 2 else [1, 2, 3, 4]
+            file.write(json.dumps({"prompt": f"Question {number}?", "responses": texts, "ranks": ranks}) + "\n")
+
+    label_gold.main(label_gold.Params(oracle=None, human_pairs="rankings.jsonl"))
+    changes = {"feedback": {"gold": {"max_pairs": 1000}}, "loss": "rankings", "epochs": 2}
+    train_reward.main(train_reward.Params(**REWARD | changes), "gold")
+
+    labelled, trained = read_json("metrics/label_gold.json"), read_json("metrics/train_reward/gold.json")
+    assert labelled["pairs"] == 20 * 6 + 20 * 5  # C(4, 2), and one tie less
+    assert labelled["left_out"] == {"both sides have one rank": 20}
+    assert trained["pairs"] + trained["held_out_pairs"] == labelled["pairs"]
+    assert trained["responses"] == 4 * trained["queries"]
+    assert trained["held_out_accuracy"]["value"] > 0.9
 
 
 def test_no_query_has_pairs_on_both_sides_of_the_split():
