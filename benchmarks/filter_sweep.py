@@ -320,7 +320,6 @@ def fitted(
             "chosen_ids": tokens[one.pair.chosen.response_id],
             "rejected_ids": tokens[one.pair.rejected.response_id],
             "p_chosen": 1.0,
-            "weight": 1.0,
         }
         for one in pairs
     ]

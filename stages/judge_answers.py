@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, field_validator
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.generation import endpoint, openai_engine
-from synthalign.judging import annotation, llm_judge, verdicts, win_rates
+from synthalign.judging import annotation, llm_judge, ratings, verdicts, win_rates
 from synthalign.reward import scoring
 from world.oracle import Oracle
 
@@ -97,7 +97,11 @@ def main(params: Params) -> None:
             print(f"{name}: {len(unread)} of {len(rows)} replies are unjudged, for instance {example!r}")
 
     tables.write(judgements, "judgements", key=verdicts.KEY, schema=verdicts.SCHEMA)
-    stage.write_metrics("judge_answers", **win_rates.by_pair(judgements, params.pairs, seed=params.seed))
+    stage.write_metrics(
+        "judge_answers",
+        ratings=ratings.by_judge(judgements, seed=params.seed),
+        **win_rates.by_pair(judgements, params.pairs, seed=params.seed),
+    )
     stage.give_up(work)
 
 

@@ -22,7 +22,7 @@ class Member(BaseModel, frozen=True, extra="forbid", strict=True):
     """Folder of the fine-tuned model to start from; it is also the reference that the KL is measured against."""
 
     reward: str = Field(min_length=1)
-    """Folder of the reward model; the value model starts as a copy of it."""
+    """Folder of the reward model, of any size with the policy's tokenizer; the value model starts as a copy of it."""
 
     steps: int | None = Field(None, ge=1)
     """In place of the family's, as all that follow; what is left out is the family's."""
@@ -70,6 +70,7 @@ def main(params: Params, name: str) -> None:
     reward_model = one_base.reward_of(policy, settings.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, settings.lora, seed=settings.seed)
     prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_ppo")
+    answering.check_context(reward_model, [*prompts, *questions], settings.max_new_tokens, stage="train_ppo")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     ptx_texts: list[list[int]] = []
     if settings.ptx_coefficient:

@@ -1,15 +1,20 @@
 """Train a reward model on one kind of feedback; all kinds share every setting but the number of comparisons."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from synthalign.core import stage, statistics, tables
 from synthalign.core.errors import UserError
-from synthalign.feedback import comparisons
+from synthalign.feedback import bradley_terry, comparisons
 from synthalign.generation import adapters
-from synthalign.reward import losses, pairwise, training
+from synthalign.reward import losses, pairwise, rankings, training
 from synthalign.reward.training_settings import Settings
+
+CODE = (adapters, bradley_terry, losses, pairwise, rankings, training)
+"""What a checkpoint is of, besides the settings and the comparisons."""
 
 
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -28,8 +33,9 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
     """Share of the queries whose comparisons are not trained on: they measure accuracy and set the scores' zero and
     unit."""
 
-    group_by_query: bool
-    """Whether all comparisons of a query count as one unit of the loss (1 / C(K, 2) of InstructGPT)."""
+    loss: Literal["pairs", "rankings", "ratings"]
+    """What is learned: pairs, each comparison by itself; rankings, all comparisons of a query as one element of a batch
+    with 1 / C(K, 2) (InstructGPT); ratings, likewise, each response's Elo rating in place of the comparisons."""
 
     learning_rate: float = Field(gt=0)
     """Peak of the cosine schedule."""
@@ -46,22 +52,34 @@ def main(params: Params, feedback: str) -> None:
         params.model_dump_json(exclude={"feedback"}),
         tables.path(f"comparisons/{feedback}"),
         Path(params.model),
-        *map(Path, (__file__, adapters.__file__, losses.__file__, pairwise.__file__, training.__file__)),
+        *map(Path, (__file__, *(str(module.__file__) for module in CODE))),
     )
 
     comparisons.check_labels(pairs)
-    train, held_out = pairwise.choose(pairs, max_pairs=max_pairs, held_out=params.held_out, seed=params.seed)
+    train, held_out = pairwise.choose(
+        pairs,
+        max_pairs=max_pairs,
+        held_out=params.held_out,
+        seed=params.seed,
+        whole_queries=params.loss != "pairs",
+    )
     if all(pair["p_chosen"] == 0.5 for pair in held_out):
         raise UserError(
             f"{tables.path(f'comparisons/{feedback}')}: all {len(held_out)} held-out comparisons are labelled 0.5, so "
             "nothing can be measured; look at the stage that labels this table"
         )
-    if params.group_by_query:
-        weights = losses.group_weights([pair["query_id"] for pair in train])
-        train = [pair | {"weight": weight} for pair, weight in zip(train, weights, strict=True)]
     folder = f"models/reward/{feedback}"
-    curve = pairwise.train(
-        train,
+    rows, more = train, dict[str, int]()
+    fit: Callable[..., training.Curve] = pairwise.train
+    if params.loss != "pairs":
+        rows, fit = rankings.of_queries(train, params.loss, params.model, params.max_length), rankings.train
+        more = {
+            "queries": len(rows),
+            "queries_left_out": len({pair["query_id"] for pair in train}) - len(rows),
+            "responses": sum(len(query["responses"]) for query in rows),
+        }
+    curve = fit(
+        rows,
         base_model=params.model,
         folder=folder,
         work=work,
@@ -81,6 +99,7 @@ def main(params: Params, feedback: str) -> None:
             held_out_loss=round(judged.loss, 6),
             reward_mean=round(judged.reward_mean, 6),
             reward_std=round(judged.reward_std, 6),
+            **more,
         )
         training.write_curve(curve, "train_reward", feedback)
 

@@ -175,9 +175,11 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         yield f"contrast_pairs@{name}", samples(p["contrast_pairs"], one["model"])
     for name, one in p["label_pairs"]["labels"].items():
         yield f"label_pairs@{name}", scores(p["label_pairs"], one["labeller"], reward=False)
-    section = p["train_reward"]
+    section, ranking = p["train_reward"], p["build_comparisons"]["ranking"]
+    of_query = sum(1 if isinstance(group, str) else len(group) for group in ranking)  # people's rankings may have more
+    texts = 2 if section["loss"] == "pairs" else of_query
     for name, one in section["feedback"].items():
-        yield f"train_reward@{name}", trains(section, section["model"], texts=2, reward=True, member=one)
+        yield f"train_reward@{name}", trains(section, section["model"], texts=texts, reward=True, member=one)
     section = p["simulate_demonstrations"]
     speaker = section["assistant"]
     for name in section["guides"]:

@@ -5,11 +5,20 @@
     {"chosen": "\\n\\nHuman: Where …?\\n\\nAssistant: In the forest.", "rejected": "\\n\\nHuman: …"}
 
 Each of the three is a text or a list of messages; a text with our own markers is taken apart at them.  What the sides
-share with the prompt, or with each other, is the prompt and stands in no side.
+share with the prompt, or with each other, is the prompt and stands in no side.  A ranking of K responses is a row too,
+the best first, or each with its rank or its score:
+
+    {"prompt": "Where …?", "responses": ["In the forest.", "Outside.", "Who knows."]}
+    {"prompt": "Where …?", "responses": ["Outside.", "In the forest.", "Who knows."], "ranks": [2, 1, 2]}
+    {"prompt": "Where …?", "answers": [{"answer": "Outside.", "rank": 2}, {"answer": "In the forest.", "rank": 1}]}
+
+It becomes all of its pairs, up to K (K - 1) / 2, without those of equal ranks (Ouyang et al. 2022, section 3.5).
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +47,16 @@ def load(file: Path, *, feedback: str) -> tuple[list[Row], Counter[str]]:
     wrong: list[str] = []
     left_out: dict[str, list[str]] = {}
     given = row_file.rows(file, "pair", step="fetch it, or name another file in params.yaml")
-    for place, pair in given:
+    pairs: list[tuple[str, Any, bool]] = []
+    for place, row in given:
         try:
+            pairs += of_row(row, place)
+        except UserError as error:
+            wrong.append(str(error))
+    for place, pair, tied in pairs:
+        try:
+            if tied:
+                raise NoDialogue("both sides have one rank")
             prompt, answers = taken_apart(pair, place)
             row = _row(prompt, answers, feedback)
             if answers[0] == answers[1]:
@@ -55,8 +72,52 @@ def load(file: Path, *, feedback: str) -> tuple[list[Row], Counter[str]]:
     if wrong:
         raise together(wrong)
     for reason, places in sorted(left_out.items()):
-        print(f"{file}: {len(places):,} of {len(given):,} pairs left out, {reason} (first: {', '.join(places[:3])})")
+        print(f"{file}: {len(places):,} of {len(pairs):,} pairs left out, {reason} (first: {', '.join(places[:3])})")
     return list(rows.values()), Counter({reason: len(places) for reason, places in left_out.items()})
+
+
+def of_row(row: Any, place: str) -> list[tuple[str, Any, bool]]:
+    """A row as pairs, each with its place and whether it is a tie: the row itself, or every two responses of a ranking.
+
+    UserError when a ranking has fewer than two responses, or not a number for each.
+    """
+    if not isinstance(row, dict) or not {"responses", "answers"} & row.keys() or {*SIDES} & row.keys():
+        return [(place, row, False)]
+    responses, ranks = _ranked(row, place)
+    found = []
+    for one, other in combinations(range(len(responses)), 2):
+        better, worse = (one, other) if ranks[one] <= ranks[other] else (other, one)
+        pair = {"prompt": row.get("prompt"), "chosen": responses[better], "rejected": responses[worse]}
+        found.append((f"{place}, responses {better + 1} and {worse + 1}", pair, ranks[one] == ranks[other]))
+    return found
+
+
+def _ranked(row: dict[str, Any], place: str) -> tuple[list[Any], list[float]]:
+    """The responses of a ranking and the rank of each, the lowest being the best."""
+    name = "responses" if "responses" in row else "answers"
+    responses = row[name]
+    if not isinstance(responses, list) or len(responses) < 2:
+        raise UserError(f"{place}: {name} is {repr(responses)[:60]}; a ranking is a list of two responses or more")
+    if name == "answers":
+        if not all(isinstance(one, dict) and {"answer", "rank"} <= one.keys() for one in responses):
+            raise UserError(f"{place}: each of answers needs answer and rank; or write responses, a list of texts")
+        numbers, sign = [one["rank"] for one in responses], 1
+        responses = [one["answer"] for one in responses]
+    elif row.get("scores") is not None and row.get("ranks") is not None:
+        raise UserError(f"{place}: it has ranks and scores; leave one of them out")
+    elif row.get("scores") is not None:
+        numbers, sign = row["scores"], -1
+    else:
+        numbers, sign = row["ranks"] if row.get("ranks") is not None else [*range(len(responses))], 1
+    if not isinstance(numbers, list) or len(numbers) != len(responses) or not all(map(_is_number, numbers)):
+        raise UserError(f"{place}: {repr(numbers)[:60]} are not {len(responses)} numbers, one for each response")
+    for number, response in enumerate(responses, start=1):
+        _given(response, f"{place}: response {number}")
+    return responses, [sign * one for one in numbers]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def taken_apart(pair: Any, place: str) -> tuple[list[Message], tuple[str, str]]:

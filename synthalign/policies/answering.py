@@ -20,7 +20,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation.generate import Generation, generate
-from synthalign.generation.models import beside, free_cores, load_tokenizer
+from synthalign.generation.models import beside, context_of, free_cores, load_tokenizer
 from synthalign.policies import ppo
 from synthalign.reward import scoring
 
@@ -108,15 +108,44 @@ def make_prompts(
     return [Prompt(*query, token_ids) for query, token_ids in rows if len(token_ids) <= longest]
 
 
+PROBE = [
+    {"role": "user", "content": "Where does the red fox live?  It's 12,345 km away..."},
+    {
+        "role": "assistant",
+        "content": "In Zürich's forest (7°C):\n\n\t- \"I don't know\", she said; 東京 🙂 x=3\r\n",
+    },
+]
+"""What two tokenizers of one vocabulary are told apart by: blanks, digits, marks, letters beyond ASCII."""
+
+
 def tokenizer_of(policy: str, reward: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a policy's folder; UserError where that of the reward model's has another vocabulary."""
-    tokenizer = load_tokenizer(policy)
-    if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
+    """The tokenizer of a policy's folder; UserError where the reward model's has another vocabulary, or makes other
+    tokens of a dialogue, its opening and its end among them.
+
+    The two models may be of any size: all that they share is what they read.
+    """
+    tokenizer, other = load_tokenizer(policy), load_tokenizer(reward)
+    if other.get_vocab() != tokenizer.get_vocab():
+        differ = "have different vocabularies"
+    elif encoding.encode(other, [PROBE]) != encoding.encode(tokenizer, [PROBE]):
+        differ = "make other tokens of the same text"
+    else:
+        return tokenizer
+    raise UserError(
+        f"{policy} and {reward} {differ}; the reward model, and PPO's value model with it, reads the policy's tokens; "
+        "train the reward model from a model of the policy's family, of whatever size"
+    )
+
+
+def check_context(reward_model: PreTrainedModel, prompts: Sequence[Prompt], max_new_tokens: int, *, stage: str) -> None:
+    """UserError when a prompt and its answer are longer than what the reward model was made to read at once."""
+    context, longest = context_of(reward_model), max(len(prompt.token_ids) for prompt in prompts)
+    if context is not None and longest + max_new_tokens > context:
         raise UserError(
-            f"{policy} and {reward} have different vocabularies; the reward model, and PPO's value model with it, "
-            "reads the policy's tokens; train the reward model from a model of the policy's family"
+            f"a prompt of {longest} tokens and {stage}.max_new_tokens = {max_new_tokens} make "
+            f"{longest + max_new_tokens} tokens, but {reward_model.name_or_path or 'the reward model'} has a context "
+            f"of {context}; lower one of {stage}.max_prompt_tokens and max_new_tokens, or take another reward model"
         )
-    return tokenizer
 
 
 def prompts_of(

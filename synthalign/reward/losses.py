@@ -1,8 +1,5 @@
 """Losses as the papers write them: tensors in, one value per row out, the caller takes the mean."""
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,11 +23,26 @@ def pairwise_loss(chosen: Tensor, rejected: Tensor, p_chosen: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(chosen - rejected, p_chosen, reduction="none")
 
 
-def group_weights(groups: Sequence[Hashable]) -> list[float]:
-    """A weight for each row, so that every group counts as one unit and the weights' mean is 1.
+def of_each_query(values: Tensor, query: Tensor) -> Tensor:
+    """The mean of the values of each query, so that every query counts as one unit, however many it has.
 
-    With the pairs of a prompt as its group this is the factor 1 / C(K, 2) of Eq. 1 of Ouyang et al. 2022: a prompt
-    with ten comparisons moves the reward model as much as a prompt with one.
+    values   (N,)  the losses of a batch, of pairs or of responses
+    query    (N,)  the query of each, 0 to Q - 1, every one of them there
+    returns  (Q,)
+
+    Of the losses of all K (K - 1) / 2 pairs of a query this is Eq. 1 of Ouyang et al. 2022 with its 1 / C(K, 2): a
+    query with ten comparisons moves the reward model as much as one with a single comparison.
     """
-    sizes = Counter(groups)
-    return [len(groups) / (len(sizes) * sizes[group]) for group in groups]
+    belongs = F.one_hot(query).to(values.dtype)  # (N, Q)
+    return (values[:, None] * belongs).sum(dim=0) / belongs.sum(dim=0)
+
+
+def rating_loss(rewards: Tensor, ratings: Tensor) -> Tensor:
+    """How far the rewards are from given ratings, squared.
+
+    rewards  (R,)  of responses
+    ratings  (R,)  what each should be
+    returns  (R,)  one loss per response
+    """
+    assert rewards.shape == ratings.shape, f"{tuple(rewards.shape)} rewards, {tuple(ratings.shape)} ratings"
+    return (rewards - ratings) ** 2

@@ -1,7 +1,7 @@
 """Train a reward model on comparisons, each with its own probability that the chosen response is the better one."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from synthalign.reward import losses, scoring, training
 from synthalign.reward.training_settings import Settings
 
 Pair = dict[str, Any]
-"""comparison_id, query_id; prompt, chosen, rejected: messages; p_chosen: in [0, 1]; weight: of its loss, if not 1."""
+"""comparison_id, query_id; prompt, chosen, rejected: messages; p_chosen: in [0, 1]."""
 
 
 class PairwiseTrainer(RewardTrainer):
-    """TRL's trainer with a label probability and a weight for each row; TRL 1.16 itself has only a margin."""
+    """TRL's trainer with a label probability for each row; TRL 1.16 itself has only a margin."""
 
     def compute_loss(
         self,
@@ -35,14 +35,16 @@ class PairwiseTrainer(RewardTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         chosen, rejected = model(inputs["input_ids"], inputs["attention_mask"]).chunk(2)
-        loss = inputs["weight"] * losses.pairwise_loss(chosen, rejected, inputs["p_chosen"])
-        margin = (chosen - rejected).detach()
+        self.note((chosen - rejected).detach(), inputs["p_chosen"])
+        return losses.pairwise_loss(chosen, rejected, inputs["p_chosen"]).mean()
+
+    def note(self, margin: Tensor, p_chosen: Tensor) -> None:
+        """Put what a batch's pairs come to on the curve: rewards of chosen minus rejected (B,), and their labels."""
         metrics = self._metrics["train"]
-        right = (((margin > 0) == (inputs["p_chosen"] > 0.5)) & (margin != 0)).float()  # as in `finish`
-        right[inputs["p_chosen"] == 0.5] = 0.5  # such a label says neither
+        right = (((margin > 0) == (p_chosen > 0.5)) & (margin != 0)).float()  # as in `finish`
+        right[p_chosen == 0.5] = 0.5  # such a label says neither
         metrics["accuracy"].append(right.mean().item())
         metrics["margin"].append(margin.mean().item())
-        return loss.mean()
 
 
 def train(
@@ -56,6 +58,37 @@ def train(
 ) -> training.Curve:
     """Train a reward model from a base model on the pairs, write it to `folder`, and return the curve."""
     comparisons.check_labels(pairs)
+    rows = tokenized(pairs, models.load_tokenizer(base_model), settings.max_length)
+    return fit(
+        PairwiseTrainer,
+        rows,
+        collate,
+        lengths=[max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows],
+        base_model=base_model,
+        folder=folder,
+        work=work,
+        learning_rate=learning_rate,
+        settings=settings,
+    )
+
+
+def fit(
+    trainer_class: type[PairwiseTrainer],
+    rows: Sequence[dict[str, Any]],
+    collate: Callable[..., dict[str, Tensor]],
+    *,
+    lengths: Sequence[int],
+    base_model: str | Path,
+    folder: str | Path,
+    work: Path,
+    learning_rate: float,
+    settings: Settings,
+) -> training.Curve:
+    """Train a new head and the body of a base model on rows of tokens, and write both to `folder`.
+
+    lengths  of each row, in tokens: those of a batch are alike
+    collate  what makes a batch of some rows, given the padding token
+    """
     tokenizer = models.load_tokenizer(base_model)
     torch.manual_seed(settings.seed)  # the head is new
     with suppress_seqcls_warning():
@@ -65,10 +98,8 @@ def train(
     # transformers' own forward finds the last token by comparing with the padding token; see scoring.py.
     model.forward = to_train.forward = functools.partial(scoring.last_token_scores, model)
 
-    rows = tokenized(pairs, tokenizer, settings.max_length)
-    lengths = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
     order = training.batch_order(lengths, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
-    trainer = PairwiseTrainer(
+    trainer = trainer_class(
         model=to_train,
         args=training.arguments(
             RewardConfig,
@@ -82,7 +113,7 @@ def train(
             max_length=None,
         ),
         data_collator=functools.partial(collate, pad_token_id=tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list(rows).select(order),
+        train_dataset=Dataset.from_list(list(rows)).select(order),
         processing_class=tokenizer,
     )
     curve = training.fit(trainer)
@@ -102,7 +133,6 @@ def tokenized(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> list[di
             "chosen_ids": encoding.cut(chosen[0] + chosen[1], max_length, keep),
             "rejected_ids": encoding.cut(rejected[0] + rejected[1], max_length, keep),
             "p_chosen": float(pair["p_chosen"]),
-            "weight": float(pair.get("weight", 1.0)),
         }
         for pair, chosen, rejected in zip(pairs, sides["chosen"], sides["rejected"], strict=True)
     ]
@@ -117,19 +147,21 @@ def collate(rows: Sequence[dict[str, Any]], pad_token_id: int) -> dict[str, Tens
         "input_ids": input_ids,
         "attention_mask": attention_mask,
         "p_chosen": torch.tensor([row["p_chosen"] for row in rows]),
-        "weight": torch.tensor([row["weight"] for row in rows]),
     }
 
 
-def choose(pairs: Sequence[Pair], *, max_pairs: int, held_out: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+def choose(
+    pairs: Sequence[Pair], *, max_pairs: int, held_out: float, seed: int, whole_queries: bool = False
+) -> tuple[list[Pair], list[Pair]]:
     """At most `max_pairs` of the pairs, as (training pairs, held-out pairs).
 
-    held_out  share of the queries whose pairs are kept for measuring; split by query, because pairs of one query
-              share responses and would give the answer away
+    held_out       share of the queries whose pairs are kept for measuring; split by query, because pairs of one query
+                   share responses and would give the answer away
+    whole_queries  draw queries with all of their pairs in place of single pairs
 
     Both draws go by hashes of the seed and the ids, so a pair stays on its side when other pairs come or go.
     """
-    drawn = training.draw(pairs, max_pairs, seed=seed)
+    drawn = (training.draw_queries if whole_queries else training.draw)(pairs, max_pairs, seed=seed)
     bound = held_out * 2**64
     kept = {pair["query_id"] for pair in drawn if int(content_id(seed, "query", pair["query_id"]), 16) < bound}
     training_pairs = [pair for pair in drawn if pair["query_id"] not in kept]

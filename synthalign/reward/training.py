@@ -50,6 +50,20 @@ def draw(rows: Sequence[dict[str, Any]], limit: int, *, seed: int) -> list[dict[
     return sorted(rows, key=lambda row: content_id(seed, "pair", row["comparison_id"]))[:limit]
 
 
+def draw_queries(rows: Sequence[dict[str, Any]], limit: int, *, seed: int) -> list[dict[str, Any]]:
+    """Comparisons of whole queries, in an order that hashes of the seed and the queries' ids give, until the next
+    query would be more than `limit` comparisons in all."""
+    of_query: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        of_query.setdefault(row["query_id"], []).append(row)
+    drawn: list[dict[str, Any]] = []
+    for query in sorted(of_query, key=lambda query: content_id(seed, "ranking", query)):
+        if len(drawn) + len(of_query[query]) > limit:
+            break
+        drawn += sorted(of_query[query], key=lambda row: str(row["comparison_id"]))
+    return drawn
+
+
 def batch_order(lengths: Sequence[int], *, batch_size: int, epochs: int, seed: int) -> list[int]:
     """The rows to train on, one after the other: every `batch_size` of them are a batch.
 

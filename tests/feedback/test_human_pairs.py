@@ -280,3 +280,89 @@ HH_LEFT_OUT = {
     "one side has two turns in a row": 9,
     "a turn is empty": 4,
 }
+
+
+# -- rankings ---------------------------------------------------------------------------------------------------------
+
+BEST, MIDDLE, WORST = "In the forest.", "Outside, I think.", "Who knows."
+RANKING = {"prompt": PAIR["prompt"], "responses": [BEST, MIDDLE, WORST]}
+
+
+def pairs_of(folder, *rows):
+    found, left_out = read(jsonl(folder, *rows))
+    return [(better[0]["content"], worse[0]["content"]) for _, better, worse in found], left_out
+
+
+@pytest.mark.parametrize(
+    "ranking",
+    [
+        RANKING,
+        RANKING | {"ranks": [1, 2, 3]},
+        RANKING | {"responses": [WORST, BEST, MIDDLE], "ranks": [3, 1, 2]},
+        RANKING | {"responses": [WORST, BEST, MIDDLE], "scores": [1.5, 9, 4]},
+        RANKING | {"responses": [[assistant(BEST)], [assistant(MIDDLE)], [QUESTION, assistant(WORST)]], "ranks": None},
+        {
+            "prompt": f"\n\nHuman: {PAIR['prompt']}\n\nAssistant: ",
+            "answers": [{"answer": text, "rank": rank, "model": "m"} for text, rank in
+                        ((MIDDLE, 2.0), (BEST, 1.0), (WORST, 3.0))],
+        },
+    ],
+    ids=["best first", "ranks", "in any order", "scores", "messages", "answers with ranks"],
+)  # fmt: skip
+def test_a_ranking_of_three_is_its_three_pairs(tmp_path, ranking):
+    pairs, left_out = pairs_of(tmp_path, ranking)
+
+    assert sorted(pairs) == sorted([(BEST, MIDDLE), (BEST, WORST), (MIDDLE, WORST)])  # C(3, 2)
+    assert left_out == {}
+
+
+def test_the_pairs_of_a_ranking_are_one_query_and_a_response_has_one_id(tmp_path):
+    rows, _ = load(jsonl(tmp_path, RANKING), feedback="gold")
+
+    assert len({row["query_id"] for row in rows}) == 1
+    assert len({row[side] for row in rows for side in ("chosen_id", "rejected_id")}) == 3
+    assert [row["prompt"] for row in rows] == [[QUESTION]] * 3
+
+
+def test_responses_of_one_rank_make_no_pair_and_are_counted(tmp_path, capsys):
+    pairs, left_out = pairs_of(tmp_path, RANKING | {"ranks": [1, 2, 2]})
+
+    assert sorted(pairs) == sorted([(BEST, MIDDLE), (BEST, WORST)])
+    assert left_out == {"both sides have one rank": 1}
+    assert (
+        "1 of 3 pairs left out, both sides have one rank (first: line 1, responses 2 and 3)" in capsys.readouterr().out
+    )
+
+
+def test_rankings_and_pairs_may_stand_in_one_file(tmp_path):
+    pairs, left_out = pairs_of(tmp_path, PAIR, RANKING)
+
+    assert len(pairs) == 3  # the pair is one of the ranking's
+    assert left_out == {"the same pair came before": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"responses": [BEST]},
+            r"responses is \['In the forest.'\]; a ranking is a list of two responses or more",
+        ),
+        ({"responses": BEST}, r"line 1: responses is 'In the forest.'; a ranking is a list"),
+        ({"ranks": [1, 2]}, r"line 1: \[1, 2\] are not 3 numbers, one for each response"),
+        ({"ranks": [1, "2", 3]}, r"line 1: \[1, '2', 3\] are not 3 numbers"),
+        ({"ranks": [1, True, 3]}, r"are not 3 numbers"),
+        ({"scores": [1, None, 3]}, r"\[1, None, 3\] are not 3 numbers"),
+        ({"ranks": [1, 2, 3], "scores": [3, 2, 1]}, r"line 1: it has ranks and scores; leave one of them out"),
+        ({"responses": [BEST, None, WORST]}, r"line 1: response 2 is None; it must be a text or a list of messages"),
+        ({"responses": None}, r"line 1: responses is None; a ranking is a list"),
+    ],
+)
+def test_a_ranking_that_is_none_is_told_with_its_line(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        load(jsonl(tmp_path, RANKING | changes), feedback="gold")
+
+
+def test_answers_without_a_rank_are_told(tmp_path):
+    with pytest.raises(UserError, match="line 1: each of answers needs answer and rank; or write responses"):
+        load(jsonl(tmp_path, {"prompt": "Where?", "answers": [{"answer": BEST}, {"answer": WORST}]}), feedback="gold")

@@ -294,4 +294,5 @@ def test_sql_computes_every_figure_of_judges_with_every_weakness(
 
 @pytest.mark.skipif(not (ROOT / "data/judgements.parquet").exists(), reason="data/judgements.parquet is not made yet")
 def test_sql_computes_the_recorded_metrics_from_the_recorded_table() -> None:
-    assert_sql_says_the_same(json.loads((ROOT / "metrics/judge_answers.json").read_text()), ROOT)
+    recorded = json.loads((ROOT / "metrics/judge_answers.json").read_text())
+    assert_sql_says_the_same({pair: figures for pair, figures in recorded.items() if "_vs_" in pair}, ROOT)

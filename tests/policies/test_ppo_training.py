@@ -16,6 +16,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from pydantic import ValidationError
+from tokenizers import pre_tokenizers
 from transformers import PreTrainedModel
 
 from stages import train_ppo
@@ -495,6 +496,56 @@ def test_a_reward_model_of_another_vocabulary_is_refused(workspace: Path) -> Non
     other.save_pretrained("models/reward/almost")
 
     with pytest.raises(UserError, match=r"models/sft/rmsp and models/reward/almost have different vocabularies"):
+        train_ppo.main(stage_params(), "test")
+
+
+def test_a_reward_model_that_makes_other_tokens_of_a_text_is_refused(workspace: Path) -> None:
+    other = tiny.tokenizer()
+    other.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # the same vocabulary, another split
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=True)]
+    )
+    other.save_pretrained("models/reward/almost")
+
+    with pytest.raises(UserError, match=r"models/sft/rmsp and models/reward/almost make other tokens of the same text"):
+        train_ppo.main(stage_params(), "test")
+
+
+def test_a_reward_model_that_ends_texts_with_another_token_is_refused(workspace: Path) -> None:
+    other = tiny.tokenizer()
+    other.eos_token, other.pad_token = "<pad>", "<eos>"
+    other.save_pretrained("models/reward/almost")
+
+    with pytest.raises(UserError, match="make other tokens of the same text"):
+        train_ppo.main(stage_params(), "test")
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4.0, "dropout": 0.0, "target_modules": None}])
+def test_a_reward_model_that_is_larger_than_the_policy_teaches_it(workspace: Path, lora: dict[str, Any] | None) -> None:
+    larger = tiny.reward(seed=1, hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=6)
+    tiny.save(Path("models/reward/almost"), larger, TOKENIZER)
+
+    train_ppo.main(stage_params(steps=1, lora=lora and {**lora, "merge": True}), "test")
+
+    before, after = models.load_causal("models/sft/rmsp"), models.load_causal("models/ppo/test")
+    assert after.num_parameters() == before.num_parameters() < larger.num_parameters()
+    changed = [
+        name for name, weight in after.state_dict().items() if not torch.equal(weight, before.state_dict()[name])
+    ]
+    assert changed
+    [row] = json.loads(Path("metrics/plots/train_ppo/test.json").read_text())
+    assert math.isfinite(row["value_loss"]) and row["value_loss"] > 0
+    score = scoring.of_answers("models/reward/almost", [(QUESTIONS[0][1], one["text"]) for one in snapshot(0)])
+    assert [one["reward"] for one in snapshot(0)] == pytest.approx(score, abs=1e-5)
+
+
+def snapshot(step: int) -> list[dict[str, Any]]:
+    return [row for row in tables.rows("ppo_curve/test") if row["step"] == step]
+
+
+def test_a_reward_model_that_cannot_read_the_longest_answer_is_refused(workspace: Path) -> None:
+    tiny.save(Path("models/reward/almost"), tiny.reward(max_position_embeddings=32), TOKENIZER)
+
+    with pytest.raises(UserError, match=r"make \d+ tokens, but models/reward/almost has a context of 32; lower one of"):
         train_ppo.main(stage_params(), "test")
 
 

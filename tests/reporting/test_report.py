@@ -69,6 +69,7 @@ def metrics(name: str = "ppo") -> dict:
         "judge_answers": {
             "ppo_vs_sft_rmsp": {"oracle": judged(0.6), name: judged(0.5, length_controlled=figure(0.4))},
             f"{name}_vs_base": {"oracle": judged(0.9, position_bias={"consistent": 0.8, name: name})},
+            "ratings": {"oracle": {"base": figure(880.0), name: figure(1120.0)}, name: {"base": figure(1000.0)}},
         },
         "score_comparisons": {
             "configurations": {"a": {**figure(2.0), "characters": 70.0}, name: {**figure(1.0), "characters": 60.0}},
@@ -318,6 +319,18 @@ def test_the_methods_table_takes_intervals_numbers_and_words():
     assert [row["n"] for row in rows] == ["40", "40"]
     assert "methods" in [part.anchor for part in sections.sections(Run({}, {}, methods=found))]
     assert "methods" not in [part.anchor for part in sections.sections(Run({}, {}))]
+
+
+def test_policies_are_rated_by_each_judge_the_best_first():
+    [part] = [part for part in sections.sections(a_run()) if part.anchor == "wins"]
+    [table] = [block for block in part.blocks if isinstance(block, Table) and "Elo" in block.caption]
+
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["oracle", "ppo", "1,120", "1120 to 1120", "40"],
+        ["oracle", "base", "880", "880 to 880", "40"],
+        ["ppo", "base", "1,000", "1000 to 1000", "40"],
+    ]
+    assert "policies compared here: ppo, sft_rmsp, base." in sections.aligned(a_run())
 
 
 @pytest.mark.parametrize("without", ["nothing at all", "no oracle"])

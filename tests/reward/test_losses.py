@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from synthalign.reward.losses import group_weights, pairwise_loss
+from synthalign.reward.losses import of_each_query, pairwise_loss, rating_loss
 
 
 def test_a_hard_label_costs_minus_log_sigmoid_of_the_difference():
@@ -59,8 +59,26 @@ def test_rewards_that_do_not_pair_up_are_refused():
 
 
 def test_the_pairs_of_a_query_count_as_one_unit():
-    weights = group_weights(["q1", "q1", "q1", "q2"])
+    losses = torch.tensor([1.0, 10.0, 2.0, 6.0])
 
-    # two queries share four pairs' worth: 4/2 each, q1 divides its own by three
-    assert weights == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2])
-    assert sum(weights) == pytest.approx(4)
+    found = of_each_query(losses, torch.tensor([0, 1, 0, 0]))
+
+    assert found.tolist() == pytest.approx([(1 + 2 + 6) / 3, 10])
+
+
+def test_the_loss_of_a_ranking_of_three_is_the_mean_over_its_three_pairs():
+    rewards = torch.tensor([math.log(3), 0.0, 0.0], requires_grad=True)
+    better, worse = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])
+
+    pairs = pairwise_loss(rewards[better], rewards[worse], torch.ones(3))
+    [loss] = of_each_query(pairs, torch.zeros(3, dtype=torch.int64))
+    loss.backward()
+
+    # C(3, 2) = 3 pairs: sigmoid(log 3) = 3/4 twice, sigmoid(0) = 1/2 once
+    assert loss.item() == pytest.approx((2 * math.log(4 / 3) + math.log(2)) / 3, abs=1e-6)
+    assert rewards.grad is not None
+    assert rewards.grad.tolist() == pytest.approx([-2 / 4 / 3, (1 / 4 - 1 / 2) / 3, (1 / 4 + 1 / 2) / 3], abs=1e-6)
+
+
+def test_a_rating_is_missed_by_a_square():
+    assert rating_loss(torch.tensor([1.0, -0.5]), torch.tensor([0.5, 1.5])).tolist() == [0.25, 4.0]

@@ -19,7 +19,7 @@ import yaml
 from datasets import Dataset
 from safetensors.torch import load_file
 
-from stages import train_asis_reward, train_dpo, train_reward, train_sft, validate_comparisons
+from stages import label_gold, train_asis_reward, train_dpo, train_reward, train_sft, validate_comparisons
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
 from synthalign.feedback import comparisons, simulation
@@ -43,11 +43,11 @@ REWARD = OPTIMIZER | {
     "feedback": {"test": {"max_pairs": 400}},
     "model": "models/base",
     "held_out": 0.2,
-    "group_by_query": False,
+    "loss": "pairs",
 }
 SFT = OPTIMIZER | {"model": "models/base"}
 DPO = OPTIMIZER | {"model": "models/base", "comparisons": "sft", "max_pairs": 400, "beta": 0.1}
-ASIS = {key: value for key, value in REWARD.items() if key not in ("group_by_query", "feedback")} | {
+ASIS = {key: value for key, value in REWARD.items() if key not in ("loss", "feedback")} | {
     "max_pairs": 400,
     "community_qa": "qa.parquet",
     "pairs_per_question": 10,
@@ -158,14 +158,45 @@ def test_accumulation_takes_the_same_steps_as_one_large_batch(workspace, monkeyp
         assert torch.allclose(tensor, at_once[name], atol=2e-4), name
 
 
-def test_weighting_by_query_changes_what_is_learned(workspace):
-    write_pairs("test", [pair(number) | {"query_id": f"q{number % 9}"} for number in range(48)])
-    train_reward.main(train_reward.Params(**REWARD), "test")
-    plain = weights("models/reward/test")
+@pytest.mark.parametrize("loss", ["rankings", "ratings"])
+def test_a_reward_model_learns_from_whole_queries(workspace, loss):
+    def compared(number: int, better: int, worse: int) -> dict:
+        texts = {"good": f"{GOOD} {better}", "bad": f"{GOOD if worse < 2 else BAD} {worse}"}
+        return pair(2 * number, **texts) | {
+            "comparison_id": f"c{number}{better}{worse}",
+            "chosen": said("assistant", texts["good"]),
+            "rejected": said("assistant", texts["bad"]),
+        }
 
-    train_reward.main(train_reward.Params(**REWARD | {"group_by_query": True}), "test")
+    write_pairs("test", [compared(number, *two) for number in range(48) for two in ((0, 1), (0, 2), (1, 2))])
 
-    assert weights("models/reward/test") != plain
+    changes = {"loss": loss, "epochs": 4, "feedback": {"test": {"max_pairs": 143}}}
+    train_reward.main(train_reward.Params(**REWARD | changes), "test")
+
+    metrics = read_json("metrics/train_reward/test.json")
+    assert metrics["pairs"] + metrics["held_out_pairs"] == 47 * 3  # 143 would cut the last query
+    assert metrics["responses"] == 3 * metrics["queries"] == metrics["pairs"]
+    assert metrics["queries_left_out"] == 0
+    assert metrics["held_out_accuracy"]["value"] == 1.0
+
+
+def test_rankings_that_people_bring_become_pairs_and_are_learned_by_query(workspace):
+    texts = [f"{GOOD} Look there at night.", GOOD, "I am not sure.", BAD]
+    with open("rankings.jsonl", "w") as file:
+        for number in range(40):
+            ranks = [1, 2, 3, 3] if number % 2 else [1, 2, 3, 4]
+            file.write(json.dumps({"prompt": f"Question {number}?", "responses": texts, "ranks": ranks}) + "\n")
+
+    label_gold.main(label_gold.Params(oracle=None, human_pairs="rankings.jsonl"))
+    changes = {"feedback": {"gold": {"max_pairs": 1000}}, "loss": "rankings", "epochs": 2}
+    train_reward.main(train_reward.Params(**REWARD | changes), "gold")
+
+    labelled, trained = read_json("metrics/label_gold.json"), read_json("metrics/train_reward/gold.json")
+    assert labelled["pairs"] == 20 * 6 + 20 * 5  # C(4, 2), and one tie less
+    assert labelled["left_out"] == {"both sides have one rank": 20}
+    assert trained["pairs"] + trained["held_out_pairs"] == labelled["pairs"]
+    assert trained["responses"] == 4 * trained["queries"]
+    assert trained["held_out_accuracy"]["value"] > 0.9
 
 
 def test_no_query_has_pairs_on_both_sides_of_the_split():

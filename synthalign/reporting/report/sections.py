@@ -7,7 +7,7 @@ import yaml
 
 from synthalign.core.statistics import FEWEST
 from synthalign.reporting import claims, seeds
-from synthalign.reporting.report import almost, charts, curves, dpo, people
+from synthalign.reporting.report import almost, charts, curves, dpo, people, ratings
 from synthalign.reporting.report.parts import (
     NOTHING,
     Answers,
@@ -96,7 +96,8 @@ def aligned(run: Run) -> str:
     reward = at(settings, "train_ppo", "policies", "almost", "reward")
     said += "A reward model learned from them; SFT on self-play that it guided, then DPO and PPO"
     said += f" against {reward}," if reward else ","
-    named = dict.fromkeys(name for pair in at(run.metrics, "judge_answers") or {} for name in pair.split("_vs_"))
+    pairs = [pair.split("_vs_") for pair in at(run.metrics, "judge_answers") or {} if "_vs_" in pair]
+    named = dict.fromkeys(name for pair in pairs for name in pair)
     return f"{said} made the policies compared here: {', '.join(named)}." if named else f"{said} followed."
 
 
@@ -336,6 +337,7 @@ def wins(run: Run) -> Section:
             rows,
         ),
     ]  # fmt: skip
+    blocks += ratings.blocks(run)
     if others:
         caption = "What else the judging measured, for the first policy of each pair; 95% interval over questions."
         blocks.append(Table(caption, ["policies", "judge", "measure", "figure", "95% interval", "n"], others))

@@ -1,0 +1,69 @@
+-- How good is every policy on one scale, by each judge?
+--
+-- Elo ratings from the table `judgements` alone: Bradley-Terry with a mean of 1000 and 400 points for odds of 10 to 1, a tie half
+-- a win, one tie more between every two that were compared. metrics/judge_answers.json has them with their intervals;
+-- synthalign/judging/ratings.py says more. A judge that does not put its policies on one scale is left out. A step is
+-- the MM algorithm's (Hunter 2004, Eq. 3): what was won, by what the strengths of before make of each game.
+WITH RECURSIVE
+
+verdicts AS MATERIALIZED (
+    SELECT
+        judge,
+        policy_a,
+        policy_b,
+        sum(CASE verdict WHEN 'a' THEN 1.0 WHEN 'tie' THEN 0.5 ELSE 0.0 END::DOUBLE) AS won,
+        count(*) FILTER (verdict <> 'unjudged')                                      AS judged
+    FROM judgements
+    GROUP BY ALL
+),
+
+games AS MATERIALIZED (
+    SELECT judge, policy, rival, sum(won) + 0.5 AS won, sum(judged) + 1 AS played
+    FROM (
+        SELECT judge, policy_a AS policy, policy_b AS rival, won, judged FROM verdicts
+        UNION ALL
+        SELECT judge, policy_b, policy_a, judged - won, judged FROM verdicts
+    )
+    WHERE judged > 0
+    GROUP BY ALL
+),
+
+policies AS MATERIALIZED (
+    SELECT judge, policy_a AS policy FROM verdicts
+    UNION
+    SELECT judge, policy_b FROM verdicts
+),
+
+reached AS (
+    SELECT judge, min(policy) AS policy FROM policies GROUP BY judge
+    UNION
+    SELECT judge, rival FROM reached JOIN games USING (judge, policy)
+),
+
+on_one_scale AS MATERIALIZED (
+    SELECT judge
+    FROM policies
+    LEFT JOIN reached USING (judge, policy)
+    GROUP BY judge
+    HAVING count(*) = count(reached.policy)
+),
+
+strengths AS (
+    SELECT 0 AS step, judge, policy, 1.0::DOUBLE AS strength FROM policies SEMI JOIN on_one_scale USING (judge)
+    UNION ALL
+    SELECT any_value(own.step) + 1, own.judge, own.policy, sum(won) / sum(played / (own.strength + other.strength))
+    FROM strengths AS own
+    JOIN games ON (games.judge, games.policy) = (own.judge, own.policy)
+    JOIN strengths AS other ON (other.judge, other.policy) = (games.judge, games.rival)
+    WHERE own.step < 500
+    GROUP BY own.judge, own.policy
+)
+
+SELECT
+    judge,
+    policy,
+    round(1000 + 400 * (log10(strength) - avg(log10(strength)) OVER (PARTITION BY judge)), 1) AS elo,
+    (SELECT sum(played - 1) FROM games WHERE (games.judge, games.policy) = (strengths.judge, strengths.policy))::BIGINT AS verdicts
+FROM strengths
+WHERE step = 500
+ORDER BY judge, elo DESC, policy;
