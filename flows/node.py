@@ -85,8 +85,8 @@ class Made:
 
 def named(lock: Path) -> list[str]:
     """The packages that a file of requirements names."""
-    lines = lock.read_text(encoding="utf-8").splitlines()
-    return [name for line in lines if (name := line.partition("==")[0].strip().partition("[")[0])]
+    found = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    return [str(name) for name in found]
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -107,12 +107,9 @@ def reproduce(given: Run, task: Task, say: Callable[[str], None], *, seconds: fl
     with held(given, task.name) as folder:
         equip(folder, given, task)
         name, log = os.uname().nodename, folder / "logs" / f"{task.name.replace('/', '_')}.log"
-        dvc = [sys.executable, "-m", "dvc", "--cd", str(folder)]
-        done = run([*dvc, "repro", "--pull", "--single-item", task.name], log, say, seconds=seconds)
-        told = log.read_text(encoding="utf-8")
+        done = run([sys.executable, "-m", "flows.dvc_node", task.name], log, say, within=folder, seconds=seconds)
         must(done, f"{task.name} on {name}")
-        pushed = run([*dvc, "push", "--quiet", "--run-cache", task.name], log.with_suffix(".push.log"), say)
-        must(pushed, f"{task.name} is made on {name}, but not in the remote {given.remote.get('url')}: dvc push")
+        told = log.read_text(encoding="utf-8")
         entry = load_yaml(folder / "dvc.lock")["stages"][task.name]
         files = {file: (folder / file).read_bytes() for file in task.uncached}
         how = "ran" if "Running stage" in told else "restored or unchanged"
