@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from flows import graph, node, on_ray
 from flows.beside import StageFailed
+from tests.flows import store
 from tests.flows.conftest import ROOT, call, locked
 
 GRAPH = """
@@ -197,3 +201,74 @@ def test_a_run_without_a_remote_says_how_to_add_one(driver: Path) -> None:
 )
 def test_a_stage_asks_ray_for_what_its_launch_file_takes(launch: dict, hardware: dict, asked: dict) -> None:  # type: ignore[type-arg]
     assert on_ray.resources(launch, hardware) == asked
+
+
+# ---------------------------------------------------------------------------------------------- an object store
+
+needs_store = pytest.mark.skipif(
+    store.WEED is None or find_spec("dvc_s3") is None, reason="extras: pip install '.[s3,store]'"
+)
+
+
+def on_s3(driver: Path, found: store.Store) -> node.Run:
+    """The remote of this repository is the store, as docs/scaling.md has it."""
+    call("dvc", "remote", "add", "--quiet", "--force", "--default", "store", found.url)
+    call("dvc", "remote", "modify", "--quiet", "store", "endpointurl", found.endpoint)
+    commit(driver)
+    return on_ray.described(None)
+
+
+def with_credentials(found: store.Store, patch: pytest.MonkeyPatch, **changed: str) -> None:
+    for name, value in (found.environment | changed).items():
+        patch.setenv(name, value)
+
+
+@pytest.mark.slow
+@needs_store
+def test_tables_go_through_an_object_store_and_its_secret_is_written_nowhere(
+    driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with store.serving(tmp_path / "object-store") as found:
+        with_credentials(found, monkeypatch)
+        run = on_s3(driver, found)
+        at("a")
+        top = node.reproduce(run, task("top"), said.append)
+    with store.serving(tmp_path / "object-store") as again:  # it keeps what it has
+        run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
+        at("b")
+        left = node.reproduce(run, task("left", ("top", top)), said.append)
+
+    assert json.loads(left.files["metrics/left.json"]) == {"left": 1}
+    secret = found.secret.encode()
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and "object-store" not in file.parts]
+    assert len(files) > 50
+    assert [file for file in files if secret in file.read_bytes()] == []
+    assert found.secret not in "".join(said) + repr((run, top, left))
+
+
+@pytest.mark.slow
+@needs_store
+def test_a_store_that_refuses_or_is_down_is_told_in_one_line_and_nothing_is_half_published(
+    driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.serving(tmp_path / "object-store") as found:
+        run = on_s3(driver, found)
+        at("a")
+        with monkeypatch.context() as patched:
+            with_credentials(found, patched, AWS_SECRET_ACCESS_KEY="another")
+            with pytest.raises(
+                StageFailed, match=r"top on \S+ ended .*; the object store refuses the credentials"
+            ) as told:
+                node.reproduce(run, task("top"), silent)
+            assert "another" not in str(told.value)
+        with_credentials(found, monkeypatch)
+        listed = "import s3fs, sys; print(len(s3fs.S3FileSystem(endpoint_url=sys.argv[1]).find('tables')))"
+        assert call(sys.executable, "-c", listed, found.endpoint) == "0\n"
+
+    with pytest.raises(StageFailed, match=r"top on \S+ ended .*; the object store does not answer"):
+        node.reproduce(run, task("top"), silent)
+
+    with store.serving(tmp_path / "object-store") as again:
+        run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
+        assert node.reproduce(run, task("top"), silent).how.startswith("ran on ")
