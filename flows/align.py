@@ -143,6 +143,8 @@ def bring_up_to_date(
         cluster = None
         if elsewhere and to_run != set():
             cluster = held.enter_context(elsewhere(entries))
+            made = {need for name in to_run or () for need in stages[name].needs} - (to_run or set())
+            cluster.share(sorted(made))
         elif accelerated:
             held.enter_context(start.beside())
         states = run_stages(stages, host, cluster)

@@ -6,6 +6,7 @@ in and out; DVC's remote carries tables and models. What a task does on its node
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import node
+from flows.failures import hint
 from flows.graph import Stage
 from flows.lock import Entries
 from flows.repro import settings
@@ -87,13 +89,24 @@ class Cluster:
             with suppress(Exception):
                 ray.cancel(future.wrapped_future)
 
+    def share(self, names: Sequence[str]) -> None:
+        """Push what these stages have made, which this run does not make again and nodes need."""
+        dvc("push", names)
+
     def fetch(self) -> None:
         """Bring from the remote what dvc.lock now names, as if all had been made here."""
         self.entries.write()
-        if self.made:
-            done = subprocess.run(["dvc", "pull", "--quiet", *self.made], capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(f"dvc pull of what the nodes have made: {done.stderr.strip()[-2000:]}")
+        dvc("pull", self.made)
+
+
+def dvc(command: str, names: Sequence[str]) -> None:
+    """`dvc push` or `dvc pull` of stages; RuntimeError with its reason and what to do."""
+    if not names:
+        return
+    done = subprocess.run([sys.executable, "-m", "dvc", command, "--quiet", *names], capture_output=True, text=True)
+    if done.returncode:
+        known = f"; {words}" if (words := hint(done.stderr)) else ""
+        raise RuntimeError(f"dvc {command} of what the nodes need or have made{known}: {done.stderr.strip()[-2000:]}")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.flows.conftest import Make, Server, call, locked
+from tests import small_graph
+from tests.flows.conftest import Make, Server, call, locked, wait_for
 
 needs_ray = pytest.mark.skipif(find_spec("prefect_ray") is None, reason="prefect-ray is an extra: pip install '.[ray]'")
 
@@ -32,6 +34,7 @@ print(cluster.address, flush=True)
 for line in sys.stdin:
     second.kill_raylet(check_alive=False)
     print("killed", flush=True)
+    second = cluster.add_node(**node("c", "127.0.0.4"))
 cluster.shutdown()
 """
 
@@ -54,19 +57,20 @@ class Cluster:
         assert self.process.stdout.readline() == "killed\n"
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, server: Server) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Cluster]:
     """Two nodes with a core and folders of their own, for those who know a word."""
+    nodes = tmp_path_factory.mktemp("nodes")
     word = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     word |= {"RAY_worker_niceness": "0"}  # Ray adds 15, with which a busy machine never comes to them
     told = Server(server.settings | word)
-    command = [sys.executable, "-c", RAYLETS, str(tmp_path / "nodes")]
+    command = [sys.executable, "-c", RAYLETS, str(nodes)]
     with subprocess.Popen(
         command, env=told.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin and process.stdout
         address = next(line.strip() for line in process.stdout if line.startswith("127."))
-        yield Cluster(told, address, tmp_path / "nodes", process)
+        yield Cluster(told, address, nodes, process)
         process.stdin.close()
         process.wait(timeout=60)
 
@@ -120,11 +124,66 @@ def test_a_run_on_two_nodes_leaves_the_tree_of_a_plain_repro(cluster: Cluster, r
     assert {name: task["state_name"] for name, task in tasks.items()} == dict.fromkeys(GRAPH, "Completed")
     assert (folder / "data/table.parquet").read_text() == 'top\ntop\n{"left": 1}\n'
     assert json.loads((folder / "metrics/left.json").read_text()) == {"left": 1}
-    made, lock = locked(folder), (folder / "dvc.lock").read_bytes()
+    made = locked(folder)
     assert made["stages"].keys() == GRAPH.keys()
-
     assert call("dvc", "--cd", str(folder), "status") == "Data and pipelines are up to date.\n"
+    nodes = {node.name for node in cluster.nodes.iterdir() if list(node.glob("*/*/logs"))}
+    assert nodes == {"a", "b"}
+    assert sorted(file.name for file in (folder / "logs").iterdir()) == sorted(f"{name}.log" for name in GRAPH)
+
     plain = folder.parent / "plain"
     call("git", "clone", "--quiet", str(folder), str(plain))
     call("dvc", "--cd", str(plain), "repro", "--quiet")
-    assert (plain / "dvc.lock").read_bytes() == lock
+    assert locked(plain) == made
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_stage_whose_node_is_killed_runs_again_on_another(cluster: Cluster, repository: Make, tmp_path: Path) -> None:
+    wait = f"echo $SYNTHALIGN_NODE >> {tmp_path}/begun; while ! test -e {tmp_path}/go; do sleep 0.2; done; "
+    graph = {name: {"cmd": wait + f"echo {name} > {name}.out", "outs": [f"{name}.out"]} for name in ("one", "two")}
+    folder = with_remote(repository(graph))
+    begun = tmp_path / "begun"
+
+    with ThreadPoolExecutor() as pool:
+        flow = pool.submit(cluster.align, folder, targets=["one", "two"])
+        wait_for(lambda: begun.exists() and len(begun.read_text().splitlines()) == 2 or flow.done(), 240)
+        cluster.kill_the_second()
+        wait_for(lambda: len(begun.read_text().splitlines()) == 3 or flow.done(), 240)
+        (tmp_path / "go").touch()
+        done = flow.result()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    on = [Path(line).name for line in begun.read_text().splitlines()]
+    assert set(on[:2]) == {"a", "b"}
+    assert on[2] in {"a", "c"}
+    assert locked(folder)["stages"].keys() == {"one", "two"}
+    assert (folder / "two.out").read_text() == "two\n"
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_first_stages_of_the_graph_on_two_nodes_leave_the_lock_and_metrics_of_a_plain_repro(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    plain = small_graph.clone(tmp_path / "plain")
+    call("dvc", "--cd", str(plain), "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    commit(plain)
+    folder = tmp_path / "ray"
+    call("git", "clone", "--quiet", str(plain), str(folder))
+    (folder / "accelerate.yaml").write_bytes((plain / "accelerate.yaml").read_bytes())
+    small_graph.finish(small_graph.start(plain, "build_comparisons"), plain)
+
+    done = cluster.align(folder, targets=["build_comparisons"])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert locked(folder) == locked(plain)
+    outs = [out for stage in small_graph.locked(plain).values() for out in stage]
+    assert [out for out in outs if not same(folder / out, plain / out)] == []
+
+
+def same(one: Path, other: Path) -> bool:
+    if one.is_dir():
+        return not subprocess.run(["diff", "-r", one, other]).returncode
+    return one.read_bytes() == other.read_bytes()
