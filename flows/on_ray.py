@@ -24,8 +24,14 @@ from flows.graph import Stage
 from flows.lock import Entries
 from flows.repro import settings
 
-TRIES = 4
-"""On nodes that die; a stage that fails is not tried again."""
+RETRIES = 3
+"""How often a stage is run again whose node has died; one that fails is not."""
+
+IGNORED = {
+    "accelerate.yaml": Path("accelerate.yaml"),
+    "hardware.yaml": Path(os.environ.get("SYNTHALIGN_HARDWARE", "hardware.yaml")),
+}
+"""What of this machine's files nodes are to have, which git ignores."""
 
 
 @task(task_run_name="{task.name}", cache_policy=NO_CACHE, persist_result=False)
@@ -65,7 +71,7 @@ class Cluster:
         )
         parameters = {"run": self.run, "task": given, "seconds": seconds}
         asked = self.needs if stage.gpu else {"num_cpus": 1}
-        with remote_options(**asked, max_retries=TRIES - 1):
+        with remote_options(**asked, max_retries=RETRIES):
             return self.runner.submit(reproduce_there, parameters=parameters, wait_for=wait_for)
 
     def take(self, stage: Stage, future: Any) -> None:
@@ -119,8 +125,8 @@ def cluster(address: str | None, repository: str | None, entries: Entries) -> It
     from dvc.utils.serialize import load_yaml
 
     run = described(repository)
-    launch = settings(Path("accelerate.yaml"))
-    hardware = settings(Path(os.environ.get("SYNTHALIGN_HARDWARE", "hardware.yaml")))
+    launch = settings(IGNORED["accelerate.yaml"])
+    hardware = settings(IGNORED["hardware.yaml"])
     lock = load_yaml("dvc.lock").get("stages", {}) if Path("dvc.lock").exists() else {}
     here = [str(Path(package).resolve()) for package in ("flows", "warm")]
     runner = RayTaskRunner(address=address, init_kwargs={"runtime_env": {"py_modules": here}, "log_to_driver": False})
@@ -145,13 +151,12 @@ def described(repository: str | None) -> node.Run:
     if repository is None:
         found = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True).stdout.strip()
         repository = found or str(Path.cwd())
-    kept = [name for name in ("accelerate.yaml", "hardware.yaml") if Path(name).exists()]
     return node.Run(
         repository,
         node.git("rev-parse", "HEAD"),
         node.versions(node.named(Path("requirements.lock"))),
         remote(),
-        {name: Path(name).read_text(encoding="utf-8") for name in kept},
+        {name: file.read_text(encoding="utf-8") for name, file in IGNORED.items() if file.exists()},
     )
 
 
