@@ -210,5 +210,5 @@ def equip(folder: Path, given: Run, task: Task) -> None:
     config["cache"] = {"dir": str(folder.parents[1] / "cache")}
     config["core"] = {"remote": "run"}
     config["'remote \"run\"'"] = dict(given.remote)
-    with (folder / ".dvc/config.local").open("w", encoding="utf-8") as file:
-        config.write(file)
+    with (folder / ".dvc/config.local").open("w", encoding="utf-8") as stream:
+        config.write(stream)
