@@ -21,7 +21,7 @@ for word in "$@"; do
     esac
 done
 for ((task = 0; task <= ${last:-0}; task++)); do
-    SLURM_ARRAY_TASK_ID=$task bash -c "${@: -1}" > "${log/%a/$task}" 2>&1 || echo "task $task failed" >> calls
+    SLURM_ARRAY_TASK_ID=$task bash -c "${@: -1}" > "${log/\%a/$task}" 2>&1 || echo "task $task failed" >> calls
 done
 echo "42;cluster"
 """
