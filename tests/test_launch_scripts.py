@@ -74,7 +74,7 @@ def test_a_wrong_call_starts_no_job(tmp_path: Path, words: list[str]) -> None:
 
 
 def test_every_machine_of_skypilot_has_a_shard_of_its_own() -> None:
-    task = yaml.safe_load((ROOT / "accelerate/skypilot.yaml").read_text())
+    task = yaml.safe_load((ROOT / "accelerate/skypilot.task.yaml").read_text())
 
     assert "SYNTHALIGN_SHARD=$SKYPILOT_NODE_RANK/$SKYPILOT_NUM_NODES\n" in task["run"]
     assert task["envs"].keys() == {"STAGE", "MEMBER", "BUCKET"}

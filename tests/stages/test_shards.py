@@ -11,8 +11,10 @@ from synthalign.core import shards
 from synthalign.core.errors import UserError
 from synthalign.generation import generate, models
 from synthalign.generation.journal import read
-from tests.test_processes import SECTION, TEXTS, made, workspace
+from tests import test_processes
+from tests.test_processes import SECTION, made, workspace
 
+ROWS = 60
 Workspace = Callable[[str], Path]
 
 
@@ -27,6 +29,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         monkeypatch.chdir(folder)
         return folder
 
+    monkeypatch.setattr(test_processes, "TEXTS", test_processes.TEXTS[:ROWS])
     monkeypatch.setenv("DVC_STAGE", "")
     return of
 
@@ -57,22 +60,22 @@ def test_shards_in_copies_of_their_own_give_the_bytes_of_one_process_and_no_row_
     assert len(expected) == 2
 
     told = run_shard(0, 3, monkeypatch) if copies("first") else ""
-    assert told == "sample_responses@a: shard 0/3 has its rows; 200 of 300 are not here yet"
+    assert told == "sample_responses@a: shard 0/3 has its rows; 40 of 60 are not here yet"
     assert made(tmp_path / "first") == {}  # a shard writes no table
 
-    # the second is killed while it writes its 31st row, and run again
+    # the second is killed while it writes its 13th row, and run again
     second = copies("second")
     run_shard(1, 3, monkeypatch)
     [journal] = second.glob(".work/*/*/*.jsonl")
     lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(lines[:30]) + lines[30][:20])
+    journal.write_bytes(b"".join(lines[:12]) + lines[12][:20])
     run_shard(1, 3, monkeypatch)
-    assert len(journal.read_bytes().splitlines()) == 30 + 1 + 70
+    assert len(journal.read_bytes().splitlines()) == 12 + 1 + 8
 
     # the third runs twice, in the copy of the first
     copies("first")
     assert run_shard(2, 3, monkeypatch) == run_shard(2, 3, monkeypatch)
-    assert len(rows(tmp_path / "first")) == 200
+    assert len(rows(tmp_path / "first")) == 40
 
     # the stage itself finds all rows there: not even a model is loaded
     merged = copies("merged")
@@ -106,7 +109,7 @@ def test_a_shard_that_finds_all_rows_writes_no_table(copies: Workspace, monkeypa
     assert "finds all rows there; run the stage without it" in run_shard(1, 2, monkeypatch)
     assert made(shared) == {}
     assert sorted(rows(shared)) == sorted(set(rows(shared)))
-    assert len(rows(shared)) == len(TEXTS)
+    assert len(rows(shared)) == ROWS
 
 
 def test_a_journal_of_other_settings_is_refused_by_name(copies: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
