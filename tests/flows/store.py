@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,10 +76,15 @@ def serving(folder: Path) -> Iterator[Store]:
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false"]
     (folder / "nothing").touch()
     found = Store(f"http://127.0.0.1:{ports['s3.port']}", pair["accessKey"], pair["secretKey"], str(folder / "nothing"))
-    with background(command, os.environ, folder / "log", grace=10.0) as process:
-        wait(found.endpoint, process, folder / "log")
-        make_bucket(found)
-        yield found
+    try:
+        with background(command, os.environ, folder / "log", grace=10.0) as process:
+            wait(found.endpoint, process, folder / "log")
+            make_bucket(found)
+            yield found
+    finally:
+        for port in ports.values():  # sockets that it leaves behind, outside of its folder
+            for socket in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                socket.unlink()
 
 
 def wait(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
