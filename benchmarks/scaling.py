@@ -3,8 +3,7 @@
     python -m benchmarks.scaling
 
 Every configuration samples the same rows, in a process (or processes) of its own that loads the model before the clock
-starts.  The configurations take turns, so that a machine that slows down slows all.  The file also has what needs no
-machine: how evenly `parallel.owner` shares rows among processes, since a stage ends when the largest share is done.
+starts.  The configurations take turns, so that a machine that slows down slows all.
 """
 
 import argparse
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -88,15 +86,6 @@ def measure(processes: int, workers: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def imbalance(count: int, processes: int, *, draws: int = 20) -> dict[str, float]:
-    """The largest share over the mean share, of `count` ids; the median, least and most of so many sets of ids."""
-    ratios = []
-    for drawn in range(draws):
-        shares = Counter(parallel.owner(content_id("query", f"{drawn}:{row}"), processes) for row in range(count))
-        ratios.append(max(shares.values()) * processes / count)
-    return {"median": round(median(ratios), 4), "low": round(min(ratios), 4), "high": round(max(ratios), 4)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5, help="runs of every configuration (default 5)")
@@ -134,11 +123,6 @@ def main() -> None:
         "work": f"{ROWS} rows of at most {NEW_TOKENS} tokens after {SHOTS} shots, the embedded world's large model",
         "versions": versions("torch", "transformers", "accelerate"),
         "measured": entries,
-        "largest_share": [
-            {"rows": count, "processes": processes} | imbalance(count, processes)
-            for count in (1_000, 10_000, 100_000)
-            for processes in (2, 8, 16, 64)
-        ],
     }
     file = Path("benchmarks/results/scaling.json")
     file.parent.mkdir(parents=True, exist_ok=True)

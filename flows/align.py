@@ -8,13 +8,14 @@ flow and a plain `dvc repro` leave the same dvc.lock.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import (
@@ -32,7 +33,7 @@ from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows import artifacts, beside, gates, graph, publish
+from flows import artifacts, beside, gates, graph, on_ray, publish
 from flows.lock import Entries, written_together
 from flows.process import uninterrupted
 from flows.slots import Stopped
@@ -97,17 +98,23 @@ def align(
     stage_hours: Annotated[float, Field(gt=0)] | None = None,
     notify: str | None = None,
     report_url: str | None = None,
+    runner: Literal["threads", "ray"] = "threads",
+    ray_address: str | None = None,
+    repository: str | None = None,
 ) -> State[None]:
     """Bring the graph up to date, compare what was measured with the baseline, and publish.
 
     targets: stages or families to bring up to date with what they need; without, the whole graph. There are gates, and
     something is published, only with the whole graph or with `report`. parallel: stages at once. gpu_tasks: of these,
     how many that `accelerate launch` starts, over all flows of this host. stage_hours: the longest that a stage may
-    take. notify: a notification block, type/name. report_url: where published/ can be seen by browsers.
+    take. notify: a notification block, type/name. report_url: where published/ can be seen by browsers. runner: threads
+    of this host, or tasks of a Ray cluster, each in a clone on its node. ray_address: of the cluster; without one Ray
+    runs on this host. repository: from where nodes clone; without one this clone's origin.
     """
     logger = get_run_logger()
     try:
-        said = bring_up_to_date(targets or [graph.ALL], parallel, gpu_tasks, stage_hours, report_url)
+        elsewhere = partial(on_ray.cluster, ray_address, repository) if runner == "ray" else None
+        said = bring_up_to_date(targets or [graph.ALL], parallel, gpu_tasks, stage_hours, report_url, elsewhere)
     except Exception as error:
         tell(notify, "align: failed", str(error).split("\n")[0])
         raise
@@ -117,7 +124,12 @@ def align(
 
 
 def bring_up_to_date(
-    targets: Sequence[str], parallel: int, gpu_tasks: int, stage_hours: float | None, report_url: str | None
+    targets: Sequence[str],
+    parallel: int,
+    gpu_tasks: int,
+    stage_hours: float | None,
+    report_url: str | None,
+    elsewhere: Callable[[Entries], AbstractContextManager[on_ray.Cluster]] | None = None,
 ) -> str:
     """The run; returns what there is to say of it. RunFailed where a stage failed or a gate is red."""
     wanted = gates.read_gates()
@@ -126,9 +138,18 @@ def bring_up_to_date(
         get_run_logger().warning(mended)
     stages, to_run = ask_dvc(targets)
     accelerated = any(stage.gpu for name, stage in stages.items() if to_run is None or name in to_run)
-    with written_together() as entries, start.beside() if accelerated else nullcontext():
+    with written_together() as entries, ExitStack() as held:
         host = Host(parallel, gpu_tasks, stage_hours and stage_hours * 3600, to_run, entries)
-        states = run_stages(stages, host)
+        cluster = None
+        if elsewhere and to_run != set():
+            cluster = held.enter_context(elsewhere(entries))
+            made = {need for name in to_run or () for need in stages[name].needs} - (to_run or set())
+            cluster.share(sorted(made))
+        elif accelerated:
+            held.enter_context(start.beside())
+        states = run_stages(stages, host, cluster)
+        if cluster:
+            cluster.fetch()
 
     ended = {name: how_it_ended(state) for name, state in states.items()}
     if not all(state.is_completed() for state in states.values()):
@@ -165,20 +186,28 @@ def ask_dvc(targets: Sequence[str]) -> tuple[dict[str, graph.Stage], set[str] | 
         return graph.select(graph.read(), targets), None
 
 
-def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State[Any]]:
-    """Run every stage after those that it needs; returns how each ended."""
+def run_stages(
+    stages: Mapping[str, graph.Stage], host: Host, cluster: on_ray.Cluster | None = None
+) -> dict[str, State[Any]]:
+    """Run every stage after those that it needs, here or on a cluster; returns how each ended."""
     futures: dict[str, PrefectFuture[Any]] = {}
     progress = Progress(len(stages))
 
     def submit(stage: graph.Stage) -> PrefectFuture[Any]:
         """A task, with DVC's edges to those that it needs; what comes after a failure Prefect does not run."""
         needs = [futures[needed] for needed in stage.needs if needed in futures]
+        if cluster and not host.passes_over(stage) and all(need.state.is_completed() for need in needs):
+            done = [need.state.model_copy(update={"data": ""}) for need in needs]  # for the edges alone
+            futures[stage.name] = cluster.submit(stage, stages, done, host.seconds)
+            return futures[stage.name]
         futures[stage.name] = reproduce.submit(stage, host, wait_for=needs)  # type: ignore[call-overload]
         return futures[stage.name]
 
     def ended_well(future: PrefectFuture[Any]) -> bool:
         future.wait()  # else its state is what the server knows, which lags behind
         progress.more(1)
+        if cluster and future.state.is_completed():
+            cluster.take(next(stages[name] for name, one in futures.items() if one is future), future)
         return future.state.is_completed()
 
     try:
@@ -191,7 +220,7 @@ def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State
             submit,
             ended_well,
             at_once=host.parallel,
-            gpu_tasks=host.gpu_tasks,
+            gpu_tasks=host.parallel if cluster else host.gpu_tasks,
             seconds=beside.known_seconds(),
         )
         for stage in stages.values():
@@ -201,6 +230,8 @@ def run_stages(stages: Mapping[str, graph.Stage], host: Host) -> dict[str, State
     except BaseException:  # the run is being cancelled, with stages at work
         host.stop.set()
         with uninterrupted():
+            if cluster:
+                cluster.stop(list(futures.values()))
             wait(list(futures.values()))
         raise
     progress.show()

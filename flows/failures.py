@@ -18,6 +18,21 @@ HINTS = (
         "a number became NaN: lower the learning rate of this stage in params.yaml, and look at the rows it names",
     ),
     (
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Unable to locate credentials|NoCredentialsError"
+        r"|access key ID you provided|request signature we calculated|Access Denied|\bForbidden\b",
+        "the object store refuses the credentials: see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws, there",
+    ),
+    (
+        r"Could not connect to the endpoint|EndpointConnectionError|ConnectTimeoutError|SlowDown|Service ?Unavailable",
+        "the object store does not answer: is it up, and is `endpointurl` of DVC's remote its address from this node? "
+        "What was made is kept, and the next run goes on",
+    ),
+    (
+        r"InsufficientStorage|QuotaExceeded|no free volumes|NoSuchBucket|bucket does not exist",
+        "the object store takes nothing more, or has no such bucket: free space there, or make it; what was made is "
+        "kept, and the next run goes on",
+    ),
+    (
         r"No module named|is not installed",
         "something is not installed: `pip install -r requirements.lock`, and the extra that the message names",
     ),

@@ -31,6 +31,9 @@ class Stage:
     outs: tuple[str, ...]
     """The files and folders that it writes, seen from the root of the repository."""
 
+    uncached: tuple[str, ...] = ()
+    """Of these, what git holds and DVC does not: metrics."""
+
 
 def look(targets: Sequence[str]) -> tuple[dict[str, Stage], set[str]]:
     """These stages and what they need, each after those that it needs, and which of them DVC has to be asked about:
@@ -70,6 +73,9 @@ def _repository() -> Any:
 def _read(repo: Any) -> dict[str, Stage]:
     from dvc.repo.reproduce import get_active_graph
 
+    def place(out: Any) -> str:
+        return str(out.fs.relpath(out.fs_path, repo.root_dir))
+
     graph = get_active_graph(repo.index.graph)  # without the edges into frozen stages
     commanded = sorted((stage for stage in graph if stage.cmd), key=lambda stage: stage.addressing)
     found = {
@@ -77,7 +83,8 @@ def _read(repo: Any) -> dict[str, Stage]:
             stage.addressing,
             tuple(sorted(needed.addressing for needed in graph.successors(stage) if needed.cmd)),
             (stage.cmd if isinstance(stage.cmd, str) else stage.cmd[0]).startswith(GPU),
-            tuple(str(out.fs.relpath(out.fs_path, repo.root_dir)) for out in stage.outs),
+            tuple(place(out) for out in stage.outs),
+            tuple(place(out) for out in stage.outs if not out.use_cache),
         )
         for stage in commanded
     }

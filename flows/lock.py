@@ -5,7 +5,7 @@ stages that ended in the last minute are written together, as DVC writes them. W
 cache of runs: the next run restores it and runs nothing again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -28,10 +28,13 @@ class Entries:
         """Add what `flows.dvc_stage` has written, if it has: nothing where the stage was up to date."""
         from dvc.utils.serialize import load_yaml
 
-        if not file.exists():
-            return
+        if file.exists():
+            self.add(load_yaml(file))
+
+    def add(self, made: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add entries by the file in which they are to be, and their stages' names."""
         with self._adding:
-            for lock, entries in load_yaml(file).items():
+            for lock, entries in made.items():
                 self._waiting.setdefault(lock, {}).update(entries)
 
     def write(self) -> None:

@@ -122,11 +122,12 @@ def run(
     given: Mapping[str, str] | None = None,
     stop: Event | None = None,
     seconds: float | None = None,
+    within: Path | None = None,
     grace: float = 15.0,
     every: float = 3.0,
 ) -> Finished:
     """Run a command to its end, or until `stop` is set or the time is over; its output goes to `log` and, in pieces, to
-    `say`. `given` are variables of its environment beside ours.
+    `say`. `given` are variables of its environment beside ours, `within` is the folder where it works.
 
     On the way out every process of it gets SIGTERM, and SIGKILL after `grace` seconds. Prefect kills a cancelled flow
     30 s after it has told it so; the grace must be well below.
@@ -148,6 +149,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd=within,
             env=with_mark(os.environ, mark) | {"PYTHONUNBUFFERED": "1", "PATH": path_with_ours()} | dict(given or {}),
         )
         assert process.stdout is not None

@@ -115,4 +115,4 @@ def main(params: Params, name: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "contrast_pairs", Params)
+    stage.run(main, "contrast_pairs", Params, in_shards=True)

@@ -127,4 +127,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "mine_queries", Params)
+    stage.run(main, "mine_queries", Params, in_shards=True)

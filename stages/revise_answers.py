@@ -126,4 +126,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "revise_answers", Params)
+    stage.run(main, "revise_answers", Params, in_shards=True)

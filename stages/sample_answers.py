@@ -112,4 +112,4 @@ def main(params: Params, policy: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "sample_answers", Params)
+    stage.run(main, "sample_answers", Params, in_shards=True)

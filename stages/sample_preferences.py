@@ -120,4 +120,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "sample_preferences", Params)
+    stage.run(main, "sample_preferences", Params, in_shards=True)

@@ -121,4 +121,4 @@ def main(params: Params, config: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "sample_responses", Params)
+    stage.run(main, "sample_responses", Params, in_shards=True)

@@ -123,4 +123,4 @@ def main(params: Params, guide: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "simulate_demonstrations", Params)
+    stage.run(main, "simulate_demonstrations", Params, in_shards=True)

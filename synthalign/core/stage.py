@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAMLError
 from tqdm import tqdm
 
-from synthalign.core import hardware, launcher, text_file, tracking, yaml_file
+from synthalign.core import hardware, launcher, shards, text_file, tracking, yaml_file
 from synthalign.core.errors import UserError, wrong_keys
 
 P = TypeVar("P", bound=BaseModel)
@@ -78,8 +78,11 @@ def params(section: str, settings: type[P], file: str = "params.yaml") -> P:
         raise UserError("\n".join(explain(section, error, file))) from error
 
 
-def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> None:
-    """Run a stage from the command line and end the process; a member of a family is named by the first argument."""
+def run(main: Callable[..., None], section: str, settings: type[BaseModel], *, in_shards: bool = False) -> None:
+    """Run a stage from the command line and end the process; a member of a family is named by the first argument.
+
+    in_shards  whether it can be run in shards (`core/shards.py`): it samples, before anything else of any length
+    """
     takes_item = len(inspect.signature(main).parameters) == 2
     if takes_item != (len(sys.argv) == 2):
         wanted = f"python -m stages.{section}" + (" <member>" if takes_item else "")
@@ -94,8 +97,13 @@ def run(main: Callable[..., None], section: str, settings: type[BaseModel]) -> N
             launcher.check(process.cmdline())
         tracking.wanted()
         hardware.read()
+        if (shard := shards.here()) and not in_shards:
+            raise UserError(f"{shards.SHARD} = {shard.number}/{shard.of}: {section} does not run in shards; unset it")
         main(params(section, settings), *sys.argv[1:])
         note_duration(section, *sys.argv[1:])
+    except shards.Ended as ended:
+        if is_main_process():
+            print(f"{section}: {ended}")
     except UserError as error:
         print(f"{section}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
@@ -226,6 +234,7 @@ def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
     """The scratch folder of a stage for exactly these inputs: settings, words, and the content of files or folders.
 
     What of hardware.yaml changes numbers is one of them, so that no run goes on with what another precision made.
+    A clone in another folder has the same name for the same inputs, so that it can go on with what one has made.
     DVC deletes a stage's outs before it runs, so what a crash must not lose is kept here.
     """
     digest = hashlib.sha256(hardware.read().of_results().encode())
@@ -233,7 +242,7 @@ def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
         if isinstance(given, Path):
             files = sorted(file for file in given.rglob("*") if file.is_file()) if given.is_dir() else [given]
             for file in files:
-                digest.update(str(file).encode())
+                digest.update(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file).encode())
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         else:

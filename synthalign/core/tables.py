@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthalign.core import graph
+from synthalign.core import graph, shards
 from synthalign.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -176,8 +176,10 @@ def write_ordered(rows: Iterable[Row], name: str, *, key: str | tuple[str, ...],
     """Write rows that come in the order of their key, a row group in memory at a time, and return their number.
 
     Raises UserError when a key repeats or is missing, or a value does not fit the schema or breaks one of
-    `RULES`; the file appears whole or not at all.
+    `RULES`; the file appears whole or not at all.  A shard of a stage writes none: shards.Ended.
     """
+    if shard := shards.here():
+        raise shards.Ended(f"{name}: shard {shard.number}/{shard.of} finds all rows there; run the stage without it")
     columns = (key,) if isinstance(key, str) else key
     assert name.split("/")[0] not in KEYS or columns == key_of(name, schema.names), f"{name}: {columns} is not in KEYS"
     path(name).parent.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,12 @@ with engines.opened(model, engine, work) as write:
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from synthalign.core import shards
 from synthalign.generation import endpoint, generate, models, openai_engine, parallel, vllm_engine
 from synthalign.generation.generate import Generation
 from synthalign.generation.spending import Spending, Tokens, paid
@@ -28,28 +29,40 @@ ERROR_RATE = 0.01
 def opened(model: str, engine: Engine, folder: Path) -> Iterator[Write]:
     """The `generate` of an engine with its model, for every process; what it holds is given back at the end.
 
+    A model is loaded when the first text is asked for: where shards have made all rows, never.
+
     model   a model folder or the file of an endpoint
     folder  the stage's scratch folder, which remembers what an endpoint was paid
     """
     here = parallel.state()
+    if here.is_local_main_process:
+        shards.bring(folder)
+    here.wait_for_everyone()
     if endpoint.is_endpoint(model):
-        count = {"process": here.process_index, "processes": here.num_processes}
+        count: dict[str, Any] = {"process": parallel.journal_name(), "processes": parallel.taker()[1]}
         spending = Spending.open(folder, model, endpoint.read(model), **count)
         here.wait_for_everyone()  # nobody spends before all have read what was spent
         try:
             yield partial(openai_engine.generate, spending)
         finally:
             spending.close()
-    elif engine == "vllm":
-        gpu = here.local_process_index if here.device.type == "cuda" else None
-        started = vllm_engine.load(model, gpu=gpu)
-        try:
-            yield partial(vllm_engine.generate, started, model)
-        finally:
-            vllm_engine.close(started)
-    else:
-        loaded, tokenizer = models.load_causal(model).to(here.device), models.load_tokenizer(model)
-        yield partial(generate.generate, loaded, tokenizer, error_rate=ERROR_RATE)
+        return
+    with ExitStack() as held:
+
+        @cache
+        def loaded() -> Callable[..., list[list[Generation]]]:
+            if engine == "vllm":
+                gpu = here.local_process_index if here.device.type == "cuda" else None
+                started = vllm_engine.load(model, gpu=gpu)
+                held.callback(vllm_engine.close, started)
+                return partial(vllm_engine.generate, started, model)
+            causal, tokenizer = models.load_causal(model).to(here.device), models.load_tokenizer(model)
+            return partial(generate.generate, causal, tokenizer, error_rate=ERROR_RATE)
+
+        def write(**given: Any) -> list[list[Generation]]:
+            return loaded()(**given)
+
+        yield write
 
 
 def inputs(model: str, engine: Engine) -> list[str | Path]:

@@ -1,10 +1,10 @@
-"""Rows over the processes of `accelerate launch`: split by id, journaled where they are made, gathered at the end.
+"""Rows over the processes of `accelerate launch`, and over shards: dealt by their sorted ids, journaled where they are
+made, gathered at the end.
 
-Which process makes a row depends on its id and the number of processes alone; what the row says, on neither.
+Which process makes a row depends on the ids and the number of processes alone; what the row says, on neither.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from synthalign.core import shards
 from synthalign.core.stage import give_up
 from synthalign.generation.generate import Generation
 from synthalign.generation.journal import Journal, read
@@ -22,15 +23,21 @@ from synthalign.generation.precision import on_cpu
 T = TypeVar("T")
 
 
-def mine(row_ids: Iterable[str]) -> list[int]:
-    """The places of the rows that this process makes; every row has exactly one process."""
-    here = state()
-    return [place for place, row in enumerate(row_ids) if owner(row, here.num_processes) == here.process_index]
+def mine(row_ids: Sequence[str]) -> list[int]:
+    """The places of the rows that this process makes; every row has exactly one process, of one shard."""
+    return shards.dealt(row_ids, *taker())
 
 
-def owner(row_id: str, processes: int) -> int:
-    """The process that makes a row."""
-    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest(), "big") % processes
+def taker() -> tuple[int, int]:
+    """The number of this process, and how many there are, over all shards."""
+    here, shard = state(), shards.here() or shards.Shard()
+    return shard.number * here.num_processes + here.process_index, shard.of * here.num_processes
+
+
+def journal_name() -> str:
+    """How what this process writes is told from what others write into the same folder, now or in an earlier run."""
+    shard = shards.here()
+    return (f"{shard.number}of{shard.of}." if shard else "") + str(state().process_index)
 
 
 def gathered(records: dict[str, T]) -> dict[str, T]:
@@ -54,12 +61,15 @@ def generated(
     folder, name  where finished rows are kept: a later call with the same ones goes on from there.  The
                   caller sees to it that the folder is that of the same inputs and settings (`stage.work_dir`).
     settings      go to `write` as they are
+
+    In a shard this is where the stage ends, shards.Ended: with the rows of the shard in their journal, unless all rows
+    are there, for then it goes on to its next call.
     """
     known = {row: record for file in folder.glob(f"{name}.*.jsonl") for row, record in read(file)[0].items()}
     places = mine(row_ids)
     todo = [place for place in places if row_ids[place] not in known]
     here = state()
-    journal = Journal(folder / f"{name}.{here.process_index}.jsonl")
+    journal = Journal(folder / f"{name}.{journal_name()}.jsonl")
     with tqdm(
         total=len(places), initial=len(places) - len(todo), desc=name, unit="row", dynamic_ncols=True, mininterval=1.0,
         disable=not here.is_main_process,
@@ -75,7 +85,12 @@ def generated(
             )
     journal.close()
     known |= journal.done
-    every = gathered({row_ids[place]: known[row_ids[place]] for place in places})
+    if shard := shards.here():
+        known = gathered(known)
+        if missing := len(set(row_ids) - known.keys()):
+            told = f"{name}: shard {shard.number}/{shard.of} has its rows; {missing} of {len(row_ids)} are not here yet"
+            raise shards.Ended(told)
+    every = gathered({row_ids[place]: known[row_ids[place]] for place in (range(len(row_ids)) if shard else places)})
     return {row: [Generation(**one) for one in record] for row, record in every.items()}
 
 

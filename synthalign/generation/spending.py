@@ -59,7 +59,7 @@ class Spending:
     """The requests that may still turn out cheaper, with the most that each can cost."""
 
     @classmethod
-    def open(cls, folder: Path, file: str, endpoint: Endpoint, *, process: int = 0, processes: int = 1) -> "Spending":
+    def open(cls, folder: Path, file: str, endpoint: Endpoint, *, process: str = "0", processes: int = 1) -> "Spending":
         """Go on with what the folder says was paid; all processes have to be here before one sends a request."""
         before = paid(folder, file)
         return cls(endpoint, file, Journal(folder / f"{journal_name(file)}.{process}.jsonl"), before, processes)

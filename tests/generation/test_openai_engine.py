@@ -559,7 +559,9 @@ def test_processes_share_what_a_cap_leaves(tmp_path: Path) -> None:
     alone.reserve(openai_engine.Tokens(40, 0))
     alone.close()
 
-    both = [Spending.open(tmp_path / "work", file, endpoint.read(file), process=at, processes=2) for at in range(2)]
+    both = [
+        Spending.open(tmp_path / "work", file, endpoint.read(file), process=str(at), processes=2) for at in range(2)
+    ]
 
     for one in both:
         assert one.exceeded(openai_engine.Tokens(30, 0)) is None

@@ -51,13 +51,6 @@ def call(folder: Path) -> dict[str, list[Generation]]:
     )
 
 
-def test_every_row_has_one_process_and_the_work_is_spread() -> None:
-    owners = [parallel.owner(str(row), 4) for row in range(1000)]
-
-    assert {owners.count(process) > 200 for process in range(4)} == {True}
-    assert set(owners) == {0, 1, 2, 3}
-
-
 def test_rows_in_the_journal_are_not_made_again(tmp_path: Path) -> None:
     made = call(tmp_path)
     file = tmp_path / "rows.0.jsonl"

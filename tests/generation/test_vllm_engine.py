@@ -17,8 +17,8 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None
     model = tiny.save(tmp_path / "model", tiny.causal(), tiny.tokenizer())
 
     told = r"^engine = vllm, but .* pip install '\.\[vllm\]'$"
-    with pytest.raises(UserError, match=told), engines.opened(str(model), "vllm", tmp_path):
-        pass
+    with pytest.raises(UserError, match=told), engines.opened(str(model), "vllm", tmp_path) as write:
+        write(prefix="", suffixes=["The fox"], row_ids=["a"])
 
 
 @pytest.mark.slow

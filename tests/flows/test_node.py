@@ -1,0 +1,274 @@
+"""A stage on a node, without a cluster: folders stand for the nodes, and a folder is the remote."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from flows import graph, node, on_ray
+from flows.beside import StageFailed
+from tests.flows import store
+from tests.flows.conftest import ROOT, call, locked
+
+GRAPH = """
+stages:
+  top: {cmd: echo top > top.out, outs: [top.out]}
+  left:
+    cmd: mkdir -p metrics; cp top.out left.out; echo '{"left":' $(wc -l < top.out)'}' > metrics/left.json
+    deps: [top.out]
+    outs: [left.out]
+    metrics: [{metrics/left.json: {cache: false}}]
+  bottom: {cmd: cat left.out metrics/left.json > bottom.out, deps: [left.out, metrics/left.json], outs: [bottom.out]}
+  fails: {cmd: "echo the reason; exit 9", outs: [fails.out]}
+"""
+
+
+def commit(folder: Path) -> None:
+    call("git", "-C", str(folder), "add", "-A")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    call("git", "-C", str(folder), *identity, "commit", "--quiet", "--message", "x")
+
+
+@pytest.fixture(scope="session")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with DVC, for copies."""
+    folder = tmp_path_factory.mktemp("pattern")
+    call("git", "init", "--quiet", str(folder))
+    call("dvc", "--cd", str(folder), "init", "--quiet")
+    (folder / ".dvc/config").write_text(
+        "[core]\n    analytics = false\n    remote = store\n['remote \"store\"']\n    url = ../../store\n"
+    )
+    (folder / "dvc.yaml").write_text(GRAPH)
+    shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".gitignore").write_text("*.out\n/logs/\n/accelerate.yaml\n__pycache__/\n")
+    (folder / "requirements.lock").write_text("dvc[s3]==0 \\\n    --hash=x\nprefect==0\n# about it\n\n")
+    (folder / "accelerate.yaml").write_text("use_cpu: true\n")
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def driver(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a remote, where the flow would be; the current folder."""
+    monkeypatch.chdir(shutil.copytree(pattern, tmp_path / "driver"))
+    return Path.cwd()
+
+
+At = Callable[[str], None]
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> At:
+    """Be on the node of this name."""
+    return lambda name: monkeypatch.setenv("SYNTHALIGN_NODE", str(tmp_path / "nodes" / name))
+
+
+def task(name: str, *made: tuple[str, node.Made]) -> node.Task:
+    """A stage after those that were made."""
+    stage = graph.read()[name]
+    entries = {name: one.entry for name, one in made}
+    files = {file: content for _, one in made for file, content in one.files.items()}
+    return node.Task(name, entries, files, stage.uncached)
+
+
+def silent(_: str) -> None:
+    pass
+
+
+@pytest.mark.slow
+def test_what_one_node_makes_the_next_finds_in_the_remote(driver: Path, at: At, tmp_path: Path) -> None:
+    run = on_ray.described(None)
+    at("a")
+    top = node.reproduce(run, task("top"), silent)
+    assert top.how.startswith("ran on ")
+    at("b")
+    left = node.reproduce(run, task("left", ("top", top)), silent)
+    assert {file: json.loads(text) for file, text in left.files.items()} == {"metrics/left.json": {"left": 1}}
+    at("c")
+    bottom = node.reproduce(run, task("bottom", ("left", left)), silent)
+
+    call("dvc", "repro", "--quiet", "bottom")
+    assert graph.read().keys() == {"top", "left", "bottom", "fails"}
+    assert locked(driver)["stages"] == {"top": top.entry, "left": left.entry, "bottom": bottom.entry}
+
+    # what an earlier run has left in the place of an input is not taken for it
+    at("b")
+    with node.held(run, "left") as folder:
+        (folder / "top.out").write_text("old\n")
+        (folder / "left.out").unlink()
+    assert node.reproduce(run, task("left", ("top", top)), silent).entry == left.entry
+
+    # a node that knows nothing of it takes it out of the remote, its metrics too, and runs nothing
+    at("d")
+    again = node.reproduce(run, task("left", ("top", top)), silent)
+    assert again.how.startswith("restored or unchanged on ")
+    assert (again.entry, again.files) == (left.entry, left.files)
+    assert (tmp_path / "nodes/d").exists()
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_tells_its_last_lines_and_the_node(driver: Path, at: At) -> None:
+    at("a")
+
+    with pytest.raises(StageFailed, match=r"fails on \S+ ended with exit code 255") as told:
+        node.reproduce(on_ray.described(None), task("fails"), silent)
+    assert "the reason" in str(told.value)
+
+
+def test_a_node_with_other_packages_is_refused_by_name(driver: Path) -> None:
+    run = on_ray.described(None)
+    assert run.versions.keys() == {"python", "dvc", "prefect"}
+
+    with pytest.raises(node.NodeRefused, match=r"node \S+ has other packages than the flow: dvc 3.1 instead of \d"):
+        node.check_versions(run.versions, {**run.versions, "dvc": "3.1"})
+    node.check_versions(run.versions, node.versions(["dvc", "prefect"]))
+
+
+def test_a_package_that_is_not_there_is_told() -> None:
+    assert node.versions(["no-such-package"])["no-such-package"] == "none"
+
+
+def test_a_clone_that_somebody_has_changed_is_refused_by_name(driver: Path, at: At, tmp_path: Path) -> None:
+    at("a")
+    run = on_ray.described(None)
+    with node.held(run, "top") as folder:
+        (folder / "dvc.lock").write_text("")  # what a run writes is no change
+        (folder / "dvc.yaml").write_text("stages: {}\n")
+
+    told = rf"node \S+: in {folder} somebody has changed dvc.yaml; remove the folder"
+    with pytest.raises(node.NodeRefused, match=told), node.held(run, "top"):
+        pass
+
+
+def test_a_clone_at_another_commit_is_refused_by_name(driver: Path, at: At) -> None:
+    at("a")
+    run = on_ray.described(None)
+    with node.held(run, "top") as folder:
+        commit_in = folder / "more"
+        commit_in.write_text("x")
+        commit(folder)
+
+    with pytest.raises(node.NodeRefused, match=rf"is at commit \w+ instead of {run.commit[:12]}; remove the folder"):
+        node.held(run, "top").__enter__()
+
+
+def test_a_commit_that_was_not_pushed_is_told(driver: Path, at: At, tmp_path: Path) -> None:
+    at("a")
+    call("git", "clone", "--quiet", "--bare", str(driver), str(tmp_path / "origin.git"))
+    (driver / "more").write_text("x")
+    commit(driver)
+
+    with pytest.raises(node.NodeRefused, match=r"origin.git has no commit \w{12}: push it first"):
+        node.held(on_ray.described(str(tmp_path / "origin.git")), "top").__enter__()
+
+
+def test_what_is_not_committed_stops_the_run_before_any_node_works(driver: Path) -> None:
+    (driver / "dvc.yaml").write_text(GRAPH + "\n")
+
+    with pytest.raises(RuntimeError, match="nodes work at a commit, and dvc.yaml is not committed"):
+        on_ray.described(None)
+
+
+def test_credentials_in_the_settings_of_dvc_stop_the_run_and_are_not_shown(driver: Path) -> None:
+    remote = "['remote \"store\"']\n    url = s3://bucket/path\n    secret_access_key = x7Jq-very-secret\n"
+    (driver / ".dvc/config.local").write_text(remote)
+
+    with pytest.raises(RuntimeError, match="the remote store has secret_access_key in DVC's settings") as told:
+        on_ray.described(None)
+    assert "x7Jq" not in str(told.value)
+
+
+def test_a_run_without_a_remote_says_how_to_add_one(driver: Path) -> None:
+    (driver / ".dvc/config").write_text("")
+    commit(driver)
+
+    with pytest.raises(RuntimeError, match="through a DVC remote: `dvc remote add -d"):
+        on_ray.described(None)
+
+
+@pytest.mark.parametrize(
+    ("launch", "hardware", "asked"),
+    [
+        ({}, {}, {"num_cpus": 1, "num_gpus": 0}),
+        ({"use_cpu": True, "num_processes": 2}, {"threads": 2}, {"num_cpus": 4, "num_gpus": 0}),
+        ({"use_cpu": False, "num_processes": 8}, {"threads": 1}, {"num_cpus": 8, "num_gpus": 8}),
+    ],
+)
+def test_a_stage_asks_ray_for_what_its_launch_file_takes(launch: dict, hardware: dict, asked: dict) -> None:  # type: ignore[type-arg]
+    assert on_ray.resources(launch, hardware) == asked
+
+
+# ---------------------------------------------------------------------------------------------- an object store
+
+needs_store = pytest.mark.skipif(
+    store.WEED is None or find_spec("dvc_s3") is None, reason="extras: pip install '.[s3,store]'"
+)
+
+
+def on_s3(driver: Path, found: store.Store) -> node.Run:
+    """The remote of this repository is the store, as docs/scaling.md has it."""
+    call("dvc", "remote", "add", "--quiet", "--force", "--default", "store", found.url)
+    call("dvc", "remote", "modify", "--quiet", "store", "endpointurl", found.endpoint)
+    commit(driver)
+    return on_ray.described(None)
+
+
+def with_credentials(found: store.Store, patch: pytest.MonkeyPatch, **changed: str) -> None:
+    for name, value in (found.environment | changed).items():
+        patch.setenv(name, value)
+
+
+@pytest.mark.slow
+@needs_store
+def test_tables_go_through_an_object_store_and_its_secret_is_written_nowhere(
+    driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with store.serving(tmp_path / "object-store") as found:
+        with_credentials(found, monkeypatch)
+        run = on_s3(driver, found)
+        at("a")
+        top = node.reproduce(run, task("top"), said.append)
+    with store.serving(tmp_path / "object-store") as again:  # it keeps what it has
+        run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
+        at("b")
+        left = node.reproduce(run, task("left", ("top", top)), said.append)
+
+    assert json.loads(left.files["metrics/left.json"]) == {"left": 1}
+    secret = found.secret.encode()
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and "object-store" not in file.parts]
+    assert len(files) > 50
+    assert [file for file in files if secret in file.read_bytes()] == []
+    assert found.secret not in "".join(said) + repr((run, top, left))
+
+
+@pytest.mark.slow
+@needs_store
+def test_a_store_that_refuses_or_is_down_is_told_in_one_line_and_nothing_is_half_published(
+    driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.serving(tmp_path / "object-store") as found:
+        run = on_s3(driver, found)
+        at("a")
+        with monkeypatch.context() as patched:
+            with_credentials(found, patched, AWS_SECRET_ACCESS_KEY="another")
+            with pytest.raises(
+                StageFailed, match=r"top on \S+ ended .*; the object store refuses the credentials"
+            ) as told:
+                node.reproduce(run, task("top"), silent)
+            assert "another" not in str(told.value)
+        with_credentials(found, monkeypatch)
+        listed = "import s3fs, sys; print(len(s3fs.S3FileSystem(endpoint_url=sys.argv[1]).find('tables')))"
+        assert call(sys.executable, "-c", listed, found.endpoint) == "0\n"
+
+    with pytest.raises(StageFailed, match=r"top on \S+ ended .*; the object store does not answer"):
+        node.reproduce(run, task("top"), silent)
+
+    with store.serving(tmp_path / "object-store") as again:
+        run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
+        assert node.reproduce(run, task("top"), silent).how.startswith("ran on ")
