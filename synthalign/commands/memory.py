@@ -6,6 +6,8 @@ key heads are, L layers, V vocabulary; N tokens in a batch, a bytes of an activa
 
 from dataclasses import dataclass, replace
 
+from synthalign.core.hardware import LOGITS
+
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 """TRL 1.16 makes logits in tiles of at most so many tokens and words (ChunkedLogProbFunction)."""
 
@@ -126,9 +128,10 @@ def sampling(
 def scoring(shape: Shape, *, w: int, rows: int, tokens: int, workers: int = 1, words: bool = False) -> Need:
     """Reading rows of at most so many tokens; words: with the logits of every token, in float32."""
     count = rows * tokens * workers
+    logits = workers * min(rows * tokens * shape.vocabulary, max(LOGITS, tokens * shape.vocabulary))
     return Need(
         weights=w * shape.parameters,
-        activations=passing(shape, count, w) + (2 * 4 * count * shape.vocabulary if words else 0),
+        activations=passing(shape, count, w) + (2 * 4 * logits if words else 0),
     )
 
 

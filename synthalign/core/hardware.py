@@ -16,6 +16,10 @@ from synthalign.core.errors import UserError
 FILE = "hardware.yaml"
 EXAMPLE = "accelerate/gpu.hardware.yaml"
 
+LOGITS = 1 << 26
+"""Of a batch that is read for the log-probability of every token: 268 MB in float32, and as much again for their sums.
+Of 49,152 words that is a row of 1,365 tokens."""
+
 Dtype = Literal["auto", "bf16", "fp32"]
 """auto is the type in which a folder has its weights."""
 

@@ -134,22 +134,42 @@ def text_log_probs(
 def token_log_probs(
     model: PreTrainedModel, rows: Sequence[Sequence[int]], *, pad_token_id: int, batch_size: int
 ) -> list[Tensor]:
-    """The log-probability (nats, fp32) of every token but the first, (T - 1,) for each row of T tokens."""
+    """The log-probability (nats, fp32) of every token but the first, (T - 1,) for each row of T tokens.
+
+    batch_size  rows that are read at once; fewer where their logits would be more than hardware.LOGITS
+    """
     batch_size = hardware.read().device_rows.scoring or batch_size
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
     scored: dict[int, Tensor] = {}
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
+
+    def read(places: Sequence[int]) -> None:
         input_ids, attention_mask = pad([rows[place] for place in places], pad_token_id)
         input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
-        logits = (
-            model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[:, :-1].float()
-        )  # (B, T-1, V)
-        targets = input_ids[:, 1:, None]
-        logprobs = (logits.gather(-1, targets).squeeze(-1) - logits.logsumexp(-1)).cpu()  # (B, T-1)
+        with torch.inference_mode():  # which belongs to a thread
+            logits = (
+                model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[:, :-1].float()
+            )  # (B, T-1, V)
+            targets = input_ids[:, 1:, None]
+            logprobs = (logits.gather(-1, targets).squeeze(-1) - logits.logsumexp(-1)).cpu()  # (B, T-1)
         for place, values in zip(places, logprobs, strict=True):
             scored[place] = values[: len(rows[place]) - 1]
+
+    words = model.get_output_embeddings().weight.shape[0]
+    packed = batches([len(row) for row in rows], most=batch_size, cells=max(1, hardware.LOGITS // words))
+    with models.beside(models.free_cores(model.device)) as threads:
+        list(threads.map(read, reversed(packed)))  # the longest first: all end together
     return [scored[place] for place in range(len(rows))]
+
+
+def batches(lengths: Sequence[int], *, most: int, cells: int) -> list[list[int]]:
+    """The places of rows, the shortest first, so many together that neither are there more than `most` nor, as long as
+    the longest among them, have they more than `cells` tokens; a longer row is alone."""
+    found: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
+        if found and len(found[-1]) < most and (len(found[-1]) + 1) * lengths[place] <= cells:
+            found[-1].append(place)
+        else:
+            found.append([place])
+    return found
 
 
 def _context(model: PreTrainedModel) -> int:

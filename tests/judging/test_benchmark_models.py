@@ -5,7 +5,7 @@ import torch
 
 from synthalign.core.errors import UserError
 from synthalign.judging import benchmark_models, benchmarks, likelihoods
-from synthalign.judging.benchmark_models import continuation_log_probs, text_log_probs, token_log_probs
+from synthalign.judging.benchmark_models import batches, continuation_log_probs, text_log_probs, token_log_probs
 from synthalign.judging.benchmarks import Preference
 from tests import tiny
 
@@ -18,6 +18,14 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def model():
     return tiny.causal(seed=1)
+
+
+def test_a_batch_has_so_many_rows_and_so_many_tokens_and_a_longer_row_is_alone():
+    lengths = [9, 2, 30, 3, 4, 3]
+
+    assert batches(lengths, most=3, cells=100) == [[1, 3, 5], [4, 0, 2]]
+    # 3 rows of 3 tokens are 9; with a fourth of 4 they would be 16.
+    assert batches(lengths, most=32, cells=12) == [[1, 3, 5], [4], [0], [2]]
 
 
 def test_token_log_probs_are_those_of_a_row_by_itself(model):
