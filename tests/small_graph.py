@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -35,12 +36,13 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def start(folder: Path, *targets: str) -> subprocess.Popen[bytes]:
-    """`dvc repro` of these and what they need, or of all, as `make repro` has it; what it says goes to `out`.
+DVC_REPRO = ("warm", "dvc", "repro")
+MAKE_REPRO = ("flows.repro",)
 
-    It has a process group of its own.
-    """
-    command = [sys.executable, "-m", "warm", "dvc", "repro", *targets]
+
+def start(folder: Path, *targets: str, by: Sequence[str] = DVC_REPRO) -> subprocess.Popen[bytes]:
+    """Make these and what they need, or all; what it says goes to `out`. It has a process group of its own."""
+    command = [sys.executable, "-m", *by, *targets]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "out").open("wb") as out:
         return subprocess.Popen(

@@ -3,22 +3,29 @@
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.small_graph import QUESTIONS, finish, locked, start
+from tests.small_graph import MAKE_REPRO, QUESTIONS, clone, finish, locked, start
 
 
 @pytest.fixture(scope="module")
-def clones(toy_graphs: dict[Path, subprocess.Popen[bytes]]) -> tuple[Path, Path]:
+def clones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """Two clones in which all of ALMoST, as `make repro` runs it, ran at the same time, a thread each."""
-    for folder, process in toy_graphs.items():
-        finish(process, folder)
-    one, other = toy_graphs
-    return one, other
+    root = tmp_path_factory.mktemp("graph")
+    one, other = clone(root / "one"), clone(root / "other")
+    running = [start(folder, "--jobs", "1", "report", by=MAKE_REPRO) for folder in (one, other)]
+    try:
+        for folder, process in zip((one, other), running, strict=True):
+            finish(process, folder)
+        yield one, other
+    finally:
+        for process in running:
+            process.kill()
 
 
 @pytest.mark.timeout(3600)
