@@ -89,7 +89,7 @@ def clone(folder: Path) -> Path:
         guide["reward"] = REWARD
     settings["sample_preferences"] |= {"model": POLICY, "reward": REWARD}
     settings["train_dpo"] |= {"model": POLICY}
-    settings["train_ppo"]["policies"] = {"almost": {"policy": POLICY, "reward": REWARD}}
+    settings["train_ppo"]["policies"]["almost"] = {"policy": POLICY, "reward": REWARD}
     settings["sample_answers"] |= {"samples": 4}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     return folder
