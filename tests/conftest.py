@@ -1,6 +1,13 @@
 """The longest test first: with a worker of pytest-xdist for each core, the others have all other tests meanwhile."""
 
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """A job in the background of a script ignores SIGINT, and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -320,27 +320,53 @@ def answers(
         max_new_tokens=max_new_tokens,
         device_batch_size=device_batch_size,
     )
-    found = []
-    for turn in range(len(temperatures)):
-        generations = made[turn * len(prompts) : (turn + 1) * len(prompts)]
-        rewards = scored(reward_model, tokenizer, prompts, generations, device_batch_size=device_batch_size)
-        kls = log_ratios(
+    return [
+        judged(
             accelerator,
             policy,
             reference,
-            [prompt.token_ids for prompt in prompts],
-            [one.token_ids for one in generations],
-            pad=tokenizer.pad_token_id,
+            reward_model,
+            tokenizer,
+            prompts,
+            made[turn * len(prompts) : (turn + 1) * len(prompts)],
             device_batch_size=device_batch_size,
         )
-        gathered: list[Answer] = gather_object(
-            [
-                Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
-                for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
-            ]
-        )
-        found.append(gathered)
-    return found
+        for turn in range(len(temperatures))
+    ]
+
+
+def judged(
+    accelerator: Accelerator,
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    generations: Sequence[Generation],
+    *,
+    device_batch_size: int,
+) -> list[Answer]:
+    """What this process's policy answered, one answer to each of its prompts, scored and read; of all processes.
+
+    UserError when the reward model gives no finite score.
+    """
+    rewards = scored(reward_model, tokenizer, prompts, generations, device_batch_size=device_batch_size)
+    kls = log_ratios(
+        accelerator,
+        policy,
+        reference,
+        [prompt.token_ids for prompt in prompts],
+        [one.token_ids for one in generations],
+        pad=tokenizer.pad_token_id,
+        device_batch_size=device_batch_size,
+    )
+    gathered: list[Answer] = gather_object(
+        [
+            Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
+            for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
+        ]
+    )
+    return gathered
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.dialogue import chat
@@ -103,24 +102,16 @@ def answers(
         max_new_tokens=max_new_tokens,
         batch_size=max(1, device_batch_size // beams),
     )
-    found = []
-    for place in range(beams):
-        generations = [of_one[place] for of_one in made]
-        rewards = answering.scored(reward_model, tokenizer, prompts, generations, device_batch_size=device_batch_size)
-        kls = answering.log_ratios(
+    return [
+        answering.judged(
             accelerator,
             policy,
             reference,
-            [prompt.token_ids for prompt in prompts],
-            [one.token_ids for one in generations],
-            pad=tokenizer.pad_token_id,
+            reward_model,
+            tokenizer,
+            prompts,
+            [of_one[place] for of_one in made],
             device_batch_size=device_batch_size,
         )
-        gathered: list[Answer] = gather_object(
-            [
-                Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
-                for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
-            ]
-        )
-        found.append(gathered)
-    return found
+        for place in range(beams)
+    ]

@@ -18,7 +18,7 @@ from synthalign.core.errors import UserError
 from synthalign.ditto import training as ditto_training
 from synthalign.generation import adapters, attention, models
 from synthalign.generation.adapters import Lora
-from synthalign.policies import one_base, ppo_training, rrhf_settings, rrhf_training
+from synthalign.policies import one_base, ppo_training, rrhf_settings, rrhf_sources, rrhf_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
 from tests import tiny
@@ -253,7 +253,7 @@ def test_rrhf_begins_with_the_losses_of_full_training_and_changes_the_adapter_al
             variant,
             prompts=prompts(),
             questions=prompts(),
-            given=rrhf_training.from_table(rows, prompts(), TOKENIZER),
+            given=[*rrhf_sources.from_table(rows, prompts(), TOKENIZER).values()],
             folder=Path(name),
         )
         first[name] = state.log[0]
