@@ -38,28 +38,24 @@ from benchmarks.dpo_frontier_figures import Answers, Point
 from benchmarks.dpo_frontier_runs import TINY, Given, Job, Method, Record, Sweep, Task, read
 from synthalign.core import stage, tables, text_file
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat, encoding, endings
+from synthalign.dialogue import chat
 from synthalign.generation import generate, model_folder
 from synthalign.generation.journal import Journal
-from synthalign.policies import answering, dpo_training, one_base, ppo, ppo_rollouts, ppo_training
-from synthalign.reward import scoring, training
+from synthalign.policies import answering, dpo_training, gradients, one_base, ppo_rollouts, ppo_training
+from synthalign.reward import training
 from world import oracle
 
 # -- all runs ---------------------------------------------------------------------------------------------------------
 
-
-CODE = (
-    *(answering, dpo_training, encoding, endings, one_base, ppo, ppo_rollouts, ppo_training, scoring, training),
-    *(chat, oracle, dpo_frontier_runs),
-)
-"""What a run does, beside `generate.CODE`."""
+CODE = (chat, dpo_frontier_runs, dpo_training, gradients, one_base, oracle, ppo_rollouts, ppo_training, training)
+"""What a run does, beside `answering.CODE` and `generate.CODE`."""
 
 
 def work_of(given: Given) -> Path:
     """The scratch folder of these inputs; how many seeds and which prices there are is none of them."""
     files = [Path(given.policy), Path(given.reward), Path(given.world) / "world.json", tables.path("queries")]
     files.append(tables.path(f"comparisons/{given.comparisons}"))
-    code = [*(str(module.__file__) for module in CODE), *generate.CODE]
+    code = [*(str(module.__file__) for module in CODE), *answering.CODE, *generate.CODE]
     settings = given.model_dump_json(exclude={"sweep": {"betas", "kl_coefficients"}})
     return stage.work_dir("dpo_frontier", settings, *files, *map(Path, code))
 

@@ -16,8 +16,8 @@ from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, endings
 from synthalign.generation import models
 from synthalign.generation.generate import Generation
-from synthalign.policies import answering, dpo_training, ppo, ppo_settings, ppo_training
-from synthalign.policies.answering import Prompt
+from synthalign.policies import answering, batching, dpo_training, ppo, ppo_settings, ppo_training, prompting
+from synthalign.policies.prompting import Prompt
 from synthalign.reward import training, training_settings
 from world.oracle import Oracle
 
@@ -156,11 +156,11 @@ class Task:
     def __init__(self, given: Given) -> None:
         models.fix_rounding("training")
         self.given, self.oracle = given, Oracle.load(given.world)
-        self.tokenizer = answering.tokenizer_of(given.policy, given.reward)
+        self.tokenizer = prompting.tokenizer_of(given.policy, given.reward)
         self.start, self.reward_model = models.load_causal(given.policy), models.load_reward(given.reward)
         self.accelerator = Accelerator(cpu=True)
         queries = [row for row in tables.rows("queries") if row["split"] == "train" or self.knows(row["text"])]
-        self.prompts, questions = answering.prompts_of(
+        self.prompts, questions = prompting.prompts_of(
             queries, self.tokenizer, longest=given.ppo["max_prompt_tokens"], stage="train_ppo"
         )
         self.questions = sorted(questions, key=lambda one: content_id("question", one.query_id))
@@ -287,7 +287,7 @@ class Task:
             return {"looks": looks}
         policy = models.load_causal(folder / "policy")
         texts = [row["prompt"][-1]["content"] for row in self.held_out]
-        prompts = answering.make_prompts(
+        prompts = prompting.make_prompts(
             [(row["comparison_id"], text) for row, text in zip(self.held_out, texts, strict=True)],
             self.tokenizer, longest=self.given.ppo["max_prompt_tokens"],
         )  # fmt: skip
@@ -379,11 +379,11 @@ def divergences(
     """
     found: dict[int, float] = {}
     lengths = [len(before) + len(after) for before, after in zip(given, chosen, strict=True)]
-    for group in answering.alike(lengths, answering.DEVICE_BATCH):
-        batch = answering.collate(
+    for group in batching.alike(lengths, answering.DEVICE_BATCH):
+        batch = batching.collate(
             [given[place] for place in group], [chosen[place] for place in group], pad=pad, device=policy.device
         )
-        ours, theirs = (ppo.log_probabilities(answering.state_logits(model, batch)) for model in (policy, reference))
-        every = answering.by_answer((ours.exp() * (ours - theirs)).sum(-1), batch.mask).sum(-1)
+        ours, theirs = (ppo.log_probabilities(batching.state_logits(model, batch)) for model in (policy, reference))
+        every = batching.by_answer((ours.exp() * (ours - theirs)).sum(-1), batch.mask).sum(-1)
         found.update(zip(group, every.tolist(), strict=True))
     return [round(found[place], 6) for place in range(len(given))]

@@ -30,7 +30,7 @@ from synthalign.commands.memory import Held, Need, Shape
 from synthalign.dialogue import chat
 from synthalign.generation import adapters, generate, models
 from synthalign.generation.adapters import Lora
-from synthalign.policies import answering, dpo_training, one_base, ppo_training
+from synthalign.policies import dpo_training, one_base, ppo_training, prompting
 from synthalign.policies.ppo_settings import Settings as PPOSettings
 from synthalign.reward import scoring, training
 from synthalign.reward.training_settings import Settings
@@ -288,7 +288,7 @@ def ppo(folder: Path, config: LlamaConfig) -> dict[str, float]:
     policy, tokenizer = models.load_causal(start, "training"), models.load_tokenizer(start)
     reward_model = one_base.reward_of(policy, LORA, folder=start, reward=str(folder / "reward"))
     one_base.learner(policy, LORA, seed=0)
-    prompts = answering.make_prompts([(text, text) for text in asked(TRAINED)], tokenizer, longest=64)
+    prompts = prompting.make_prompts([(text, text) for text in asked(TRAINED)], tokenizer, longest=64)
     settings = PPOSettings(
         seed=0, steps=2, rollout_batch=TRAINED, minibatch=TRAINED, epochs=3, learning_rate=1e-5,
         value_learning_rate=1e-5, schedule="constant", warmup_steps=0, clip=0.2, value_clip=0.2, discount=1.0,

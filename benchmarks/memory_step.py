@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from synthalign.generation import adapters, generate, models
 from synthalign.generation.adapters import Lora
-from synthalign.policies import answering, dpo_training, one_base, ppo_training
+from synthalign.policies import dpo_training, one_base, ppo_training, prompting
 from synthalign.policies.ppo_settings import Settings as PPOSettings
 from synthalign.reward import pairwise
 from synthalign.reward.training_settings import Settings
@@ -115,7 +115,7 @@ def dpo(folder: Path, work: Path, size: dict[str, int], lora: Lora | None) -> No
 def ppo(folder: Path, work: Path, size: dict[str, int], lora: Lora | None) -> None:
     tokenizer = models.load_tokenizer(folder)
     asked = exactly(tokenizer, size["prompt"] - 12)
-    prompts = answering.make_prompts([("q", asked)], tokenizer, longest=size["prompt"])
+    prompts = prompting.make_prompts([("q", asked)], tokenizer, longest=size["prompt"])
     given = PPOSettings(
         seed=0, steps=STEPS, rollout_batch=size["rows"], minibatch=size["rows"], epochs=1, learning_rate=1e-6,
         value_learning_rate=1e-6, schedule="constant", warmup_steps=0, clip=0.2, value_clip=0.2, discount=1.0,

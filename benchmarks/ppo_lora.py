@@ -24,7 +24,7 @@ from accelerate import Accelerator
 
 from synthalign.generation import adapters, models
 from synthalign.generation.adapters import Lora
-from synthalign.policies import answering, one_base, ppo_training
+from synthalign.policies import one_base, ppo_training, prompting
 from synthalign.policies.ppo_settings import Settings
 
 MODEL = Path(os.environ.get("SMOLLM2", "models/base/smollm2"))
@@ -125,7 +125,7 @@ def train(folder: Path, side: str, changes: dict[str, int]) -> None:
     policy, tokenizer = models.load_causal(start), models.load_tokenizer(start)
     reward_model = one_base.reward_of(policy, lora, folder=start, reward=str(folder / side))
     one_base.learner(policy, lora, seed=0)
-    prompts = answering.make_prompts([(one, one) for one in QUESTIONS], tokenizer, longest=64)
+    prompts = prompting.make_prompts([(one, one) for one in QUESTIONS], tokenizer, longest=64)
     steps = []
 
     def report(row: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from benchmarks.ppo_vs_trl import Stage
 from synthalign.core import tables
 from synthalign.core.stage import params
 from synthalign.generation import models
-from synthalign.policies import answering
+from synthalign.policies import prompting
 
 STEPS = 5
 
@@ -30,7 +30,7 @@ def compare() -> Any:
     )
 
 
-def training_prompts(policy: str, longest: int) -> list[answering.Prompt]:
+def training_prompts(policy: str, longest: int) -> list[prompting.Prompt]:
     """Those of data/queries.parquet that a policy is trained on."""
     queries = [(row["query_id"], row["text"]) for row in tables.stream("queries") if row["split"] == "train"]
-    return answering.make_prompts(queries, models.load_tokenizer(policy), longest=longest)
+    return prompting.make_prompts(queries, models.load_tokenizer(policy), longest=longest)

@@ -21,7 +21,7 @@ from benchmarks.peers import environment
 from synthalign.core import tables
 from synthalign.core.stage import params
 from synthalign.generation import models
-from synthalign.policies import answering, ppo_training
+from synthalign.policies import ppo_training, prompting
 from synthalign.policies.ppo_settings import Settings
 
 STEPS = 4
@@ -45,7 +45,7 @@ class Stage(Settings, frozen=True, extra="ignore"):
         return str(self.policies[MEMBER]["reward"])
 
 
-def ours(settings: Stage, prompts: list[answering.Prompt], folder: Path) -> float:
+def ours(settings: Stage, prompts: list[prompting.Prompt], folder: Path) -> float:
     """Seconds of our loop, a snapshot of one question before and after it included."""
     policy, reward = models.load_causal(settings.policy), models.load_reward(settings.reward)
     tokenizer, accelerator = models.load_tokenizer(settings.policy), Accelerator()
@@ -80,7 +80,7 @@ def compare() -> Comparison:
     python = environment("trl") / "bin" / "python"
     tokenizer = models.load_tokenizer(settings.policy)
     queries = [(row["query_id"], row["text"]) for row in tables.stream("queries") if row["split"] == "train"]
-    prompts = answering.make_prompts(queries, tokenizer, longest=settings.max_prompt_tokens)
+    prompts = prompting.make_prompts(queries, tokenizer, longest=settings.max_prompt_tokens)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prompts.json"
         file.write_text(json.dumps([prompt.token_ids for prompt in prompts]), encoding="utf-8")

@@ -82,18 +82,19 @@ def run(work: dict[str, Any]) -> dict[str, Any]:
     training: dict[str, Any] = {}
     if Path("synthalign/policies").is_dir():
         from synthalign.generation import models
-        from synthalign.policies import answering, ppo_settings, ppo_training, rrhf_settings, rrhf_training
+        from synthalign.policies import ppo_settings, ppo_training, prompting, rrhf_settings, rrhf_training
 
         settings_of, variants = (ppo_settings if work["method"] == "ppo" else rrhf_settings), rrhf_settings
         training["use"] = "training"
     else:
-        from synthalign import answering, models, ppo_settings, ppo_training, rrhf_training
+        from synthalign import answering as prompting
+        from synthalign import models, ppo_settings, ppo_training, rrhf_training
 
         settings_of, variants = (ppo_settings if work["method"] == "ppo" else rrhf_training), rrhf_training
     settings = _filled(settings_of.Settings, work["settings"])
     policy, reward = models.load_causal(work["policy"], **training), models.load_reward(work["reward"])
     tokenizer, accelerator = models.load_tokenizer(work["policy"]), Accelerator(cpu=True)
-    prompts = [answering.Prompt(*prompt) for prompt in work["prompts"]]
+    prompts = [prompting.Prompt(*prompt) for prompt in work["prompts"]]
     special: dict[str, Any] = {"ptx_texts": []}
     given: tuple[Any, ...] = (settings,)
     if work["method"] == "ppo":

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
 from synthalign.generation import models, precision
-from synthalign.policies import answering
+from synthalign.policies import answering, prompting
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -36,10 +36,10 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
-    tokenizer = answering.tokenizer_of(params.start, params.reward)
+    tokenizer = prompting.tokenizer_of(params.start, params.reward)
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
-    _, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="snapshot_dpo")
+    _, questions = prompting.prompts_of(queries, tokenizer, longest=longest, stage="snapshot_dpo")
     accelerator = Accelerator(cpu=precision.on_cpu())
     steps = json.loads(Path("metrics/train_dpo.json").read_text(encoding="utf-8"))["steps"]
     curve = answering.before_and_after(

@@ -6,11 +6,10 @@ from accelerate import Accelerator
 from pydantic import Field
 
 from synthalign.core import stage, tables
-from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, group_training, one_base
+from synthalign.policies import answering, group_training, one_base, prompting
 from synthalign.policies.group_training import Method, Settings
-from synthalign.reward import scoring, training
+from synthalign.reward import training
 
 
 class Member(Method, frozen=True, extra="forbid", strict=True):
@@ -32,15 +31,16 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member = stage.member("train_group_rl", "policy", params.policies, name)
     adapters.check(member.policy, params.lora, "CAUSAL_LM", repeats=True)
-    tokenizer = answering.tokenizer_of(member.policy, member.reward)
+    tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     start = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward)
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
-    prompts, questions = answering.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
+    prompts, questions = prompting.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    modules = (adapters, answering, encoding, endings, group_training, one_base, scoring, training)
-    code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
+    modules = (adapters, group_training, one_base, training)
+    files = (__file__, *(str(module.__file__) for module in modules), *answering.CODE, *generate.CODE)
+    code = map(Path, files)
     family = params.model_dump_json(exclude={"policies"})
     work = stage.work_dir("train_group_rl", name, member, family, *inputs, *code)
     folder = f"models/group_rl/{name}"

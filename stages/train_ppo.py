@@ -7,11 +7,10 @@ from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import hardware, json_lines, stage, tables, tracking
-from synthalign.dialogue import encoding, endings
+from synthalign.dialogue import encoding
 from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, one_base, ppo, ppo_rollouts, ppo_training
+from synthalign.policies import answering, gradients, one_base, ppo_rollouts, ppo_training, prompting
 from synthalign.policies.ppo_settings import Settings
-from synthalign.reward import scoring
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
 """Settings that do not change the result, so that a run may go on with others than it began with."""
@@ -65,12 +64,12 @@ def main(params: Params, name: str) -> None:
     settings = hardware.read().fitted(params.settings(name))
     queries = tables.rows("queries")
     adapters.check(member.policy, settings.lora, "CAUSAL_LM", repeats=True)
-    tokenizer = answering.tokenizer_of(member.policy, member.reward)
+    tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     policy = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(policy, settings.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, settings.lora, seed=settings.seed)
-    prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_ppo")
-    answering.check_context(reward_model, [*prompts, *questions], settings.max_new_tokens, stage="train_ppo")
+    prompts, questions = prompting.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_ppo")
+    prompting.check_context(reward_model, [*prompts, *questions], settings.max_new_tokens, stage="train_ppo")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     ptx_texts: list[list[int]] = []
     if settings.ptx_coefficient:
@@ -79,8 +78,9 @@ def main(params: Params, name: str) -> None:
         rows = encoding.tokenize(tokenizer, texts)
         ptx_texts = [encoding.ended(tokenizer, tokens)[: params.ptx_max_tokens] for tokens in rows]
 
-    modules = (adapters, answering, encoding, endings, one_base, ppo, ppo_rollouts, ppo_training, scoring)
-    code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
+    modules = (adapters, gradients, one_base, ppo_rollouts, ppo_training)
+    files = (__file__, *(str(module.__file__) for module in modules), *answering.CODE, *generate.CODE)
+    code = map(Path, files)
     cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
     folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
     accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(folder))

@@ -8,11 +8,9 @@ from pydantic import Field
 
 from synthalign.core import hardware, stage, tables, tracking
 from synthalign.core.errors import UserError
-from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, beams, one_base, ppo, rrhf, rrhf_sources, rrhf_training
+from synthalign.policies import answering, beams, gradients, one_base, prompting, rrhf, rrhf_sources, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
-from synthalign.reward import scoring
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
 """Settings that do not change the result, so that a run may go on with others than it began with."""
@@ -44,12 +42,12 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
     adapters.check(member.policy, params.lora, "CAUSAL_LM", repeats=True)
-    tokenizer = answering.tokenizer_of(member.policy, member.reward)
+    tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     policy = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(policy, params.lora, folder=member.policy, reward=member.reward)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
     queries = tables.rows("queries")
-    prompts, questions = answering.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_rrhf")
+    prompts, questions = prompting.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_rrhf")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     given: list[rrhf_sources.Query] | None = None
     others: dict[str, rrhf_sources.Others] | None = None
@@ -72,8 +70,9 @@ def main(params: Params, name: str) -> None:
                 f"{table}: {error}; look at simulate_demonstrations, or at what was dropped: {dropped}"
             ) from error
 
-    modules = (adapters, answering, beams, encoding, endings, one_base, ppo, scoring, rrhf, rrhf_sources, rrhf_training)
-    code = map(Path, (__file__, *(str(module.__file__) for module in modules), *generate.CODE))
+    modules = (adapters, beams, gradients, one_base, rrhf, rrhf_sources, rrhf_training)
+    files = (__file__, *(str(module.__file__) for module in modules), *answering.CODE, *generate.CODE)
+    code = map(Path, files)
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
     accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(folder))

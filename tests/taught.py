@@ -8,8 +8,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from synthalign.dialogue import chat
-from synthalign.policies import answering, ppo
-from synthalign.policies.answering import Prompt
+from synthalign.policies import batching, ppo, prompting
+from synthalign.policies.prompting import Prompt
 from tests import tiny
 
 TOKENIZER = tiny.tokenizer()
@@ -25,7 +25,7 @@ QUESTIONS = [(f"q{place}", question) for place, question in enumerate(dict.fromk
 
 
 def prompts() -> list[Prompt]:
-    return answering.make_prompts(QUESTIONS, TOKENIZER, longest=100)
+    return prompting.make_prompts(QUESTIONS, TOKENIZER, longest=100)
 
 
 def lesson(question: str, answer: str) -> list[int]:
@@ -35,10 +35,10 @@ def lesson(question: str, answer: str) -> list[int]:
 
 def loss_on(model: PreTrainedModel, texts: list[list[int]]) -> Tensor:
     """Mean negative log-likelihood of a token."""
-    batch = answering.collate(
+    batch = batching.collate(
         [text[:1] for text in texts], [text[1:] for text in texts], pad=TOKENIZER.pad_token_id, device=model.device
     )
-    return -ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen).mean()
+    return -ppo.token_logprobs(batching.state_logits(model, batch), batch.chosen).mean()
 
 
 @cache

@@ -19,6 +19,7 @@ DATA_HALF += [f"reporting/{name}" for name in ("generated_part", "layout", "grap
 MODEL_HALF = ["generation/generate", "generation/sampling", "generation/models", "generation/engines"]
 MODEL_HALF += ["generation/openai_engine", "generation/vllm_engine", "feedback/option_tokens"]
 MODEL_HALF += ["reward/losses", "reward/scoring", "reward/training", "policies/answering", "policies/checkpoints"]
+MODEL_HALF += ["policies/batching", "policies/gradients", "policies/prompting"]
 MODEL_HALF += ["policies/beams", "policies/ppo", "policies/ppo_training"]
 MODEL_HALF += ["policies/rrhf", "policies/rrhf_sources", "policies/rrhf_training"]
 

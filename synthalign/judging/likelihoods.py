@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from synthalign.core import hardware, measures
 from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
-from synthalign.policies import answering, ppo, rrhf
+from synthalign.policies import batching, ppo, rrhf
 
 
 @torch.no_grad()
@@ -26,16 +26,14 @@ def mean_logprobs(
     batch_size = hardware.read().device_rows.scoring or batch_size
     encoded = encoding.encode(tokenizer, dialogues)
     found: dict[int, float] = {}
-    for group in answering.alike([len(prompt) + len(answer) for prompt, answer in encoded], batch_size):
-        batch = answering.collate(
+    for group in batching.alike([len(prompt) + len(answer) for prompt, answer in encoded], batch_size):
+        batch = batching.collate(
             [encoded[place][0] for place in group],
             [encoded[place][1] for place in group],
             pad=tokenizer.pad_token_id,
             device=model.device,
         )
-        logprobs = answering.by_answer(
-            ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen), batch.mask
-        )
+        logprobs = batching.by_answer(ppo.token_logprobs(batching.state_logits(model, batch), batch.chosen), batch.mask)
         found |= dict(zip(group, rrhf.mean_logprobs(logprobs, batch.mask).tolist(), strict=True))
     for place, dialogue in enumerate(dialogues):
         measures.check_score(model.name_or_path, found[place], repr(dialogue[-1]["content"][:80]))

@@ -14,8 +14,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from synthalign.dialogue import chat
 from synthalign.generation.generate import Generation, Stopping, check_fits
 from synthalign.generation.models import end_tokens
-from synthalign.policies import answering
-from synthalign.policies.answering import Answer, Prompt
+from synthalign.policies import answering, batching
+from synthalign.policies.answering import Answer
+from synthalign.policies.prompting import Prompt
 
 
 @torch.no_grad()
@@ -50,7 +51,7 @@ def searched(
     )
     found: dict[int, list[Generation]] = {}
     writes: Any = policy  # transformers does not say that a model with a head generates
-    for group in answering.alike([len(prompt.token_ids) for prompt in prompts], batch_size):
+    for group in batching.alike([len(prompt.token_ids) for prompt in prompts], batch_size):
         longest = max(len(prompts[place].token_ids) for place in group)
         ids = torch.full((len(group), longest), tokenizer.pad_token_id)
         attends = torch.zeros_like(ids)

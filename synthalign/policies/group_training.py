@@ -19,8 +19,9 @@ from synthalign.dialogue import chat, endings
 from synthalign.generation import models
 from synthalign.generation.adapters import Lora
 from synthalign.generation.generate import generate
-from synthalign.policies import answering, one_base
-from synthalign.policies.answering import Prompt, Row
+from synthalign.policies import one_base, prompting
+from synthalign.policies.answering import Row
+from synthalign.policies.prompting import Prompt
 from synthalign.reward import scoring, training
 
 CURVE = {
@@ -193,7 +194,7 @@ def train(
     """
     tokenizer = models.load_tokenizer(policy)
     asked = settings.steps * settings.rollout_batch // settings.answers
-    chosen = [prompts[place] for place in answering.draw(len(prompts), 0, asked, seed=settings.seed, name="prompts")]
+    chosen = [prompts[place] for place in prompting.draw(len(prompts), 0, asked, seed=settings.seed, name="prompts")]
     rows = [
         {"prompt": chat.prompt([{"role": "user", "content": prompt.question}]), "question": prompt.question}
         for prompt in chosen

@@ -12,18 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.generation.models import beside, free_cores
 from synthalign.policies import ppo
-from synthalign.policies.answering import (
-    Answer,
-    Batch,
-    Prompt,
-    alike,
-    by_answer,
-    collate,
-    my_share,
-    scored,
-    state_logits,
-    written,
-)
+from synthalign.policies.answering import Answer, my_share, scored, written
+from synthalign.policies.batching import Batch, alike, by_answer, collate, state_logits
+from synthalign.policies.prompting import Prompt
 from synthalign.reward import scoring
 
 Row = dict[str, Any]

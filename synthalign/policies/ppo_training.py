@@ -25,18 +25,12 @@ from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
 from synthalign.generation.models import free_cores
 from synthalign.policies import answering, checkpoints, one_base, ppo
-from synthalign.policies.answering import (
-    Part,
-    Prompt,
-    add_gradients,
-    alike,
-    collate,
-    draw,
-    mean,
-    pieces,
-)
+from synthalign.policies.answering import mean
+from synthalign.policies.batching import alike, collate, pieces
+from synthalign.policies.gradients import Part, add_gradients
 from synthalign.policies.ppo_rollouts import PolicyAndValue, Reading, Rollout, Side, ValueModel, sample_rollouts
 from synthalign.policies.ppo_settings import Settings
+from synthalign.policies.prompting import Prompt, draw
 from synthalign.reward import training
 
 Row = dict[str, Any]

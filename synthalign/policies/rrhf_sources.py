@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, encoding, endings
-from synthalign.policies.answering import Answer, Prompt, Row
+from synthalign.policies.answering import Answer, Row
+from synthalign.policies.prompting import Prompt
 from synthalign.reward import scoring
 
 SAMPLES = pa.schema(

@@ -25,8 +25,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
 from synthalign.generation.models import free_cores
-from synthalign.policies import answering, beams, checkpoints, one_base, ppo, rrhf, rrhf_sources
-from synthalign.policies.answering import Answer, Prompt, Row
+from synthalign.policies import (
+    answering,
+    batching,
+    beams,
+    checkpoints,
+    gradients,
+    one_base,
+    ppo,
+    prompting,
+    rrhf,
+    rrhf_sources,
+)
+from synthalign.policies.answering import Answer, Row
+from synthalign.policies.prompting import Prompt
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.policies.rrhf_sources import Others, Query
 from synthalign.reward import training
@@ -68,7 +80,7 @@ def packed(queries: Sequence[Query], size: int) -> list[list[Query]]:
 
 def losses(model: nn.Module, queries: Sequence[Query], *, pad: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Of some queries the sums of L_rank and of L_ft, how many pairs are in the wrong order, and how many have one."""
-    batch = answering.collate(
+    batch = batching.collate(
         [query.prompt for query in queries for _ in query.responses],
         [response for query in queries for response in query.responses],
         pad=pad,
@@ -77,7 +89,7 @@ def losses(model: nn.Module, queries: Sequence[Query], *, pad: int, device: torc
     rewards = torch.tensor([reward for query in queries for reward in query.rewards], device=device)
     owner = torch.tensor([place for place, query in enumerate(queries) for _ in query.responses], device=device)
     whole = torch.tensor([ended for query in queries for ended in query.whole], device=device)
-    logprobs = answering.by_answer(ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen), batch.mask)
+    logprobs = batching.by_answer(ppo.token_logprobs(batching.state_logits(model, batch), batch.chosen), batch.mask)
     scores = rrhf.mean_logprobs(logprobs, batch.mask)
     rank = rrhf.rank_loss(scores, rewards, owner, whole).sum()
     best = rrhf.is_best(rewards, owner, whole)
@@ -115,8 +127,8 @@ def learn(
     threads = free_cores(accelerator.device)
     if accelerator.num_processes == 1 and threads > 1 and len(groups) > 1:
         learns = list(checkpoints.trained(model).values())
-        parts = [answering.Part(learns, partial(loss_of, group)) for group in groups]
-        for one in answering.add_gradients(parts, threads=threads):
+        parts = [gradients.Part(learns, partial(loss_of, group)) for group in groups]
+        for one in gradients.add_gradients(parts, threads=threads):
             sums += one
     else:
         for index, group in enumerate(groups):
@@ -205,7 +217,7 @@ def train(
 
     def collect(number: int) -> tuple[list[Query], list[Row]]:
         """The queries of round 0, 1, ... and, where the policy answered them, rows of `rrhf_sources.SAMPLES`."""
-        places = answering.draw(len(given or prompts), 0, count, seed=settings.seed, name=f"queries of round {number}")
+        places = prompting.draw(len(given or prompts), 0, count, seed=settings.seed, name=f"queries of round {number}")
         if given is not None:
             return [given[place] for place in places], []
         asked = [prompts[place] for place in places]
@@ -274,7 +286,7 @@ def train(
                     "is nothing to learn; start from a policy that was taught to end its answers, or raise "
                     "max_new_tokens of train_rrhf"
                 )
-        chosen = answering.draw(
+        chosen = prompting.draw(
             count, place * settings.batch_size, settings.batch_size, seed=settings.seed, name=f"batches of {number}"
         )
         done = learn(

@@ -10,7 +10,7 @@ from benchmarks import dpo_frontier, dpo_frontier_figures, dpo_frontier_runs
 from benchmarks.dpo_frontier_figures import Answers, Point
 from benchmarks.dpo_frontier_runs import TINY, Given, Job
 from synthalign.core.errors import UserError
-from synthalign.policies import answering, ppo
+from synthalign.policies import answering, batching, ppo
 from synthalign.reporting import claims
 from synthalign.reporting.report import page, sections
 from synthalign.reporting.report.run import Run
@@ -147,10 +147,10 @@ def test_the_kl_of_whole_distributions_agrees_with_that_of_the_sampled_tokens():
     given, chosen = [one.token_ids for one in prompts], [one.token_ids for one in made]
 
     whole = np.array(dpo_frontier_runs.divergences(policy, reference, given, chosen, pad=1))
-    batch = answering.collate(given, chosen, pad=1, device=policy.device)
+    batch = batching.collate(given, chosen, pad=1, device=policy.device)
     with torch.no_grad():
         ours, theirs = (
-            answering.by_answer(ppo.token_logprobs(answering.state_logits(model, batch), batch.chosen), batch.mask)
+            batching.by_answer(ppo.token_logprobs(batching.state_logits(model, batch), batch.chosen), batch.mask)
             for model in (policy, reference)
         )
     sampled = ppo.answer_kl(ours, theirs, batch.mask).numpy()

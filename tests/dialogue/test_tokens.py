@@ -12,7 +12,7 @@ from synthalign.feedback import option_tokens
 from synthalign.generation import generate
 from synthalign.generation.models import load_tokenizer
 from synthalign.judging import benchmark_models
-from synthalign.policies import answering, dpo_training, rrhf_sources
+from synthalign.policies import dpo_training, prompting, rrhf_sources
 from synthalign.reward import pairwise, scoring
 from tests import tiny
 
@@ -75,14 +75,14 @@ def test_the_prompts_of_ppo_groups_and_rrhf_are_those_of_sft(bos: bool, eos: boo
     [(prompt, answer)] = encoding.encode(tokenizer, [[AGAIN, LAST]])
     row = {"query_id": "q", "sample_index": 0, "text": LAST["content"], "reward": 1.0, "finish_reason": "eos"}
 
-    [made] = answering.make_prompts([("q", AGAIN["content"])], tokenizer, longest=100)
+    [made] = prompting.make_prompts([("q", AGAIN["content"])], tokenizer, longest=100)
     [query] = rrhf_sources.from_table([row], [made], tokenizer).values()
     [shown] = rrhf_sources.table([row], tokenizer)
 
     assert made.token_ids == query.prompt == prompt
     assert query.responses == [answer]
     assert shown["tokens"] == len(answer)
-    assert answering.make_prompts([("q", AGAIN["content"])], tokenizer, longest=len(prompt) - 1) == []
+    assert prompting.make_prompts([("q", AGAIN["content"])], tokenizer, longest=len(prompt) - 1) == []
 
 
 def test_an_end_that_the_text_brings_is_not_written_twice() -> None:

@@ -23,7 +23,7 @@ from stages import train_ppo
 from synthalign.core import json_lines, tables
 from synthalign.core.errors import UserError
 from synthalign.generation import models
-from synthalign.policies import answering, checkpoints, ppo_rollouts, ppo_training
+from synthalign.policies import answering, batching, checkpoints, ppo_rollouts, ppo_training, prompting
 from synthalign.policies.ppo_rollouts import PolicyAndValue, Rollout, ValueModel
 from synthalign.policies.ppo_settings import Settings
 from synthalign.policies.ppo_training import State, Targets
@@ -122,12 +122,12 @@ def improve(both: PolicyAndValue, rollouts: list[Rollout], goals: Targets, **cha
 
 
 def test_states_are_the_positions_before_the_chosen_tokens() -> None:
-    batch = answering.collate([[7, 8], [7]], [[9], [5, 6, 0]], pad=1, device=torch.device("cpu"))
+    batch = batching.collate([[7, 8], [7]], [[9], [5, 6, 0]], pad=1, device=torch.device("cpu"))
 
     assert batch.input_ids.tolist() == [[7, 8, 9, 1], [7, 5, 6, 0]]
     assert batch.states.tolist() == [[False, True, False, False], [True, True, True, False]]
     assert batch.chosen.tolist() == [9, 5, 6, 0]
-    assert answering.by_answer(batch.chosen, batch.mask).tolist() == [[9, 0, 0], [5, 6, 0]]
+    assert batching.by_answer(batch.chosen, batch.mask).tolist() == [[9, 0, 0], [5, 6, 0]]
 
 
 def test_padding_changes_neither_logprobs_nor_values() -> None:
@@ -136,7 +136,7 @@ def test_padding_changes_neither_logprobs_nor_values() -> None:
     assert len(lengths) > 1, "all answers are equally long, so nothing is padded"
 
     for rollout in rollouts:
-        alone = answering.collate(
+        alone = batching.collate(
             [rollout.prompt.token_ids], [rollout.token_ids], pad=TOKENIZER.pad_token_id, device=torch.device("cpu")
         )
         reading = both(alone)
@@ -145,16 +145,16 @@ def test_padding_changes_neither_logprobs_nor_values() -> None:
 
 
 def test_rows_of_like_length_are_read_together() -> None:
-    assert answering.alike([9, 2, 9, 1, 2], 2) == [[3, 1], [4, 0], [2]]
+    assert batching.alike([9, 2, 9, 1, 2], 2) == [[3, 1], [4, 0], [2]]
 
 
 def test_a_pass_over_the_prompts_takes_each_once_and_the_next_pass_has_another_order() -> None:
-    passes = answering.draw(5, 0, 10, seed=0, name="x")
+    passes = prompting.draw(5, 0, 10, seed=0, name="x")
 
     assert sorted(passes[:5]) == sorted(passes[5:]) == [0, 1, 2, 3, 4]
     assert passes[:5] != passes[5:]
-    assert answering.draw(5, 3, 4, seed=0, name="x") == passes[3:7]
-    assert answering.draw(5, 0, 10, seed=1, name="x") != passes
+    assert prompting.draw(5, 3, 4, seed=0, name="x") == passes[3:7]
+    assert prompting.draw(5, 0, 10, seed=1, name="x") != passes
 
 
 # ------------------------------------------------------------------------------------------------ L1, L2, L5, L8

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from synthalign.policies.answering import Part, add_gradients
+from synthalign.policies.gradients import Part, add_gradients
 
 
 def squared(model: nn.Module, rows: Tensor) -> tuple[Tensor, Tensor]:
