@@ -10,12 +10,9 @@ import functools
 import hashlib
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +20,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from benchmarks import ditto_labels
+from benchmarks import ditto_labels, many_runs
 from synthalign.core import stage
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, encoding
@@ -281,14 +278,9 @@ def oracle() -> Oracle:
     return Oracle.load(WORLD)
 
 
-def quiet(work: Path) -> None:
-    """What a process of the pool does first: one core for each, and their own bars into a file beside the runs."""
+def timed(name: str, variant: str, settings: Settings, seed: int, work: Path) -> Result:
+    """`one_run` in whatever process, and the processor time that it took."""
     torch.set_num_threads(1)
-    sys.stderr = (work / "runs.log").open("a", encoding="utf-8")
-
-
-def alone(name: str, variant: str, settings: Settings, seed: int, work: Path) -> Result:
-    """`one_run` in a process of the pool, and the processor time that it took."""
     start = time.process_time()
     return one_run(name, variant, settings, seed, oracle(), work) | {"cpu_seconds": time.process_time() - start}
 
@@ -302,7 +294,7 @@ def all_runs(
     work = stage.work_dir("ditto_ablation", Path(settings["model"]), *map(Path, (*modules, *own)))
     journal = Journal(work / "runs.jsonl")
     keys: dict[str, str] = {}
-    todo: dict[str, tuple[str, str, Settings, int, Path]] = {}
+    todo: dict[str, Callable[[], Result]] = {}
     for seed, name, variant in product(range(seeds), names, variants):
         given = VARIANTS[variant](settings)
         if given["labels"] and name in AUTHORS and name not in LABELLERS:
@@ -310,14 +302,11 @@ def all_runs(
         demonstrations = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")
         key = keys[f"{name}/{variant}/{seed}"] = digest(name, demonstrations, variant, given, seed)
         if key not in journal.done:
-            todo[key] = (name, variant, given, seed, work)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=quiet, initargs=(work,)) as pool:
-        waiting = {pool.submit(alone, *given): key for key, given in todo.items()}
-        try:
-            for done in stage.progress(as_completed(waiting), total=len(waiting), desc="runs", unit="run"):
-                journal.append(waiting[done], done.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    journal.close()
+            todo[key] = functools.partial(timed, name, variant, given, seed, work)
+    try:
+        with many_runs.started(work, jobs) as ended:
+            for key, result in stage.progress(ended(todo), total=len(todo), desc="runs", unit="run"):
+                journal.append(key, result)
+    finally:
+        journal.close()
     return {run: journal.done[key] for run, key in keys.items()}

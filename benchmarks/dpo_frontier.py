@@ -20,20 +20,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from functools import cache
-from multiprocessing import get_context
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from benchmarks import dpo_frontier_figures as figures
-from benchmarks import dpo_frontier_runs
+from benchmarks import dpo_frontier_runs, many_runs
 from benchmarks.dpo_frontier_figures import Answers, Point
 from benchmarks.dpo_frontier_runs import TINY, Given, Job, Method, Record, Sweep, Task, read
 from synthalign.core import stage, tables, text_file
@@ -60,8 +54,6 @@ def work_of(given: Given) -> Path:
     return stage.work_dir("dpo_frontier", settings, *files, *map(Path, code))
 
 
-Finished = tuple[Job, Record]
-
 SHARED, CURVE = 4, 6
 """KL points at which the methods are compared, and of the curve that is drawn of each."""
 
@@ -73,49 +65,13 @@ def all_runs(given: Given, seeds: int, *, processes: int, only: int | None = Non
     wanted = given.jobs(seeds)
     todo = [job for job in wanted if job.name not in journal.done][:only]
     try:
-        with started(given, work, processes) as finished:
-            for job, record in stage.progress(finished(todo), total=len(todo), desc="dpo_frontier", unit="run"):
+        with many_runs.started(work, processes) as ended:
+            runs = {job: partial(one_run, given, work, job) for job in todo}
+            for job, record in stage.progress(ended(runs), total=len(runs), desc="dpo_frontier", unit="run"):
                 journal.append(job.name, record)
     finally:
         journal.close()
     return {job: journal.done[job.name] for job in wanted if job.name in journal.done}
-
-
-@contextmanager
-def started(given: Given, work: Path, processes: int) -> Iterator[Callable[[Sequence[Job]], Iterator[Finished]]]:
-    """A function from jobs to an iterator of (job, record) as they end: here, or in processes of a core each, whose
-    output goes to workers.log."""
-    if processes == 1:
-        yield lambda todo: ((job, one_run(given, work, job)) for job in todo)
-        return
-    context = get_context("spawn")
-    cores = sorted(os.sched_getaffinity(0))
-    share = max(1, len(cores) // processes)
-    places = context.Queue()
-    for place in range(processes):
-        places.put([cores[(place * share + step) % len(cores)] for step in range(share)])
-    pool = ProcessPoolExecutor(
-        processes, mp_context=context, initializer=alone, initargs=(places, str(work / "workers.log"))
-    )
-    try:
-
-        def finished(todo: Sequence[Job]) -> Iterator[Finished]:
-            running = {pool.submit(one_run, given, work, job): job for job in todo}
-            return ((running[one], one.result()) for one in as_completed(running))
-
-        yield finished
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def alone(places: Any, log: str) -> None:
-    """Give this process cores of its own, its output, bars of trainers among it, to the log, and an end with that of
-    the process that started it."""
-    stage.end_with([psutil.Process(os.getppid())])
-    os.sched_setaffinity(0, places.get())
-    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for of_process in (1, 2):
-        os.dup2(stream, of_process)
 
 
 @cache

@@ -4,7 +4,6 @@ Ray places the tasks by the GPUs and cores that they ask for, runs one again who
 in and out; DVC's remote carries tables and models. What a task does on its node is in flows/node.py.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,20 +17,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows import node
+from flows import machine, node
 from flows.failures import hint
 from flows.graph import Stage
 from flows.lock import Entries
-from flows.repro import settings
 
 RETRIES = 3
 """How often a stage is run again whose node has died; one that fails is not."""
-
-IGNORED = {
-    "accelerate.yaml": Path("accelerate.yaml"),
-    "hardware.yaml": Path(os.environ.get("SYNTHALIGN_HARDWARE", "hardware.yaml")),
-}
-"""What of this machine's files nodes are to have, which git ignores."""
 
 
 @task(task_run_name="{task.name}", cache_policy=NO_CACHE, persist_result=False)
@@ -125,13 +117,11 @@ def cluster(address: str | None, repository: str | None, entries: Entries) -> It
     from dvc.utils.serialize import load_yaml
 
     run = described(repository)
-    launch = settings(IGNORED["accelerate.yaml"])
-    hardware = settings(IGNORED["hardware.yaml"])
     lock = load_yaml("dvc.lock").get("stages", {}) if Path("dvc.lock").exists() else {}
     here = [str(Path(package).resolve()) for package in ("flows", "warm")]
     runner = RayTaskRunner(address=address, init_kwargs={"runtime_env": {"py_modules": here}, "log_to_driver": False})
     with runner as started:
-        yield Cluster(started, run, resources(launch, hardware), dict(lock), entries, [])
+        yield Cluster(started, run, resources(*machine.both()), dict(lock), entries, [])
 
 
 def resources(launch: Mapping[str, Any], hardware: Mapping[str, Any]) -> dict[str, float]:
@@ -156,7 +146,7 @@ def described(repository: str | None) -> node.Run:
         node.git("rev-parse", "HEAD"),
         node.versions(node.named(Path("requirements.lock"))),
         remote(),
-        {name: file.read_text(encoding="utf-8") for name, file in IGNORED.items() if file.exists()},
+        {name: file.read_text(encoding="utf-8") for name, file in machine.files().items() if file.exists()},
     )
 
 

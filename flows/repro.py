@@ -16,14 +16,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from flows import graph
+from flows import graph, machine
 from flows.beside import StageFailed, known_seconds, run_all, run_stage
 from flows.failures import is_busy
 from flows.lock import written_together
@@ -51,23 +47,8 @@ def at_once(cores: int, devices: int, launch: Mapping[str, Any], hardware: Mappi
     return on_gpus, on_gpus
 
 
-def settings(file: Path) -> dict[str, Any]:
-    """What a file of YAML says, nothing where there is none; the stages check each key. ValueError: it has no keys."""
-    if not file.exists():
-        return {}
-    try:
-        found = YAML(typ="safe").load(file) or {}
-    except YAMLError as error:
-        raise ValueError(f"{file} is not YAML: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} holds {found!r}: write `key: value` lines, as in accelerate/")
-    return found
-
-
 def this_machine() -> tuple[int, int | None]:
-    hardware = settings(Path(os.environ.get("SYNTHALIGN_HARDWARE", "hardware.yaml")))
-    launch = settings(Path("accelerate.yaml"))
-    return at_once(len(os.sched_getaffinity(0)), len(nvidia_devices()), launch, hardware)
+    return at_once(len(os.sched_getaffinity(0)), len(nvidia_devices()), *machine.both())
 
 
 class Terminal:

@@ -108,7 +108,8 @@ def add_people(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "people",
         help="files for the stages out of people's raw files",
         description="Makes people_train.jsonl, hh_heldout.jsonl, pandalm_community.jsonl, pandalm_heldout.jsonl, "
-        "seed_queries.txt, eval_questions.txt and heldout_text.jsonl out of the files in raw/.",
+        "seed_queries.txt, eval_questions.txt, heldout_text.jsonl, hhh.jsonl and truthfulqa.jsonl out of the files in "
+        "raw/.",
     )
     usual = Limits()
     making.add_argument("--folder", type=Path, default=people.FOLDER, help="holds raw/ (default: data/people)")

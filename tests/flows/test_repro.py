@@ -12,7 +12,8 @@ import yaml
 from dvc.exceptions import DvcException
 
 from flows.lock import written_together
-from flows.repro import at_once, settings
+from flows.machine import settings
+from flows.repro import at_once
 from flows.slots import share
 from tests.flows.conftest import Make, locked, wait_for, within
 

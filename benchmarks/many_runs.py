@@ -1,0 +1,58 @@
+"""Many runs of an experiment beside each other, in processes that have a core each and end with the one that asked."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from synthalign.core import stage
+
+K = TypeVar("K")
+R = TypeVar("R")
+
+Ended = Callable[[Mapping[K, Callable[[], R]]], Iterator[tuple[K, R]]]
+
+
+@contextmanager
+def started(work: Path, processes: int) -> Iterator[Ended[Any, Any]]:
+    """A function from runs by name to (name, result) as they end: here one after the other where `processes` is 1, else
+    in so many processes, whose output goes to workers.log of the folder.
+
+    A run is called without arguments, and goes to another process by pickle: a partial of a module's function.
+    """
+    if processes == 1:
+        yield lambda todo: ((name, run()) for name, run in todo.items())
+        return
+    context = get_context("spawn")
+    cores = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cores) // processes)
+    places = context.Queue()
+    for place in range(processes):
+        places.put([cores[(place * share + step) % len(cores)] for step in range(share)])
+    pool = ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_alone, initargs=(places, str(work / "workers.log"))
+    )
+    try:
+
+        def ended(todo: Mapping[K, Callable[[], R]]) -> Iterator[tuple[K, R]]:
+            running = {pool.submit(run): name for name, run in todo.items()}
+            return ((running[one], one.result()) for one in as_completed(running))
+
+        yield ended
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone(places: Any, log: str) -> None:
+    """Give this process cores of its own, its output, bars of trainers among it, to the log, and an end with that of
+    the process that started it."""
+    stage.end_with([psutil.Process(os.getppid())])
+    os.sched_setaffinity(0, places.get())
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for of_process in (1, 2):
+        os.dup2(stream, of_process)
