@@ -1,0 +1,168 @@
+"""DPO and PPO on comparisons of the policy's own answers that the large model labels, round after round.
+
+    python -m benchmarks.iterated_rlaif              # after `make repro`: five seeds, metrics/iterated_rlaif.json
+    python -m benchmarks.iterated_rlaif --only 1     # the first run that is missing, and no figures: how long is one?
+
+A round: the policy of the round before, first SFT, answers the training queries; the large model is asked of two
+answers which is better by a principle, in both orders (RLAIF, Lee et al. 2023, section 2.1), and a learner learns it.
+
+dpo  from the policy of the round before, which is the reference too, on pairs labelled alike in both orders
+ppo  from SFT, against a reward model of all rounds' pairs with the labels as probabilities (online iterated RLHF, Bai
+     et al. 2022a, section 4.5)
+
+Training queries are divided by a hash into those that are learned from and those that are asked afterwards; the oracle
+judges the answers against SFT's.  Evaluation questions are never asked.  Settings are those of params.yaml but for what
+`Scale` says (`iterated_rlaif_runs`).  Finished runs are kept in .work/iterated_rlaif.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+from benchmarks import dpo_frontier_runs, iterated_rlaif_runs, many_runs
+from benchmarks.iterated_rlaif_runs import TINY, Given, Job, Method, Record, Scale, Task, read_settings
+from synthalign.core import stage, statistics, tables
+from synthalign.core.errors import UserError
+from synthalign.core.statistics import Interval
+from synthalign.feedback import comparisons, option_tokens
+from synthalign.generation import generate, model_folder
+from synthalign.generation.journal import Journal
+from synthalign.policies import answering, dpo_training, ppo_training
+from synthalign.reward import pairwise, training
+from world import oracle
+
+METHODS: tuple[Method, ...] = ("dpo", "ppo")
+
+CODE = (
+    comparisons, dpo_frontier_runs, dpo_training, iterated_rlaif_runs, option_tokens, oracle, pairwise, ppo_training,
+    training,
+)  # fmt: skip
+"""What a run does, beside `answering.CODE` and `generate.CODE`."""
+
+
+def work_of(given: Given) -> Path:
+    """The scratch folder of these inputs."""
+    files = [Path(given.policy), Path(given.labeller), Path(given.principles), Path(given.reward["model"])]
+    files += [Path(given.world) / "world.json", tables.path("queries")]
+    code = [*(str(module.__file__) for module in CODE), *answering.CODE, *generate.CODE]
+    return stage.work_dir("iterated_rlaif", given.model_dump_json(), *files, *map(Path, code))
+
+
+@cache
+def _task(given: str) -> Task:
+    return Task(Given.model_validate_json(given))
+
+
+def one_run(given: Given, work: Path, job: Job) -> list[Record]:
+    """The rounds of a run, in whatever process."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        return _task(given.model_dump_json()).run(job, Path(folder))
+
+
+def all_runs(given: Given, seeds: int, *, processes: int, only: int | None) -> dict[Job, list[Record]]:
+    """The rounds of all runs that are finished in the end; `only` so many of those that are missing are run."""
+    work = work_of(given)
+    journal = Journal(work / "runs.jsonl")
+    wanted = [Job(method, seed) for seed in range(seeds) for method in reversed(METHODS)]  # the longer one first
+    todo = [job for job in wanted if job.name not in journal.done][:only]
+    try:
+        with many_runs.started(work, processes) as ended:
+            runs = {job: partial(one_run, given, work, job) for job in todo}
+            for job, rounds in stage.progress(ended(runs), total=len(runs), desc="iterated_rlaif", unit="run"):
+                journal.append(job.name, {"rounds": rounds})
+    finally:
+        journal.close()
+    return {job: journal.done[job.name]["rounds"] for job in wanted if job.name in journal.done}
+
+
+# -- what they add up to ----------------------------------------------------------------------------------------------
+
+
+def shown(each: list[Record | None]) -> Record | None:
+    """A figure under all seeds, and under each by itself (`each`); None where a seed has none."""
+    found = [one for one in each if one is not None]
+    if len(found) < len(each):
+        return None
+    return {**statistics.combine_seeds([Interval.of(one) for one in found]).metrics(), "each": found}
+
+
+def report(found: dict[Job, list[Record]], given: Given, seeds: int) -> Record:
+    """metrics/iterated_rlaif.json: of every method a list of rounds."""
+    methods = {}
+    for method in METHODS:
+        methods[method] = []
+        for turn in range(given.scale.rounds(method)):
+            of_seeds = [found[Job(method, seed)][turn] for seed in range(seeds)]
+            methods[method].append(
+                {
+                    "round": turn + 1,
+                    "pairs": [one["pairs"] for one in of_seeds],
+                    "used": [one["used"] for one in of_seeds],
+                    "labels_right": shown([one["right"] for one in of_seeds]),
+                    "labels_right_in_both_orders": shown([one["right_alike"] for one in of_seeds]),
+                    "chosen_longer": [one["chosen_longer"] for one in of_seeds],
+                    "win_rate": shown([one["against_sft"]["win_rate"] for one in of_seeds]),
+                    "length_controlled": shown([one["against_sft"]["length_controlled"] for one in of_seeds]),
+                    "tokens": [one["against_sft"]["tokens_a"] for one in of_seeds],
+                    "tokens_sft": [one["against_sft"]["tokens_b"] for one in of_seeds],
+                    "kl": shown([one["kl"] for one in of_seeds]),
+                }
+            )
+    settings = given.scale.model_dump() | {"policy": given.policy, "labeller": given.labeller, "task": given.task}
+    return {"seeds": seeds, "settings": settings, "methods": methods}
+
+
+# -- command ----------------------------------------------------------------------------------------------------------
+
+
+def run(world: str, scale: Scale, seeds: int, *, processes: int, out: Path, only: int | None = None) -> None:
+    """Run what is missing, and write the figures to the file `out` once all is there."""
+    given = read_settings(world, scale)
+    tables.check_made("queries")
+    for folder in (given.policy, given.labeller, given.reward["model"]):
+        model_folder.check(folder)
+    found = all_runs(given, seeds, processes=processes, only=only)
+    missing = seeds * len(METHODS) - len(found)
+    if missing:
+        print(f"{len(found)} runs are finished, {missing} are missing; without --only they are run too")
+        return
+    out.write_text(json.dumps(report(found, given, seeds), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    print(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.iterated_rlaif", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
+    parser.add_argument("--only", type=int, help="run only so many of the missing runs, and write no figures")
+    parser.add_argument("--tiny", action="store_true", help="a minute or two to .work, which show nothing")
+    cores = min(8, len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--jobs", type=int, default=cores, help="runs beside each other, a core each (here %(default)s)"
+    )
+    given = parser.parse_args()
+    if given.seeds < 1 or given.jobs < 1:
+        parser.error("--seeds and --jobs are at least 1")
+    torch.set_num_threads(1)
+    try:
+        scale, out = (
+            (TINY, ".work/iterated_rlaif_tiny.json") if given.tiny else (Scale(), "metrics/iterated_rlaif.json")
+        )
+        run("data/embedded", scale, given.seeds, processes=given.jobs, out=Path(out), only=given.only)
+    except UserError as error:
+        print(f"iterated_rlaif: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        print("\niterated_rlaif: interrupted; run it again to go on from here", file=sys.stderr)
+        raise SystemExit(130) from error
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()
