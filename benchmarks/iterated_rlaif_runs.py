@@ -113,6 +113,20 @@ def read_settings(world: str, scale: Scale) -> Given:
     )
 
 
+def divided(prompts: Sequence[Prompt], oracle: Oracle, scale: Scale) -> tuple[list[Prompt], list[Prompt]]:
+    """The queries to learn from and those to ask afterwards, which the oracle knows, by a hash of their ids."""
+    drawn = sorted(prompts, key=lambda one: content_id("iterated", one.query_id))
+    bound = round(scale.learned * len(drawn))
+    known = [one for one in drawn[bound:] if oracle.kind(one.question) is not None]
+    learned, measured = drawn[:bound][: scale.queries], known[: scale.measured]
+    if len(learned) < 2 or len(measured) < 2:
+        raise UserError(
+            f"data/queries.parquet: {len(learned)} training queries to learn from and {len(measured)} to ask, of "
+            f"{len(drawn)}; raise the counts of mine_queries"
+        )
+    return learned, measured
+
+
 class Task:
     """The models and texts of one process."""
 
@@ -122,23 +136,9 @@ class Task:
         self.tokenizer = models.load_tokenizer(given.policy)
         self.start = models.load_causal(given.policy)
         self.labeller, self.asked = models.load_causal(given.labeller), principles.load(given.principles)
-        self.learned, self.measured = self.divided()
-
-    def divided(self) -> tuple[list[Prompt], list[Prompt]]:
-        """The training queries to learn from, and those to ask afterwards, by a hash of their ids."""
         queries = [(row["query_id"], row["text"]) for row in tables.rows("queries") if row["split"] == "train"]
-        longest, scale = self.given.ppo["max_prompt_tokens"], self.given.scale
-        prompts = prompting.make_prompts(queries, self.tokenizer, longest=longest)
-        prompts.sort(key=lambda one: content_id("iterated", one.query_id))
-        bound = round(scale.learned * len(prompts))
-        known = [one for one in prompts[bound:] if self.oracle.kind(one.question) is not None]
-        learned, measured = prompts[:bound][: scale.queries], known[: scale.measured]
-        if len(learned) < 2 or len(measured) < 2:
-            raise UserError(
-                f"data/queries.parquet: {len(learned)} training queries to learn from and {len(measured)} to ask, of "
-                f"{len(queries)}; raise the counts of mine_queries"
-            )
-        return learned, measured
+        prompts = prompting.make_prompts(queries, self.tokenizer, longest=given.ppo["max_prompt_tokens"])
+        self.learned, self.measured = divided(prompts, self.oracle, given.scale)
 
     # -- a round ------------------------------------------------------------------------------------------------------
 
@@ -196,7 +196,8 @@ class Task:
         ]
         return [Verdict(ab, 1 - ba) for ab, ba in zip(first[::2], first[1::2], strict=True)]
 
-    def labelled(self, pairs: Sequence[Row], found: Sequence[Verdict]) -> tuple[list[Row], list[bool]]:
+    @staticmethod
+    def labelled(pairs: Sequence[Row], found: Sequence[Verdict]) -> tuple[list[Row], list[bool]]:
         """The pairs with the preferred answer as the chosen one, and which are labelled alike in both orders."""
         rows = []
         for pair, verdict in zip(pairs, found, strict=True):

@@ -1,7 +1,7 @@
 """What the papers of the other methods claim, with this project's figures; `holds` is computed as in claims.py."""
 
 from synthalign.core.statistics import Interval
-from synthalign.reporting import ditto_claims, dpo_claims
+from synthalign.reporting import ditto_claims, dpo_claims, feedback_claims
 from synthalign.reporting.seeds import (
     EVEN,
     SCORE_MARGIN,
@@ -29,6 +29,7 @@ def claims(seeds: Seeds) -> list[Claim]:
         *contrast(seeds),
         *policies(seeds),
         *dpo_claims.claims(seeds),
+        *feedback_claims.claims(seeds),
         *ditto_claims.claims(seeds),
         *instructions(seeds),
     ]

@@ -50,6 +50,10 @@ IDS = [
     "dpo_temperature",
     "dpo_vs_best_of_128",
     "dpo_vs_chosen",
+    "reward_rankings",
+    "reward_ratings",
+    "iterated_rlaif_dpo",
+    "iterated_rlaif_ppo",
     "ditto_sft_vs_zero_shot",
     "ditto_vs_sft",
     "ditto_vs_baselines",
@@ -164,6 +168,14 @@ METRICS = {
             "drop": {"ppo_minus_dpo": [figure(0.1)]},
             "dpo_vs_best": [{"win_rate": figure(0.51, half=0.03), "length_controlled": figure(0.49, half=0.03)}],
             "dpo_vs_chosen": [wins()],
+        },
+    },
+    "reward_losses": {"seeds": 1, "over_pairs": {"rankings": each(0.06), "ratings": each(0.01)}},
+    "iterated_rlaif": {
+        "seeds": 1,
+        "methods": {
+            name: [{key: each(value) for key in wins()} for value in (0.4, 0.6)]  # of rounds the last is claimed of
+            for name in ("dpo", "ppo")
         },
     },
     "ditto": {
@@ -281,6 +293,13 @@ BREAKS = [
     ("dpo_vs_best_of_128", (*BEST, "length_controlled"), figure(0.47, half=0.03)),
     ("dpo_vs_chosen", ("dpo_frontier", "win_rates", "dpo_vs_chosen", 0, "win_rate"), figure(0.54)),
     ("dpo_vs_chosen", ("dpo_frontier", "win_rates", "dpo_vs_chosen", 0, "length_controlled"), figure(0.54)),
+    ("reward_rankings", ("reward_losses", "over_pairs", "rankings"), each(0.05)),
+    ("reward_ratings", ("reward_losses", "over_pairs", "ratings"), each(0.0)),  # -.05 is the margin
+    *(
+        (f"iterated_rlaif_{name}", ("iterated_rlaif", "methods", name, -1, key), each(0.54))
+        for name in ("dpo", "ppo")
+        for key in ("win_rate", "length_controlled")
+    ),
     ("ditto_sft_vs_zero_shot", (*DITTO, "sft_minus_zero_shot"), SPREAD),
     ("ditto_vs_sft", (*DITTO, "ditto_minus_sft"), SPREAD),
     ("ditto_vs_baselines", (*DITTO, "ditto_minus_spin"), SPREAD),
@@ -339,7 +358,8 @@ def test_a_claim_that_something_is_level_or_not_worse_states_its_margin_and_why_
     with_margin = {claim["id"]: claim["margin"] for claim in claims.claims([METRICS]) if claim["margin"]}
 
     kept = {"flan_both_keeps_direct", "flan_both_keeps_reasoning"}
-    assert {*with_margin} == {"rlcd_equal_affixes", *kept, "dpo_frontier", "dpo_frontier_oracle", "dpo_vs_best_of_128"}
+    of_dpo = {"dpo_frontier", "dpo_frontier_oracle", "dpo_vs_best_of_128"}
+    assert {*with_margin} == {"rlcd_equal_affixes", "reward_ratings", *kept, *of_dpo}
     assert with_margin.pop("dpo_frontier_oracle")["size"] == 0.15  # of points, not of a share
     assert all(margin["size"] == 0.05 and margin["why"] for margin in with_margin.values())
     assert [(part["must"], part["bound"]) for part in found("rlcd_equal_affixes", METRICS)["parts"]] == [
