@@ -51,7 +51,8 @@ class Endpoint(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_na
     """Or those of several replicas of the model."""
 
     urls_env: str | None = Field(default=None, pattern="^[A-Z][A-Z0-9_]*$")
-    """Or the environment variable that holds the replicas' addresses, with blanks between them."""
+    """Or the environment variable that holds the replicas' addresses, with blanks between them: neither git nor DVC
+    sees when they change."""
 
     model: str = Field(min_length=1)
     """The model's name there."""

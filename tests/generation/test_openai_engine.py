@@ -135,7 +135,7 @@ def address(server: Server) -> str:
     return f"http://127.0.0.1:{server.server_port}/v1"
 
 
-def write_endpoint(folder: Path, url: str | None, **changes: Any) -> str:
+def write_endpoint(folder: Path, url: str | None, /, **changes: Any) -> str:
     file = folder / "endpoint.yaml"
     file.write_text(yaml.safe_dump(SETTINGS | {"url": url} | changes))
     return str(file)

@@ -27,7 +27,7 @@ from tests.generation.test_openai_engine import (
     write_endpoint,
 )
 
-ROWS = 24
+ROWS = 18
 NOBODY = "http://127.0.0.1:9/v1"
 """An address at which nothing listens."""
 
