@@ -142,7 +142,13 @@ def write_endpoint(folder: Path, url: str | None, /, **changes: Any) -> str:
 
 
 def ask(
-    folder: Path, server: Server | None, rows: int = 6, samples: int = 1, temperature: float = 1.0, **changes: Any
+    folder: Path,
+    server: Server | None,
+    rows: int = 6,
+    samples: int = 1,
+    temperature: float = 1.0,
+    backoff: float = 0.001,
+    **changes: Any,
 ) -> dict[str, list[Generation]]:
     """What a stage does: rows 0, 1, ... through the journal of a work folder.
 
@@ -152,7 +158,7 @@ def ask(
     spending = Spending.open(folder / "work", file, endpoint.read(file))
     try:
         return parallel.generated(
-            partial(openai_engine.generate, spending, backoff=0.001),
+            partial(openai_engine.generate, spending, backoff=backoff),
             folder=folder / "work",
             name="rows",
             prefix="row ",
@@ -620,6 +626,18 @@ def test_a_stage_asks_an_endpoint_where_its_setting_names_one(server: Server, wo
     assert all(prompt.startswith("Human: Where is Riga?") for prompt in server.prompts())
     paid = json.loads(Path("metrics/sample_responses/a.json").read_text())
     assert (paid["prompt_tokens"], paid["completion_tokens"]) == (2 * PROMPT_TOKENS, 2 * 3)
+
+
+def test_a_stage_writes_the_same_bytes_whichever_replica_answers(server: Server, world: None, tmp_path: Path) -> None:
+    written, metrics = [], []
+    with started() as second:
+        for changes in ({"url": address(server)}, {"urls": [address(server), address(second)], "concurrency": 1}):
+            sample_responses.main(sampling(write_endpoint(tmp_path, None, **changes)), "a")
+            written.append(tables.path("responses/a").read_bytes())
+            metrics.append(Path("metrics/sample_responses/a.json").read_bytes())
+
+        assert [len(one.requests) for one in (server, second)] == [2 + 1, 1]
+    assert written[0] == written[1] and metrics[0] == metrics[1]
 
 
 def test_mining_and_self_play_ask_one_too(server: Server, world: None, tmp_path: Path) -> None:
