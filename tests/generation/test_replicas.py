@@ -199,7 +199,7 @@ def test_after_its_pause_a_single_request_finds_out_whether_a_replica_is_back() 
         every.set_aside(a, 0)
         before = [await every.take([]) for _ in range(4)]
         every.has_answered(a)
-        return [*before, await every.take([]), await every.take([]), await every.take([b])]
+        return [*before, await every.take([]), await every.take([]), await every.take([a, b])]
 
     a, b = Replica(A), Replica(B)
 
