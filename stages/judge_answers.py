@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
-from synthalign.generation import endpoint, openai_engine
+from synthalign.generation import endpoint, endpoint_requests
 from synthalign.judging import annotation, llm_judge, ratings, verdicts, win_rates
 from synthalign.reward import scoring
 from world.oracle import Oracle
@@ -65,6 +65,7 @@ def judges(params: Params, work: Path) -> dict[str, verdicts.Judge]:
         found["people"] = verdicts.by_score(partial(scoring.of_answers, params.people, batch_size=params.batch_size))
     if params.endpoint is not None:
         asked = endpoint.read(params.endpoint)
+        asked.addresses(params.endpoint)
         asked.key(params.endpoint)
         found[f"llm:{asked.model}"] = partial(
             llm_judge.opinions, file=params.endpoint, prompt=params.prompt, max_new_tokens=params.max_new_tokens,
@@ -93,7 +94,7 @@ def main(params: Params) -> None:
     for name, judge in found.items():
         judgements += (rows := verdicts.judgements(duels, name, judge))
         if unread := [row["raw"] for row in rows if row["raw"] is not None and row["verdict"] == "unjudged"]:
-            example = openai_engine.shortened(unread[0])
+            example = endpoint_requests.shortened(unread[0])
             print(f"{name}: {len(unread)} of {len(rows)} replies are unjudged, for instance {example!r}")
 
     tables.write(judgements, "judgements", key=verdicts.KEY, schema=verdicts.SCHEMA)

@@ -217,7 +217,9 @@ def wrong_endpoint(file: str, *, writes: bool) -> list[str]:
     if not writes:
         return [f"{file} is an endpoint, which can be asked for texts alone; allowed here: a model folder"]
     try:
-        endpoint.read(file).key(file)
+        given = endpoint.read(file)
+        given.addresses(file)
+        given.key(file)
     except UserError as error:
         return str(error).splitlines()
     return []

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.generation import endpoint
+from synthalign.generation.endpoint_requests import NO_LIMITS, Requests, read
 from synthalign.generation.journal import Journal
-from synthalign.generation.openai_engine import Requests, read
 from synthalign.generation.spending import Spending, Tokens
 from synthalign.judging.verdicts import Opinion, Preference, Shown, preferred
 
@@ -122,9 +122,8 @@ def opinions(
         }
         for pair in shown
     ]
-    ids = [content_id(given.url, json.dumps(body, sort_keys=True)) for body in asked]
-    chat = given.model_copy(update={"url": f"{given.url}/chat"})  # openai_engine adds /completions
-    spending, journal = Spending.open(folder, file, chat), Journal(replies)
+    ids = [content_id(given.identity, json.dumps(body, sort_keys=True)) for body in asked]
+    spending, journal = Spending.open(folder, file, given), Journal(replies)
     try:
         ask(spending, dict(zip(ids, asked, strict=True)), journal, backoff)
         return [opinion(prompt, journal.done[id]) for id in ids]
@@ -140,7 +139,6 @@ def ask(spending: Spending, bodies: Mapping[str, dict[str, Any]], journal: Journ
     """Put the reply to every body that has none yet into the journal, several requests at a time."""
     missing = {id: body for id, body in bodies.items() if id not in journal.done}
     key = spending.endpoint.key(spending.file)
-    workers = min(spending.endpoint.concurrency, len(missing))
 
     async def work(requests: Requests, waiting: Iterator[tuple[str, dict[str, Any]]], bar: "tqdm[Any]") -> None:
         for id, body in waiting:
@@ -157,11 +155,12 @@ def ask(spending: Spending, bodies: Mapping[str, dict[str, Any]], journal: Journ
 
     async def run() -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        limits = httpx2.Limits(max_connections=workers)
         done = len(bodies) - len(missing)
         with tqdm(total=len(bodies), initial=done, desc="judge", unit="reply", mininterval=1.0) as bar:
-            async with ChatClient(headers=headers, timeout=None, limits=limits) as client:
-                requests, waiting = Requests(client, spending, key or "", backoff), iter(missing.items())
+            async with ChatClient(headers=headers, timeout=None, limits=NO_LIMITS) as client:
+                requests = Requests(client, spending, key or "", backoff, path="chat/completions")
+                await requests.meet()
+                workers, waiting = min(requests.workers, len(missing)), iter(missing.items())
                 await asyncio.gather(*(work(requests, waiting, bar) for _ in range(workers)))
             requests.report()
         if requests.failures:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +43,8 @@ class Server(ThreadingHTTPServer):
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
         self.misbehave: dict[str, list[Callable[[Handler], None]]] = {}
+        self.models: str | list[str] = ["writer"]
+        self.listed = 0
         self.under_way = self.most_under_way = 0
         self.lock = threading.Lock()
 
@@ -54,6 +57,12 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+
+    def do_GET(self) -> None:
+        assert self.path == "/v1/models"
+        self.server.listed += 1
+        models = self.server.models
+        self.send(200, models if isinstance(models, str) else json.dumps({"data": [{"id": name} for name in models]}))
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -107,30 +116,49 @@ def hangs_up(handler: Handler) -> None:
     handler.connection.close()
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+@contextmanager
+def started() -> Iterator[Server]:
     with Server() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield server
         server.shutdown()
 
 
-def write_endpoint(folder: Path, url: str, **changes: Any) -> str:
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with started() as server:
+        yield server
+
+
+def address(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_port}/v1"
+
+
+def write_endpoint(folder: Path, url: str | None, /, **changes: Any) -> str:
     file = folder / "endpoint.yaml"
     file.write_text(yaml.safe_dump(SETTINGS | {"url": url} | changes))
     return str(file)
 
 
 def ask(
-    folder: Path, server: Server, rows: int = 6, samples: int = 1, temperature: float = 1.0, **changes: Any
+    folder: Path,
+    server: Server | None,
+    rows: int = 6,
+    samples: int = 1,
+    temperature: float = 1.0,
+    backoff: float = 0.001,
+    **changes: Any,
 ) -> dict[str, list[Generation]]:
-    """What a stage does: rows 0, 1, ... through the journal of a work folder."""
-    file = write_endpoint(folder, f"http://127.0.0.1:{server.server_port}/v1", **changes)
+    """What a stage does: rows 0, 1, ... through the journal of a work folder.
+
+    server  the one at `url`; None where `changes` say who is asked
+    """
+    file = write_endpoint(folder, server and address(server), **changes)
     spending = Spending.open(folder / "work", file, endpoint.read(file))
     try:
         return parallel.generated(
-            partial(openai_engine.generate, spending, backoff=0.001),
+            partial(openai_engine.generate, spending, backoff=backoff),
             folder=folder / "work",
             name="rows",
             prefix="row ",
@@ -598,6 +626,18 @@ def test_a_stage_asks_an_endpoint_where_its_setting_names_one(server: Server, wo
     assert all(prompt.startswith("Human: Where is Riga?") for prompt in server.prompts())
     paid = json.loads(Path("metrics/sample_responses/a.json").read_text())
     assert (paid["prompt_tokens"], paid["completion_tokens"]) == (2 * PROMPT_TOKENS, 2 * 3)
+
+
+def test_a_stage_writes_the_same_bytes_whichever_replica_answers(server: Server, world: None, tmp_path: Path) -> None:
+    written, metrics = [], []
+    with started() as second:
+        for changes in ({"url": address(server)}, {"urls": [address(server), address(second)], "concurrency": 1}):
+            sample_responses.main(sampling(write_endpoint(tmp_path, None, **changes)), "a")
+            written.append(tables.path("responses/a").read_bytes())
+            metrics.append(Path("metrics/sample_responses/a.json").read_bytes())
+
+        assert [len(one.requests) for one in (server, second)] == [2 + 1, 1]
+    assert written[0] == written[1] and metrics[0] == metrics[1]
 
 
 def test_mining_and_self_play_ask_one_too(server: Server, world: None, tmp_path: Path) -> None:

@@ -38,10 +38,15 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[dict[str, Any]] = []
         self.reply: Callable[[str], Any] = lambda message: "5 5"
+        self.models = ["wise"]
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+
+    def do_GET(self) -> None:
+        assert self.path == "/v1/models"
+        self.answer(200, {"data": [{"id": name} for name in self.server.models]})
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -54,6 +59,9 @@ class Handler(BaseHTTPRequestHandler):
             body = reply
         if self.path != "/v1/chat/completions":
             status, body = 404, f"there is no {self.path}"
+        self.answer(status, body)
+
+    def answer(self, status: int, body: Any) -> None:
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
@@ -297,6 +305,28 @@ def test_a_rerun_pays_nothing_and_a_changed_answer_for_itself_alone(here: Path, 
     assert len(server.requests) == 2 * QUESTIONS
 
 
+def test_replicas_judge_together_and_whoever_joins_them_is_not_asked_again(here: Path, server: Server) -> None:
+    with Server() as second:
+        threading.Thread(target=second.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        urls = [f"http://127.0.0.1:{one.server_port}/v1" for one in (server, second)]
+        endpoint(server, url=None, urls=urls, concurrency=1)
+        judge()
+        assert len(server.requests) + len(second.requests) == 2 * QUESTIONS
+        assert server.requests and second.requests
+
+        endpoint(server)
+        judge()
+        assert len(server.requests) + len(second.requests) == 2 * QUESTIONS
+
+        second.models = ["another"]
+        endpoint(server, url=None, urls=urls)
+        judge()  # asks nobody, so that nobody has to say what it serves
+        Path(judge_answers.REPLIES).unlink()
+        with pytest.raises(UserError, match=rf"judge.yaml: model = 'wise': {urls[1]} does not serve it"):
+            judge()
+        second.shutdown()
+
+
 def test_a_cap_stops_before_the_request_that_could_pass_it_and_loses_nothing(here: Path, server: Server) -> None:
     endpoint(server, max_tokens=3000, concurrency=1)
 
@@ -331,6 +361,7 @@ def test_what_was_spent_counts_until_the_table_is_written_and_money_counts_both_
 @pytest.mark.parametrize(
     "reply, told",
     [
+        (400, "answered 400: .*; check model, and whether the prompt fits it"),
         (401, "answered 401: .*; name the key's variable in api_key_env"),
         (500, "failed 1 times, at last with: 500 .* is kept"),
         ({"choices": [{"text": "8 7"}]}, ""),

@@ -180,6 +180,8 @@ def test_all_that_is_wrong_with_an_endpoint_is_told_at_once(tmp_path: Path, sett
         ({"url": "https://me:hunter2@host/v1"}, "url: Value error, no user, password or query belongs in it"),
         ({"url": "https://host/v1?key=hunter2@"}, "url: Value error, no user, password or query belongs in it"),
         ({"url": "https://host/v1/completions"}, "leave /completions out"),
+        ({"url": None, "urls": ["https://host/v1", "https://me:hunter2@host/v1"]}, "urls.1: Value error, no user"),
+        ({"url": None, "urls_env": "NOT_SET_HERE"}, "urls_env: NOT_SET_HERE = []: Value error, no address; name those"),
         ({"api_key_env": "sk-hunter2"}, "api_key_env: String should match pattern"),
         ({"api_key": "hunter2"}, "api_key: Extra inputs are not permitted"),
         ({"max_cost": 3}, "max_cost can never be reached with prices of 0"),
