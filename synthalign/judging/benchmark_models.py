@@ -9,11 +9,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core import hardware, measures
 from synthalign.dialogue import encoding
-from synthalign.generation import models
+from synthalign.generation import attention, models
 from synthalign.judging import benchmarks
 from synthalign.judging.benchmarks import Choice, Preference
 from synthalign.reward import scoring
-from synthalign.reward.scoring import pad
+from synthalign.reward.scoring import Row, Tokens, pad
 
 Option = tuple[str, str]
 """A prefix, and the continuation whose log-probability is an option's score."""
@@ -91,24 +91,90 @@ def continuation_log_probs(
     """The summed log-probability (nats) of each continuation's tokens after its prefix, from (prefix, continuation).
 
     The two are tokenized as one text; the continuation begins where the prefix's own tokens end or differ. A text
-    longer than the model's context loses its beginning, but for its BOS. UserError names a continuation whose
+    longer than the model's context loses its beginning, but for its BOS. Continuations of one prefix are read behind
+    one copy of it, where the model then says what it says of each alone. UserError names a continuation whose
     log-probability is none.
     """
     context, keep = _context(model), len(encoding.opening(tokenizer))
-    rows, starts = [], []
+    keys = []
     for prefix, continuation in pairs:
         before, whole = encoding.tokenize(tokenizer, [prefix, prefix + continuation])
         same = 0
         while same < min(len(before), len(whole)) and before[same] == whole[same]:
             same += 1
-        rows.append(encoding.cut(whole, context, keep))
-        lost = len(whole) - len(rows[-1])
-        starts.append(max(same - lost, keep, 1))  # the first token of all has no probability
-    scored = token_log_probs(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
-    sums = [float(values[start - 1 :].sum()) for values, start in zip(scored, starts, strict=True)]
-    for value, (prefix, continuation) in zip(sums, pairs, strict=True):
-        measures.check_score(model.name_or_path, value, f"{continuation!r} after {prefix[-80:]!r}")
-    return sums
+        row = encoding.cut(whole, context, keep)
+        start = max(same - (len(whole) - len(row)), keep, 1)  # the first token of all has no probability
+        keys.append((tuple(row[:start]), tuple(row[start:])))
+    found = _answer_log_probs(model, keys, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
+    for key, (prefix, continuation) in zip(keys, pairs, strict=True):
+        measures.check_score(model.name_or_path, found[key], f"{continuation!r} after {prefix[-80:]!r}")
+    return [found[key] for key in keys]
+
+
+def _answer_log_probs(
+    model: PreTrainedModel, keys: Sequence[tuple[Tokens, Tokens]], *, pad_token_id: int, batch_size: int
+) -> dict[tuple[Tokens, Tokens], float]:
+    """Of each distinct (prompt, answer) the summed log-probability of the answer's tokens."""
+    batch_size = hardware.read().device_rows.scoring or batch_size
+    together = attention.shares_rows(model, max((len(prompt) + len(answer) for prompt, answer in keys), default=0))
+    packed = scoring.pack(
+        keys,
+        batch_size=batch_size,
+        answers=scoring.ANSWERS if together else 1,
+        padded=attention.shares_rows(model, 1),
+    )
+    cells = max(1, hardware.LOGITS // model.get_output_embeddings().weight.shape[0])
+    parts = [part for rows in packed for part in split(rows, cells)]
+
+    def read(rows: Sequence[Row]) -> list[float]:
+        with torch.inference_mode():  # which belongs to a thread
+            return _sums(model, rows, pad_token_id)
+
+    with models.beside(models.free_cores(model.device)) as threads:
+        sums = [one for found in threads.map(read, parts) for one in found]
+    return dict(zip([(p, a) for rows in parts for p, answers in rows for a in answers], sums, strict=True))
+
+
+def split(rows: Sequence[Row], cells: int) -> list[list[Row]]:
+    """The rows, in their order, in parts whose answers have at most so many tokens; a longer row is alone."""
+    parts: list[list[Row]] = []
+    held = 0
+    for row in rows:
+        tokens = sum(map(len, row[1]))
+        if not parts or held + tokens > cells:
+            parts.append([])
+            held = 0
+        parts[-1].append(row)
+        held += tokens
+    return parts
+
+
+def _sums(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> list[float]:
+    """The summed log-probability of every answer of the rows, one after the other."""
+    input_ids, mask = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
+    part, positions, last = scoring.layout(rows, input_ids.shape[1])
+    if any(len(answers) > 1 for _, answers in rows):
+        mask = attention.added(attention.visible(part.to(model.device)), model.dtype)
+    before: list[tuple[int, int]] = []  # where what comes before each token of an answer stands
+    for number, ((prompt, answers), ends) in enumerate(zip(rows, last, strict=True)):
+        for answer, end in zip(answers, ends, strict=True):
+            own = range(end - len(answer) + 1, end)  # all but the last token
+            before += [(number, place) for place in [len(prompt) - 1, *own][: len(answer)]]
+    kept = torch.zeros(input_ids.shape, dtype=torch.bool)
+    line, place = torch.tensor(before).T
+    kept[line, place] = True
+    logits = model(
+        input_ids=input_ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        position_ids=positions.to(model.device),
+        logits_to_keep=kept.to(model.device),
+        use_cache=False,
+    ).logits.float()  # (K, V), K the kept places
+    source = (kept.flatten().cumsum(0) - 1).view(kept.shape)[line, place].to(model.device)
+    lengths = [len(answer) for _, answers in rows for answer in answers]
+    target = torch.tensor([token for _, answers in rows for answer in answers for token in answer], device=model.device)
+    values = logits[source, target] - logits.logsumexp(-1)[source]
+    return [float(each.sum()) for each in values.cpu().split(lengths)]
 
 
 @torch.inference_mode()

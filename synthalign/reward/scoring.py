@@ -170,14 +170,14 @@ def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> l
         ends = attention_mask.sum(-1) - 1
         scores = token_values(model, input_ids)[torch.arange(len(rows), device=model.device), ends]
         return [float(score) for score in scores.tolist()]
-    part, positions, last = _layout(rows, input_ids.shape[1])
+    part, positions, last = layout(rows, input_ids.shape[1])
     part = part.to(model.device)
     mask = attention.added(attention.visible(part), model.dtype)
     values = _values(model, input_ids, mask, positions.to(model.device)).tolist()
     return [float(values[row][place]) for row, places in enumerate(last) for place in places]
 
 
-def _layout(rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor, list[list[int]]]:
+def layout(rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor, list[list[int]]]:
     """Where the tokens of packed rows stand.
 
     part       (B, T)  0 in the prompt, 1, 2, … in the answers, -1 in padding

@@ -7,7 +7,7 @@ from synthalign.core.errors import UserError
 from synthalign.judging import benchmark_models, benchmarks, likelihoods
 from synthalign.judging.benchmark_models import batches, continuation_log_probs, text_log_probs, token_log_probs
 from synthalign.judging.benchmarks import Preference
-from tests import tiny
+from tests import families, tiny
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +164,43 @@ def test_a_reward_model_whose_rewards_are_none_is_named(tokenizer):
 
     with pytest.raises(UserError, match="the reward model models/damaged scores 'a.*' with nan"):
         benchmark_models.rewards_right(model, tokenizer, [item], batch_size=2)
+
+
+def test_continuations_behind_one_copy_of_their_prefix_are_as_probable_as_alone(model, tokenizer):
+    prefixes, ends = (
+        ["Where does the red fox live?", "What is a plum cake"],
+        [" In", " In the forest", " By the sea.", "?"],
+    )
+    pairs = [(prefix, end) for prefix in prefixes for end in ends]
+
+    together = continuation_log_probs(model, tokenizer, pairs, batch_size=64)
+
+    alone = [continuation_log_probs(model, tokenizer, [pair], batch_size=1)[0] for pair in pairs]
+    assert together == pytest.approx(alone, abs=1e-4)
+    for (prefix, end), found in zip(pairs, together, strict=True):
+        before, whole = tokenizer(prefix)["input_ids"], tokenizer(prefix + end)["input_ids"]
+        with torch.inference_mode():
+            logprobs = model(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
+        by_hand = sum(float(logprobs[place - 1, whole[place]]) for place in range(len(before), len(whole)))
+        assert found == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_a_model_that_sees_a_window_alone_reads_each_continuation_by_itself(tokenizer):
+    windowed = families.causal("mistral", dict(sliding_window=16, head_dim=8))
+    prefix = "The red fox lives in the forest by the sea. " * 3
+    pairs = [(prefix, end) for end in (" In the forest.", " Who knows.")]
+
+    together = continuation_log_probs(windowed, tokenizer, pairs, batch_size=8)
+
+    for (_, end), found in zip(pairs, together, strict=True):
+        before, whole = tokenizer(prefix)["input_ids"], tokenizer(prefix + end)["input_ids"]
+        with torch.inference_mode():
+            logprobs = windowed(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
+        by_hand = sum(float(logprobs[place - 1, whole[place]]) for place in range(len(before), len(whole)))
+        assert found == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_rows_are_split_where_their_answers_have_too_many_tokens_and_a_longer_one_is_alone():
+    rows = [((1,), ((2, 3), (4,))), ((1, 1), ((5,),)), ((9,), ((6,) * 9,)), ((7,), ((8,),))]
+
+    assert benchmark_models.split(rows, 4) == [rows[:2], rows[2:3], rows[3:]]
