@@ -152,16 +152,23 @@ def described(repository: str | None) -> node.Run:
 
 def remote() -> dict[str, str]:
     """The settings of DVC's default remote; RuntimeError without one, or where it holds a secret."""
-    from dvc.repo import Repo
+    from dvc.config import Config
 
-    with Repo() as repo:
-        name = repo.config["core"].get("remote")
-        if not name:
-            raise RuntimeError("runner: ray takes tables from node to node through a DVC remote: `dvc remote add -d …`")
-        given = dict(repo.config["remote"][name])
+    name, config = default_remote(), Config.from_cwd()
+    if name is None:
+        raise RuntimeError("runner: ray takes tables from node to node through a DVC remote: `dvc remote add -d …`")
+    given = dict(config["remote"][name])
     if secret := sorted(key for key in given if node.SECRET.search(key)):
         raise RuntimeError(
             f"the remote {name} has {', '.join(secret)} in DVC's settings, which nodes do not get: put credentials "
             "into the environment of each node (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or its ~/.aws"
         )
     return {key: str(value) for key, value in given.items() if value is not None}
+
+
+def default_remote() -> str | None:
+    """The name of DVC's default remote here; None without one."""
+    from dvc.config import Config
+
+    name: str | None = Config.from_cwd()["core"].get("remote")
+    return name

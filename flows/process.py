@@ -144,7 +144,7 @@ def run(
             tail.extend(line[:_LINE] for line in found if line.strip())
 
         process = subprocess.Popen(
-            [*_dies_with_us(), *command],
+            [*dies_with_us(), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -192,7 +192,7 @@ def path_with_ours() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def _dies_with_us() -> list[str]:
+def dies_with_us() -> list[str]:
     """What makes the kernel end a command when the thread that started it is gone, by a kill -9 for instance."""
     return ["setpriv", "--pdeathsig", "TERM"] if sys.platform == "linux" and shutil.which("setpriv") else []
 

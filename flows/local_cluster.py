@@ -1,0 +1,182 @@
+"""Ray nodes and an object store on this machine: what `make nightly RUNNER=ray` runs on, and tests.
+
+    given = os.environ | word()
+    with two_nodes(folder, given) as address, store(folder / "store") as kept:
+        address, kept.url, kept.endpoint, kept.environment
+
+They are what a cluster and a bucket elsewhere would be, but for the addresses. Secrets are made anew each time, and are
+in environments alone.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from flows import node
+from flows.background import background, free_port
+from flows.process import path_with_ours
+
+BUCKET = "tables"
+
+START = 300.0
+"""Seconds until a node or the store has to answer."""
+
+
+class NotStarted(Exception):
+    """A node or the store does not come up: its last words."""
+
+
+def word() -> dict[str, str]:
+    """What those have in the environment who may use a cluster; of one cluster."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # Ray adds 15, with which a busy machine never comes to them
+    }
+
+
+@contextmanager
+def two_nodes(folder: Path, given: Mapping[str, str], *, cores: int = 1, gpus: int = 0) -> Iterator[str]:
+    """The address of a cluster of two nodes, `a` and `b`, each with these cores; the first has the GPUs."""
+    address = f"127.0.0.2:{free_port()}"  # for 127.0.0.1 Ray takes the address that the machine has in the network
+    host, port = address.split(":")
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+    ) as scratch:  # short: sockets
+        head = ["--head", f"--port={port}", f"--temp-dir={scratch}", f"--ray-client-server-port={free_port()}"]
+        head += ["--include-dashboard=false", "--no-monitor"]
+        with (
+            one_node(folder / "a", given, host, *head, cores=cores, gpus=gpus),
+            one_node(folder / "b", given, "127.0.0.3", f"--address={address}", cores=cores),
+        ):
+            yield address
+
+
+@contextmanager
+def one_node(
+    folder: Path, given: Mapping[str, str], host: str, *how: str, cores: int = 1, gpus: int = 0
+) -> Iterator[None]:
+    """A node of Ray at an address of this machine, with clones and a cache of its own in `folder`."""
+    command = [found("ray"), "start", "--block", "--disable-usage-stats", f"--node-ip-address={host}", *how]
+    command += [f"--num-cpus={cores}", f"--num-gpus={gpus}", f"--object-store-memory={80 * 2**20}"]
+    command += ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]  # any that are free
+    command += ["--include-log-monitor=false"]
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "ray.log"
+    with background(command, {**given, node.FOLDER: str(folder.resolve())}, log, grace=15.0) as process:
+        for _ in waiting(process, log):
+            if "Ray runtime started" in log.read_text(errors="replace"):
+                break
+        yield
+
+
+@dataclass(frozen=True)
+class Store:
+    """A bucket, and what who may use it has in the environment."""
+
+    endpoint: str
+    environment: dict[str, str] = field(repr=False)
+    url: str = f"s3://{BUCKET}/synthalign"
+
+
+@contextmanager
+def store(folder: Path, *, volumes: int = 0, megabytes: int = 1024) -> Iterator[Store]:
+    """SeaweedFS: a server that keeps what it gets and checks signatures; on the folder again it has what it had.
+
+    volumes    how many files it may keep all of it in; 0 for as many as the disk has room for
+    megabytes  the most that one of them may hold
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "nothing").touch()
+    environment = {
+        "AWS_ACCESS_KEY_ID": f"AK{secrets.token_hex(9).upper()}",
+        "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str((folder / "nothing").resolve()),  # nothing else of AWS is looked for
+        "AWS_SHARED_CREDENTIALS_FILE": str((folder / "nothing").resolve()),
+    }
+    parts = ("master", "volume", "filer", "s3")
+    ports = {f"{part}.{port}": free_port() for part in parts for port in ("port", "port.grpc")}
+    command = [found("weed"), "server", f"-dir={folder.resolve()}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+    command += [*(f"-{name}={port}" for name, port in ports.items()), "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command += [f"-master.volumeSizeLimitMB={megabytes}", f"-volume.max={volumes}", "-volume.minFreeSpace=1MiB"]
+    command += ["-master.telemetry=false", "-s3.iam=false"]
+    made = Store(f"http://127.0.0.1:{ports['s3.port']}", environment)
+    log = folder / "log"
+    try:
+        with background(command, os.environ | environment, log, grace=10.0) as process:
+            for _ in waiting(process, log):
+                if answers(made.endpoint) and has_bucket(made):  # the volumes come up a moment after the gateway
+                    break
+            yield made
+    finally:
+        for port in ports.values():  # sockets that it leaves behind, outside of its folder
+            for socket in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                socket.unlink()
+
+
+def dvc_remote(kept: Store, folder: Path) -> dict[str, str]:
+    """The environment in which DVC's default remote is this store; no file of git's or of the user's names it."""
+    from dvc.config import Config
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = ConfigParser(interpolation=None)
+    config.read(Path(Config.get_dir("global"), Config.CONFIG), encoding="utf-8")
+    config.read_dict({"core": {"remote": "local"}, "'remote \"local\"'": remote(kept)})
+    with (folder / Config.CONFIG).open("w", encoding="utf-8") as stream:
+        config.write(stream)
+    return {"DVC_GLOBAL_CONFIG_DIR": str(folder.resolve())}
+
+
+def remote(kept: Store) -> dict[str, str]:
+    return {"url": kept.url, "endpointurl": kept.endpoint}
+
+
+def found(command: str) -> str:
+    """Where a command of the extras is; NotStarted without it."""
+    path = shutil.which(command, path=path_with_ours())
+    if path is None:
+        raise NotStarted(f"{command} is not installed: pip install -r requirements.lock")
+    return path
+
+
+def waiting(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[None]:
+    """A turn every moment, until who asks has what it waits for; NotStarted where that will not be."""
+    end_at = time.monotonic() + START
+    while process.poll() is None and time.monotonic() < end_at:
+        yield
+        time.sleep(0.3)
+    raise NotStarted(f"{Path(process.args[0]).name} does not start; the end of {log}:\n{log.read_text()[-2000:]}")  # type: ignore[index]
+
+
+def answers(endpoint: str) -> bool:
+    try:
+        urlopen(endpoint, timeout=5).close()
+    except HTTPError:  # it is there, and lets nobody in
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def has_bucket(kept: Store) -> bool:
+    """Through the client that DVC has; made where it is not there yet."""
+    code = (
+        "import s3fs, sys; files = s3fs.S3FileSystem(endpoint_url=sys.argv[1]); "
+        f"files.exists('{BUCKET}') or files.mkdir('{BUCKET}')"
+    )
+    command = [sys.executable, "-c", code, kept.endpoint]
+    return not subprocess.run(command, env=os.environ | kept.environment, capture_output=True).returncode
