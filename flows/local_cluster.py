@@ -110,7 +110,15 @@ def store(folder: Path, *, volumes: int = 0, megabytes: int = 1024) -> Iterator[
     }
     parts = ("master", "volume", "filer", "s3")
     ports = {f"{part}.{port}": free_port() for part in parts for port in ("port", "port.grpc")}
-    command = [found("weed"), "server", f"-dir={folder.resolve()}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+    command = [
+        found("weed"),
+        "-logtostderr=true",
+        "server",
+        f"-dir={folder.resolve()}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-s3",
+    ]
     command += [*(f"-{name}={port}" for name, port in ports.items()), "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-master.volumeSizeLimitMB={megabytes}", f"-volume.max={volumes}", "-volume.minFreeSpace=1MiB"]
     command += ["-master.telemetry=false", "-s3.iam=false"]

@@ -22,8 +22,30 @@ stages:
     outs: [left.out]
     metrics: [{metrics/left.json: {cache: false}}]
   bottom: {cmd: cat left.out metrics/left.json > bottom.out, deps: [left.out, metrics/left.json], outs: [bottom.out]}
+  sample_answers: {cmd: python deal.py, deps: [deal.py, top.out], outs: [answers.out]}
   fails: {cmd: "echo the reason; exit 9", outs: [fails.out]}
 """
+
+DEAL = """
+import sys
+from pathlib import Path
+from synthalign.core import shards
+
+ids = [f"row {number}" for number in range(6)]
+folder = Path(".work/sample_answers", Path("top.out").read_text().strip())  # named after what the rows depend on
+folder.mkdir(parents=True, exist_ok=True)
+shards.bring(folder)
+known = {line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()}
+shard = shards.here() or shards.Shard()
+for place in shards.dealt(ids, shard.number, shard.of):
+    if ids[place] not in known:
+        print("sampled", ids[place])
+        with (folder / f"answers.{shard.number}of{shard.of}.jsonl").open("a") as journal:
+            journal.write(ids[place] + "\\n")
+if shard.of == 1:
+    Path("answers.out").write_text("\\n".join(ids) + "\\n")
+"""
+"""A stage that samples, with rows that are quick to make: what a shard is and what goes into a table is the library's."""
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +58,8 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "[core]\n    analytics = false\n    remote = store\n['remote \"store\"']\n    url = ../../store\n"
     )
     (folder / "dvc.yaml").write_text(GRAPH)
+    (folder / "deal.py").write_text(DEAL)
+    shutil.copytree(ROOT / "synthalign/core", folder / "synthalign/core", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".gitignore").write_text("*.out\n/logs/\n/accelerate.yaml\n__pycache__/\n")
     (folder / "requirements.lock").write_text("dvc[s3]==0 \\\n    --hash=x\nprefect==0\n# about it\n\n")
@@ -85,7 +109,7 @@ def test_what_one_node_makes_the_next_finds_in_the_remote(driver: Path, at: At, 
     bottom = node.reproduce(run, task("bottom", ("left", left)), silent)
 
     call("dvc", "repro", "--quiet", "bottom")
-    assert graph.read().keys() == {"top", "left", "bottom", "fails"}
+    assert graph.read().keys() == {"top", "left", "bottom", "sample_answers", "fails"}
     assert locked(driver)["stages"] == {"top": top.entry, "left": left.entry, "bottom": bottom.entry}
 
     # what an earlier run has left in the place of an input is not taken for it
@@ -101,6 +125,50 @@ def test_what_one_node_makes_the_next_finds_in_the_remote(driver: Path, at: At, 
     assert again.how.startswith("restored or unchanged on ")
     assert (again.entry, again.files) == (left.entry, left.files)
     assert (tmp_path / "nodes/d").exists()
+
+
+def logged(folder: Path) -> list[str]:
+    """The rows that were sampled on a node, from the logs of all its clones."""
+    lines = [line for log in folder.glob("*/*/logs/*.log") for line in log.read_text().splitlines()]
+    return [line.removeprefix("sampled ") for line in lines if line.startswith("sampled ")]
+
+
+@pytest.mark.slow
+def test_shards_on_their_nodes_sample_each_row_once_and_the_stage_itself_none(
+    driver: Path, at: At, tmp_path: Path
+) -> None:
+    run, nodes = on_ray.described(None), tmp_path / "nodes"
+    at("a")
+    top = node.reproduce(run, task("top"), silent)
+    first = node.sample(run, task("sample_answers", ("top", top)), "0/2", silent)
+    at("b")
+    second = node.sample(run, task("sample_answers", ("top", top)), "1/2", silent)
+    assert (first.keys(), second.keys()) == ({"top/answers.0of2.jsonl"}, {"top/answers.1of2.jsonl"})
+    at("c")
+    made = node.reproduce(run, task("sample_answers", ("top", top)), silent, journals=[first, second])
+
+    assert [logged(nodes / name) for name in "abc"] == [["row 0", "row 2", "row 4"], ["row 1", "row 3", "row 5"], []]
+    call("dvc", "repro", "--quiet", "sample_answers")
+    assert locked(driver)["stages"]["sample_answers"] == made.entry
+
+    # what the cache of runs has no shard makes again
+    at("d")
+    assert node.sample(run, task("sample_answers", ("top", top)), "0/2", silent) == {}
+    assert logged(nodes / "d") == []
+
+    # a journal of other settings stays refused
+    at("e")
+    others = {name.replace("top/", "old/"): content for name, content in first.items()}
+    run = replace(run, remote={"url": str(tmp_path / "empty")})
+    top = node.reproduce(run, task("top"), silent)
+    with pytest.raises(StageFailed, match="is the journal of other settings"):
+        node.reproduce(run, task("sample_answers", ("top", top)), silent, journals=[others, second])
+
+
+def test_the_stages_that_run_in_shards_are_those_that_say_so() -> None:
+    assert {
+        file.stem for file in (ROOT / "stages").glob("*.py") if "in_shards=True" in file.read_text()
+    } == on_ray.IN_SHARDS
 
 
 @pytest.mark.slow
@@ -147,6 +215,23 @@ def test_a_clone_at_another_commit_is_refused_by_name(driver: Path, at: At) -> N
 
     with pytest.raises(node.NodeRefused, match=rf"is at commit \w+ instead of {run.commit[:12]}; remove the folder"):
         node.held(run, "top").__enter__()
+
+
+def test_clones_of_other_commits_go_when_a_run_begins_but_for_those_that_are_held(driver: Path, at: At) -> None:
+    at("a")
+    old = on_ray.described(None)
+    (driver / "more").write_text("x")
+    commit(driver)
+    new = on_ray.described(None)
+
+    with node.held(old, "left") as idle:
+        pass
+    with node.held(old, "top") as busy, node.held(new, "top") as folder:
+        assert (idle.exists(), busy.exists(), folder.exists()) == (False, True, True)
+    with node.held(new, "left") as other:
+        assert (busy.exists(), folder.exists(), other.exists()) == (False, True, True)
+    with node.held(old, "top") as again:
+        assert (again / "dvc.yaml").read_text() == GRAPH
 
 
 def test_a_commit_that_was_not_pushed_is_told(driver: Path, at: At, tmp_path: Path) -> None:
