@@ -45,7 +45,7 @@ for place in shards.dealt(ids, shard.number, shard.of):
 if shard.of == 1:
     Path("answers.out").write_text("\\n".join(ids) + "\\n")
 """
-"""A stage that samples, with rows that are quick to make: what a shard is and what goes into a table is the library's."""
+"""A stage that samples, with rows that are quick to make; what a shard is and has is the library's to say."""
 
 
 @pytest.fixture(scope="session")
