@@ -11,6 +11,7 @@ in environments alone.
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,9 @@ from flows.background import background, free_port
 from flows.process import path_with_ours
 
 BUCKET = "tables"
+
+STARTED = "Ray runtime started"
+"""What `ray start` says of a node that is up."""
 
 START = 300.0
 """Seconds until a node or the store has to answer."""
@@ -47,39 +51,61 @@ def word() -> dict[str, str]:
     }
 
 
+MEMORY = 80 * 2**20
+"""Bytes of a node for Ray's objects; larger ones go to its disk."""
+
+
 @contextmanager
 def two_nodes(folder: Path, given: Mapping[str, str], *, cores: int = 1, gpus: int = 0) -> Iterator[str]:
     """The address of a cluster of two nodes, `a` and `b`, each with these cores; the first has the GPUs."""
     address = f"127.0.0.2:{free_port()}"  # for 127.0.0.1 Ray takes the address that the machine has in the network
-    host, port = address.split(":")
-    with tempfile.TemporaryDirectory(
-        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
-    ) as scratch:  # short: sockets
-        head = ["--head", f"--port={port}", f"--temp-dir={scratch}", f"--ray-client-server-port={free_port()}"]
-        head += ["--include-dashboard=false", "--no-monitor"]
-        with (
-            one_node(folder / "a", given, host, *head, cores=cores, gpus=gpus),
-            one_node(folder / "b", given, "127.0.0.3", f"--address={address}", cores=cores),
-        ):
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as scratch:  # has sockets
+        head = [sys.executable, "-m", "flows.local_cluster", address, scratch, str(cores), str(gpus)]
+        with running(head, folder / "a", given), one_more(folder / "b", given, address, "127.0.0.3", cores=cores):
             yield address
 
 
 @contextmanager
-def one_node(
-    folder: Path, given: Mapping[str, str], host: str, *how: str, cores: int = 1, gpus: int = 0
-) -> Iterator[None]:
-    """A node of Ray at an address of this machine, with clones and a cache of its own in `folder`."""
-    command = [found("ray"), "start", "--block", "--disable-usage-stats", f"--node-ip-address={host}", *how]
-    command += [f"--num-cpus={cores}", f"--num-gpus={gpus}", f"--object-store-memory={80 * 2**20}"]
+def one_more(folder: Path, given: Mapping[str, str], address: str, host: str, *, cores: int = 1) -> Iterator[None]:
+    """A further node of a cluster, at an address of this machine, with clones and a cache of its own in `folder`."""
+    command = [found("ray"), "start", "--block", f"--address={address}", f"--node-ip-address={host}"]
+    command += [f"--num-cpus={cores}", "--num-gpus=0", f"--object-store-memory={MEMORY}", "--include-log-monitor=false"]
     command += ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]  # any that are free
-    command += ["--include-log-monitor=false"]
+    with running(command, folder, given):
+        yield
+
+
+@contextmanager
+def running(command: list[str], folder: Path, given: Mapping[str, str]) -> Iterator[None]:
+    """A command that starts a node of Ray and says so."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "ray.log"
     with background(command, {**given, node.FOLDER: str(folder.resolve())}, log, grace=15.0) as process:
         for _ in waiting(process, log):
-            if "Ray runtime started" in log.read_text(errors="replace"):
+            if STARTED in log.read_text(errors="replace"):
                 break
         yield
+
+
+def main(address: str, scratch: str, cores: str, gpus: str) -> None:
+    """The first node of a cluster, until SIGTERM.
+
+    `ray start --head` would start a server for Ray's client beside it, which nobody can leave out, and which takes the
+    node along when the machine is busy: it waits 30 s for it (Ray 2.60).
+    """
+    from ray.cluster_utils import Cluster
+
+    host, port = address.split(":")
+    given = {"node_ip_address": host, "gcs_server_port": int(port), "temp_dir": scratch, "include_dashboard": False}
+    given |= {"num_cpus": int(cores), "num_gpus": int(gpus), "object_store_memory": MEMORY, "no_monitor": True}
+    given |= {"include_log_monitor": False, "dashboard_agent_listen_port": 0}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    cluster = Cluster(initialize_head=True, head_node_args=given)
+    print(STARTED, flush=True)
+    try:
+        signal.pause()
+    finally:
+        cluster.shutdown()
 
 
 @dataclass(frozen=True)
@@ -188,3 +214,7 @@ def has_bucket(kept: Store) -> bool:
     )
     command = [sys.executable, "-c", code, kept.endpoint]
     return not subprocess.run(command, env=os.environ | kept.environment, capture_output=True).returncode
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
