@@ -118,9 +118,7 @@ def test_a_stage_whose_node_is_killed_runs_again_on_another(cluster: Cluster, re
 
     flow = cluster.start(folder, targets=["one", "two"])
     wait_for(lambda: begun.exists() and len(begun.read_text().splitlines()) == 2 or flow.poll() is not None, 240)
-    with local_cluster.one_node(
-        cluster.nodes / "c", cluster.server.environment, "127.0.0.4", f"--address={cluster.address}"
-    ):
+    with local_cluster.one_more(cluster.nodes / "c", cluster.server.environment, cluster.address, "127.0.0.4"):
         cluster.kill("b")
         wait_for(lambda: len(begun.read_text().splitlines()) == 3 or flow.poll() is not None, 240)
         (tmp_path / "go").touch()
