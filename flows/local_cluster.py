@@ -118,11 +118,10 @@ class Store:
 
 
 @contextmanager
-def store(folder: Path, *, volumes: int = 0, megabytes: int = 1024) -> Iterator[Store]:
+def store(folder: Path, *, keep_free: str = "1GiB") -> Iterator[Store]:
     """SeaweedFS: a server that keeps what it gets and checks signatures; on the folder again it has what it had.
 
-    volumes    how many files it may keep all of it in; 0 for as many as the disk has room for
-    megabytes  the most that one of them may hold
+    keep_free  it takes nothing more when less of the disk is free, as in `5GiB` or `7%`
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "nothing").touch()
@@ -146,7 +145,7 @@ def store(folder: Path, *, volumes: int = 0, megabytes: int = 1024) -> Iterator[
         "-s3",
     ]
     command += [*(f"-{name}={port}" for name, port in ports.items()), "-s3.port.iceberg=0", "-s3.port.lance=0"]
-    command += [f"-master.volumeSizeLimitMB={megabytes}", f"-volume.max={volumes}", "-volume.minFreeSpace=1MiB"]
+    command += ["-master.volumeSizeLimitMB=1024", "-volume.max=0", f"-volume.minFreeSpace={keep_free}"]
     command += ["-master.telemetry=false", "-s3.iam=false"]
     made = Store(f"http://127.0.0.1:{ports['s3.port']}", environment)
     log = folder / "log"

@@ -142,6 +142,7 @@ def main() -> None:
     for kind in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts into the background with SIGINT ignored
         signal.signal(kind, interrupt)
     os.environ.update(environment(HOME, free_port()))
+    HOME.mkdir(parents=True, exist_ok=True)
     try:
         with two_nodes() if given.runner == "ray" else nullcontext({}) as parameters:
             code = watched_run([*(f"{name}={json.dumps(value)}" for name, value in parameters.items()), *given.param])

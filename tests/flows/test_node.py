@@ -347,3 +347,21 @@ def test_a_store_that_refuses_or_is_down_is_told_in_one_line_and_nothing_is_half
         with_credentials(again, monkeypatch)
         run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
         assert node.reproduce(run, task("top"), silent).how.startswith("ran on ")
+
+
+@pytest.mark.slow
+@needs_store
+def test_a_store_that_is_full_is_told_in_one_line_and_nothing_is_half_published(
+    driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_cluster.store(tmp_path / "object-store", keep_free="99.9%") as found:
+        with_credentials(found, monkeypatch)
+        run = on_s3(driver, found)
+        at("a")
+        with pytest.raises(StageFailed, match=r"top on \S+ ended .*; the object store takes nothing more"):
+            node.reproduce(run, task("top"), silent)
+    with local_cluster.store(tmp_path / "object-store") as again:
+        with_credentials(again, monkeypatch)
+        run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
+        at("b")  # nothing of it is there
+        assert node.reproduce(run, task("top"), silent).how.startswith("ran on ")

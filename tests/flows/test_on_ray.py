@@ -1,6 +1,7 @@
 """The flow on a real Ray cluster of two nodes on this machine, each with clones of its own, and a real object store."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,56 @@ def test_a_stage_whose_node_is_killed_runs_again_on_another(cluster: Cluster, re
 
 
 @pytest.mark.slow
+def test_when_the_flow_is_killed_its_stages_end_and_the_next_run_goes_on(
+    cluster: Cluster, repository: Make, tmp_path: Path
+) -> None:
+    wait = f"echo $$ >> {tmp_path}/begun; while ! test -e {tmp_path}/go; do sleep 0.2; done; "
+    graph = {
+        "first": {
+            "cmd": f"echo x >> {tmp_path}/firsts; echo top > first.out",
+            "deps": ["asked"],
+            "outs": ["first.out"],
+        },
+        "long": {"cmd": wait + "cp first.out long.out", "deps": ["first.out"], "outs": ["long.out"]},
+    }
+    folder = repository(graph)
+    (folder / "asked").write_text("this\n")
+    begun = tmp_path / "begun"
+
+    flow = cluster.start(committed(folder), targets=["long"])
+    wait_for(lambda: begun.exists() or flow.poll() is not None, 300)
+    flow.kill()
+    wait_for(lambda: not psutil.pid_exists(int(begun.read_text())), 300)
+    assert flow.wait() == -signal.SIGKILL
+    assert not (folder / "dvc.lock").exists()  # entries are written once a minute
+
+    (tmp_path / "go").touch()
+    cluster.align(folder, targets=["long"])
+
+    assert locked(folder)["stages"].keys() == {"first", "long"}
+    assert (folder / "long.out").read_text() == "top\n"
+    assert (tmp_path / "firsts").read_text() == "x\n"
+
+
+@pytest.mark.slow
+def test_two_flows_at_once_on_one_cluster_each_get_their_own_commits_tree(cluster: Cluster, repository: Make) -> None:
+    one = committed(repository(GRAPH))
+    other = one.with_name("other")
+    call("git", "clone", "--quiet", str(one), str(other))
+    changed = (other / "dvc.yaml").read_text().replace("echo top", "echo other")
+    (other / "dvc.yaml").write_text(changed)
+    commit(other)
+
+    first = cluster.start(one, targets=["bottom"])
+    cluster.align(other, targets=["bottom"], repository=str(other))
+
+    assert first.wait() == 0, (one / "said").read_text()
+    assert (one / "data/table.parquet").read_text() == 'top\ntop\n{"left": 1}\n'
+    assert (other / "data/table.parquet").read_text() == 'other\nother\n{"left": 1}\n'
+    assert call("dvc", "--cd", str(one), "status") == call("dvc", "--cd", str(other), "status")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_first_stages_of_the_graph_on_two_nodes_leave_the_lock_and_metrics_of_a_plain_repro(
     cluster: Cluster, tmp_path: Path
@@ -144,8 +195,10 @@ def test_the_first_stages_of_the_graph_on_two_nodes_leave_the_lock_and_metrics_o
     (folder / "accelerate.yaml").write_bytes((plain / "accelerate.yaml").read_bytes())
     small_graph.finish(small_graph.start(plain, "sample_responses@a"), plain)
 
-    cluster.align(folder, targets=["sample_responses@a"])
+    cluster.align(folder, targets=["sample_responses@a"], shards=2)
 
+    tasks = cluster.server.tasks(cluster.server.newest_run())
+    assert {"sample_responses@a 0/2", "sample_responses@a 1/2", "sample_responses@a"} < tasks.keys()
     assert locked(folder) == locked(plain)
     outs = [out for stage in small_graph.locked(plain).values() for out in stage]
     assert [out for out in outs if not same(folder / out, plain / out)] == []
