@@ -58,6 +58,7 @@ MEMORY = 80 * 2**20
 @contextmanager
 def two_nodes(folder: Path, given: Mapping[str, str], *, cores: int = 1, gpus: int = 0) -> Iterator[str]:
     """The address of a cluster of two nodes, `a` and `b`, each with these cores; the first has the GPUs."""
+    found("ray")
     address = f"127.0.0.2:{free_port()}"  # for 127.0.0.1 Ray takes the address that the machine has in the network
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as scratch:  # has sockets
         head = [sys.executable, "-m", "flows.local_cluster", address, scratch, str(cores), str(gpus)]
@@ -81,7 +82,7 @@ def running(command: list[str], folder: Path, given: Mapping[str, str]) -> Itera
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "ray.log"
     with background(command, {**given, node.FOLDER: str(folder.resolve())}, log, grace=15.0) as process:
-        for _ in waiting(process, log):
+        for _ in waiting("a node of Ray", process, log):
             if STARTED in log.read_text(errors="replace"):
                 break
         yield
@@ -151,7 +152,7 @@ def store(folder: Path, *, keep_free: str = "1GiB") -> Iterator[Store]:
     log = folder / "log"
     try:
         with background(command, os.environ | environment, log, grace=10.0) as process:
-            for _ in waiting(process, log):
+            for _ in waiting("the object store", process, log):
                 if answers(made.endpoint) and has_bucket(made):  # the volumes come up a moment after the gateway
                     break
             yield made
@@ -186,13 +187,13 @@ def found(command: str) -> str:
     return path
 
 
-def waiting(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[None]:
+def waiting(what: str, process: "subprocess.Popen[bytes]", log: Path) -> Iterator[None]:
     """A turn every moment, until who asks has what it waits for; NotStarted where that will not be."""
     end_at = time.monotonic() + START
     while process.poll() is None and time.monotonic() < end_at:
         yield
         time.sleep(0.3)
-    raise NotStarted(f"{Path(process.args[0]).name} does not start; the end of {log}:\n{log.read_text()[-2000:]}")  # type: ignore[index]
+    raise NotStarted(f"{what} does not start; the end of {log}:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def answers(endpoint: str) -> bool:
