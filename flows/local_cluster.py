@@ -122,7 +122,7 @@ class Store:
 def store(folder: Path, *, keep_free: str = "1GiB") -> Iterator[Store]:
     """SeaweedFS: a server that keeps what it gets and checks signatures; on the folder again it has what it had.
 
-    keep_free  it takes nothing more when less of the disk is free, as in `5GiB` or `7%`
+    keep_free  it takes nothing more when less of the disk is free
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "nothing").touch()

@@ -354,7 +354,7 @@ def test_a_store_that_refuses_or_is_down_is_told_in_one_line_and_nothing_is_half
 def test_a_store_that_is_full_is_told_in_one_line_and_nothing_is_half_published(
     driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with local_cluster.store(tmp_path / "object-store", keep_free="99.9%") as found:
+    with local_cluster.store(tmp_path / "object-store", keep_free="1000TiB") as found:
         with_credentials(found, monkeypatch)
         run = on_s3(driver, found)
         at("a")
