@@ -163,6 +163,28 @@ def repository(tmp_path: Path) -> Make:
     return make
 
 
+DEAL = """
+import sys
+from pathlib import Path
+from synthalign.core import shards
+
+ids = [f"row {number}" for number in range(6)]
+folder = Path(".work/sample_answers", Path("top.out").read_text().strip())  # named after what the rows depend on
+folder.mkdir(parents=True, exist_ok=True)
+shards.bring(folder)
+known = {line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()}
+shard = shards.here() or shards.Shard()
+for place in shards.dealt(ids, shard.number, shard.of):
+    if ids[place] not in known:
+        print("sampled", ids[place])
+        with (folder / f"answers.{shard.number}of{shard.of}.jsonl").open("a") as journal:
+            journal.write(ids[place] + "\\n")
+if shard.of == 1:
+    Path("answers.out").write_text("\\n".join(ids) + "\\n")
+"""
+"""A stage that samples, with rows that are quick to make; what a shard is and has is the library's to say."""
+
+
 def committed(folder: Path) -> Path:
     """A repository as nodes need it."""
     (folder / "requirements.lock").write_text("dvc==0\nprefect==0\n")

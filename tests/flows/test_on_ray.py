@@ -15,7 +15,7 @@ import pytest
 
 from flows import local_cluster
 from tests import small_graph
-from tests.flows.conftest import Make, Server, call, commit, committed, locked, needs_ray, needs_store, wait_for
+from tests.flows.conftest import DEAL, Make, Server, call, commit, committed, locked, needs_ray, needs_store, wait_for
 
 pytestmark = [needs_ray, needs_store]
 
@@ -110,26 +110,56 @@ def test_a_run_on_two_nodes_leaves_the_tree_of_a_plain_repro(cluster: Cluster, r
     assert locked(plain) == made
 
 
+def killed_in_the_middle(cluster: Cluster, folder: Path, begun: Path, go: Path, **parameters: Any) -> list[str]:
+    """A run with three tasks that begin at once, each on a node, the third of which is killed before they go on; the
+    names of the nodes, as the tasks began there."""
+    with local_cluster.one_more(cluster.nodes / "c", cluster.server.environment, cluster.address, "127.0.0.4"):
+        flow = cluster.start(folder, **parameters)
+        wait_for(lambda: begun.exists() and len(begun.read_text().splitlines()) == 3 or flow.poll() is not None, 240)
+        cluster.kill("c")
+        go.touch()
+        assert flow.wait() == 0, (folder / "said").read_text()
+    return [Path(line).name for line in begun.read_text().splitlines()]
+
+
 @pytest.mark.slow
 def test_a_stage_whose_node_is_killed_runs_again_on_another(cluster: Cluster, repository: Make, tmp_path: Path) -> None:
-    wait = f"echo $SYNTHALIGN_NODE >> {tmp_path}/begun; while ! test -e {tmp_path}/go; do sleep 0.2; done; "
-    graph = {name: {"cmd": wait + f"echo {name} > {name}.out", "outs": [f"{name}.out"]} for name in ("one", "two")}
-    folder = committed(repository(graph))
-    begun = tmp_path / "begun"
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    wait = f"echo $SYNTHALIGN_NODE >> {begun}; while ! test -e {go}; do sleep 0.2; done; "
+    names = ["one", "two", "three"]
+    folder = committed(
+        repository({name: {"cmd": wait + f"echo {name} > {name}.out", "outs": [f"{name}.out"]} for name in names})
+    )
 
-    flow = cluster.start(folder, targets=["one", "two"])
-    wait_for(lambda: begun.exists() and len(begun.read_text().splitlines()) == 2 or flow.poll() is not None, 240)
-    with local_cluster.one_more(cluster.nodes / "c", cluster.server.environment, cluster.address, "127.0.0.4"):
-        cluster.kill("b")
-        wait_for(lambda: len(begun.read_text().splitlines()) == 3 or flow.poll() is not None, 240)
-        (tmp_path / "go").touch()
-        assert flow.wait() == 0, (folder / "said").read_text()
+    on = killed_in_the_middle(cluster, folder, begun, go, targets=names)
 
-    on = [Path(line).name for line in begun.read_text().splitlines()]
-    assert set(on[:2]) == {"a", "b"}
-    assert on[2] == "c"
-    assert locked(folder)["stages"].keys() == {"one", "two"}
-    assert (folder / "two.out").read_text() == "two\n"
+    assert (set(on[:3]), len(on)) == ({"a", "b", "c"}, 4)
+    assert on[3] in {"a", "b"}
+    assert locked(folder)["stages"].keys() == {*names}
+    assert [(folder / f"{name}.out").read_text() for name in names] == ["one\n", "two\n", "three\n"]
+
+
+@pytest.mark.slow
+def test_shards_are_tasks_and_one_whose_node_is_killed_samples_on_another(
+    cluster: Cluster, repository: Make, tmp_path: Path
+) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    wait = f"echo $SYNTHALIGN_NODE >> {begun}; while ! test -e {go}; do sleep 0.2; done; "
+    graph = {
+        "top": {"cmd": "echo top > top.out", "outs": ["top.out"]},
+        "sample_answers": {"cmd": wait + "python deal.py", "deps": ["deal.py", "top.out"], "outs": ["answers.out"]},
+    }
+    folder = repository(graph)
+    (folder / "deal.py").write_text(DEAL)
+
+    on = killed_in_the_middle(cluster, committed(folder), begun, go, targets=["sample_answers"], shards=3)
+
+    assert (set(on[:3]), len(on)) == ({"a", "b", "c"}, 3 + 1 + 1)  # the shard again, and the stage itself
+    assert (folder / "answers.out").read_text().splitlines() == [f"row {number}" for number in range(6)]
+    assert "sampled" not in (folder / "logs/sample_answers.log").read_text()
+    assert cluster.server.tasks(cluster.server.newest_run()).keys() == {
+        "top", "sample_answers", *(f"sample_answers {number}/3" for number in range(3))
+    }  # fmt: skip
 
 
 @pytest.mark.slow
