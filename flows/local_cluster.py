@@ -60,10 +60,9 @@ def two_nodes(folder: Path, given: Mapping[str, str], *, cores: int = 1, gpus: i
     """The address of a cluster of two nodes, `a` and `b`, each with these cores; the first has the GPUs."""
     found("ray")
     address = f"127.0.0.2:{free_port()}"  # for 127.0.0.1 Ray takes the address that the machine has in the network
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as scratch:  # has sockets
-        head = [sys.executable, "-m", "flows.local_cluster", address, scratch, str(cores), str(gpus)]
-        with running(head, folder / "a", given), one_more(folder / "b", given, address, "127.0.0.3", cores=cores):
-            yield address
+    head = [sys.executable, "-m", "flows.local_cluster", address, str(cores), str(gpus)]
+    with running(head, folder / "a", given), one_more(folder / "b", given, address, "127.0.0.3", cores=cores):
+        yield address
 
 
 @contextmanager
@@ -81,14 +80,19 @@ def running(command: list[str], folder: Path, given: Mapping[str, str]) -> Itera
     """A command that starts a node of Ray and says so."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "ray.log"
-    with background(command, {**given, node.FOLDER: str(folder.resolve())}, log, grace=15.0) as process:
-        for _ in waiting("a node of Ray", process, log):
-            if STARTED in log.read_text(errors="replace"):
-                break
-        yield
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+    ) as scratch:  # for sockets
+        Path(scratch, "ray").mkdir()
+        known = {**given, node.FOLDER: str(folder.resolve()), "RAY_TMPDIR": scratch}
+        with background(command, known, log, grace=15.0) as process:
+            for _ in waiting("a node of Ray", process, log):
+                if STARTED in log.read_text(errors="replace"):
+                    break
+            yield
 
 
-def main(address: str, scratch: str, cores: str, gpus: str) -> None:
+def main(address: str, cores: str, gpus: str) -> None:
     """The first node of a cluster, until SIGTERM.
 
     `ray start --head` would start a server for Ray's client beside it, which nobody can leave out, and which takes the
@@ -97,7 +101,7 @@ def main(address: str, scratch: str, cores: str, gpus: str) -> None:
     from ray.cluster_utils import Cluster
 
     host, port = address.split(":")
-    given = {"node_ip_address": host, "gcs_server_port": int(port), "temp_dir": scratch, "include_dashboard": False}
+    given = {"node_ip_address": host, "gcs_server_port": int(port), "include_dashboard": False}
     given |= {"num_cpus": int(cores), "num_gpus": int(gpus), "object_store_memory": MEMORY, "no_monitor": True}
     given |= {"include_log_monitor": False, "dashboard_agent_listen_port": 0}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
