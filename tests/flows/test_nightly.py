@@ -77,9 +77,10 @@ ON_NODES = {
     "one": {"cmd": "echo one > one.out", "outs": ["one.out"]},
     "two": {"cmd": "echo two > two.out", "outs": ["two.out"]},
     "score": {
-        "cmd": """mkdir -p metrics; cat one.out two.out > both.out; echo '{"score": 1.0}' > metrics/score.json""",
+        "cmd": "mkdir -p data metrics; cat one.out two.out > data/table.parquet; "
+        """echo '{"score": 1.0}' > metrics/score.json""",
         "deps": ["one.out", "two.out"],
-        "outs": ["both.out"],
+        "outs": ["data/table.parquet"],
         "metrics": [{"metrics/score.json": {"cache": False}}],
     },
 }
@@ -101,11 +102,10 @@ def test_on_two_ray_nodes_a_clean_clone_gets_the_lock_that_is_committed_and_noth
     secret = store.environ()["AWS_SECRET_ACCESS_KEY"]
 
     assert process.wait() == 0, (clone / "said").read_text()
-    assert (clone / "both.out").read_text() == "one\ntwo\n"
-    assert (clone / "published/latest/metrics/score.json").exists()
+    assert (clone / "published/latest/data/table.parquet").read_text() == "one\ntwo\n"
     assert (clone / "dvc.lock").read_bytes() == (plain / "dvc.lock").read_bytes()
     assert call("git", "-C", str(clone), "status", "--porcelain", "--untracked-files=no") == ""
-    assert {file.parts[-4] for file in clone.glob(".work/cluster/[ab]/*/*/*.out")} == {"a", "b"}
+    assert len(list(clone.glob(".work/cluster/[ab]/*/score/data/table.parquet"))) == 1  # it was made on a node
     assert within(clone) == []
     written = [file for file in clone.rglob("*") if file.is_file() and not file.is_symlink()]
     assert [file for file in written if secret.encode() in file.read_bytes()] == []
