@@ -80,9 +80,7 @@ def running(command: list[str], folder: Path, given: Mapping[str, str]) -> Itera
     """A command that starts a node of Ray and says so."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "ray.log"
-    with tempfile.TemporaryDirectory(
-        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
-    ) as scratch:  # for sockets
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as scratch:  # for sockets
         Path(scratch, "ray").mkdir()
         known = {**given, node.FOLDER: str(folder.resolve()), "RAY_TMPDIR": scratch}
         with background(command, known, log, grace=15.0) as process:
