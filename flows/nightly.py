@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -143,8 +143,9 @@ def main() -> None:
         signal.signal(kind, interrupt)
     os.environ.update(environment(HOME, free_port()))
     HOME.mkdir(parents=True, exist_ok=True)
+    nodes: AbstractContextManager[dict[str, str]] = two_nodes() if given.runner == "ray" else nullcontext({})
     try:
-        with two_nodes() if given.runner == "ray" else nullcontext({}) as parameters:
+        with nodes as parameters:
             code = watched_run([*(f"{name}={json.dumps(value)}" for name, value in parameters.items()), *given.param])
     except KeyboardInterrupt:
         print("\nnightly: stopped; the next run goes on from here", file=sys.stderr)
