@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 # What is given as Q='...' reaches its command as it was typed: make would take $ for its own, and the shell quotes.
-GIVEN := Q NAME SEEDS SEED OUT JOBS
+GIVEN := Q NAME SEEDS SEED OUT JOBS RUNNER
 unexport $(GIVEN)
 $(foreach name,$(GIVEN),$(eval export GIVEN_$(name) = $$(value $(name))))
 
@@ -117,8 +117,8 @@ answers: .venv/ready  ## write the answers to the questions of queries/ anew
 	@for answer in queries/answers/*.csv; do \
 	    python -m synthalign sql queries/$$(basename $$answer .csv).sql --output $$answer || exit 1; done
 
-nightly: .venv/ready accelerate.yaml hardware.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again
-	@python -m flows.nightly
+nightly: .venv/ready accelerate.yaml hardware.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again (RUNNER=ray: on two Ray nodes and an object store of this machine)
+	@python -m flows.nightly $(if $(value RUNNER),--runner "$$GIVEN_RUNNER")
 
 chat: .venv/ready  ## talk to the aligned policy and its base side by side
 	@python -m synthalign.commands.conversation --aligned models/ppo/almost --base models/base/medium

@@ -101,6 +101,7 @@ def align(
     runner: Literal["threads", "ray"] = "threads",
     ray_address: str | None = None,
     repository: str | None = None,
+    shards: Annotated[int, Field(ge=1)] = 1,
 ) -> State[None]:
     """Bring the graph up to date, compare what was measured with the baseline, and publish.
 
@@ -110,10 +111,13 @@ def align(
     take. notify: a notification block, type/name. report_url: where published/ can be seen by browsers. runner: threads
     of this host, or tasks of a Ray cluster, each in a clone on its node. ray_address: of the cluster; without one Ray
     runs on this host. repository: from where nodes clone; without one this clone's origin.
+    shards: tasks of a Ray cluster that share the rows of each stage that samples.
     """
     logger = get_run_logger()
     try:
-        elsewhere = partial(on_ray.cluster, ray_address, repository) if runner == "ray" else None
+        if shards > 1 and runner != "ray":
+            raise ValueError(f"shards: {shards} is for runner: ray; threads of one host share its cores as it is")
+        elsewhere = partial(on_ray.cluster, ray_address, repository, shards) if runner == "ray" else None
         said = bring_up_to_date(targets or [graph.ALL], parallel, gpu_tasks, stage_hours, report_url, elsewhere)
     except Exception as error:
         tell(notify, "align: failed", str(error).split("\n")[0])
@@ -235,7 +239,7 @@ def run_stages(
             wait(list(futures.values()))
         raise
     progress.show()
-    return {name: future.state for name, future in futures.items()}
+    return {name: cluster.state(name, future) if cluster else future.state for name, future in futures.items()}
 
 
 class Progress:

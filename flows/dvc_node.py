@@ -1,18 +1,28 @@
 """`python -m flows.dvc_node NAME`: `dvc repro --pull --single-item NAME`, then `dvc push --run-cache NAME`, for a node.
 
+    python -m flows.dvc_node NAME 0/4       the rows of the first of four shards of NAME, in their journal
+
 Two things are as DVC's commands do not have them. An input that is there, but is not what dvc.lock says, is fetched
 too: `--pull` takes whatever a file holds that an earlier run has left. And what the cache of runs names is pushed with
 it: `dvc push --run-cache` leaves the metrics out, without which no other node can take a run for done.
 """
 
 import logging
+import os
+import signal
+import subprocess
 import sys
+from functools import partial
+from typing import Any
 
 from dvc.exceptions import DvcException, UploadError
 from dvc.repo import Repo
+from dvc.stage import Stage
+from dvc.stage.cache import RunCacheNotFoundError
 
 
-def main(name: str) -> int:
+def main(name: str, shard: str | None = None) -> int:
+    signal.signal(signal.SIGTERM, end)
     try:
         with Repo() as repo:
             [stage] = repo.stage.collect(name)
@@ -22,13 +32,10 @@ def main(name: str) -> int:
             ]
             if inputs:
                 repo.pull(inputs, force=True)
-            repo.reproduce(name, single_item=True, pull=True)
-        with Repo() as repo:
-            repo.push([name])
-            runs = repo.stage_cache.push(None)
-            for objects in repo.stage_cache.get_used_objs(runs).values():
-                if failed := repo.cloud.push(objects).failed:
-                    raise UploadError(len(failed))
+            how = {"repro_fn": partial(sample, shard=shard)} if shard else {}
+            repo.reproduce(name, single_item=True, pull=True, **how)
+        if not shard:
+            push(name)
     except DvcException:
         logging.getLogger("dvc").exception("")  # in DVC's words, with what caused it
         return 255
@@ -38,5 +45,33 @@ def main(name: str) -> int:
     return 0
 
 
+def push(name: str) -> None:
+    """Push the stage's outs, and its run with all that this names."""
+    with Repo() as repo:
+        repo.push([name])
+        runs = repo.stage_cache.push(None)
+        for objects in repo.stage_cache.get_used_objs(runs).values():
+            if failed := repo.cloud.push(objects).failed:
+                raise UploadError(len(failed))
+
+
+def sample(stage: Stage, *, shard: str, upstream: list[Stage] | None = None, **_: Any) -> None:
+    """In the place of DVC's run of a stage: nothing where there is none to run, else its command as a shard."""
+    if not stage.changed(True, upstream):
+        return
+    stage.save_deps()
+    try:
+        stage.repo.stage_cache.restore(stage, pull=True)
+    except RunCacheNotFoundError:
+        environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+        subprocess.run(stage.cmd, shell=True, check=True, env=environment | {"SYNTHALIGN_SHARD": shard})
+
+
+def end(*_: object) -> None:
+    """The kernel says that who started this is gone, killed: what this has started goes too."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.killpg(0, signal.SIGTERM)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1]))
+    raise SystemExit(main(*sys.argv[1:]))

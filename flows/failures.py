@@ -23,9 +23,10 @@ HINTS = (
         "the object store refuses the credentials: see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws, there",
     ),
     (
-        r"Could not connect to the endpoint|EndpointConnectionError|ConnectTimeoutError|SlowDown|Service ?Unavailable",
-        "the object store does not answer: is it up, and is `endpointurl` of DVC's remote its address from this node? "
-        "What was made is kept, and the next run goes on",
+        r"Could not connect to the endpoint|EndpointConnectionError|Connect ?Timeout|Read ?Timeout|SlowDown"
+        r"|Service ?Unavailable",
+        "the object store does not answer: is it up, with space left, and is `endpointurl` of DVC's remote its address "
+        "from this node? What was made is kept, and the next run goes on",
     ),
     (
         r"InsufficientStorage|QuotaExceeded|no free volumes|NoSuchBucket|bucket does not exist",

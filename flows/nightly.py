@@ -1,7 +1,8 @@
 """make nightly: a Prefect server, a worker, the deployment and one watched run of it, in one command.
 
 All of it ends with the run, or with Ctrl-C; the server's database stays in .work/prefect, so that artifacts of several
-runs can be compared. A server that stays: docs/nightly.md.
+runs can be compared. With `--runner ray` there are also two Ray nodes and an object store on this machine; what they
+keep is in .work/cluster. A server or a cluster that stays: docs/nightly.md, docs/scaling.md.
 """
 
 import argparse
@@ -9,34 +10,28 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-from flows.process import end_all, uninterrupted, with_mark
+from flows import local_cluster, machine
+from flows.background import background, free_port
+from flows.slots import nvidia_devices
 
 HOME = Path(".work/prefect")
+CLUSTER = Path(".work/cluster")
 POOL = "local"
 WATCH = Path("logs/prefect-watch.log")
 """Every event of the run; the worker beside it shows the log."""
 
 START = 300.0
 """Seconds until a server has to answer; with a new database it takes a minute where the disk is slow."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def environment(home: Path, port: int) -> dict[str, str]:
@@ -50,32 +45,6 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",  # of a server that is asked by nobody else
     }
-
-
-@contextmanager
-def background(
-    command: list[str], given: Mapping[str, str], log: Path | None, grace: float = 60.0
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """A command that runs beside this one, in a session of its own, and ends with all of its processes."""
-    mark = uuid.uuid4().hex
-    log_file = log.open("wb") if log else None
-    try:
-        process = subprocess.Popen(
-            command,
-            env=with_mark(given, mark),
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=subprocess.STDOUT if log else None,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            with uninterrupted():
-                end_all(mark, grace, process)
-    finally:
-        if log_file:
-            log_file.close()
 
 
 @contextmanager
@@ -144,36 +113,61 @@ def post(url: str, body: Mapping[str, Any]) -> Any:
         return json.load(answer)
 
 
+@contextmanager
+def two_nodes() -> Iterator[dict[str, str]]:
+    """Two Ray nodes on this machine, and a store where this working copy has no DVC remote of its own; the parameters
+    of a run on them. What the run and the nodes need to know is in the environment from here on."""
+    from flows import on_ray  # with all of Prefect
+
+    asked = on_ray.resources(*machine.both())
+    cores = max((os.cpu_count() or 1) // 2, int(asked["num_cpus"]))
+    with ExitStack() as held:
+        if on_ray.default_remote() is None:
+            kept = held.enter_context(local_cluster.store(CLUSTER / "store"))
+            os.environ.update(kept.environment | local_cluster.dvc_remote(kept, CLUSTER / "dvc"))
+        os.environ.update(local_cluster.word())
+        nodes = local_cluster.two_nodes(CLUSTER, os.environ, cores=cores, gpus=len(nvidia_devices()))
+        yield {"runner": "ray", "ray_address": held.enter_context(nodes), "repository": str(Path.cwd())}
+
+
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runner", choices=["threads", "ray"], default="threads", help="on what the stages run")
     parser.add_argument("--param", action="append", default=[], help="a parameter of the flow, name=value")
     given = parser.parse_args()
     for kind in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts into the background with SIGINT ignored
         signal.signal(kind, interrupt)
     os.environ.update(environment(HOME, free_port()))
+    HOME.mkdir(parents=True, exist_ok=True)
+    nodes: AbstractContextManager[dict[str, str]] = two_nodes() if given.runner == "ray" else nullcontext({})
     try:
-        with server(os.environ, Path("logs/prefect-server.log")):
-            forget_runs(os.environ["PREFECT_API_URL"])
-            make_pool(os.environ["PREFECT_API_URL"])
-            with background(worker(), os.environ, None):  # it starts while the flow is deployed
-                must(prefect("deploy", "--all"), "deploy")
-                parameters = [word for pair in given.param for word in ("--param", pair)]
-                code = prefect("deployment", "run", "align/nightly", "--watch", *parameters, log=WATCH)
-                print(
-                    (
-                        WATCH.read_text(errors="replace").splitlines()
-                        or ["no word of the run; see logs/prefect-server.log"]
-                    )[-1]
-                )
+        with nodes as parameters:
+            code = watched_run([*(f"{name}={json.dumps(value)}" for name, value in parameters.items()), *given.param])
     except KeyboardInterrupt:
         print("\nnightly: stopped; the next run goes on from here", file=sys.stderr)
         code = 130
+    except local_cluster.NotStarted as error:
+        raise SystemExit(f"nightly: {error}") from None
     print(f"To look at its artifacts: PREFECT_HOME={shlex.quote(str(HOME.resolve()))} prefect server start")
     raise SystemExit(code)
+
+
+def watched_run(parameters: Sequence[str]) -> int:
+    """A server, a worker and the deployment, and one run of it with these parameters, name=value; its exit code."""
+    with server(os.environ, Path("logs/prefect-server.log")):
+        forget_runs(os.environ["PREFECT_API_URL"])
+        make_pool(os.environ["PREFECT_API_URL"])
+        with background(worker(), os.environ, None):  # it starts while the flow is deployed
+            must(prefect("deploy", "--all"), "deploy")
+            words = [word for pair in parameters for word in ("--param", pair)]
+            code = prefect("deployment", "run", "align/nightly", "--watch", *words, log=WATCH)
+            said = WATCH.read_text(errors="replace").splitlines()
+            print(said[-1] if said else "no word of the run; see logs/prefect-server.log")
+    return code
 
 
 if __name__ == "__main__":

@@ -6,21 +6,24 @@ Nothing here knows which cluster; flows/on_ray.py gives these calls to Ray. All 
     made.entry, made.files        what dvc.lock is to have, and the metrics, which git holds and DVC does not
 """
 
+import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from configparser import ConfigParser
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from flows.beside import StageFailed
 from flows.failures import hint
@@ -28,6 +31,9 @@ from flows.process import Finished, run
 
 FOLDER = "SYNTHALIGN_NODE"
 """The variable of a node's environment that names where it keeps clones and DVC's cache; else ~/.cache/synthalign."""
+
+JOURNALS = "SYNTHALIGN_JOURNALS"
+"""The variable that tells a stage where its shards' journals are."""
 
 WRITTEN = ["dvc.lock", "metrics"]
 """What a run writes of the files that git has."""
@@ -73,6 +79,10 @@ class Task:
     """Its own outs of that kind."""
 
 
+Journals = Mapping[str, bytes]
+"""What a shard has sampled: files by their place below .work/<stage>."""
+
+
 @dataclass(frozen=True)
 class Made:
     entry: Any
@@ -100,20 +110,52 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def reproduce(given: Run, task: Task, say: Callable[[str], None], *, seconds: float | None = None) -> Made:
-    """Bring the stage up to date, and push what it made; NodeRefused, StageFailed."""
+def reproduce(
+    given: Run,
+    task: Task,
+    say: Callable[[str], None],
+    *,
+    journals: Sequence[Journals] = (),
+    seconds: float | None = None,
+) -> Made:
+    """Bring the stage up to date, and push what it made; NodeRefused, StageFailed.
+
+    journals  what its shards have sampled
+    """
     from dvc.utils.serialize import load_yaml
 
-    with held(given, task.name) as folder:
+    with held(given, task.name) as folder, TemporaryDirectory() as brought:
         equip(folder, given, task)
         name, log = os.uname().nodename, folder / "logs" / f"{task.name.replace('/', '_')}.log"
-        done = run([sys.executable, "-m", "flows.dvc_node", task.name], log, say, within=folder, seconds=seconds)
+        for number, files in enumerate(journals):
+            write(Path(brought, str(number)), files)
+        where = {JOURNALS: brought} if any(journals) else {}
+        command = [sys.executable, "-m", "flows.dvc_node", task.name]
+        done = run(command, log, say, given=where, within=folder, seconds=seconds)
         must(done, f"{task.name} on {name}")
         told = log.read_text(encoding="utf-8")
         entry = load_yaml(folder / "dvc.lock")["stages"][task.name]
         files = {file: (folder / file).read_bytes() for file in task.uncached}
         how = "ran" if "Running stage" in told else "restored or unchanged"
         return Made(entry, files, f"{how} on {name}", told)
+
+
+def sample(given: Run, task: Task, shard: str, say: Callable[[str], None], *, seconds: float | None = None) -> Journals:
+    """Make the rows of one shard of a stage, `0/4` for the first of four, and return its journals; none where the stage
+    has nothing to do. NodeRefused, StageFailed."""
+    needs = {name: entry for name, entry in task.entries.items() if name != task.name}
+    inputs = json.dumps([needs, dict(given.settings)], sort_keys=True, default=str)  # of others are other journals
+    number = f"{shard.replace('/', '-')}.{sha256(inputs.encode()).hexdigest()[:8]}"
+    with held(given, f"{task.name}.{number}") as folder:
+        equip(folder, given, task)
+        log = folder / "logs" / f"{task.name.replace('/', '_')}.log"
+        command = [sys.executable, "-m", "flows.dvc_node", task.name, shard]
+        done = run(command, log, say, within=folder, seconds=seconds)
+        must(done, f"shard {shard} of {task.name} on {os.uname().nodename}")
+        base = folder / ".work" / task.name.split("@")[0]
+        return {
+            str(file.relative_to(base)): file.read_bytes() for file in base.glob("*/*.jsonl") if file.stat().st_size
+        }
 
 
 def must(done: Finished, what: str) -> None:
@@ -134,9 +176,23 @@ def held(given: Run, name: str) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
+            remove_others(base, given.commit)
             clone(given, base, folder)
         check_clone(folder, given.commit)
         yield folder
+
+
+def remove_others(base: Path, commit: str) -> None:
+    """Remove the clones of other commits on this node, but for those that a run holds.
+
+    Who waits for the lock of one sees that its file is gone, and makes it anew (filelock).
+    """
+    for lock in base.glob("[0-9a-f]" * 12 + "/*.lock"):
+        if lock.parent.name != commit[:12]:
+            with suppress(Timeout), FileLock(lock, timeout=0):
+                for folder in (str(lock).removesuffix(".lock"), f"{str(lock).removesuffix('.lock')}.making"):
+                    shutil.rmtree(folder, ignore_errors=True)
+                lock.unlink()
 
 
 def check_versions(wanted: Mapping[str, str], here: Mapping[str, str]) -> None:
@@ -163,7 +219,8 @@ def clone(given: Run, base: Path, folder: Path) -> None:
             raise NodeRefused(
                 f"node {os.uname().nodename}: {given.repository} has no commit {given.commit[:12]}: push it first"
             )
-    making = folder.with_name(f".making-{os.getpid()}")
+    making = Path(f"{folder}.making")
+    shutil.rmtree(making, ignore_errors=True)  # of one that was killed
     git("clone", "--quiet", "--shared", "--no-checkout", str(store), str(making))
     git("-C", str(making), "checkout", "--quiet", "--detach", given.commit)
     making.rename(folder)
@@ -202,13 +259,18 @@ def equip(folder: Path, given: Run, task: Task) -> None:
     from dvc.utils.serialize import dump_yaml
 
     dump_yaml(folder / "dvc.lock", {"schema": "2.0", "stages": dict(task.entries)})
-    for name, content in [*task.files.items(), *((name, text.encode()) for name, text in given.settings.items())]:
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+    write(folder, {**task.files, **{name: text.encode() for name, text in given.settings.items()}})
     config = ConfigParser(interpolation=None)
     config["cache"] = {"dir": str(folder.parents[1] / "cache")}
     config["core"] = {"remote": "run"}
     config["'remote \"run\"'"] = dict(given.remote)
     with (folder / ".dvc/config.local").open("w", encoding="utf-8") as stream:
         config.write(stream)
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their place below a folder."""
+    for name, content in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)

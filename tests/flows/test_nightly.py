@@ -11,14 +11,15 @@ import pytest
 import yaml
 
 from flows import nightly
+from flows.background import free_port
 from tests import small_graph
-from tests.flows.conftest import Make, Server, locked, wait_for, within
+from tests.flows.conftest import Make, Server, call, commit, committed, locked, needs_ray, needs_store, wait_for, within
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
+def start(folder: Path, *more: str) -> "subprocess.Popen[bytes]":
     """`python -m flows.nightly`, what `make nightly` calls; as in a terminal, it has a process group of its own."""
     with (folder / "said").open("wb") as said:
-        command = [sys.executable, "-m", "flows.nightly", "--param", 'targets=["all"]']  # a small graph has no report
+        command = [sys.executable, "-m", "flows.nightly", "--param", 'targets=["all"]', *more]  # no report there
         return subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, process_group=0)
 
 
@@ -60,7 +61,7 @@ def test_stopped_in_the_middle_it_takes_everything_along_and_the_next_run_comple
 
 @pytest.mark.slow
 def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
-    settings = os.environ | nightly.environment(tmp_path / "home", nightly.free_port())
+    settings = os.environ | nightly.environment(tmp_path / "home", free_port())
     settings["PREFECT_API_DATABASE_CONNECTION_URL"] = "nonsense"
 
     with (
@@ -70,6 +71,44 @@ def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) 
         pass
 
     assert "Could not parse SQLAlchemy URL" in str(stopped.value)
+
+
+ON_NODES = {
+    "one": {"cmd": "echo one > one.out", "outs": ["one.out"]},
+    "two": {"cmd": "echo two > two.out", "outs": ["two.out"]},
+    "score": {
+        "cmd": "mkdir -p data metrics; cat one.out two.out > data/table.parquet; "
+        """echo '{"score": 1.0}' > metrics/score.json""",
+        "deps": ["one.out", "two.out"],
+        "outs": ["data/table.parquet"],
+        "metrics": [{"metrics/score.json": {"cache": False}}],
+    },
+}
+
+
+@needs_ray
+@needs_store
+def test_on_two_ray_nodes_a_clean_clone_gets_the_lock_that_is_committed_and_nothing_goes_on(
+    repository: Make, tmp_path: Path
+) -> None:
+    plain = committed(repository(ON_NODES))
+    call("dvc", "--cd", str(plain), "repro", "--quiet")
+    commit(plain)
+    clone = tmp_path / "clone"
+    call("git", "clone", "--quiet", str(plain), str(clone))
+
+    process = start(clone, "--runner", "ray")
+    [store] = wait_for(lambda: [one for one in within(clone) if one.name() == "weed"] or process.poll() is not None)
+    secret = store.environ()["AWS_SECRET_ACCESS_KEY"]
+
+    assert process.wait() == 0, (clone / "said").read_text()
+    assert (clone / "published/latest/data/table.parquet").read_text() == "one\ntwo\n"
+    assert (clone / "dvc.lock").read_bytes() == (plain / "dvc.lock").read_bytes()
+    assert call("git", "-C", str(clone), "status", "--porcelain", "--untracked-files=no") == ""
+    assert len(list(clone.glob(".work/cluster/[ab]/*/score/data/table.parquet"))) == 1  # it was made on a node
+    assert within(clone) == []
+    written = [file for file in clone.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert [file for file in written if secret.encode() in file.read_bytes()] == []
 
 
 TARGETS = ["sample_answers@sft_selfplay", "train_reward@no_filter"]

@@ -5,15 +5,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from flows import graph, node, on_ray
+from flows import graph, local_cluster, node, on_ray
 from flows.beside import StageFailed
-from tests.flows import store
-from tests.flows.conftest import ROOT, call, locked
+from tests.flows.conftest import DEAL, ROOT, call, commit, locked, needs_store
 
 GRAPH = """
 stages:
@@ -24,14 +22,9 @@ stages:
     outs: [left.out]
     metrics: [{metrics/left.json: {cache: false}}]
   bottom: {cmd: cat left.out metrics/left.json > bottom.out, deps: [left.out, metrics/left.json], outs: [bottom.out]}
+  sample_answers: {cmd: python deal.py, deps: [deal.py, top.out], outs: [answers.out]}
   fails: {cmd: "echo the reason; exit 9", outs: [fails.out]}
 """
-
-
-def commit(folder: Path) -> None:
-    call("git", "-C", str(folder), "add", "-A")
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    call("git", "-C", str(folder), *identity, "commit", "--quiet", "--message", "x")
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +37,8 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "[core]\n    analytics = false\n    remote = store\n['remote \"store\"']\n    url = ../../store\n"
     )
     (folder / "dvc.yaml").write_text(GRAPH)
+    (folder / "deal.py").write_text(DEAL)
+    shutil.copytree(ROOT / "synthalign/core", folder / "synthalign/core", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".gitignore").write_text("*.out\n/logs/\n/accelerate.yaml\n__pycache__/\n")
     (folder / "requirements.lock").write_text("dvc[s3]==0 \\\n    --hash=x\nprefect==0\n# about it\n\n")
@@ -93,7 +88,7 @@ def test_what_one_node_makes_the_next_finds_in_the_remote(driver: Path, at: At, 
     bottom = node.reproduce(run, task("bottom", ("left", left)), silent)
 
     call("dvc", "repro", "--quiet", "bottom")
-    assert graph.read().keys() == {"top", "left", "bottom", "fails"}
+    assert graph.read().keys() == {"top", "left", "bottom", "sample_answers", "fails"}
     assert locked(driver)["stages"] == {"top": top.entry, "left": left.entry, "bottom": bottom.entry}
 
     # what an earlier run has left in the place of an input is not taken for it
@@ -109,6 +104,50 @@ def test_what_one_node_makes_the_next_finds_in_the_remote(driver: Path, at: At, 
     assert again.how.startswith("restored or unchanged on ")
     assert (again.entry, again.files) == (left.entry, left.files)
     assert (tmp_path / "nodes/d").exists()
+
+
+def logged(folder: Path) -> list[str]:
+    """The rows that were sampled on a node, from the logs of all its clones."""
+    lines = [line for log in folder.glob("*/*/logs/*.log") for line in log.read_text().splitlines()]
+    return [line.removeprefix("sampled ") for line in lines if line.startswith("sampled ")]
+
+
+@pytest.mark.slow
+def test_shards_on_their_nodes_sample_each_row_once_and_the_stage_itself_none(
+    driver: Path, at: At, tmp_path: Path
+) -> None:
+    run, nodes = on_ray.described(None), tmp_path / "nodes"
+    at("a")
+    top = node.reproduce(run, task("top"), silent)
+    first = node.sample(run, task("sample_answers", ("top", top)), "0/2", silent)
+    at("b")
+    second = node.sample(run, task("sample_answers", ("top", top)), "1/2", silent)
+    assert (first.keys(), second.keys()) == ({"top/answers.0of2.jsonl"}, {"top/answers.1of2.jsonl"})
+    at("c")
+    made = node.reproduce(run, task("sample_answers", ("top", top)), silent, journals=[first, second])
+
+    assert [logged(nodes / name) for name in "abc"] == [["row 0", "row 2", "row 4"], ["row 1", "row 3", "row 5"], []]
+    call("dvc", "repro", "--quiet", "sample_answers")
+    assert locked(driver)["stages"]["sample_answers"] == made.entry
+
+    # what the cache of runs has no shard makes again
+    at("d")
+    assert node.sample(run, task("sample_answers", ("top", top)), "0/2", silent) == {}
+    assert logged(nodes / "d") == []
+
+    # a journal of other settings stays refused
+    at("e")
+    others = {name.replace("top/", "old/"): content for name, content in first.items()}
+    run = replace(run, remote={"url": str(tmp_path / "empty")})
+    top = node.reproduce(run, task("top"), silent)
+    with pytest.raises(StageFailed, match="is the journal of other settings"):
+        node.reproduce(run, task("sample_answers", ("top", top)), silent, journals=[others, second])
+
+
+def test_the_stages_that_run_in_shards_are_those_that_say_so() -> None:
+    assert {
+        file.stem for file in (ROOT / "stages").glob("*.py") if "in_shards=True" in file.read_text()
+    } == on_ray.IN_SHARDS
 
 
 @pytest.mark.slow
@@ -155,6 +194,23 @@ def test_a_clone_at_another_commit_is_refused_by_name(driver: Path, at: At) -> N
 
     with pytest.raises(node.NodeRefused, match=rf"is at commit \w+ instead of {run.commit[:12]}; remove the folder"):
         node.held(run, "top").__enter__()
+
+
+def test_clones_of_other_commits_go_when_a_run_begins_but_for_those_that_are_held(driver: Path, at: At) -> None:
+    at("a")
+    old = on_ray.described(None)
+    (driver / "more").write_text("x")
+    commit(driver)
+    new = on_ray.described(None)
+
+    with node.held(old, "left") as idle:
+        pass
+    with node.held(old, "top") as busy, node.held(new, "top") as folder:
+        assert (idle.exists(), busy.exists(), folder.exists()) == (False, True, True)
+    with node.held(new, "left") as other:
+        assert (busy.exists(), folder.exists(), other.exists()) == (False, True, True)
+    with node.held(old, "top") as again:
+        assert (again / "dvc.yaml").read_text() == GRAPH
 
 
 def test_a_commit_that_was_not_pushed_is_told(driver: Path, at: At, tmp_path: Path) -> None:
@@ -205,12 +261,8 @@ def test_a_stage_asks_ray_for_what_its_launch_file_takes(launch: dict, hardware:
 
 # ---------------------------------------------------------------------------------------------- an object store
 
-needs_store = pytest.mark.skipif(
-    store.WEED is None or find_spec("dvc_s3") is None, reason="extras: pip install '.[s3,store]'"
-)
 
-
-def on_s3(driver: Path, found: store.Store) -> node.Run:
+def on_s3(driver: Path, found: local_cluster.Store) -> node.Run:
     """The remote of this repository is the store, as docs/scaling.md has it."""
     call("dvc", "remote", "add", "--quiet", "--force", "--default", "store", found.url)
     call("dvc", "remote", "modify", "--quiet", "store", "endpointurl", found.endpoint)
@@ -218,7 +270,7 @@ def on_s3(driver: Path, found: store.Store) -> node.Run:
     return on_ray.described(None)
 
 
-def with_credentials(found: store.Store, patch: pytest.MonkeyPatch, **changed: str) -> None:
+def with_credentials(found: local_cluster.Store, patch: pytest.MonkeyPatch, **changed: str) -> None:
     for name, value in (found.environment | changed).items():
         patch.setenv(name, value)
 
@@ -229,22 +281,23 @@ def test_tables_go_through_an_object_store_and_its_secret_is_written_nowhere(
     driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    with store.serving(tmp_path / "object-store") as found:
+    with local_cluster.store(tmp_path / "object-store") as found:
         with_credentials(found, monkeypatch)
         run = on_s3(driver, found)
         at("a")
         top = node.reproduce(run, task("top"), said.append)
-    with store.serving(tmp_path / "object-store") as again:  # it keeps what it has
+    with local_cluster.store(tmp_path / "object-store") as again:  # it keeps what it has
+        with_credentials(again, monkeypatch)
         run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
         at("b")
         left = node.reproduce(run, task("left", ("top", top)), said.append)
 
     assert json.loads(left.files["metrics/left.json"]) == {"left": 1}
-    secret = found.secret.encode()
-    files = [file for file in tmp_path.rglob("*") if file.is_file() and "object-store" not in file.parts]
+    secret = found.environment["AWS_SECRET_ACCESS_KEY"]
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert len(files) > 50
-    assert [file for file in files if secret in file.read_bytes()] == []
-    assert found.secret not in "".join(said) + repr((run, top, left))
+    assert [file for file in files if secret.encode() in file.read_bytes()] == []
+    assert secret not in "".join(said) + repr((run, top, left, found))
 
 
 @pytest.mark.slow
@@ -252,7 +305,7 @@ def test_tables_go_through_an_object_store_and_its_secret_is_written_nowhere(
 def test_a_store_that_refuses_or_is_down_is_told_in_one_line_and_nothing_is_half_published(
     driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with store.serving(tmp_path / "object-store") as found:
+    with local_cluster.store(tmp_path / "object-store") as found:
         run = on_s3(driver, found)
         at("a")
         with monkeypatch.context() as patched:
@@ -269,6 +322,26 @@ def test_a_store_that_refuses_or_is_down_is_told_in_one_line_and_nothing_is_half
     with pytest.raises(StageFailed, match=r"top on \S+ ended .*; the object store does not answer"):
         node.reproduce(run, task("top"), silent)
 
-    with store.serving(tmp_path / "object-store") as again:
+    with local_cluster.store(tmp_path / "object-store") as again:
+        with_credentials(again, monkeypatch)
         run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
+        assert node.reproduce(run, task("top"), silent).how.startswith("ran on ")
+
+
+@pytest.mark.slow
+@needs_store
+def test_a_store_that_is_full_is_told_in_one_line_and_nothing_is_half_published(
+    driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_cluster.store(tmp_path / "object-store", keep_free="1000TiB") as found:
+        with_credentials(found, monkeypatch)
+        run = on_s3(driver, found)
+        run = replace(run, remote={**run.remote, "read_timeout": "1"})  # SeaweedFS looks for space for half a minute
+        at("a")
+        with pytest.raises(StageFailed, match=r"top on \S+ ended .*; the object store does not answer: is it up, with"):
+            node.reproduce(run, task("top"), silent)
+    with local_cluster.store(tmp_path / "object-store") as again:
+        with_credentials(again, monkeypatch)
+        run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
+        at("b")  # nothing of it is there
         assert node.reproduce(run, task("top"), silent).how.startswith("ran on ")

@@ -1,96 +1,71 @@
-"""The flow on a real Ray cluster of two raylets on this machine, each with clones of its own and a folder as remote."""
+"""The flow on a real Ray cluster of two nodes on this machine, each with clones of its own, and a real object store."""
 
 import json
-import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from flows import local_cluster
 from tests import small_graph
-from tests.flows.conftest import Make, Server, call, locked, wait_for
+from tests.flows.conftest import DEAL, Make, Server, call, commit, committed, locked, needs_ray, needs_store, wait_for
 
-needs_ray = pytest.mark.skipif(find_spec("prefect_ray") is None, reason="prefect-ray is an extra: pip install '.[ray]'")
-
-RAYLETS = """
-import sys
-from pathlib import Path
-from ray.cluster_utils import Cluster
-
-def node(name, address):  # another address than 127.0.0.1, for which Ray takes that of the network
-    few = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-    return few | {"node_ip_address": address, "env_vars": {"SYNTHALIGN_NODE": str(Path(sys.argv[1], name))}}
-
-cluster = Cluster(initialize_head=True, head_node_args=node("a", "127.0.0.2"))
-second = cluster.add_node(**node("b", "127.0.0.3"))
-cluster.wait_for_nodes()
-print(cluster.address, flush=True)
-for line in sys.stdin:
-    second.kill_raylet(check_alive=False)
-    print("killed", flush=True)
-    second = cluster.add_node(**node("c", "127.0.0.4"))
-cluster.shutdown()
-"""
+pytestmark = [needs_ray, needs_store]
 
 
 @dataclass(frozen=True)
 class Cluster:
     server: Server
+    """In whose environment are the words of cluster and store."""
+
     address: str
     nodes: Path
-    process: "subprocess.Popen[str]"
 
-    def align(self, folder: Path, **parameters: Any) -> "subprocess.CompletedProcess[str]":
-        given = {"runner": "ray", "ray_address": self.address, "parallel": 4}
-        return self.server.align(folder, **given | parameters)
+    def start(self, folder: Path, **parameters: Any) -> "subprocess.Popen[bytes]":
+        """The flow in a process of its own."""
+        given = {"runner": "ray", "ray_address": self.address, "parallel": 4} | parameters
+        code = f"from flows.align import align; align(**{given!r})"
+        with (folder / "said").open("w") as said:
+            return subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=folder,
+                env=self.server.environment,
+                stdout=said,
+                stderr=said,
+                text=True,
+            )
 
-    def kill_the_second(self) -> None:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == "killed\n"
+    def align(self, folder: Path, **parameters: Any) -> str:
+        """The same, to its good end; returns what it says."""
+        process = self.start(folder, **parameters)
+        assert process.wait() == 0, (folder / "said").read_text()
+        return (folder / "said").read_text()
+
+    def kill(self, name: str) -> None:
+        """A node, as if its power went out."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("SYNTHALIGN_NODE") == str(self.nodes / name) and process.name() == "raylet":
+                    process.kill()
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Cluster]:
-    """Two nodes with a core and folders of their own, for those who know a word."""
-    nodes = tmp_path_factory.mktemp("nodes")
-    word = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    word |= {"RAY_worker_niceness": "0"}  # Ray adds 15, with which a busy machine never comes to them
-    told = Server(server.settings | word)
-    command = [sys.executable, "-c", RAYLETS, str(nodes)]
-    with subprocess.Popen(
-        command, env=told.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin and process.stdout
-        address = next(line.strip() for line in process.stdout if line.startswith("127."))
-        yield Cluster(told, address, nodes, process)
-        process.stdin.close()
-        process.wait(timeout=60)
-
-
-def with_remote(folder: Path) -> Path:
-    """A repository as nodes need it: committed, with a remote."""
-    (folder / "requirements.lock").write_text("dvc==0\nprefect==0\n")
-    (folder / ".gitignore").write_text("/data/\n/.work/\n/logs/\n*.out\n/published/\n__pycache__/\n.met-*\n")
-    for name in ("synthalign", "warm", "queries"):
-        (folder / name).unlink()
-        call("cp", "-r", str(Path(__file__).parents[2] / name), str(folder / name))
-    call("dvc", "--cd", str(folder), "remote", "add", "-q", "-d", "store", str(folder.parent / "store"))
-    commit(folder)
-    return folder
-
-
-def commit(folder: Path) -> None:
-    call("git", "-C", str(folder), "add", "-A")
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    call("git", "-C", str(folder), *identity, "commit", "-q", "-m", "x")
+    """Two nodes with a core and folders of their own, and a store."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with local_cluster.store(folder / "store") as kept:
+        given = server.settings | local_cluster.word() | kept.environment
+        given |= local_cluster.dvc_remote(kept, folder / "dvc")
+        told = Server(given)
+        with local_cluster.two_nodes(folder, told.environment) as address:
+            yield Cluster(told, address, folder)
 
 
 GRAPH = {
@@ -112,14 +87,12 @@ GRAPH = {
 }
 
 
-@needs_ray
 @pytest.mark.slow
 def test_a_run_on_two_nodes_leaves_the_tree_of_a_plain_repro(cluster: Cluster, repository: Make) -> None:
-    folder = with_remote(repository(GRAPH))
+    folder = committed(repository(GRAPH))
 
-    done = cluster.align(folder)
+    cluster.align(folder)
 
-    assert done.returncode == 0, done.stdout + done.stderr
     tasks = cluster.server.tasks(cluster.server.newest_run())
     assert {name: task["state_name"] for name, task in tasks.items()} == dict.fromkeys(GRAPH, "Completed")
     assert (folder / "data/table.parquet").read_text() == 'top\ntop\n{"left": 1}\n'
@@ -137,38 +110,114 @@ def test_a_run_on_two_nodes_leaves_the_tree_of_a_plain_repro(cluster: Cluster, r
     assert locked(plain) == made
 
 
-@needs_ray
+def killed_in_the_middle(cluster: Cluster, folder: Path, begun: Path, go: Path, **parameters: Any) -> list[str]:
+    """A run with three tasks that begin at once, each on a node, the third of which is killed before they go on; the
+    names of the nodes, as the tasks began there."""
+    with local_cluster.one_more(cluster.nodes / "c", cluster.server.environment, cluster.address, "127.0.0.4"):
+        flow = cluster.start(folder, **parameters)
+        wait_for(lambda: begun.exists() and len(begun.read_text().splitlines()) == 3 or flow.poll() is not None, 240)
+        cluster.kill("c")
+        go.touch()
+        assert flow.wait() == 0, (folder / "said").read_text()
+    return [Path(line).name for line in begun.read_text().splitlines()]
+
+
 @pytest.mark.slow
 def test_a_stage_whose_node_is_killed_runs_again_on_another(cluster: Cluster, repository: Make, tmp_path: Path) -> None:
-    wait = f"echo $SYNTHALIGN_NODE >> {tmp_path}/begun; while ! test -e {tmp_path}/go; do sleep 0.2; done; "
-    graph = {name: {"cmd": wait + f"echo {name} > {name}.out", "outs": [f"{name}.out"]} for name in ("one", "two")}
-    folder = with_remote(repository(graph))
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    wait = f"echo $SYNTHALIGN_NODE >> {begun}; while ! test -e {go}; do sleep 0.2; done; "
+    names = ["one", "two", "three"]
+    folder = committed(
+        repository({name: {"cmd": wait + f"echo {name} > {name}.out", "outs": [f"{name}.out"]} for name in names})
+    )
+
+    on = killed_in_the_middle(cluster, folder, begun, go, targets=names)
+
+    assert (set(on[:3]), len(on)) == ({"a", "b", "c"}, 4)
+    assert on[3] in {"a", "b"}
+    assert locked(folder)["stages"].keys() == {*names}
+    assert [(folder / f"{name}.out").read_text() for name in names] == ["one\n", "two\n", "three\n"]
+
+
+@pytest.mark.slow
+def test_shards_are_tasks_and_one_whose_node_is_killed_samples_on_another(
+    cluster: Cluster, repository: Make, tmp_path: Path
+) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    wait = f"echo $SYNTHALIGN_NODE >> {begun}; while ! test -e {go}; do sleep 0.2; done; "
+    graph = {
+        "top": {"cmd": "echo top > top.out", "outs": ["top.out"]},
+        "sample_answers": {"cmd": wait + "python deal.py", "deps": ["deal.py", "top.out"], "outs": ["answers.out"]},
+    }
+    folder = repository(graph)
+    (folder / "deal.py").write_text(DEAL)
+
+    on = killed_in_the_middle(cluster, committed(folder), begun, go, targets=["sample_answers"], shards=3)
+
+    assert (set(on[:3]), len(on)) == ({"a", "b", "c"}, 3 + 1 + 1)  # the shard again, and the stage itself
+    assert (folder / "answers.out").read_text().splitlines() == [f"row {number}" for number in range(6)]
+    assert "sampled" not in (folder / "logs/sample_answers.log").read_text()
+    assert cluster.server.tasks(cluster.server.newest_run()).keys() == {
+        "top", "sample_answers", *(f"sample_answers {number}/3" for number in range(3))
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_when_the_flow_is_killed_its_stages_end_and_the_next_run_goes_on(
+    cluster: Cluster, repository: Make, tmp_path: Path
+) -> None:
+    wait = f"echo $$ >> {tmp_path}/begun; while ! test -e {tmp_path}/go; do sleep 0.2; done; "
+    graph = {
+        "first": {
+            "cmd": f"echo x >> {tmp_path}/firsts; echo top > first.out",
+            "deps": ["asked"],
+            "outs": ["first.out"],
+        },
+        "long": {"cmd": wait + "cp first.out long.out", "deps": ["first.out"], "outs": ["long.out"]},
+    }
+    folder = repository(graph)
+    (folder / "asked").write_text("this\n")
     begun = tmp_path / "begun"
 
-    with ThreadPoolExecutor() as pool:
-        flow = pool.submit(cluster.align, folder, targets=["one", "two"])
-        wait_for(lambda: begun.exists() and len(begun.read_text().splitlines()) == 2 or flow.done(), 240)
-        cluster.kill_the_second()
-        wait_for(lambda: len(begun.read_text().splitlines()) == 3 or flow.done(), 240)
-        (tmp_path / "go").touch()
-        done = flow.result()
+    flow = cluster.start(committed(folder), targets=["long"])
+    wait_for(lambda: begun.exists() or flow.poll() is not None, 300)
+    flow.kill()
+    wait_for(lambda: not psutil.pid_exists(int(begun.read_text())), 300)
+    assert flow.wait() == -signal.SIGKILL
+    assert not (folder / "dvc.lock").exists()  # entries are written once a minute
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    on = [Path(line).name for line in begun.read_text().splitlines()]
-    assert set(on[:2]) == {"a", "b"}
-    assert on[2] in {"a", "c"}
-    assert locked(folder)["stages"].keys() == {"one", "two"}
-    assert (folder / "two.out").read_text() == "two\n"
+    (tmp_path / "go").touch()
+    cluster.align(folder, targets=["long"])
+
+    assert locked(folder)["stages"].keys() == {"first", "long"}
+    assert (folder / "long.out").read_text() == "top\n"
+    assert (tmp_path / "firsts").read_text() == "x\n"
 
 
-@needs_ray
+@pytest.mark.slow
+def test_two_flows_at_once_on_one_cluster_each_get_their_own_commits_tree(cluster: Cluster, repository: Make) -> None:
+    one = committed(repository(GRAPH))
+    other = one.with_name("other")
+    call("git", "clone", "--quiet", str(one), str(other))
+    changed = (other / "dvc.yaml").read_text().replace("echo top", "echo other")
+    (other / "dvc.yaml").write_text(changed)
+    commit(other)
+
+    first = cluster.start(one, targets=["bottom"])
+    cluster.align(other, targets=["bottom"], repository=str(other))
+
+    assert first.wait() == 0, (one / "said").read_text()
+    assert (one / "data/table.parquet").read_text() == 'top\ntop\n{"left": 1}\n'
+    assert (other / "data/table.parquet").read_text() == 'other\nother\n{"left": 1}\n'
+    assert call("dvc", "--cd", str(one), "status") == call("dvc", "--cd", str(other), "status")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_first_stages_of_the_graph_on_two_nodes_leave_the_lock_and_metrics_of_a_plain_repro(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     plain = small_graph.clone(tmp_path / "plain")
-    call("dvc", "--cd", str(plain), "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
     call("git", "-C", str(plain), "add", "-f", "data/scaled")  # git ignores what a scale makes, and nodes have git's
     commit(plain)
     folder = tmp_path / "ray"
@@ -176,9 +225,10 @@ def test_the_first_stages_of_the_graph_on_two_nodes_leave_the_lock_and_metrics_o
     (folder / "accelerate.yaml").write_bytes((plain / "accelerate.yaml").read_bytes())
     small_graph.finish(small_graph.start(plain, "sample_responses@a"), plain)
 
-    done = cluster.align(folder, targets=["sample_responses@a"])
+    cluster.align(folder, targets=["sample_responses@a"], shards=2)
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    tasks = cluster.server.tasks(cluster.server.newest_run())
+    assert {"sample_responses@a 0/2", "sample_responses@a 1/2", "sample_responses@a"} < tasks.keys()
     assert locked(folder) == locked(plain)
     outs = [out for stage in small_graph.locked(plain).values() for out in stage]
     assert [out for out in outs if not same(folder / out, plain / out)] == []
