@@ -1,7 +1,7 @@
 """Ray nodes and an object store on this machine: what `make nightly RUNNER=ray` runs on, and tests.
 
     given = os.environ | word()
-    with two_nodes(folder, given) as address, store(folder / "store") as kept:
+    with nodes(folder, given) as address, store(folder / "store") as kept:
         address, kept.url, kept.endpoint, kept.environment
 
 They are what a cluster and a bucket elsewhere would be, but for the addresses. Secrets are made anew each time, and are
@@ -18,9 +18,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_lowercase
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -56,12 +57,15 @@ MEMORY = 80 * 2**20
 
 
 @contextmanager
-def two_nodes(folder: Path, given: Mapping[str, str], *, cores: int = 1, gpus: int = 0) -> Iterator[str]:
-    """The address of a cluster of two nodes, `a` and `b`, each with these cores; the first has the GPUs."""
+def nodes(folder: Path, given: Mapping[str, str], count: int = 2, *, cores: int = 1, gpus: int = 0) -> Iterator[str]:
+    """The address of a cluster of so many nodes, `a`, `b`, …, each with these cores; the first has the GPUs."""
     found("ray")
     address = f"127.0.0.2:{free_port()}"  # for 127.0.0.1 Ray takes the address that the machine has in the network
     head = [sys.executable, "-m", "flows.local_cluster", address, str(cores), str(gpus)]
-    with running(head, folder / "a", given), one_more(folder / "b", given, address, "127.0.0.3", cores=cores):
+    with ExitStack() as held:
+        held.enter_context(running(head, folder / "a", given))
+        for number, name in enumerate(ascii_lowercase[1:count], start=3):
+            held.enter_context(one_more(folder / name, given, address, f"127.0.0.{number}", cores=cores))
         yield address
 
 

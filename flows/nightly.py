@@ -126,7 +126,7 @@ def two_nodes() -> Iterator[dict[str, str]]:
             kept = held.enter_context(local_cluster.store(CLUSTER / "store"))
             os.environ.update(kept.environment | local_cluster.dvc_remote(kept, CLUSTER / "dvc"))
         os.environ.update(local_cluster.word())
-        nodes = local_cluster.two_nodes(CLUSTER, os.environ, cores=cores, gpus=len(nvidia_devices()))
+        nodes = local_cluster.nodes(CLUSTER, os.environ, cores=cores, gpus=len(nvidia_devices()))
         yield {"runner": "ray", "ray_address": held.enter_context(nodes), "repository": str(Path.cwd())}
 
 

@@ -64,7 +64,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterato
         given = server.settings | local_cluster.word() | kept.environment
         given |= local_cluster.dvc_remote(kept, folder / "dvc")
         told = Server(given)
-        with local_cluster.two_nodes(folder, told.environment) as address:
+        with local_cluster.nodes(folder, told.environment) as address:
             yield Cluster(told, address, folder)
 
 
