@@ -90,6 +90,11 @@ def context_of(model: PreTrainedModel) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
+def vocabulary_of(model: PreTrainedModel) -> int:
+    """The logits that the model makes of a token."""
+    return int(model.get_output_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]
+
+
 def fix_rounding(use: hardware.Use = "reading") -> None:
     """Take one thread where there is no GPU: sums over several round otherwise on a machine with other cores.
 

@@ -12,6 +12,7 @@ from synthalign.dialogue import encoding
 from synthalign.generation import attention, models
 from synthalign.judging import benchmarks
 from synthalign.judging.benchmarks import Choice, Preference
+from synthalign.policies import batching
 from synthalign.reward import scoring
 from synthalign.reward.scoring import Row, Tokens, pad
 
@@ -123,8 +124,11 @@ def _answer_log_probs(
         answers=scoring.ANSWERS if together else 1,
         padded=attention.shares_rows(model, 1),
     )
-    cells = max(1, hardware.LOGITS // model.get_output_embeddings().weight.shape[0])
-    parts = [part for rows in packed for part in split(rows, cells)]
+    cells = max(1, hardware.LOGITS // models.vocabulary_of(model))
+    parts = []
+    for rows in packed:
+        tokens = [sum(map(len, answers)) for _, answers in rows]
+        parts += [[rows[place] for place in some] for some in batching.bounded(range(len(rows)), tokens, cells)]
 
     def read(rows: Sequence[Row]) -> list[float]:
         with torch.inference_mode():  # which belongs to a thread
@@ -133,20 +137,6 @@ def _answer_log_probs(
     with models.beside(models.free_cores(model.device)) as threads:
         sums = [one for found in threads.map(read, parts) for one in found]
     return dict(zip([(p, a) for rows in parts for p, answers in rows for a in answers], sums, strict=True))
-
-
-def split(rows: Sequence[Row], cells: int) -> list[list[Row]]:
-    """The rows, in their order, in parts whose answers have at most so many tokens; a longer row is alone."""
-    parts: list[list[Row]] = []
-    held = 0
-    for row in rows:
-        tokens = sum(map(len, row[1]))
-        if not parts or held + tokens > cells:
-            parts.append([])
-            held = 0
-        parts[-1].append(row)
-        held += tokens
-    return parts
 
 
 def _sums(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> list[float]:
@@ -219,8 +209,8 @@ def token_log_probs(
         for place, values in zip(places, logprobs, strict=True):
             scored[place] = values[: len(rows[place]) - 1]
 
-    words = model.get_output_embeddings().weight.shape[0]
-    packed = batches([len(row) for row in rows], most=batch_size, cells=max(1, hardware.LOGITS // words))
+    cells = max(1, hardware.LOGITS // models.vocabulary_of(model))
+    packed = batches([len(row) for row in rows], most=batch_size, cells=cells)
     with models.beside(models.free_cores(model.device)) as threads:
         list(threads.map(read, reversed(packed)))  # the longest first: all end together
     return [scored[place] for place in range(len(rows))]

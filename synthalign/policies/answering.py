@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import hardware
 from synthalign.dialogue import chat, encoding, endings
+from synthalign.generation import models
 from synthalign.generation.generate import Generation, generate
-from synthalign.generation.models import beside, free_cores
 from synthalign.policies import batching, ppo, prompting
 from synthalign.policies.prompting import Prompt
 from synthalign.reward import scoring
@@ -209,7 +210,12 @@ def log_ratios(
     pad: int,
     device_batch_size: int,
 ) -> list[float]:
-    """`ppo.answer_kl` of each text `given[b] + chosen[b]`, under temperature 1."""
+    """`ppo.answer_kl` of each text `given[b] + chosen[b]`, under temperature 1; 0 where both are one model.
+
+    device_batch_size  texts that are read at once; fewer where their logits would be more than hardware.LOGITS
+    """
+    if policy is reference:
+        return [0.0] * len(given)
     found: dict[int, float] = {}
 
     def read(group: list[int]) -> None:
@@ -224,10 +230,14 @@ def log_ratios(
         found.update(zip(group, ppo.answer_kl(ours, theirs, batch.mask).tolist(), strict=True))
 
     lengths = [len(before) + len(after) for before, after in zip(given, chosen, strict=True)]
-    with beside(free_cores(accelerator.device)) as threads:
-        list(
-            threads.map(read, reversed(batching.alike(lengths, device_batch_size)))
-        )  # the longest first: all end together
+    cells = max(1, hardware.LOGITS // models.vocabulary_of(policy))
+    groups = [
+        part
+        for group in batching.alike(lengths, device_batch_size)
+        for part in batching.bounded(group, [len(after) for after in chosen], cells)
+    ]
+    with models.beside(models.free_cores(accelerator.device)) as threads:
+        list(threads.map(read, reversed(groups)))  # the longest first: all end together
     return [found[place] for place in range(len(given))]
 
 

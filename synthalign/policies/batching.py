@@ -54,3 +54,20 @@ def alike(lengths: Sequence[int], size: int) -> list[list[int]]:
     """The places of `lengths` in groups of at most `size` of like length, so that little is padded."""
     order = sorted(range(len(lengths)), key=lambda place: (lengths[place], place))
     return [order[piece] for piece in pieces(len(order), size)]
+
+
+def bounded(places: Sequence[int], sizes: Sequence[int], most: int) -> list[list[int]]:
+    """The places, in their order, in parts whose sizes add up to at most `most`; one that is larger is alone.
+
+    >>> bounded([2, 0, 1], [3, 9, 1], 4)      # sizes 1 and 3, then 9
+    [[2, 0], [1]]
+    """
+    found: list[list[int]] = []
+    held = 0
+    for place in places:
+        if not found or held + sizes[place] > most:
+            found.append([])
+            held = 0
+        found[-1].append(place)
+        held += sizes[place]
+    return found

@@ -198,9 +198,3 @@ def test_a_model_that_sees_a_window_alone_reads_each_continuation_by_itself(toke
             logprobs = windowed(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
         by_hand = sum(float(logprobs[place - 1, whole[place]]) for place in range(len(before), len(whole)))
         assert found == pytest.approx(by_hand, abs=1e-4)
-
-
-def test_rows_are_split_where_their_answers_have_too_many_tokens_and_a_longer_one_is_alone():
-    rows = [((1,), ((2, 3), (4,))), ((1, 1), ((5,),)), ((9,), ((6,) * 9,)), ((7,), ((8,),))]
-
-    assert benchmark_models.split(rows, 4) == [rows[:2], rows[2:3], rows[3:]]
