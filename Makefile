@@ -130,6 +130,13 @@ world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=f
 dpo-frontier: .venv/ready  ## DPO beside PPO after `make repro`: reward against KL, win rates over temperatures, best of 128; SEEDS=5: metrics/dpo_frontier.json
 	python -m benchmarks.dpo_frontier $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 
+.PHONY: iterated-rlaif reward-losses
+iterated-rlaif: .venv/ready  ## DPO and PPO on rounds of own answers that the large model labels, after `make repro`; SEEDS=5: metrics/iterated_rlaif.json
+	python -m benchmarks.iterated_rlaif $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+
+reward-losses: .venv/ready  ## a reward model of pairs, rankings and ratings beside each other, after `make repro`; SEEDS=5: metrics/reward_losses.json
+	python -m benchmarks.reward_losses $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+
 filter-sweep: .venv/ready  ## where the heuristic filter helps and where it hurts: metrics/filter_sweep.json and its figure
 	python -m benchmarks.filter_sweep
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from flows.process import dies_with_us
+
 TRAINED = (
     *("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "train_rrhf", "train_group_rl"),
     "snapshot_dpo",
@@ -79,7 +81,7 @@ def reproduce(seed: int, threads: int, targets: list[str], sections: tuple[str, 
     with log.open("w") as stream:
         subprocess.run(["dvc", "checkout", "--quiet", "--allow-missing"], cwd=folder, stdout=stream, stderr=stream)
         done = subprocess.run(
-            [*REPRO, *targets],
+            [*dies_with_us(), *REPRO, *targets],
             cwd=folder,
             stdout=stream,
             stderr=stream,

@@ -1,11 +1,14 @@
 """The copies of a repository in which other seeds run."""
 
 import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows import claims
+from tests.flows.conftest import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,3 +52,23 @@ def test_a_copy_takes_what_does_not_hang_on_the_seed_from_the_cache_wherever_tha
     assert (copy / "params.yaml").read_text().splitlines() == [
         "train_sft:", "  seed: 4", "mine_queries:", "  seed: 3",
     ]  # fmt: skip
+
+
+def test_what_a_copy_runs_ends_with_the_command_that_was_killed(repository: Path) -> None:
+    waits = """
+stages:
+  make:
+    cmd: "grep -q 'seed: 3' params.yaml || (touch ../../../begun; sleep 300); touch made"
+    params: [train_sft.seed]
+    outs: [made]
+"""
+    Path("dvc.yaml").write_text(waits)
+    Path("params.yaml").write_text("train_sft: {seed: 3}\n")
+    code = "from flows.claims import reproduce; reproduce(1, 1, ['make'], ('train_sft',))"
+    command = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    wait_for(Path("begun").exists, 120)
+    [repro] = [one for one in psutil.Process(command.pid).children(recursive=True) if "flows.repro" in one.cmdline()]
+
+    command.kill()
+
+    wait_for(lambda: not repro.is_running() or repro.status() == psutil.STATUS_ZOMBIE, 60)
