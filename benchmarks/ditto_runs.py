@@ -28,7 +28,6 @@ from synthalign.ditto import answers, authors, draws, steps, training
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Fractions
 from synthalign.generation import generate, models
-from synthalign.generation.journal import Journal
 from world import authors as style_authors
 from world.authors import AUTHORS, TUNING_AUTHORS, Author, style_score
 from world.oracle import Oracle
@@ -292,7 +291,6 @@ def all_runs(
     modules = (draws.__file__, steps.__file__, training.__file__, encoding.__file__, style_authors.__file__)
     own = (__file__, ditto_labels.__file__, answers.__file__)
     work = stage.work_dir("ditto_ablation", Path(settings["model"]), *map(Path, (*modules, *own)))
-    journal = Journal(work / "runs.jsonl")
     keys: dict[str, str] = {}
     todo: dict[str, Callable[[], Result]] = {}
     for seed, name, variant in product(range(seeds), names, variants):
@@ -301,12 +299,6 @@ def all_runs(
             continue
         demonstrations = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")
         key = keys[f"{name}/{variant}/{seed}"] = digest(name, demonstrations, variant, given, seed)
-        if key not in journal.done:
-            todo[key] = functools.partial(timed, name, variant, given, seed, work)
-    try:
-        with many_runs.started(work, jobs) as ended:
-            for key, result in stage.progress(ended(todo), total=len(todo), desc="runs", unit="run"):
-                journal.append(key, result)
-    finally:
-        journal.close()
-    return {run: journal.done[key] for run, key in keys.items()}
+        todo[key] = functools.partial(timed, name, variant, given, seed, work)
+    found = many_runs.kept(work, todo, processes=jobs, desc="runs")
+    return {run: found[key] for run, key in keys.items()}

@@ -34,7 +34,6 @@ from synthalign.core import stage, tables, text_file
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
 from synthalign.generation import generate, model_folder
-from synthalign.generation.journal import Journal
 from synthalign.policies import answering, dpo_training, gradients, one_base, ppo_rollouts, ppo_training
 from synthalign.reward import training
 from world import oracle
@@ -61,17 +60,9 @@ SHARED, CURVE = 4, 6
 def all_runs(given: Given, seeds: int, *, processes: int, only: int | None = None) -> dict[Job, Record]:
     """The records of all runs that are finished in the end; `only` so many of those that are missing are run."""
     work = work_of(given)
-    journal = Journal(work / "runs.jsonl")
-    wanted = given.jobs(seeds)
-    todo = [job for job in wanted if job.name not in journal.done][:only]
-    try:
-        with many_runs.started(work, processes) as ended:
-            runs = {job: partial(one_run, given, work, job) for job in todo}
-            for job, record in stage.progress(ended(runs), total=len(runs), desc="dpo_frontier", unit="run"):
-                journal.append(job.name, record)
-    finally:
-        journal.close()
-    return {job: journal.done[job.name] for job in wanted if job.name in journal.done}
+    runs = {job.name: partial(one_run, given, work, job) for job in given.jobs(seeds)}
+    found = many_runs.kept(work, runs, processes=processes, desc="dpo_frontier", only=only)
+    return {job: found[job.name] for job in given.jobs(seeds) if job.name in found}
 
 
 @cache

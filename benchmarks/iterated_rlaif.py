@@ -32,7 +32,6 @@ from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.feedback import comparisons, option_tokens
 from synthalign.generation import generate, model_folder
-from synthalign.generation.journal import Journal
 from synthalign.policies import answering, dpo_training, ppo_training
 from synthalign.reward import pairwise, training
 from world import oracle
@@ -59,27 +58,20 @@ def _task(given: str) -> Task:
     return Task(Given.model_validate_json(given))
 
 
-def one_run(given: Given, work: Path, job: Job) -> list[Record]:
+def one_run(given: Given, work: Path, job: Job) -> Record:
     """The rounds of a run, in whatever process."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        return _task(given.model_dump_json()).run(job, Path(folder))
+        return {"rounds": _task(given.model_dump_json()).run(job, Path(folder))}
 
 
 def all_runs(given: Given, seeds: int, *, processes: int, only: int | None) -> dict[Job, list[Record]]:
     """The rounds of all runs that are finished in the end; `only` so many of those that are missing are run."""
     work = work_of(given)
-    journal = Journal(work / "runs.jsonl")
     wanted = [Job(method, seed) for seed in range(seeds) for method in reversed(METHODS)]  # the longer one first
-    todo = [job for job in wanted if job.name not in journal.done][:only]
-    try:
-        with many_runs.started(work, processes) as ended:
-            runs = {job: partial(one_run, given, work, job) for job in todo}
-            for job, rounds in stage.progress(ended(runs), total=len(runs), desc="iterated_rlaif", unit="run"):
-                journal.append(job.name, {"rounds": rounds})
-    finally:
-        journal.close()
-    return {job: journal.done[job.name]["rounds"] for job in wanted if job.name in journal.done}
+    runs = {job.name: partial(one_run, given, work, job) for job in wanted}
+    found = many_runs.kept(work, runs, processes=processes, desc="iterated_rlaif", only=only)
+    return {job: found[job.name]["rounds"] for job in wanted if job.name in found}
 
 
 # -- what they add up to ----------------------------------------------------------------------------------------------
@@ -107,6 +99,7 @@ def report(found: dict[Job, list[Record]], given: Given, seeds: int) -> Record:
                     "used": [one["used"] for one in of_seeds],
                     "labels_right": shown([one["right"] for one in of_seeds]),
                     "labels_right_in_both_orders": shown([one["right_alike"] for one in of_seeds]),
+                    "reward_held_out": shown([one.get("held_out_accuracy") for one in of_seeds]),
                     "chosen_longer": [one["chosen_longer"] for one in of_seeds],
                     "win_rate": shown([one["against_sft"]["win_rate"] for one in of_seeds]),
                     "length_controlled": shown([one["against_sft"]["length_controlled"] for one in of_seeds]),

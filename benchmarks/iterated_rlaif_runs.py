@@ -9,13 +9,14 @@ from accelerate import Accelerator
 from pydantic import BaseModel, Field
 from transformers import PreTrainedModel
 
+from benchmarks import own_answers
 from benchmarks.dpo_frontier_runs import divergences
 from synthalign.core import stage, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.tables import Row
 from synthalign.dialogue import chat, endings
-from synthalign.feedback import comparisons, labelling, option_tokens, principles
+from synthalign.feedback import comparisons, contrast, option_tokens, principles
 from synthalign.feedback.comparisons import Pair, Response
 from synthalign.feedback.labelling import Verdict
 from synthalign.generation import generate, models
@@ -187,7 +188,7 @@ class Task:
         choices = self.asked.of(self.given.task, self.given.principles)
         prompts = []
         for pair in pairs:
-            principle = choices[int(content_id(seed, "principle", pair["comparison_id"]), 16) % len(choices)]
+            principle = choices[contrast.draw(len(choices), seed=seed, row=pair["comparison_id"])]
             one, other = comparisons.text_of(pair["chosen"]), comparisons.text_of(pair["rejected"])
             prompts += [self.asked.prompt(principle, pair["prompt"], *shown) for shown in ((one, other), (other, one))]
         tokenizer = models.load_tokenizer(self.given.labeller)
@@ -199,11 +200,12 @@ class Task:
     @staticmethod
     def labelled(pairs: Sequence[Row], found: Sequence[Verdict]) -> tuple[list[Row], list[bool]]:
         """The pairs with the preferred answer as the chosen one, and which are labelled alike in both orders."""
-        rows = []
+        rows, alike = [], []
         for pair, verdict in zip(pairs, found, strict=True):
+            assert verdict.first_shown_second is not None, "both orders are asked"
+            alike.append((verdict.first_shown_first - 0.5) * (verdict.first_shown_second - 0.5) > 0)
             row = pair if verdict.p_first >= 0.5 else comparisons.swapped(pair)
             rows.append(row | {"p_chosen": max(verdict.p_first, 1 - verdict.p_first)})
-        alike = [(one.first_shown_first - 0.5) * ((one.first_shown_second or 0.5) - 0.5) > 0 for one in found]
         return rows, alike
 
     def agreement(self, rows: Sequence[Row]) -> dict[str, Any] | None:
@@ -223,7 +225,7 @@ class Task:
         found = self.verdicts(pairs, seed)
         rows, alike = self.labelled(pairs, found)
         kept = [row for row, same in zip(rows, alike, strict=True) if same]
-        record = {"labeller": labelling.summary(found), **comparisons.summary(rows)}
+        record = comparisons.summary(rows)
         return rows, alike, record | {"right": self.agreement(rows), "right_alike": self.agreement(kept)}
 
     def measure(self, policy: PreTrainedModel, seed: int) -> Record:
@@ -238,7 +240,7 @@ class Task:
             ]
         questions = {one.query_id: one.question for one in self.measured}
         duels = verdicts.duels(answers, [("tuned", "sft")], questions)
-        rows = verdicts.judgements(duels, "oracle", verdicts.by_score(partial(points, self.oracle)))
+        rows = verdicts.judgements(duels, "oracle", verdicts.by_score(partial(own_answers.points, self.oracle)))
         whole = [one for [one] in self.write(policy, self.measured, "kl", seed, samples=1, top_p=1.0)]
         kl = divergences(
             policy, self.start, [one.token_ids for one in self.measured], [one.token_ids for one in whole],
@@ -264,7 +266,7 @@ class Task:
                 if same and endings.is_whole(row["chosen_finish_reason"])
             ]
             made = folder / f"policy{turn}"
-            curve, used = dpo_training.train(
+            _, used = dpo_training.train(
                 training.draw(taught, given["max_pairs"], seed=seed),
                 base_model=base,
                 folder=made,
@@ -274,7 +276,7 @@ class Task:
                 settings=training_settings.Settings.model_validate(own),
             )
             base = str(made)
-            yield record | {"used": used, "last_loss": curve[-1]["loss"]} | self.measure(models.load_causal(base), seed)
+            yield record | {"used": used} | self.measure(models.load_causal(base), seed)
 
     def ppo(self, seed: int, folder: Path) -> Iterator[Record]:
         given, chosen = self.given, dict(self.given.ppo)
@@ -314,8 +316,3 @@ class Task:
             )
             policy.eval()
             yield record | {"used": len(train), "held_out_accuracy": accuracy} | self.measure(policy, seed)
-
-
-def points(oracle: Oracle, answers: Sequence[tuple[str, str]]) -> list[float]:
-    """The oracle's total of each (question, answer), for questions that it knows."""
-    return [scores.total for question, text in answers if (scores := oracle.score(question, text)) is not None]

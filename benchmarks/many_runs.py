@@ -11,11 +11,31 @@ from typing import Any, TypeVar
 import psutil
 
 from synthalign.core import stage
+from synthalign.generation.journal import Journal
 
 K = TypeVar("K")
 R = TypeVar("R")
 
 Ended = Callable[[Mapping[K, Callable[[], R]]], Iterator[tuple[K, R]]]
+
+
+def kept(
+    work: Path, runs: Mapping[str, Callable[[], dict[str, Any]]], *, processes: int, desc: str, only: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """The records by name of all runs that are finished in the end: what runs.jsonl of the folder has is not run again.
+
+    only  run so many of those that are missing, and leave the others
+    """
+    journal = Journal(work / "runs.jsonl")
+    missing = [name for name in runs if name not in journal.done][:only]
+    try:
+        with started(work, processes) as ended:
+            todo = {name: runs[name] for name in missing}
+            for name, record in stage.progress(ended(todo), total=len(todo), desc=desc, unit="run"):
+                journal.append(name, record)
+    finally:
+        journal.close()
+    return {name: journal.done[name] for name in runs if name in journal.done}
 
 
 @contextmanager

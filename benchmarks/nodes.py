@@ -136,7 +136,7 @@ def in_shards(stages: Mapping[str, Stage], shards: int) -> dict[str, Stage]:
     }
 
 
-def simulated(start: float, overhead: float) -> list[dict[str, Any]]:
+def simulated(start: float, overhead: float) -> dict[str, Any]:
     """The graph at hand on 1 to 1,024 nodes, without shards and with as many as nodes."""
     stages = here()
     if not stages:
@@ -148,7 +148,7 @@ def simulated(start: float, overhead: float) -> list[dict[str, Any]]:
             rows.append(
                 {"nodes": nodes, "shards": shards, "seconds": round(makespan(in_shards(stages, shards), cluster), 1)}
             )
-    return [{"stages": len(stages), "compute_seconds": round(sum(one.seconds for one in stages.values()), 1)}, *rows]
+    return {"stages": len(stages), "seconds": round(sum(one.seconds for one in stages.values()), 1), "rows": rows}
 
 
 # -- measurement ------------------------------------------------------------------------------------------------------
@@ -188,7 +188,6 @@ def repository(folder: Path, command: str, stages: int) -> Path:
     for name in ("flows", "warm", "synthalign"):
         shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "requirements.lock").write_text("")
-    shutil.copyfile("flows/gates.yaml", folder / "flows/gates.yaml")
     script = folder / "work.sh"
     script.write_text(command + "\n")
     names = [f"stage{number}" for number in range(stages)]
@@ -276,7 +275,7 @@ def main() -> None:
         "simulated": simulated(found["start"], found["overhead"]),
     }
     OUT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for row in [*found["rows"], *result["simulated"]]:
+    for row in [*found["rows"], *result["simulated"]["rows"]]:
         print(row)
 
 

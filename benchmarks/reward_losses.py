@@ -26,7 +26,6 @@ from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.feedback import bradley_terry
 from synthalign.generation import model_folder, models
-from synthalign.generation.journal import Journal
 from synthalign.reward import losses, pairwise, rankings, training, training_settings
 
 Loss = Literal["pairs", "rankings", "ratings"]
@@ -87,16 +86,10 @@ def all_runs(given: Given, seeds: int, *, processes: int) -> dict[Job, Record]:
     table, base = tables.path(f"comparisons/{given.comparisons}"), Path(given.settings["model"])
     code = [Path(str(module.__file__)) for module in CODE]
     work = stage.work_dir("reward_losses", given.model_dump_json(), table, base, Path(__file__), *code)
-    journal = Journal(work / "runs.jsonl")
     wanted = [Job(loss, seed) for seed, loss in product(range(seeds), LOSSES)]
-    todo = {job: partial(one_run, given, work, job) for job in wanted if job.name not in journal.done}
-    try:
-        with many_runs.started(work, processes) as ended:
-            for job, record in stage.progress(ended(todo), total=len(todo), desc="reward_losses", unit="run"):
-                journal.append(job.name, record)
-    finally:
-        journal.close()
-    return {job: journal.done[job.name] for job in wanted}
+    runs = {job.name: partial(one_run, given, work, job) for job in wanted}
+    found = many_runs.kept(work, runs, processes=processes, desc="reward_losses")
+    return {job: found[job.name] for job in wanted}
 
 
 def shown(each: list[Interval]) -> Record:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from synthalign.core import hardware, measures
 from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
+from synthalign.generation import models
 from synthalign.policies import batching, ppo, rrhf
 
 
@@ -26,10 +27,11 @@ def mean_logprobs(
     batch_size = hardware.read().device_rows.scoring or batch_size
     encoded = encoding.encode(tokenizer, dialogues)
     found: dict[int, float] = {}
-    for group in batching.alike([len(prompt) + len(answer) for prompt, answer in encoded], batch_size):
+    given, chosen = [prompt for prompt, _ in encoded], [answer for _, answer in encoded]
+    for group in batching.read_together(given, chosen, rows=batch_size, vocabulary=models.vocabulary_of(model)):
         batch = batching.collate(
-            [encoded[place][0] for place in group],
-            [encoded[place][1] for place in group],
+            [given[place] for place in group],
+            [chosen[place] for place in group],
             pad=tokenizer.pad_token_id,
             device=model.device,
         )

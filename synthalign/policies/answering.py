@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.core import hardware
 from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation import models
 from synthalign.generation.generate import Generation, generate
@@ -229,13 +228,7 @@ def log_ratios(
             )
         found.update(zip(group, ppo.answer_kl(ours, theirs, batch.mask).tolist(), strict=True))
 
-    lengths = [len(before) + len(after) for before, after in zip(given, chosen, strict=True)]
-    cells = max(1, hardware.LOGITS // models.vocabulary_of(policy))
-    groups = [
-        part
-        for group in batching.alike(lengths, device_batch_size)
-        for part in batching.bounded(group, [len(after) for after in chosen], cells)
-    ]
+    groups = batching.read_together(given, chosen, rows=device_batch_size, vocabulary=models.vocabulary_of(policy))
     with models.beside(models.free_cores(accelerator.device)) as threads:
         list(threads.map(read, reversed(groups)))  # the longest first: all end together
     return [found[place] for place in range(len(given))]

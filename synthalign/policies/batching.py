@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from synthalign.core import hardware
+
 
 class Batch(NamedTuple):
     """Texts of a given and a chosen part, padded on the right: S tokens in all, T chosen, N chosen over all rows."""
@@ -71,3 +73,15 @@ def bounded(places: Sequence[int], sizes: Sequence[int], most: int) -> list[list
         found[-1].append(place)
         held += sizes[place]
     return found
+
+
+def read_together(
+    given: Sequence[Sequence[int]], chosen: Sequence[Sequence[int]], *, rows: int, vocabulary: int
+) -> list[list[int]]:
+    """The places of texts `given[b] + chosen[b]` in groups of like length.
+
+    rows, vocabulary  a group has at most so many texts, and logits of chosen tokens no more than hardware.LOGITS
+    """
+    lengths = [len(before) + len(after) for before, after in zip(given, chosen, strict=True)]
+    sizes, most = [len(after) for after in chosen], max(1, hardware.LOGITS // vocabulary)
+    return [part for group in alike(lengths, rows) for part in bounded(group, sizes, most)]

@@ -20,15 +20,16 @@ def pair(first, second):
 
 
 def test_the_answer_that_the_labeller_prefers_is_chosen_and_one_that_it_prefers_by_its_place_is_marked():
-    pairs = [pair("good", "bad"), pair("bad", "good"), pair("one", "other")]
-    found = [Verdict(0.9, 0.7), Verdict(0.2, 0.1), Verdict(0.9, 0.3)]  # the third prefers whichever is shown first
+    pairs = [pair("good", "bad"), pair("bad", "good"), pair("one", "other"), pair("bad", "good")]
+    # The third prefers whichever is shown first; the fourth is quite sure
+    found = [Verdict(0.9, 0.7), Verdict(0.2, 0.1), Verdict(0.9, 0.3), Verdict(0.2, 0.0)]
 
     rows, alike = Task.labelled(pairs, found)
 
     texts = [(comparisons.text_of(row["chosen"]), comparisons.text_of(row["rejected"])) for row in rows]
-    assert texts == [("good", "bad"), ("good", "bad"), ("one", "other")]
-    assert [row["p_chosen"] for row in rows] == pytest.approx([0.8, 0.85, 0.6])
-    assert alike == [True, True, False]
+    assert texts == [("good", "bad"), ("good", "bad"), ("one", "other"), ("good", "bad")]
+    assert [row["p_chosen"] for row in rows] == pytest.approx([0.8, 0.85, 0.6, 0.9])
+    assert alike == [True, True, False, True]
     assert rows[1]["chosen_id"] == "good"
 
 
