@@ -13,6 +13,7 @@ truthfulqa_mc.json                   truthfulqa.jsonl                    the sam
 The side of a row hangs on a hash of its first human message or its instruction, so every row about it is on one side.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any, Literal
 
 from synthalign.core import row_file, words
 from synthalign.core.errors import UserError, each
-from synthalign.core.ids import content_id
+from synthalign.core.ids import content_id, lowest
 from synthalign.core.tables import Row
 from synthalign.dialogue import chat
 from synthalign.feedback import human_pairs
@@ -143,6 +144,15 @@ def halves(pairs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     hashed = [int(content_id("half", *words.key(pair["question"])), 16) < 2**63 for pair in pairs]
     first = [pair for pair, is_first in zip(pairs, hashed, strict=True) if is_first]
     return first, [pair for pair, is_first in zip(pairs, hashed, strict=True) if not is_first]
+
+
+def as_many(pairs: Sequence[Row], count: int) -> list[Row]:
+    """At most `count` of HH-RLHF's training pairs, drawn by a hash of the pair.
+
+    The judge learns harmlessness from them and helpfulness from PandaLM's, and what it judges are answers to ordinary
+    questions: as many of each, where all of HH-RLHF's would be seven to one.
+    """
+    return [pairs[at] for at in lowest([content_id("judge", json.dumps(pair)) for pair in pairs], count)]
 
 
 def preference(pair: Row) -> Row | None:
