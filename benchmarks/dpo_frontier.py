@@ -15,10 +15,7 @@ Settings are those of train_dpo and train_ppo in params.yaml but for what `Sweep
 Finished runs are kept in .work/dpo_frontier, so that the command can be interrupted and started again.
 """
 
-import argparse
 import json
-import os
-import sys
 import tempfile
 from functools import cache, partial
 from pathlib import Path
@@ -31,7 +28,6 @@ from benchmarks import dpo_frontier_runs, many_runs
 from benchmarks.dpo_frontier_figures import Answers, Point
 from benchmarks.dpo_frontier_runs import TINY, Given, Job, Method, Record, Sweep, Task, read
 from synthalign.core import stage, tables, text_file
-from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
 from synthalign.generation import generate, model_folder
 from synthalign.policies import answering, dpo_training, gradients, one_base, ppo_rollouts, ppo_training
@@ -196,29 +192,15 @@ def run(world: str, sweep: Sweep, seeds: int, *, processes: int, out: Path, only
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.dpo_frontier", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
+    parser = many_runs.parser("dpo_frontier", __doc__.splitlines()[0])
     parser.add_argument("--only", type=int, help="run only so many of the missing runs, and write no figures")
     parser.add_argument("--tiny", action="store_true", help="a sweep of a minute or two to .work, which shows nothing")
-    cores = min(8, len(os.sched_getaffinity(0)))
-    parser.add_argument(
-        "--jobs", type=int, default=cores, help="runs beside each other, a core each (here %(default)s)"
-    )
     given = parser.parse_args()
-    if given.seeds < 1 or given.jobs < 1:
-        parser.error("--seeds and --jobs are at least 1")
     torch.set_num_threads(1)
-    try:
-        sweep, out = (TINY, ".work/dpo_frontier_tiny.json") if given.tiny else (Sweep(), "metrics/dpo_frontier.json")
+    sweep, out = (TINY, ".work/dpo_frontier_tiny.json") if given.tiny else (Sweep(), "metrics/dpo_frontier.json")
+    with many_runs.command("dpo_frontier"):
         run("data/embedded", sweep, given.seeds, processes=given.jobs, out=Path(out), only=given.only)
-    except UserError as error:
-        print(f"dpo_frontier: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
-        print("\ndpo_frontier: interrupted; run it again to go on from here", file=sys.stderr)
-        raise SystemExit(130) from error
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     main()

@@ -16,9 +16,7 @@ What came out, and why: docs/filter_sweep.md.
 import argparse
 import json
 import math
-import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +31,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks import filter_figure
+from benchmarks import filter_figure, many_runs
 from synthalign.core import ids, stage, statistics
 from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
@@ -611,16 +609,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder to write below (default: here; tiny: .work/filter_sweep_tiny)")
     given = parser.parse_args()
     out = given.out or (Path(".work/filter_sweep_tiny") if given.tiny else Path("."))
-    try:
+    with many_runs.command("filter_sweep"):
         run(given.world, given.model or given.world / "models" / "small", out, TINY if given.tiny else Sweep())
-    except UserError as error:
-        print(f"filter_sweep: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
-        print("\nfilter_sweep: interrupted; run it again to go on from here", file=sys.stderr)
-        raise SystemExit(130) from error
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     main()

@@ -15,10 +15,7 @@ judges the answers against SFT's.  Evaluation questions are never asked.  Settin
 `Scale` says (`iterated_rlaif_runs`).  Finished runs are kept in .work/iterated_rlaif.
 """
 
-import argparse
 import json
-import os
-import sys
 import tempfile
 from functools import cache, partial
 from pathlib import Path
@@ -28,7 +25,6 @@ import torch
 from benchmarks import dpo_frontier_runs, iterated_rlaif_runs, many_runs
 from benchmarks.iterated_rlaif_runs import TINY, Given, Job, Method, Record, Scale, Task, read_settings
 from synthalign.core import stage, statistics, tables
-from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.feedback import comparisons, option_tokens
 from synthalign.generation import generate, model_folder
@@ -131,31 +127,15 @@ def run(world: str, scale: Scale, seeds: int, *, processes: int, out: Path, only
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.iterated_rlaif", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
+    parser = many_runs.parser("iterated_rlaif", __doc__.splitlines()[0])
     parser.add_argument("--only", type=int, help="run only so many of the missing runs, and write no figures")
     parser.add_argument("--tiny", action="store_true", help="a minute or two to .work, which show nothing")
-    cores = min(8, len(os.sched_getaffinity(0)))
-    parser.add_argument(
-        "--jobs", type=int, default=cores, help="runs beside each other, a core each (here %(default)s)"
-    )
     given = parser.parse_args()
-    if given.seeds < 1 or given.jobs < 1:
-        parser.error("--seeds and --jobs are at least 1")
     torch.set_num_threads(1)
-    try:
-        scale, out = (
-            (TINY, ".work/iterated_rlaif_tiny.json") if given.tiny else (Scale(), "metrics/iterated_rlaif.json")
-        )
+    scale, out = (TINY, ".work/iterated_rlaif_tiny.json") if given.tiny else (Scale(), "metrics/iterated_rlaif.json")
+    with many_runs.command("iterated_rlaif"):
         run("data/embedded", scale, given.seeds, processes=given.jobs, out=Path(out), only=given.only)
-    except UserError as error:
-        print(f"iterated_rlaif: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
-        print("\niterated_rlaif: interrupted; run it again to go on from here", file=sys.stderr)
-        raise SystemExit(130) from error
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     main()

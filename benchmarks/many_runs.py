@@ -1,6 +1,8 @@
 """Many runs of an experiment beside each other, in processes that have a core each and end with the one that asked."""
 
+import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -11,12 +13,45 @@ from typing import Any, TypeVar
 import psutil
 
 from synthalign.core import stage
+from synthalign.core.errors import UserError
 from synthalign.generation.journal import Journal
 
 K = TypeVar("K")
 R = TypeVar("R")
 
 Ended = Callable[[Mapping[K, Callable[[], R]]], Iterator[tuple[K, R]]]
+
+
+def parser(experiment: str, purpose: str, *, seeds: int = 5) -> argparse.ArgumentParser:
+    """The command line of an experiment over seeds, whose runs are beside each other."""
+    given = argparse.ArgumentParser(prog=f"python -m benchmarks.{experiment}", description=purpose)
+    given.add_argument("--seeds", type=positive, default=seeds, help="how many, from 0 (default %(default)s)")
+    cores = min(8, len(os.sched_getaffinity(0)))
+    given.add_argument(
+        "--jobs", type=positive, default=cores, help="runs beside each other, a core each (here %(default)s)"
+    )
+    return given
+
+
+def positive(text: str) -> int:
+    """A count of the command line that is at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
+@contextmanager
+def command(experiment: str) -> Iterator[None]:
+    """End with status 1 and the message of a UserError, or 130 and a word on going on after an interruption."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        yield
+    except UserError as error:
+        print(f"{experiment}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        print(f"\n{experiment}: interrupted; run it again to go on from here", file=sys.stderr)
+        raise SystemExit(130) from error
 
 
 def kept(

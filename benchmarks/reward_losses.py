@@ -7,10 +7,7 @@ and are asked about the same held-out queries: InstructGPT's claim (Ouyang et al
 one prompt overfit when they are shuffled.  Finished runs are kept in .work/reward_losses.
 """
 
-import argparse
 import json
-import os
-import sys
 import tempfile
 from functools import partial
 from itertools import product
@@ -130,25 +127,15 @@ def run(seeds: int, *, processes: int, out: Path, max_pairs: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reward_losses", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
-    parser.add_argument("--pairs", type=int, default=2000, help="comparisons, held-out ones included (default 2000)")
+    parser = many_runs.parser("reward_losses", __doc__.splitlines()[0])
+    parser.add_argument(
+        "--pairs", type=many_runs.positive, default=2000, help="comparisons, held-out ones included (default 2000)"
+    )
     parser.add_argument("--out", type=Path, default=Path("metrics/reward_losses.json"), help="(default %(default)s)")
-    cores = min(8, len(os.sched_getaffinity(0)))
-    parser.add_argument("--jobs", type=int, default=cores, help="beside each other, a core each (here %(default)s)")
     given = parser.parse_args()
-    if min(given.seeds, given.jobs, given.pairs) < 1:
-        parser.error("--seeds, --jobs and --pairs are at least 1")
-    try:
+    with many_runs.command("reward_losses"):
         run(given.seeds, processes=given.jobs, out=given.out, max_pairs=given.pairs)
-    except UserError as error:
-        print(f"reward_losses: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
-        print("\nreward_losses: interrupted; run it again to go on from here", file=sys.stderr)
-        raise SystemExit(130) from error
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     main()

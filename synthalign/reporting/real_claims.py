@@ -201,10 +201,18 @@ QUESTIONS: dict[str, list[Row]] = {
 }  # fmt: skip
 
 
+JUDGE = ("votes_people", "human_pairs_people")
+"""Rows of the model of people's pairs that judges: ordinary questions first, which are what it is asked about."""
+
+NO_JUDGE = "judge not shown"
+"""Of a row that it judges while it is not shown to be right more often than a coin."""
+
+
 def rows(metrics: Sequence[Metrics]) -> list[Claim]:
     """The rows of all questions, from the metrics of one run per seed.
 
-    What a world's oracle says of its own authors is left out: DITTO is judged here by a classifier or not at all.
+    What the model of people's pairs says is decided once it is shown to be right more often than not, on the first of
+    `JUDGE` that is measured; what a judge says that people do not bear out is neither shown nor refuted. What a world's oracle says of its own authors is left out: DITTO is judged here by a classifier or not at all.
     """
     metrics = [run if "classifier" in run.get("score_ditto", {}) else {**run, "score_ditto": {}} for run in metrics]
     seeds = Seeds(metrics)
@@ -216,6 +224,10 @@ def rows(metrics: Sequence[Metrics]) -> list[Claim]:
             claim = seeds.claim(row.name, row.claim, "people's data", f"metrics/{row.path[0]}.json: {place}", parts)
             claim |= decided(claim, parts) if row.wins or row.bound is not None else untested(claim)
             found.append({"question": question} | claim)
+    of_judge = [row["decision"] for name in JUDGE for row in found if row["id"] == name]
+    if next((one for one in of_judge if one != NOT_MEASURED), NOT_MEASURED) != "yes":
+        judged = {row.name for asked in QUESTIONS.values() for row in asked if "people" in row.path}
+        found = [undecided(row) if row["id"] in judged else row for row in found]
     return [
         row
         | {"decision_holm": "open" if row["decision"] in ("yes", "no") and row["p_holm"] >= LEVEL else row["decision"]}
@@ -231,6 +243,13 @@ def decided(claim: Claim, parts: Sequence[Part]) -> dict[str, Any]:
         return {"decision": claim["why"]}
     no = min(1.0, len(parts) * min(against))
     return {"decision": "yes" if claim["holds"] else "no" if no < LEVEL else "open", "p": rounded(min(claim["p"], no))}
+
+
+def undecided(claim: Claim) -> Claim:
+    """A row whose judge is not shown to judge: its figure, and no decision."""
+    if claim["decision"] not in ("yes", "no", "open"):
+        return claim
+    return claim | {"holds": False, "p": None, "decision": NO_JUDGE}
 
 
 def untested(claim: Claim) -> dict[str, Any]:

@@ -326,6 +326,15 @@ def test_every_profile_is_right_at_every_scale(
 
 
 @each_profile
+@pytest.mark.parametrize("key", ["max_new_tokens", "max_prompt_tokens"])
+def test_answers_that_trainers_write_for_one_table_are_as_long(file: Path, key: str) -> None:
+    settings = yaml.safe_load(profiles.composed(file).settings)
+    trainers = ("train_ppo", "train_rrhf", "train_group_rl", "snapshot_dpo")
+
+    assert len({settings[name][key] for name in trainers}) == 1
+
+
+@each_profile
 def test_scale_1_is_no_scale(file: Path) -> None:
     assert profiles.composed(file, 1.0) == profiles.composed(file)
 

@@ -17,8 +17,9 @@ def figure(value, spread=0.05):
 def measured(accuracy, win=0.6):
     """The metrics of one run as far as these rows need them."""
     scorer = {"accuracy": figure(accuracy), "minus_longer": figure(accuracy - 0.6)}
+    scorers = {"almost": scorer, "gold": {"accuracy": figure(0.9)}}
     return {
-        "score_rewards": {"human_pairs": {"scorers": {"almost": scorer}}, "votes": {"alpha": {"people": figure(0.8)}}},
+        "score_rewards": {"human_pairs": {"scorers": scorers}, "votes": {"alpha": {"people": figure(0.8)}}},
         "judge_answers": {"ppo_vs_base": {"people": {"win_rate": figure(win)}}},
         "score_comparisons": {"people": {"differences": {"size": figure(-0.2)}}},
     }
@@ -65,9 +66,15 @@ def test_a_decision_is_the_side_of_the_bound_on_which_the_whole_interval_is():
     assert accuracy({"value": 0.9, "low": None, "high": None, "n": 3, "why": "too few"})["decision"] == "too few"
 
 
+def judge(**accuracies):
+    """How often the model of people's pairs is right on held-out pairs of each kind."""
+    return {"score_rewards": {kind: {"scorers": {"gold": {"accuracy": figure(at)}}} for kind, at in accuracies.items()}}
+
+
 def duel(plain, fair):
     figures = {"win_rate": figure(plain, 0.05), "length_controlled": figure(fair, 0.05)}
-    return {row["id"]: row for row in rows([{"judge_answers": {"ppo_vs_base": {"people": figures}}}])}["ppo_vs_base"]
+    metrics = {"judge_answers": {"ppo_vs_base": {"people": figures}}} | judge(votes=0.9)
+    return {row["id"]: row for row in rows([metrics])}["ppo_vs_base"]
 
 
 def test_a_win_has_to_be_one_at_equal_lengths_too_and_both_figures_stand_in_its_row():
@@ -97,9 +104,32 @@ def test_a_yes_and_a_no_that_are_not_clear_enough_for_all_rows_are_open_among_th
 
     assert (weak["decision"], weak["decision_holm"]) == ("yes", "yes")  # the larger of two p-values stays as it is
     assert (clear["decision"], clear["decision_holm"]) == ("no", "no")
-    metrics["score_comparisons"] = {"people": {"differences": {"size": figure(0.0), "shots": figure(0.0)}}}
+    metrics["score_ditto"] = {"ditto_minus": {"sft": figure(0.0), "spin": figure(0.0)}, "classifier": figure(0.8)}
     weak = {row["id"]: row for row in rows([metrics])}["human_pairs_synthetic"]
     assert (weak["decision"], weak["decision_holm"]) == ("yes", "open")
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "decision"),
+    [
+        ({"votes": 0.6, "human_pairs": 0.4}, "no"),  # ordinary questions are what it is asked about
+        ({"human_pairs": 0.6}, "no"),
+        ({"votes": 0.52, "human_pairs": 0.9}, "judge not shown"),
+        ({"votes": 0.3}, "judge not shown"),
+        ({}, "judge not shown"),
+    ],
+)
+def test_what_a_judge_says_is_decided_where_people_are_shown_to_agree_with_it(accuracies, decision):
+    differences = {"size": figure(-0.2), "shots": figure(0.0)}
+    metrics = {"score_comparisons": {"people": {"differences": differences}}} | judge(**accuracies)
+
+    found = {row["id"]: row for row in rows([metrics])}
+    row = found["order_size"]
+
+    assert (row["decision"], row["decision_holm"], row["value"]) == (decision, decision, -0.2)
+    assert (row["p"] is None, row["holds"]) == (decision == "judge not shown", False)
+    assert found["order_shots"]["decision"] == ("open" if decision == "no" else decision)
+    assert found["order_a_e"]["decision"] == "not measured"
 
 
 def test_seeds_are_put_together_as_the_papers_claims_are_and_each_is_there_by_itself():
