@@ -140,3 +140,18 @@ def test_what_a_user_got_wrong_is_told_in_one_line_through_the_launcher_too() ->
     assert result.returncode == 1
     assert "sample_answers: sample_answers has no policy 'nobody'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_output_stands_once_on_the_disk_be_it_a_file_or_a_folder_as_models_are(tmp_path: Path) -> None:
+    def call(*command: str) -> None:
+        subprocess.run(command, cwd=tmp_path, check=True)
+
+    call("git", "init", "--quiet")
+    call("dvc", "init", "--quiet")
+    (tmp_path / ".dvc/config").write_bytes(Path(".dvc/config").read_bytes())
+    made = {"cmd": "mkdir folder && echo a > file && echo b > folder/inner", "outs": ["file", "folder"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": made}}), encoding="utf-8")
+
+    call("dvc", "repro", "--quiet")
+
+    assert [(tmp_path / name).stat().st_nlink for name in ("file", "folder/inner")] == [2, 2]
