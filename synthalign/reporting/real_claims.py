@@ -212,7 +212,9 @@ def rows(metrics: Sequence[Metrics]) -> list[Claim]:
     """The rows of all questions, from the metrics of one run per seed.
 
     What the model of people's pairs says is decided once it is shown to be right more often than not, on the first of
-    `JUDGE` that is measured; what a judge says that people do not bear out is neither shown nor refuted. What a world's oracle says of its own authors is left out: DITTO is judged here by a classifier or not at all.
+    `JUDGE` that is measured: what a judge says that people do not bear out is neither shown nor refuted.
+
+    What a world's oracle says of its own authors is left out: DITTO is judged here by a classifier or not at all.
     """
     metrics = [run if "classifier" in run.get("score_ditto", {}) else {**run, "score_ditto": {}} for run in metrics]
     seeds = Seeds(metrics)
