@@ -1,6 +1,6 @@
 """What each part of DITTO is worth, over authors and seeds: metrics/ditto.json.
 
-    python -m benchmarks.ditto_ablation                          # all variants, reported authors, five seeds; two jobs
+    python -m benchmarks.ditto_ablation                          # all variants, reported authors, five seeds
     python -m benchmarks.ditto_ablation --tuning --variants ditto sft --set beta=0.1 --set sft.stop_loss=0.8
                                                                  # other settings on the tuning authors; only printed
 
@@ -8,7 +8,6 @@ The settings are train_ditto's in params.yaml; a variant changes what its name s
 there for each seed by itself (`each`), so that a claim is decided from the seeds; the unit is the held-out prompt.
 """
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, product
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import ditto_labels
+from benchmarks import ditto_labels, many_runs
 from benchmarks.ditto_runs import ALL, FEW, SAMPLES, VARIANTS, Result, Settings, all_runs, changed
 from synthalign.core import stage, statistics, yaml_file
 from synthalign.core.measures import mean
@@ -198,10 +197,8 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What each part of DITTO is worth; see the head of this file.")
+    parser = many_runs.parser("ditto_ablation", __doc__.splitlines()[0])
     parser.add_argument("--tuning", action="store_true", help="the authors that settings are chosen with; print only")
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
-    parser.add_argument("--jobs", type=int, default=2, help="runs beside each other, each on one core")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="which; print only")
     parser.add_argument("--authors", nargs="+", choices=AUTHORS, default=list(AUTHORS), help="which; print only")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting; print only")
@@ -211,7 +208,8 @@ def main() -> None:
     other = {key: yaml_file.load(value) for key, _, value in (pair.partition("=") for pair in given.set)}
     settings = changed(settings, **other)
     names = list(TUNING_AUTHORS) if given.tuning else given.authors
-    found = all_runs(names, given.variants, settings, seeds=given.seeds, jobs=given.jobs)
+    with many_runs.command("ditto_ablation"):
+        found = all_runs(names, given.variants, settings, seeds=given.seeds, jobs=given.jobs)
     runs = Runs(found, names, given.seeds)
     for variant in filter(runs.who, given.variants):
         style = combine_seeds(runs.style((variant, -1)))

@@ -2,9 +2,9 @@
 
     make profile P=pocket && python -m benchmarks.judge_choice   # benchmarks/results/judge_choice.json
 
-No pair that `score_rewards` measures with is read.  Questions are dealt into folds by a hash; a reward model with the
-settings of train_reward in params.yaml learns the pairs of the other folds and is asked about those of its own, of both
-kinds: PandaLM's (helpful) and HH-RLHF's (harmless).
+Where people's files were made without --heldout, no pair that `score_rewards` measures with is read.  Questions are
+dealt into folds by a hash; a reward model with the settings of train_reward in params.yaml learns the pairs of the
+other folds and is asked about those of its own, of both kinds: PandaLM's (helpful) and HH-RLHF's (harmless).
 
 helpful  PandaLM's pairs alone
 equal    as many of HH-RLHF's beside them
@@ -28,7 +28,6 @@ from pydantic import BaseModel
 from benchmarks import many_runs
 from synthalign.commands.people import FOLDER, HH, PANDALM
 from synthalign.core import stage, statistics
-from synthalign.core.ids import lowest
 from synthalign.core.tables import Row
 from synthalign.feedback import human_pairs, people
 from synthalign.generation import model_folder, models
@@ -63,14 +62,12 @@ class Job(NamedTuple):
         return "/".join(map(str, self))
 
 
-def training_pairs(folder: Path, heldout: float = 0.5) -> Pairs:
+def training_pairs(folder: Path) -> Pairs:
     """People's pairs on the side that is trained on, as comparisons; `folder` gets the files they are read from."""
-    harmless, _ = people.hh_pairs(FOLDER / "raw" / HH, heldout)
-    judged, _ = people.pandalm(FOLDER / "raw" / PANDALM, heldout)
-    _, to_judge = people.halves(judged["train"])
-    helpful = [row for row in map(people.preference, to_judge) if row is not None]
+    harmless, _ = people.hh_pairs(FOLDER / "raw" / HH, people.HELDOUT)
+    judged, _ = people.pandalm(FOLDER / "raw" / PANDALM, people.HELDOUT)
     found: Pairs = {}
-    given: Pairs = {"helpful": helpful, "harmless": harmless["train"]}
+    given: Pairs = {"helpful": people.preferences(judged["train"]), "harmless": harmless["train"]}
     for kind, rows in given.items():
         file = folder / f"{kind}.jsonl"
         file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
@@ -85,17 +82,15 @@ def dealt(pairs: Sequence[Row], fold: int) -> tuple[list[Row], list[Row]]:
     return others, [pair for pair, place in zip(pairs, places, strict=True) if place == fold]
 
 
-def some(pairs: Sequence[Row], count: int) -> list[Row]:
-    """At most so many, drawn by their ids."""
-    return [pairs[at] for at in lowest([pair["comparison_id"] for pair in pairs], count)]
-
-
 def split(pairs: Pairs, share: Share, fold: int) -> tuple[list[Row], Pairs]:
     """The pairs to learn from, and at most as many of each kind to be asked about as there are helpful ones."""
     helpful, asked = dealt(pairs["helpful"], fold)
     harmless, others = dealt(pairs["harmless"], fold)
     more = {"helpful": 0, "equal": len(helpful), "all": len(harmless)}[share]
-    return [*helpful, *some(harmless, more)], {"helpful": asked, "harmless": some(others, len(asked))}
+    return [*helpful, *training.draw(harmless, more, seed=0)], {
+        "helpful": asked,
+        "harmless": training.draw(others, len(asked), seed=0),
+    }
 
 
 def one_run(given: Given, work: Path, job: Job) -> Record:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from synthalign.commands import bring, people, profiles, sql, table_checks
 from synthalign.core.errors import UserError
-from synthalign.feedback.people import Limits
+from synthalign.feedback.people import HELDOUT, Limits
 from synthalign.judging import agreement, annotation
 from synthalign.reporting import text_tables
 
@@ -113,8 +113,8 @@ def add_people(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     usual = Limits()
     making.add_argument("--folder", type=Path, default=people.FOLDER, help="holds raw/ (default: data/people)")
-    making.add_argument("--heldout", type=float, default=0.5, metavar="SHARE",
-                        help="of prompts and instructions, to measure with (default: .5)")  # fmt: skip
+    making.add_argument("--heldout", type=float, default=HELDOUT, metavar="SHARE",
+                        help=f"of prompts and instructions, to measure with (default: {HELDOUT})")  # fmt: skip
     making.add_argument("--shortest", type=int, default=usual.shortest, metavar="N",
                         help=f"characters of a question (default: {usual.shortest})")  # fmt: skip
     making.add_argument("--longest", type=int, default=usual.longest, metavar="N",

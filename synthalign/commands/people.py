@@ -33,7 +33,7 @@ UNWATCHED = {
 """What is made, and the stages that read it without it in their deps: DVC has no dependency that may be null."""
 
 
-def make(folder: Path = FOLDER, *, heldout: float = 0.5, limits: people.Limits | None = None) -> None:
+def make(folder: Path = FOLDER, *, heldout: float = people.HELDOUT, limits: people.Limits | None = None) -> None:
     """Write the nine files and print how many rows each has, and how many were left out and why.
 
     folder   holds the raw files in raw/
@@ -52,8 +52,8 @@ def make(folder: Path = FOLDER, *, heldout: float = 0.5, limits: people.Limits |
     pairs, unusable_pairs = people.hh_pairs(raw[HH], heldout)
     judged, unusable_judged = people.pandalm(raw[PANDALM], heldout)
     seeds, other_seeds = people.seed_queries(raw[VICUNA], limits)
-    to_as_is, to_judge = people.halves(judged["train"])
-    preferred = [row for row in map(people.preference, to_judge) if row is not None]
+    to_as_is, _ = people.halves(judged["train"])
+    preferred = people.preferences(judged["train"])
     harmless = people.as_many(pairs["train"], len(preferred))
     questions, other_questions = people.eval_questions(raw[USER_ORIENTED], heldout, seeds, limits)
 

@@ -32,6 +32,9 @@ STEP = "bring it with `python -m synthalign bring`, or put it there yourself"
 
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
 
+HELDOUT = 0.5
+"""Share of prompts and of instructions that is held out, where nobody says another."""
+
 SHORTEST_TEXT = 100
 """Characters of a text on which a loss is measured; many answers are one word."""
 
@@ -144,6 +147,11 @@ def halves(pairs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     hashed = [int(content_id("half", *words.key(pair["question"])), 16) < 2**63 for pair in pairs]
     first = [pair for pair, is_first in zip(pairs, hashed, strict=True) if is_first]
     return first, [pair for pair, is_first in zip(pairs, hashed, strict=True) if not is_first]
+
+
+def preferences(pairs: Sequence[Row]) -> list[Row]:
+    """What the judge learns of PandaLM's training pairs: those of the second half of which one answer is preferred."""
+    return [row for row in map(preference, halves(pairs)[1]) if row is not None]
 
 
 def as_many(pairs: Sequence[Row], count: int) -> list[Row]:

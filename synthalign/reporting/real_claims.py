@@ -226,8 +226,9 @@ def rows(metrics: Sequence[Metrics]) -> list[Claim]:
             claim = seeds.claim(row.name, row.claim, "people's data", f"metrics/{row.path[0]}.json: {place}", parts)
             claim |= decided(claim, parts) if row.wins or row.bound is not None else untested(claim)
             found.append({"question": question} | claim)
-    of_judge = [row["decision"] for name in JUDGE for row in found if row["id"] == name]
-    if next((one for one in of_judge if one != NOT_MEASURED), NOT_MEASURED) != "yes":
+    of_judge = {row["id"]: row["decision"] for row in found if row["id"] in JUDGE}
+    measured = [of_judge[name] for name in JUDGE if of_judge[name] != NOT_MEASURED]
+    if measured[:1] != ["yes"]:
         judged = {row.name for asked in QUESTIONS.values() for row in asked if "people" in row.path}
         found = [undecided(row) if row["id"] in judged else row for row in found]
     return [
