@@ -137,17 +137,22 @@ def in_shards(stages: Mapping[str, Stage], shards: int) -> dict[str, Stage]:
 
 
 def simulated(start: float, overhead: float) -> dict[str, Any]:
-    """The graph at hand on 1 to 1,024 nodes, without shards and with as many as nodes."""
+    """The graph at hand, and one whose stages all have a hundred times as much to do, on 1 to 1,024 nodes, without
+    shards and with as many as nodes."""
     stages = here()
     if not stages:
         raise SystemExit("no stage of this graph has been timed here: run `make repro` first")
     rows = []
-    for nodes in (1, 2, 4, 16, 64, 1024):
-        cluster = Cluster(nodes, nodes, start, overhead)
-        for shards in sorted({1, min(nodes, 64), nodes}):
-            rows.append(
-                {"nodes": nodes, "shards": shards, "seconds": round(makespan(in_shards(stages, shards), cluster), 1)}
-            )
+    for work in (1, 100):
+        more = {
+            name: replace(one, seconds=work * one.seconds, fetches=work * one.fetches, leaves=work * one.leaves)
+            for name, one in stages.items()
+        }
+        for nodes in (1, 2, 4, 16, 64, 1024):
+            cluster = Cluster(nodes, nodes, start, overhead)
+            for shards in sorted({1, min(nodes, 64), nodes}):
+                seconds = makespan(in_shards(more, shards), cluster)
+                rows.append({"work": work, "nodes": nodes, "shards": shards, "seconds": round(seconds, 1)})
     return {"stages": len(stages), "seconds": round(sum(one.seconds for one in stages.values()), 1), "rows": rows}
 
 
@@ -183,7 +188,7 @@ def rounds_for(seconds: float) -> int:
 
 
 def repository(folder: Path, command: str, stages: int) -> Path:
-    """A repository with this flow and a graph of equal stages, each of which leaves a file."""
+    """A repository with this flow and a graph of equal stages, each of which leaves a file of its own."""
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
     for name in ("flows", "warm", "synthalign"):
         shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -191,7 +196,10 @@ def repository(folder: Path, command: str, stages: int) -> Path:
     script = folder / "work.sh"
     script.write_text(command + "\n")
     names = [f"stage{number}" for number in range(stages)]
-    described = {name: {"cmd": f"sh work.sh && echo {name} > {name}.out", "outs": [f"{name}.out"]} for name in names}
+    here = folder.parent.name  # so that the cache of runs has none of another measurement
+    described = {
+        name: {"cmd": f"sh work.sh && echo {here} {name} > {name}.out", "outs": [f"{name}.out"]} for name in names
+    }
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": described}))
     (folder / ".gitignore").write_text("*.out\n.work\nlogs\n__pycache__\n")
     for words in (["dvc", "init", "--quiet"], ["git", "add", "-A"]):
@@ -201,16 +209,22 @@ def repository(folder: Path, command: str, stages: int) -> Path:
     return folder
 
 
-def measured(nodes: int, command: str, stages: int) -> float:
-    """Seconds that the flow takes for such a graph on so many nodes, a core each."""
+@contextmanager
+def services() -> Iterator[dict[str, str]]:
+    """A store and a Prefect server, for all measurements; the environment of a flow that uses them."""
     with tempfile.TemporaryDirectory(prefix="nodes-") as name, ExitStack() as held:
         folder = Path(name)
         kept = held.enter_context(local_cluster.store(folder / "store"))
         given = os.environ | nightly.environment(folder / "prefect", free_port()) | local_cluster.word()
         given |= kept.environment | local_cluster.dvc_remote(kept, folder / "dvc")
         held.enter_context(nightly.server(given, folder / "server.log"))
-        address = held.enter_context(local_cluster.nodes(folder / "nodes", given, nodes))
-        work = repository(folder / "work", command, stages)
+        yield given
+
+
+def measured(address: str, given: Mapping[str, str], nodes: int, command: str, stages: int) -> float:
+    """Seconds that the flow takes for such a graph on a cluster of so many nodes, a core each."""
+    with tempfile.TemporaryDirectory(prefix="graph-") as name:
+        work = repository(Path(name) / "work", command, stages)
         parameters = {"runner": "ray", "ray_address": address, "parallel": 2 * nodes}
         names = [f"stage{number}" for number in range(stages)]
         code = f"from flows.align import align; align({names!r}, **{parameters!r})"
@@ -222,10 +236,13 @@ def measured(nodes: int, command: str, stages: int) -> float:
 
 
 def compared(runs: int) -> dict[str, Any]:
-    """Every kind of stage on every number of nodes, in turns, and what the simulation says of the same."""
+    """Every kind of stage on every number of nodes, in turns, and what the simulation says of the same.
+
+    The first flow on a cluster, which starts Ray's workers, is not counted.
+    """
     rounds = rounds_for(SECONDS)
     found: dict[tuple[str, int, int], list[float]] = {}
-    with slow_server(LATENCY) as url:
+    with slow_server(LATENCY) as url, services() as given:
         python = sys.executable
         asking = (
             f"from urllib.request import urlopen; [urlopen('{url}').close() for _ in range({SECONDS / LATENCY:.0f})]"
@@ -233,17 +250,21 @@ def compared(runs: int) -> dict[str, Any]:
         hashing = f"from hashlib import pbkdf2_hmac; pbkdf2_hmac('sha256', b'', b'', {rounds})"
         commands = {"waits": f'{python} -c "{asking}"', "computes": f'{python} -c "{hashing}"'}
         for _ in range(runs):
-            found.setdefault(("waits", 1, 1), []).append(measured(1, commands["waits"], 1))
-            for kind, command in commands.items():
-                for nodes in (1, 2, 4):
-                    seconds = measured(nodes, command, STAGES)
-                    print(f"{kind}, {nodes} nodes: {seconds:.1f} s", flush=True)
-                    found.setdefault((kind, nodes, STAGES), []).append(seconds)
+            for nodes in (1, 2, 4):
+                with ExitStack() as held:
+                    folder = held.enter_context(tempfile.TemporaryDirectory(prefix="cluster-"))
+                    address = held.enter_context(local_cluster.nodes(Path(folder), given, nodes))
+                    measured(address, given, nodes, "true", nodes)
+                    wanted = [("waits", STAGES), ("computes", STAGES), *([("waits", 1)] if nodes == 1 else [])]
+                    for kind, count in wanted:
+                        seconds = measured(address, given, nodes, commands[kind], count)
+                        print(f"{kind}, {count} stages, {nodes} nodes: {seconds:.1f} s", flush=True)
+                        found.setdefault((kind, nodes, count), []).append(seconds)
     one, all_of_them = (median(found["waits", 1, count]) for count in (1, STAGES))
     overhead = (all_of_them - one) / (STAGES - 1) - SECONDS
     start = one - SECONDS - overhead
     rows = []
-    for (kind, nodes, count), seconds in found.items():
+    for (kind, nodes, count), taken in found.items():
         stages = {f"stage{number}": Stage((), SECONDS, kind == "computes") for number in range(count)}
         cluster = Cluster(nodes, len(os.sched_getaffinity(0)), start, overhead)
         rows.append(
@@ -251,7 +272,7 @@ def compared(runs: int) -> dict[str, Any]:
                 "stages": count,
                 "kind": kind,
                 "nodes": nodes,
-                "seconds": [round(value, 2) for value in seconds],
+                "seconds": [round(value, 2) for value in taken],
                 "simulated": round(makespan(stages, cluster), 2),
                 "fitted": kind == "waits" and nodes == 1,
             }

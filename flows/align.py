@@ -218,6 +218,8 @@ def run_stages(
         for stage in stages.values():
             if host.passes_over(stage):
                 submit(stage)
+        for future in futures.values():  # they end at once, and a cluster is given what comes after them
+            future.wait()
         progress.more(len(futures))
         beside.run_all(
             {name: stage for name, stage in stages.items() if name not in futures},

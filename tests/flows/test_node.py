@@ -2,8 +2,12 @@
 
 import json
 import shutil
+import socket
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -345,3 +349,51 @@ def test_a_store_that_is_full_is_told_in_one_line_and_nothing_is_half_published(
         run = replace(run, remote={**run.remote, "endpointurl": again.endpoint})
         at("b")  # nothing of it is there
         assert node.reproduce(run, task("top"), silent).how.startswith("ran on ")
+
+
+@contextmanager
+def slow_way(endpoint: str, seconds: float) -> Iterator[str]:
+    """The address of a relay to a server, which keeps every piece of a request and of an answer for so long."""
+    host, port = endpoint.removeprefix("http://").split(":")
+
+    def hand_on(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(2**16):
+                time.sleep(seconds)
+                target.sendall(piece)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):  # closed below
+            while True:
+                client, _ = listening.accept()
+                server = socket.create_connection((host, int(port)))
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=hand_on, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.slow
+@needs_store
+def test_a_store_that_is_slow_is_waited_for_and_one_that_takes_too_long_is_told_in_one_line(
+    driver: Path, at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_cluster.store(tmp_path / "object-store") as found:
+        with_credentials(found, monkeypatch)
+        run = on_s3(driver, found)
+        with slow_way(found.endpoint, 0.5) as slow:
+            there = replace(run, remote={**run.remote, "endpointurl": slow})
+            at("impatient")
+            hasty = replace(there, remote={**there.remote, "read_timeout": "0.4"})
+            with pytest.raises(StageFailed, match=r"top on \S+ ended .*; the object store does not answer"):
+                node.reproduce(hasty, task("top"), silent)
+            at("a")
+            top = node.reproduce(there, task("top"), silent)
+            at("b")
+            left = node.reproduce(there, task("left", ("top", top)), silent)
+    assert json.loads(left.files["metrics/left.json"]) == {"left": 1}

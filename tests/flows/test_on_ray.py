@@ -110,6 +110,27 @@ def test_a_run_on_two_nodes_leaves_the_tree_of_a_plain_repro(cluster: Cluster, r
     assert locked(plain) == made
 
 
+@pytest.mark.slow
+def test_a_stage_after_many_that_are_up_to_date_runs_on_a_node_too(cluster: Cluster, repository: Make) -> None:
+    early = {
+        f"early{number}": {"cmd": f"echo {number} > {number}.out", "outs": [f"{number}.out"]} for number in range(12)
+    }
+    last = {
+        "cmd": """mkdir -p metrics; cat *.out > last.txt; echo '{"score": 1.0}' > metrics/score.json""",
+        "deps": [f"{number}.out" for number in range(12)],
+        "outs": ["last.txt"],
+        "metrics": [{"metrics/score.json": {"cache": False}}],
+    }
+    folder = repository({**early, "last": last})
+    call("dvc", "--cd", str(folder), "repro", "--quiet", *early)
+    committed(folder)
+
+    cluster.align(folder)
+
+    assert [node.name for node in cluster.nodes.glob("*/*/last")] == ["last"]
+    assert (folder / "last.txt").read_text().split() == ["0", "1", "10", "11", *"23456789"]
+
+
 def killed_in_the_middle(cluster: Cluster, folder: Path, begun: Path, go: Path, **parameters: Any) -> list[str]:
     """A run with three tasks that begin at once, each on a node, the third of which is killed before they go on; the
     names of the nodes, as the tasks began there."""
