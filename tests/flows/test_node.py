@@ -386,14 +386,14 @@ def test_a_store_that_is_slow_is_waited_for_and_one_that_takes_too_long_is_told_
     with local_cluster.store(tmp_path / "object-store") as found:
         with_credentials(found, monkeypatch)
         run = on_s3(driver, found)
-        with slow_way(found.endpoint, 0.5) as slow:
-            there = replace(run, remote={**run.remote, "endpointurl": slow})
+        with slow_way(found.endpoint, 2) as slower, slow_way(found.endpoint, 0.3) as slow:
             at("impatient")
-            hasty = replace(there, remote={**there.remote, "read_timeout": "0.4"})
+            hasty = replace(run, remote={**run.remote, "endpointurl": slower, "read_timeout": "1"})
             with pytest.raises(StageFailed, match=r"top on \S+ ended .*; the object store does not answer"):
                 node.reproduce(hasty, task("top"), silent)
+            run = replace(run, remote={**run.remote, "endpointurl": slow})
             at("a")
-            top = node.reproduce(there, task("top"), silent)
+            top = node.reproduce(run, task("top"), silent)
             at("b")
-            left = node.reproduce(there, task("left", ("top", top)), silent)
+            left = node.reproduce(run, task("left", ("top", top)), silent)
     assert json.loads(left.files["metrics/left.json"]) == {"left": 1}

@@ -116,9 +116,9 @@ def test_a_stage_after_many_that_are_up_to_date_runs_on_a_node_too(cluster: Clus
         f"early{number}": {"cmd": f"echo {number} > {number}.out", "outs": [f"{number}.out"]} for number in range(12)
     }
     last = {
-        "cmd": """mkdir -p metrics; cat *.out > last.txt; echo '{"score": 1.0}' > metrics/score.json""",
+        "cmd": """mkdir -p metrics data; cat *.out > data/table.parquet; echo '{"score": 1.0}' > metrics/score.json""",
         "deps": [f"{number}.out" for number in range(12)],
-        "outs": ["last.txt"],
+        "outs": ["data/table.parquet"],
         "metrics": [{"metrics/score.json": {"cache": False}}],
     }
     folder = repository({**early, "last": last})
@@ -128,7 +128,7 @@ def test_a_stage_after_many_that_are_up_to_date_runs_on_a_node_too(cluster: Clus
     cluster.align(folder)
 
     assert [node.name for node in cluster.nodes.glob("*/*/last")] == ["last"]
-    assert (folder / "last.txt").read_text().split() == ["0", "1", "10", "11", *"23456789"]
+    assert (folder / "data/table.parquet").read_text().split() == ["0", "1", "10", "11", *"23456789"]
 
 
 def killed_in_the_middle(cluster: Cluster, folder: Path, begun: Path, go: Path, **parameters: Any) -> list[str]:
