@@ -78,7 +78,7 @@ class Peer:
         }
         asked |= SAMPLING | others
         work.write_text(json.dumps(asked), encoding="utf-8")
-        clean = {name: value for name, value in os.environ.items() if name not in ("ATEN_CPU_CAPABILITY", "MKL_CBWR")}
+        clean = {name: value for name, value in os.environ.items() if name not in models.HELD}
         self.process = subprocess.Popen(
             [python, f"benchmarks/peers/{script}", str(work)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean,

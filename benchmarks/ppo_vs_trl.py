@@ -70,7 +70,7 @@ def theirs(python: Path, settings: Stage, prompts: Path) -> float:
     """
     sizes = settings.model_dump() | {"threads": torch.get_num_threads()}
     command = [python, WORKER, settings.policy, settings.reward, prompts, json.dumps(sizes)]
-    without = {name: value for name, value in os.environ.items() if name not in ("ATEN_CPU_CAPABILITY", "MKL_CBWR")}
+    without = {name: value for name, value in os.environ.items() if name not in models.HELD}
     done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True, env=without)
     return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
 

@@ -27,10 +27,23 @@ from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import adapters, model_folder, precision
 
-# Which instructions a processor has decides how sums are rounded, and a rounding is enough to sample another word. With
-# these, which PyTorch and MKL read at their first operation, x86 processors of the last ten years take the same path.
-os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
-os.environ.setdefault("MKL_CBWR", "AVX2")
+CPUINFO = Path("/proc/cpuinfo")
+
+HELD = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_CBWR": "AVX2,STRICT" if CPUINFO.exists() and "GenuineIntel" in CPUINFO.read_text() else "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16",
+}
+"""What PyTorch, MKL and oneDNN are held to unless the environment says otherwise; they look at their first operation.
+
+Which instructions a processor has decides how sums are rounded, and a rounding is enough to sample another word. With
+these, x86 processors of one make take the same path (docs/decisions/0004). On Intel's, MKL has to be strict, or how a
+row is rounded hangs on how many others there are; and with AMX, oneDNN lets PyTorch 2.13 pack attention in bf16 for
+kernels that those for AVX2 have not.
+"""
+
+for _name, _value in HELD.items():
+    os.environ.setdefault(_name, _value)
 
 HEAD = "score.weight"
 """What a reward model has and a language model has not."""
