@@ -53,6 +53,7 @@ def moved(learner: Any, seed: int, size: float = 0.1) -> Any:
 def adapted(folder: str, base: str, *, task: Any, seed: int, merge: bool) -> str:
     """A folder of a model that was trained by LoRA over that in the folder `base`."""
     lora = LORA.model_copy(update={"merge": merge})
+    torch.manual_seed(seed)  # of a new head
     model = models.load_causal(base) if task == "CAUSAL_LM" else models.load_reward(base, new_head=True)
     adapters.save(moved(adapters.attach(model, lora, task, seed), seed), TOKENIZER, folder, lora, base)
     return folder
