@@ -5,13 +5,13 @@ import signal
 import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from flows import local_cluster, nightly
 from flows.background import background, free_port
 from synthalign.generation.generate import Generation
 from tests.generation.test_openai_engine import ask, journaled
@@ -43,20 +43,10 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
             command += ["--served-model-name=large"]
             command += ["--host=127.0.0.1", "--dtype=float32", "--max-model-len=512", "--enforce-eager"]
             found[f"http://127.0.0.1:{port}/v1"] = held.enter_context(background(command, given, log))
-            wait_for(f"http://127.0.0.1:{port}/health", found[f"http://127.0.0.1:{port}/v1"], log)
+            for _ in local_cluster.waiting("vLLM's server", found[f"http://127.0.0.1:{port}/v1"], log):
+                if nightly.answers(f"http://127.0.0.1:{port}/health"):
+                    break
         yield found
-
-
-def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            time.sleep(1)
-        else:
-            return
-    raise AssertionError(log.read_text()[-2000:])
 
 
 def ask_all(folder: Path, replicas: Replicas, rows: int, samples: int = 1) -> dict[str, list[Generation]]:
