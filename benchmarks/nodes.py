@@ -221,6 +221,16 @@ def services() -> Iterator[dict[str, str]]:
         yield given
 
 
+@contextmanager
+def cluster(given: Mapping[str, str], nodes: int) -> Iterator[str]:
+    """So many nodes with a core each, whose clones and caches go with them; their address."""
+    with (
+        tempfile.TemporaryDirectory(prefix="cluster-") as name,
+        local_cluster.nodes(Path(name), given, nodes) as address,
+    ):
+        yield address
+
+
 def measured(address: str, given: Mapping[str, str], nodes: int, command: str, stages: int) -> float:
     """Seconds that the flow takes for such a graph on a cluster of so many nodes, a core each."""
     with tempfile.TemporaryDirectory(prefix="graph-") as name:
@@ -249,31 +259,28 @@ def compared(runs: int) -> dict[str, Any]:
         )
         hashing = f"from hashlib import pbkdf2_hmac; pbkdf2_hmac('sha256', b'', b'', {rounds})"
         commands = {"waits": f'{python} -c "{asking}"', "computes": f'{python} -c "{hashing}"'}
-        for _ in range(runs):
-            for nodes in (1, 2, 4):
-                with ExitStack() as held:
-                    folder = held.enter_context(tempfile.TemporaryDirectory(prefix="cluster-"))
-                    address = held.enter_context(local_cluster.nodes(Path(folder), given, nodes))
-                    measured(address, given, nodes, "true", nodes)
-                    wanted = [("waits", STAGES), ("computes", STAGES), *([("waits", 1)] if nodes == 1 else [])]
-                    for kind, count in wanted:
-                        seconds = measured(address, given, nodes, commands[kind], count)
-                        print(f"{kind}, {count} stages, {nodes} nodes: {seconds:.1f} s", flush=True)
-                        found.setdefault((kind, nodes, count), []).append(seconds)
+        for nodes in (1, 2, 4) * runs:
+            with cluster(given, nodes) as address:
+                measured(address, given, nodes, "true", nodes)
+                wanted = [("waits", STAGES), ("computes", STAGES), *([("waits", 1)] if nodes == 1 else [])]
+                for kind, count in wanted:
+                    seconds = measured(address, given, nodes, commands[kind], count)
+                    print(f"{kind}, {count} stages, {nodes} nodes: {seconds:.1f} s", flush=True)
+                    found.setdefault((kind, nodes, count), []).append(seconds)
     one, all_of_them = (median(found["waits", 1, count]) for count in (1, STAGES))
     overhead = (all_of_them - one) / (STAGES - 1) - SECONDS
     start = one - SECONDS - overhead
     rows = []
     for (kind, nodes, count), taken in found.items():
         stages = {f"stage{number}": Stage((), SECONDS, kind == "computes") for number in range(count)}
-        cluster = Cluster(nodes, len(os.sched_getaffinity(0)), start, overhead)
+        available = Cluster(nodes, len(os.sched_getaffinity(0)), start, overhead)
         rows.append(
             {
                 "stages": count,
                 "kind": kind,
                 "nodes": nodes,
                 "seconds": [round(value, 2) for value in taken],
-                "simulated": round(makespan(stages, cluster), 2),
+                "simulated": round(makespan(stages, available), 2),
                 "fitted": kind == "waits" and nodes == 1,
             }
         )
