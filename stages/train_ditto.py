@@ -15,7 +15,7 @@ from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
 from synthalign.generation import adapters, generate, models, parallel, precision
-from synthalign.policies import one_base
+from synthalign.policies import checkpoints, one_base
 from synthalign.reward import losses, training
 
 
@@ -54,6 +54,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     params = hardware.read().fitted(params)
+    checkpoints.check()
     adapters.check(params.model, params.lora, "CAUSAL_LM", repeats=True)
     known = {author: one.demonstrations for author, one in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")

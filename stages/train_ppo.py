@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from synthalign.core import hardware, json_lines, stage, tables, tracking
 from synthalign.dialogue import encoding
 from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, gradients, one_base, ppo_rollouts, ppo_training, prompting
+from synthalign.policies import answering, checkpoints, gradients, one_base, ppo_rollouts, ppo_training, prompting
 from synthalign.policies.ppo_settings import Settings
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
@@ -63,6 +63,7 @@ def main(params: Params, name: str) -> None:
     member = stage.member("train_ppo", "policy", params.policies, name)
     settings = hardware.read().fitted(params.settings(name))
     queries = tables.rows("queries")
+    checkpoints.check()
     adapters.check(member.policy, settings.lora, "CAUSAL_LM", repeats=True)
     tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     policy = models.load_causal(member.policy, "training")

@@ -9,7 +9,17 @@ from pydantic import Field
 from synthalign.core import hardware, stage, tables, tracking
 from synthalign.core.errors import UserError
 from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, beams, gradients, one_base, prompting, rrhf, rrhf_sources, rrhf_training
+from synthalign.policies import (
+    answering,
+    beams,
+    checkpoints,
+    gradients,
+    one_base,
+    prompting,
+    rrhf,
+    rrhf_sources,
+    rrhf_training,
+)
 from synthalign.policies.rrhf_settings import Settings, Variant
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
@@ -41,6 +51,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
+    checkpoints.check()
     adapters.check(member.policy, params.lora, "CAUSAL_LM", repeats=True)
     tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     policy = models.load_causal(member.policy, "training")

@@ -15,7 +15,7 @@ from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
 from synthalign.generation import adapters, generate, models, parallel, precision
-from synthalign.policies import one_base
+from synthalign.policies import checkpoints, one_base
 from synthalign.reward import losses, training
 
 
@@ -32,6 +32,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     file = stage.member("train_spin", "author", params.authors, name).demonstrations
     model = f"models/ditto_sft/{name}"
+    checkpoints.check()
     adapters.check(model, params.lora, "CAUSAL_LM", repeats=True)
     demonstrations = authors.load(file)
     modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)

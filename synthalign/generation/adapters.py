@@ -210,7 +210,8 @@ def has_head(folder: Path) -> bool:
 def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """The model with the adapters of a folder added to its weights, and the head put in that was trained with them.
 
-    UserError where they are of another kind than LoRA, or not those of this model.
+    UserError where they are of another kind than LoRA, not those of this model, or for an embedding that is its head as
+    well.
     """
     from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
@@ -218,6 +219,7 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     if settings.get("peft_type") != "LORA":
         raise UserError(f"{folder}: adapters of the kind {settings.get('peft_type')}; only LORA can be loaded here")
     weights = load_file(folder / model_folder.ADAPTER_WEIGHTS)
+    _check_tied(model, folder, weights)
     config = LoraConfig.from_pretrained(str(folder))
     config.task_type = None  # a policy's adapters may lie below a reward model's
     try:
@@ -237,3 +239,20 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     if hasattr(whole, "peft_config"):
         del whole.peft_config
     return whole.requires_grad_(True).eval()  # peft had frozen it, and all of it may be trained
+
+
+def _check_tied(model: PreTrainedModel, folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """UserError where adapters are for an embedding that is the head as well: peft merges them into the head as well,
+    or twice."""
+    head = model.get_output_embeddings()
+    if head is None or not model.config.get_text_config().tie_word_embeddings:
+        return
+    both = (model.get_input_embeddings(), head)
+    names = [name for name, module in model.named_modules() if any(module is one for one in both)]
+    trained = sorted(name for name in weights if any(f".{one}." in name for one in names))
+    if trained:
+        raise UserError(
+            f"{folder}: {trained[0]} is an adapter of the embedding, which in {model.name_or_path} is the head as well "
+            "(tie_word_embeddings); merged, it would count twice: train adapters without it, or merge them where they "
+            "were trained and name that folder"
+        )

@@ -22,6 +22,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+PICKLED_ADAPTER = "adapter_model.bin"
 BASE_HASH = "base.sha256"
 """`weights_hash` of the base that adapters were trained on; those made elsewhere have none."""
 NAMES_OF_TOKENS = ("tokenizer.json", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")
@@ -97,6 +98,11 @@ def weights_hash(folder: str | Path) -> str:
 
 def _check_adapter(folder: Path, base: Path) -> None:
     if not (folder / ADAPTER_WEIGHTS).exists():
+        if (folder / PICKLED_ADAPTER).exists():
+            raise UserError(
+                f"{folder}: {PICKLED_ADAPTER} is pickled, and pickled weights are never loaded; save the adapters "
+                f"again with peft 0.7 or later, which writes {ADAPTER_WEIGHTS}"
+            )
         raise UserError(f"{folder}: {ADAPTER_WEIGHTS} is missing beside {ADAPTER}; copy the folder again, whole")
     _tensors(folder / ADAPTER_WEIGHTS)
     file = folder / BASE_HASH

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from synthalign.core.errors import UserError
 from synthalign.generation import gguf_file, model_folder, models
@@ -63,30 +60,7 @@ def _convert(file: Path, sha256: str | None, scratch: Path) -> Path:
 def _merge(source: Path, scratch: Path) -> Path:
     """LoRA adapters and the base that they name as one model folder."""
     model_folder.check(source)
-    *adapters, base = model_folder.chain(source)
-    for one in adapters:
-        _check_tied(one, base)
     folder = scratch / model_folder.weights_hash(source)
     if not folder.exists():
         models.save(models.load_causal(source), models.read_tokenizer(source), folder)
     return folder
-
-
-def _check_tied(adapter: Path, base: Path) -> None:
-    """UserError where adapters are for an embedding that is the head as well: peft merges them into the head
-    as well, or twice."""
-    config = AutoConfig.from_pretrained(str(base), trust_remote_code=False)
-    if not config.get_text_config().tie_word_embeddings:
-        return
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    both = (model.get_input_embeddings(), model.get_output_embeddings())
-    names = [name for name, module in model.named_modules() if any(module is one for one in both)]
-    with safe_open(adapter / model_folder.ADAPTER_WEIGHTS, framework="pt") as weights:
-        trained = sorted(name for name in weights.keys() if any(f".{one}." in name for one in names))  # noqa: SIM118
-    if trained:
-        raise UserError(
-            f"{adapter}: {trained[0]} is an adapter of the embedding, which in {base} is the head as well "
-            "(tie_word_embeddings); merged, it would count twice: train adapters without it, or merge them where they "
-            "were trained and name that folder"
-        )

@@ -7,11 +7,18 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import DistributedType, gather_object, parse_flag_from_env
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from synthalign.core.errors import UserError
+
+
+def check() -> None:
+    """UserError where accelerate.yaml has models sharded: for a stage with a loop of ours, before it loads a model."""
+    for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        if parse_flag_from_env(f"ACCELERATE_USE_{kind.value}"):
+            raise _shards(kind)
 
 
 def take_over(accelerator: Accelerator) -> None:
@@ -20,12 +27,16 @@ def take_over(accelerator: Accelerator) -> None:
     UserError where accelerate would shard models: a loop of ours samples from whole ones, and saves them.
     """
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise UserError(
-            f"accelerate.yaml: distributed_type {accelerator.distributed_type.value} shards models; DITTO, PPO and "
-            "RRHF keep whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml, and where the "
-            "models do not fit, a `lora` block: then one base is on every device, and all else are adapters and heads"
-        )
+        raise _shards(accelerator.distributed_type)
     accelerator.gradient_accumulation_steps = 1
+
+
+def _shards(kind: DistributedType) -> UserError:
+    return UserError(
+        f"accelerate.yaml: distributed_type {kind.value} shards models; DITTO, SPIN, PPO and RRHF keep whole models on "
+        "every device; use accelerate/cpu.yaml or accelerate/gpu.yaml, and where the models do not fit, a `lora` "
+        "block: then one base is on every device, and all else are adapters and heads"
+    )
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -13,6 +13,15 @@ def test_sharded_models_are_refused(kind):
         checkpoints.take_over(SimpleNamespace(distributed_type=kind))
 
 
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_they_are_refused_before_a_model_is_loaded(kind, monkeypatch):
+    checkpoints.check()
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+
+    with pytest.raises(UserError, match=f"distributed_type {kind} shards models; .*SPIN.* `lora`"):
+        checkpoints.check()
+
+
 @pytest.mark.parametrize("kind", [DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU])
 def test_whole_models_on_every_device_are_not_and_no_loss_is_divided_for_accumulation(kind):
     accelerator = SimpleNamespace(distributed_type=kind, gradient_accumulation_steps=4)

@@ -172,6 +172,8 @@ def test_adapters_of_an_embedding_that_is_the_head_too_are_refused_and_others_me
 
     with pytest.raises(UserError, match="for_tied: .*embed_tokens.* is the head as well"):
         base_models.main(params("for_tied"))
+    with pytest.raises(UserError, match="for_tied: .*embed_tokens.* is the head as well"):
+        models.load_causal("for_tied")  # as a policy of any other stage, or for export
 
     base_models.main(params("adapters"))
     merged = models.load_causal("models/base/small")(input_ids=torch.tensor([[7]])).logits
@@ -360,3 +362,14 @@ def test_a_sentencepiece_model_is_converted_where_its_packages_are() -> None:
     assert encoding.tokenize(made, [text]) == [[theirs.bos_id(), *theirs.encode(text)]]
     assert made.chat_template.startswith("{{ bos_token + ' ' }}")  # behind <s> it leaves the mark of a word off
     assert not Path("models/base/small/tokenizer.model").exists()
+
+
+def test_pickled_adapters_are_named_as_that() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    trained_adapters("adapters", "mine", "o_proj")
+    Path("adapters/adapter_model.safetensors").rename("adapters/adapter_model.bin")
+
+    with pytest.raises(
+        UserError, match=r"adapter_model.bin is pickled, .*peft 0.7 or later, .*adapter_model.safetensors"
+    ):
+        base_models.main(params("adapters"))
