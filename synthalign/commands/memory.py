@@ -20,6 +20,9 @@ ANSWER_COPIES = 4
 CHOICE_COPIES = 8
 """Of the logits of a step of decoding: as they are, as probabilities, sorted, with their places (8 bytes), summed."""
 
+BLOCK, PIECE = 16, 1024
+"""`generate` has slots in blocks of so many, and reads at most so many tokens of prompts together."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -109,14 +112,35 @@ def cache(shape: Shape, tokens: int, a: int) -> float:
     return tokens * a * 2 * shape.layers * shape.key_heads
 
 
+def dealt(rows: int | None, most: int, workers: int) -> tuple[int, int]:
+    """How many workers `generate` has decode so many rows, and how many slots each of them has.
+
+    rows  sequences that one call asks for; None is any number
+    most  sequences that a worker decodes together at most
+
+    >>> dealt(40, 256, workers=2)      # 20 each, in whole blocks
+    (2, 32)
+    """
+    if rows is None:
+        return workers, blocks(most)
+    workers = max(1, min(workers, -(-rows // BLOCK)))
+    return workers, blocks(max(1, min(most, -(-rows // workers))))
+
+
+def blocks(count: int) -> int:
+    """The count rounded up to whole blocks."""
+    return -(-count // BLOCK) * BLOCK
+
+
 def sampling(
     shape: Shape, *, w: int, prefix: int, own: int, new: int, slots: int, workers: int = 1, device: str = "gpu"
 ) -> Need:
     """Continuing one prefix: its keys and values once, those of `slots` sequences of own + new tokens for each worker.
 
     prefix, own, new  tokens that all share, of a prompt's own, and at most written
+    slots, workers    as `dealt` says
     """
-    read = max(prefix, slots * own * workers)
+    read = max(prefix, workers * min(slots * own, max(own, PIECE)))
     scores = 0 if device == "cpu" else 3 * 4 * shape.head_count * max(prefix, slots) * prefix  # made whole on a GPU
     return Need(
         weights=w * shape.parameters,
@@ -125,13 +149,15 @@ def sampling(
     )
 
 
-def scoring(shape: Shape, *, w: int, rows: int, tokens: int, workers: int = 1, words: bool = False) -> Need:
-    """Reading rows of at most so many tokens; words: with the logits of every token, in float32."""
-    count = rows * tokens * workers
-    logits = workers * min(rows * tokens * shape.vocabulary, max(LOGITS, tokens * shape.vocabulary))
+def scoring(shape: Shape, *, w: int, rows: int, tokens: int, workers: int = 1, words: int = 0) -> Need:
+    """Reading rows, so many at once in each worker.
+
+    tokens, words  of a row at most, and those of them that have logits, in float32 and once more for their sums
+    """
+    logits = min(rows * words * shape.vocabulary, max(LOGITS, words * shape.vocabulary))
     return Need(
         weights=w * shape.parameters,
-        activations=passing(shape, count, w) + (2 * 4 * logits if words else 0),
+        activations=workers * (passing(shape, rows * tokens, w) + 2 * 4 * logits),
     )
 
 
@@ -185,21 +211,41 @@ def loop(
     prompt: int,
     new: int,
     accumulates: bool,
+    slots: int | None = None,
+    workers: int = 1,
+    threads: int = 1,
 ) -> Need:
     """A step of a loop of ours: PPO with its value model, RRHF, DITTO or SPIN without.
 
-    rows         texts that go through a model at once; four times as many are decoded together
-    prompt, new  tokens of a prompt and of an answer at most
-    beside       bytes of frozen models beside, and of the weights of the value model
+    rows            texts that go through a model at once; four times as many are decoded together
+    prompt, new     tokens of a prompt and of an answer at most
+    beside          bytes of frozen models beside, and of the weights of the value model
+    slots, workers  of its decoding, as `dealt` says, where slots are not four times the rows
+    threads         parts of a loss that are computed beside each other (`gradients.add_gradients`), rows of one model
+                    each; what earlier ones left stays beside the gradients of their own
     """
     more, gradients, optimizer = held.trained(policy)
     length = prompt + new
-    activations = body(policy, rows, length, held.a, recomputed=held.recomputed) + answers(policy, rows * new)
+    parts = [body(policy, rows, length, held.a, recomputed=held.recomputed) + answers(policy, rows * new)]
+    own = [gradients]
     if value is not None:
         also = held.trained(value)
         more, gradients, optimizer = more + also[0], gradients + also[1], optimizer + also[2]
-        activations += body(value, rows, length, held.a, recomputed=held.recomputed)
-    decoding = sampling(policy, w=held.w, prefix=0, own=prompt, new=new, slots=4 * rows, device=held.device)
+        parts.append(body(value, rows, length, held.a, recomputed=held.recomputed))
+        own.append(also[1])
+    activations = sum(parts)  # of both models in one pass, unless threads have a part each
+    if threads > 1 and accumulates:
+        activations = threads * max(map(max, parts, own))
+    decoding = sampling(
+        policy,
+        w=held.w,
+        prefix=0,
+        own=prompt,
+        new=new,
+        slots=4 * rows if slots is None else slots,
+        workers=workers,
+        device=held.device,
+    )
     step = Need(held.w * policy.parameters + more + beside, gradients, optimizer, activations, accumulates=accumulates)
     apart = decoding.activations + decoding.caches + gradients  # which stay until the next step begins
     if apart <= step.peak - step.weights - step.optimizer:

@@ -1,12 +1,13 @@
 """`synthalign plan --memory`: what every stage of the profile in force takes on a device, and whether a card holds it.
 
-Texts are taken as long as the settings let them be. Shapes are those of the config.json of the base models that
-params.yaml names, from their folders or from the hub's cache; nothing is downloaded and no weights are opened.
+Texts are taken as long as the settings let them be, and as many at once as one call has. Shapes are those of the base
+models that params.yaml names, from their folders, GGUF files or the hub's cache; nothing is downloaded and no weights
+are opened.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ CHARACTERS = 4
 SLOTS, SCORED = 256, 64
 """Sequences that are decoded, and texts that are scored, at once where no setting says."""
 
+TEXT = 512
+"""Tokens of a text that is scored, where no setting bounds it."""
+
+ASKED = 32
+"""Answers to the evaluation questions that are read at once after a training; four times as many are decoded."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -40,6 +47,9 @@ class Way:
     sharded: bool = False
     mixed: bool = False
     device: str = "gpu"
+    workers: int = 1
+    """Threads of a process that decode or read texts beside each other: its free cores where there is no GPU."""
+
     rank: int | None = None
     """In place of what params.yaml says, where that is null."""
 
@@ -57,6 +67,16 @@ class Way:
     @property
     def reading(self) -> int:
         return width(self.hardware.weights.reading)
+
+    def decoders(self, rows: int | None, held: int) -> dict[str, int]:
+        """The workers and slots of `memory.sampling` for a call that asks all processes together for so many rows.
+
+        rows  None is any number
+        held  slots of a worker at most, where hardware.yaml says nothing
+        """
+        mine = None if rows is None else -(-rows // self.processes)
+        workers, slots = memory.dealt(mine, self.hardware.device_rows.sampling or held, self.workers)
+        return {"workers": workers, "slots": slots}
 
 
 def width(dtype: str) -> int:
@@ -76,46 +96,79 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     def of(folder: str) -> Shape:
         return shape_of(folder, params)
 
-    def samples(section: Mapping[str, Any], model: str, shown: str | None = None, shots: int = 0, **given: Any) -> Plan:
+    def samples(
+        section: Mapping[str, Any], model: str, rows: int | None, shown: str | None = None, shots: int = 0, **given: Any
+    ) -> Plan:
+        """Decoding; one call asks for so many rows, None being any number. A `judge` waits beside it on the CPU."""
+
         def plan(way: Way) -> Need:
             model_shape = of(model)
             if section.get("engine") == "vllm":
                 raise Unknown("vLLM takes a fixed share of a GPU and fits its caches in it")
-            return memory.sampling(
+            need = memory.sampling(
                 model_shape,
                 w=way.reading,
                 prefix=prefix_tokens(shown, shots),
                 own=given.get("own", QUESTION),
                 new=given.get("new") or section["max_new_tokens"],
-                slots=way.hardware.device_rows.sampling or SLOTS,
                 device=way.device,
+                **way.decoders(rows, SLOTS),
             )
+            if way.device == "cpu" and (judge := given.get("judge")):
+                return replace(need, weights=need.weights + way.reading * of(judge).as_reward().parameters)
+            return need
 
         return plan
 
-    def scores(
-        section: Mapping[str, Any], model: str, *, reward: bool, words: bool = False, tokens: int = 512, models: int = 1
-    ) -> Plan:
-        """Models of one shape that read texts; `models` of them are there at once."""
+    def scores(section: Mapping[str, Any], model: str, *, reward: bool, words: int = 0, threads: bool = True) -> Plan:
+        """A model that reads texts; `words` tokens of each have logits."""
 
         def plan(way: Way) -> Need:
             rows = way.hardware.device_rows.scoring or section.get("batch_size", SCORED)
             found = of(model).as_reward() if reward else of(model)
-            need = memory.scoring(found, w=way.reading, rows=rows, tokens=tokens, words=words)
-            return replace(need, weights=models * need.weights)
+            tokens, workers = section.get("max_length", TEXT), way.workers if threads else 1
+            return memory.scoring(found, w=way.reading, rows=rows, tokens=tokens, workers=workers, words=words)
 
         return plan
 
+    def asks(way: Way, section: Mapping[str, Any], policy: Shape, weights: float) -> Need:
+        """`answering.before_and_after`: the evaluation questions answered, and the answers read by two policies.
+
+        weights  bytes of those of all models that are there
+        """
+        rows = queries(params, ["eval"])
+        prompt, new = section["max_prompt_tokens"], section["max_new_tokens"]
+        mine = way.workers * ASKED if rows is None else max(1, -(-rows // way.processes))
+        readers = min(way.workers, -(-mine // ASKED))
+        decoding = memory.sampling(
+            policy, w=way.reading, prefix=0, own=prompt, new=new, device=way.device, **way.decoders(rows, 4 * ASKED)
+        )
+        reading = memory.scoring(
+            policy, w=way.reading, rows=min(ASKED, mine), tokens=prompt + new, workers=readers, words=new
+        )
+        return replace(largest(decoding, reading), weights=weights)
+
+    def snapshot(section: Mapping[str, Any]) -> Plan:
+        """Three models of their own answer: a policy before and after, and a reward model."""
+
+        def plan(way: Way) -> Need:
+            policy, judge = of(section["policy"]), of(section["reward"]).as_reward()
+            return asks(way, section, policy, way.reading * (2 * policy.parameters + judge.parameters))
+
+        return plan
+
+    def on_one_base(way: Way, held: Held, policy: str, reward: str) -> bool:
+        """Whether a reward model is adapters on the policy's base (`one_base.reward_of`)."""
+        return held.rank is not None and not way.sharded and base_of(reward, params) == base_of(policy, params)
+
     def trains(section: Mapping[str, Any], model: str, *, texts: int = 1, reward: bool = False, **given: Any) -> Plan:
-        """A trainer of TRL, with `texts` to a row of the batch; `beside` are folders of frozen models."""
+        """A trainer of TRL, with `texts` to a row of the batch; with all weights a frozen `reference` may be beside."""
 
         def plan(way: Way) -> Need:
             member = given.get("member", {})
             held, shape_ = way.held(section, member), of(model).as_reward() if reward else of(model)
             share = max(1, (given.get("rows") or section["batch_size"]) // way.processes)
             rows = held_rows(share, way.hardware.device_rows.training)
-            frozen = [one for one in given.get("beside", ()) if held.rank is None or one[1]]
-            beside = [of(folder).as_reward() if is_reward else of(folder) for folder, is_reward in frozen]
             need = memory.training(
                 held,
                 shape_,
@@ -123,7 +176,7 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
                 tokens=given.get("tokens") or section["max_length"],
                 accumulates=rows < share,
                 words=not reward,
-                beside=held.w * sum(one.parameters for one in beside),
+                beside=held.w * shape_.parameters if given.get("reference") and held.rank is None else 0,
             )
             if not way.sharded:
                 return need
@@ -134,20 +187,55 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
 
         return plan
 
+    def group_rl(section: Mapping[str, Any], member: Mapping[str, Any]) -> Plan:
+        """RLOO or GRPO: a step, the decoding before it, and the evaluation questions after all of them."""
+        folder, reward = member["policy"], member["reward"]
+        prompt, new = section["max_prompt_tokens"], section["max_new_tokens"]
+        trained = trains(section, folder, member=member, rows=section["minibatch"], tokens=prompt + new, reference=True)
+
+        def plan(way: Way) -> Need:
+            held, policy, judge = way.held(section, member), of(folder), of(reward).as_reward()
+            apart = 0 if on_one_base(way, held, folder, reward) else judge.parameters
+            step = trained(way)
+            step = replace(step, weights=step.weights + held.w * apart)  # whole on every device, under FSDP too
+            decoding = memory.sampling(
+                policy,
+                w=held.w,
+                prefix=0,
+                own=prompt,
+                new=new,
+                device=way.device,
+                **way.decoders(section["rollout_batch"], SLOTS),
+            )
+            written = replace(decoding, weights=step.weights, optimizer=step.optimizer)
+            policies = policy.parameters * (2 if held.rank is None else 1)
+            return largest(step, written, asks(way, section, policy, way.reading * (policies + apart)))
+
+        return plan
+
     def loops(section: Mapping[str, Any], policy: str, reward: str | None, *, value: bool, **given: Any) -> Plan:
-        """A loop of ours: with all weights a reference beside; with adapters one base, and the reward model's own."""
+        """A loop of ours: with all weights a reference beside; with adapters one base, and the reward model's own.
+
+        batch  texts of an update
+        asked  sequences that one call of its decoding asks for, over all processes; None is any number
+        slots  that a worker has at most, where they are not four times the rows
+        """
 
         def plan(way: Way) -> Need:
             if way.sharded:
-                raise Unknown("refuses FSDP: it keeps whole models on every device")
+                raise Unknown(
+                    "refuses FSDP, as it keeps whole models on every device; where those do not fit, take "
+                    "accelerate/gpu.yaml and a `lora` block: then one base is on every device"
+                )
             held, found = way.held(section, given.get("member", {})), of(policy)
             judge = of(reward).as_reward() if reward else None
             beside = 0.0 if held.rank is not None else held.w * found.parameters
-            if judge is not None:
-                shared = held.rank is not None and base_of(reward or "", params) == base_of(policy, params)
-                beside += 0 if shared else held.w * judge.parameters
+            if judge is not None and reward is not None:
+                beside += 0 if on_one_base(way, held, policy, reward) else held.w * judge.parameters
                 beside += held.w * judge.parameters if value and held.rank is None else 0
             rows = way.hardware.device_rows.training or section["device_batch_size"]
+            groups = -(-given["batch"] // (way.processes * rows))
+            threads = way.workers if reward and way.processes == 1 else 1  # DITTO's groups come one after the other
             return memory.loop(
                 held,
                 found,
@@ -156,23 +244,29 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
                 rows=rows,
                 prompt=section.get("max_prompt_tokens", QUESTION),
                 new=section["max_new_tokens"],
-                accumulates=rows < given["batch"] // way.processes,
+                accumulates=groups > 1,
+                threads=min(threads, groups * (2 if value else 1)),
+                **way.decoders(given["asked"], given.get("slots", 4 * rows)),
             )
 
         return plan
 
     p = params
+    train, evaluated = queries(params, ["train"]), queries(params, ["eval"])
     section = p["mine_queries"]
-    yield "mine_queries", samples(section, section["model"], own=QUESTION * section["shots"])
+    rows = section["round_size"] * section["completions"]
+    yield "mine_queries", samples(section, section["model"], rows, own=QUESTION * section["shots"])
     for name, one in p["sample_responses"]["configurations"].items():
-        new = one["max_new_tokens"]
+        rows, new = queries(params, one["splits"]), one["max_new_tokens"]
         yield (
             f"sample_responses@{name}",
-            samples(p["sample_responses"], one["model"], one["demonstrations"], one["shots"], new=new),
+            samples(p["sample_responses"], one["model"], rows, one["demonstrations"], one["shots"], new=new),
         )
     yield "train_asis_reward", trains(p["train_asis_reward"], p["train_asis_reward"]["model"], texts=2, reward=True)
     for name, one in p["contrast_pairs"]["simulations"].items():
-        yield f"contrast_pairs@{name}", samples(p["contrast_pairs"], one["model"])
+        prompts = train if one["prompts"] == "data/queries.parquet" else lines(one["prompts"])
+        rows = times(least(prompts, p["contrast_pairs"]["max_prompts"]), 2)  # one of each side
+        yield f"contrast_pairs@{name}", samples(p["contrast_pairs"], one["model"], rows)
     for name, one in p["label_pairs"]["labels"].items():
         yield f"label_pairs@{name}", scores(p["label_pairs"], one["labeller"], reward=False)
     section, ranking = p["train_reward"], p["build_comparisons"]["ranking"]
@@ -182,58 +276,70 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         yield f"train_reward@{name}", trains(section, section["model"], texts=texts, reward=True, member=one)
     section = p["simulate_demonstrations"]
     speaker = section["assistant"]
-    for name in section["guides"]:
+    for name, guide in section["guides"].items():
+        rows = times(train, guide["candidates"])
         yield (
             f"simulate_demonstrations@{name}",
-            samples(section, speaker["model"], speaker.get("demonstrations"), speaker.get("shots", 0)),
+            samples(section, speaker["model"], rows, speaker.get("demonstrations"), speaker.get("shots", 0)),
         )
-    yield "revise_answers", samples(p["revise_answers"], p["revise_answers"]["model"])
+    section = p["revise_answers"]
+    yield "revise_answers", samples(section, section["model"], least(train, section["max_queries"]))
     yield "train_sft", trains(p["train_sft"], p["train_sft"]["model"])
-    yield "sample_preferences", samples(p["sample_preferences"], p["sample_preferences"]["model"])
+    section = p["sample_preferences"]
+    rows = times(train, section["samples"])
+    yield "sample_preferences", samples(section, section["model"], rows, judge=section["reward"])
     yield "train_dpo", trains(p["train_dpo"], p["train_dpo"]["model"], texts=2)
-    for name in p["train_ditto"]["authors"]:
-        section = p["train_ditto"]
-        batch = 2 * section["negatives"]
-        yield f"train_ditto@{name}", loops(section, section["model"], None, value=False, batch=batch)
-    for name in p["train_spin"]["authors"]:
-        section = p["train_spin"]
-        model, batch = f"models/ditto_sft/{name}", 2 * section["negatives"]
-        yield f"train_spin@{name}", loops(section, model, None, value=False, batch=batch)
-    for name in p["sample_ditto"]["authors"]:
-        yield f"sample_ditto@{name}", samples(p["sample_ditto"], p["sample_ditto"]["model"])
+    for family in ("train_ditto", "train_spin"):
+        section = p[family]
+        for name, one in section["authors"].items():
+            model = section["model"] if family == "train_ditto" else f"models/ditto_sft/{name}"
+            given = {"batch": 2 * section["negatives"], "slots": SLOTS}
+            rows = times(lines(one["demonstrations"]), section["negatives"])
+            yield f"{family}@{name}", loops(section, model, None, value=False, asked=rows, **given)
+    section = p["sample_ditto"]
+    for name, one in section["authors"].items():
+        rows = times(lines(one["prompts"]), section["samples"])
+        yield f"sample_ditto@{name}", samples(section, section["model"], rows)
     for name, one in p["train_ppo"]["policies"].items():
         section = p["train_ppo"]
+        asked = most(evaluated, section["rollout_batch"])
         yield (
             f"train_ppo@{name}",
-            loops(section, one["policy"], one["reward"], value=True, member=one, batch=section["minibatch"]),
+            loops(
+                section,
+                one["policy"],
+                one["reward"],
+                value=True,
+                member=one,
+                batch=section["minibatch"],
+                asked=asked,
+            ),
         )
     for name, one in p["train_rrhf"]["policies"].items():
         section = p["train_rrhf"]
         each = (section["beams"] or len(section["temperatures"])) + 2 * (one["source"] == "mixed")
         batch = section["batch_size"] * each
+        own = 0 if one["source"] == "candidates" else least(train, one["queries"])
+        asked = most(evaluated, times(own, len(section["temperatures"])))
         yield (
             f"train_rrhf@{name}",
-            loops(section, one["policy"], one["reward"], value=False, member=one, batch=batch),
+            loops(section, one["policy"], one["reward"], value=False, member=one, batch=batch, asked=asked),
         )
     for name, one in p["train_group_rl"]["policies"].items():
-        section = p["train_group_rl"]
-        yield (
-            f"train_group_rl@{name}",
-            trains(
-                section,
-                one["policy"],
-                member=one,
-                rows=section["minibatch"],
-                tokens=section["max_prompt_tokens"] + section["max_new_tokens"],
-                beside=((one["policy"], False), (one["reward"], True)),
-            ),
-        )
-    for name, one in p["sample_answers"]["policies"].items():
-        yield f"sample_answers@{name}", samples(p["sample_answers"], one["model"], one["demonstrations"], one["shots"])
+        yield f"train_group_rl@{name}", group_rl(p["train_group_rl"], one)
+    section = p["sample_answers"]
+    rows = times(evaluated, section["samples"])
+    for name, one in section["policies"].items():
+        yield f"sample_answers@{name}", samples(section, one["model"], rows, one["demonstrations"], one["shots"])
     yield "validate_comparisons", scores(p["validate_comparisons"], "models/asis_reward", reward=True)
     for family in ("score_rewards", "score_scorers"):
-        yield family, scores(p[family], next(iter(p[family]["rewards"].values())), reward=True)
-    yield "snapshot_dpo", scores(p["snapshot_dpo"], p["snapshot_dpo"]["policy"], reward=False, models=3)
+        section = p[family]
+        each = [scores(section, model, reward=True) for model in section["rewards"].values()]
+        liked = section.get("likelihoods", {}).values()  # policies, whose answers are read in one thread
+        each += [scores(section, model, reward=False, words=TEXT, threads=False) for model in liked]
+        if each:
+            yield family, one_by_one(each)
+    yield "snapshot_dpo", snapshot(p["snapshot_dpo"])
     for name in ("judge_answers", "score_comparisons", "score_policies", "score_candidates", "score_pairs"):
         if judge := p[name].get("reward") or p[name]["people"]:  # else an oracle alone judges, which is no model
             yield name, scores(p[name], judge, reward=True)
@@ -241,12 +347,57 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         is_reward = one["kind"] != "policy"
         yield (
             f"score_benchmarks@{name}",
-            scores(p["score_benchmarks"], one["model"], reward=is_reward, words=not is_reward),
+            scores(p["score_benchmarks"], one["model"], reward=is_reward, words=0 if is_reward else TEXT),
         )
     for name, one in p["train_flan"]["members"].items():
         yield f"train_flan@{name}", trains(p["train_flan"], one["model"], member=one)
-    for name, one in p["answer_tasks"]["subjects"].items():
-        yield f"answer_tasks@{name}", samples(p["answer_tasks"], one["model"], own=4 * QUESTION)
+    section = p["answer_tasks"]
+    rows = section["items"] * len(section["shots"]) * len([*section["written"], *section["reasoned"]])
+    for name, one in section["subjects"].items() if section["source"] else ():  # without, no model is loaded
+        yield f"answer_tasks@{name}", samples(section, one["model"], rows, own=4 * QUESTION)
+
+
+def one_by_one(plans: Sequence[Plan]) -> Plan:
+    """Models that are there one after the other: what the largest needs."""
+    return lambda way: largest(*(plan(way) for plan in plans))
+
+
+def largest(*needs: Need) -> Need:
+    """Of parts of a stage that follow each other the one that needs most."""
+    return max(needs, key=lambda need: need.peak)
+
+
+def queries(params: Mapping[str, Any], splits: Sequence[str]) -> int | None:
+    """At most so many queries of these splits: seeds and what is mined to train on, and the evaluation questions.
+
+    None where their file is not there yet.
+    """
+    section = params["mine_queries"]
+    seeds, questions = lines(section["seed_queries"]), lines(section["eval_questions"])
+    found = {"train": None if seeds is None else seeds + section["target"], "eval": questions}
+    counts = [count for split in splits if (count := found[split]) is not None]
+    return sum(counts) if len(counts) == len(splits) else None
+
+
+def lines(file: str) -> int | None:
+    """How many lines of a file have something in them; None where it is not there yet."""
+    path = Path(file)
+    return sum(bool(line.strip()) for line in path.read_text("utf-8").splitlines()) if path.is_file() else None
+
+
+def times(count: int | None, each: int) -> int | None:
+    return None if count is None else count * each
+
+
+def least(*counts: int | None) -> int | None:
+    """The smallest of those that are known."""
+    return min((count for count in counts if count is not None), default=None)
+
+
+def most(*counts: int | None) -> int | None:
+    """The largest; None where one is not known."""
+    known = [count for count in counts if count is not None]
+    return max(known) if len(known) == len(counts) else None
 
 
 def held_rows(rows: int, most: int | None) -> int:
@@ -312,12 +463,15 @@ def in_force(card: float | None) -> Way:
     file = Path("accelerate.yaml")
     launch = yaml_file.keys(file, example="accelerate/gpu.yaml") if file.exists() else {}
     on_cpu = card is None and (launch.get("use_cpu", True) is True)
+    processes = int(launch.get("num_processes") or 1)
+    here = max(1, processes // int(launch.get("num_machines") or 1))
     return Way(
         hardware.read(),
-        processes=int(launch.get("num_processes") or 1),
+        processes=processes,
         sharded=launch.get("distributed_type") == "FSDP",
         mixed=launch.get("mixed_precision") in ("bf16", "fp16"),
         device="cpu" if on_cpu else "gpu",
+        workers=max(1, len(os.sched_getaffinity(0)) // here) if on_cpu else 1,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.commands.memory import Shape
+from synthalign.core.errors import UserError
 
 
 class Unknown(Exception):
@@ -31,34 +32,51 @@ def base_of(folder: str, params: Mapping[str, Any]) -> str:
 
 
 def shape_of(folder: str, params: Mapping[str, Any]) -> Shape:
-    """The shape of a model folder or of one that a stage makes; Unknown with the reason."""
+    """The shape of a model folder or of one that a stage makes; Unknown with the reason.
+
+    A base model is told from its source, which is there before `base_models` has made a folder of it.
+    """
     base = Path(base_of(folder, params))
     if base.suffix in (".yaml", ".yml"):
         raise Unknown("an endpoint: nothing on a device of this machine")
     given = params["base_models"].get(base.name) if base.parts[:2] == ("models", "base") else None
     if given is None:
         return shape(str(base), None)
-    source = given["source"]
-    if source.endswith(".gguf") or (Path(source) / "adapter_config.json").is_file():
-        if not Path(source).exists():
-            raise Unknown(f"{source} is not there yet: bring it")
-        if not (base / "config.json").exists():
-            raise Unknown(f"{source} is not made a model folder yet: `dvc repro base_models` does it")
-        source = str(base)
-    return shape(source, given.get("revision"))
+    return shape(given["source"], given.get("revision"))
+
+
+def configuration(source: str, revision: str | None) -> Any:
+    """What a config.json says: of a folder, where it holds adapters without one of their base, or of a hub model in the
+    cache; or what would stand in that of a GGUF file, by its header. Unknown where none can be read."""
+    from transformers import AutoConfig
+
+    from synthalign.generation import gguf_file, gguf_header, model_folder
+
+    try:
+        if source.endswith(".gguf"):
+            if not Path(source).is_file():
+                raise Unknown(f"{source} is not there yet: bring it")
+            header = gguf_header.read(Path(source))
+            kind = header.settings.get("general.architecture")
+            if kind not in gguf_file.ARCHITECTURES:
+                raise Unknown(f"{source} holds a model of the architecture {kind!r}, which is not read here")
+            return gguf_file.configuration(header)
+        place = str(model_folder.config_file(source).parent) if Path(source).is_dir() else source
+        return AutoConfig.from_pretrained(place, revision=revision, local_files_only=True, trust_remote_code=False)
+    except UserError as error:
+        raise Unknown(str(error)) from error
+    except (OSError, ValueError) as error:
+        where = "not in the hub's cache: `dvc repro base_models` fetches it" if revision else "not there yet"
+        raise Unknown(f"{source} is {where}") from error
 
 
 @cache
 def shape(source: str, revision: str | None) -> Shape:
-    """The shape that a config.json says, of a folder or of a hub model in the cache."""
+    """The shape of the model that `configuration` finds."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        where = "not in the hub's cache: `dvc repro base_models` fetches it" if revision else "not there yet"
-        raise Unknown(f"{source} is {where}") from error
+    config = configuration(source, revision)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     model.tie_weights()

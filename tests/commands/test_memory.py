@@ -1,6 +1,11 @@
 """Memory counted by hand for a Llama of two layers: D 32, F 64, four heads of 8 (H 32), two key heads (K 16), V 400."""
 
+import inspect
+import json
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,10 @@ from synthalign.commands import cli, memory, memory_plan, memory_shapes
 from synthalign.commands.memory import Held, Need
 from synthalign.core import hardware
 from synthalign.core.errors import UserError
-from tests import tiny
+from synthalign.generation import gguf_header, shared_prefix
+from synthalign.generation.generate import generate
+from synthalign.policies import answering
+from tests import tiny, tiny_gguf
 from tests.small_tables import ROOT
 
 P = 400 * 32 + 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 2 * 32) + 32
@@ -19,6 +27,9 @@ P = 400 * 32 + 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 2 * 32) + 32
 
 LAYER = 4 * (6 * 32 + 4 * 32 + 4 * 64 + 10)
 """Bytes that the backward pass needs of a token, in float32, of a text of ten."""
+
+PASSING = 4 * (4 * 32 + 2 * 32 + 3 * 64)
+"""Bytes of a token in float32 where there is no backward pass."""
 
 
 @pytest.fixture
@@ -84,6 +95,63 @@ def test_where_decoding_takes_more_than_a_step_its_caches_count_beside_gradients
     assert need.peak == 16 * P + need.caches + memory.CHOICE_COPIES * 4 * 8 * 400
 
 
+@pytest.mark.parametrize(
+    ("rows", "most", "workers", "found"),
+    [
+        (32, 256, 1, (1, 32)),  # 4 prompts with 8 completions each
+        (32, 256, 2, (2, 16)),
+        (40, 256, 2, (2, 32)),  # 20 each, in whole blocks of 16
+        (8, 256, 2, (1, 16)),  # less than a block is for one worker
+        (1000, 256, 2, (2, 256)),
+        (None, 256, 2, (2, 256)),
+        (0, 256, 2, (1, 16)),
+    ],
+)
+def test_a_call_takes_no_more_slots_than_it_has_rows(rows: int | None, most: int, workers: int, found: tuple[int, int]):
+    assert memory.dealt(rows, most, workers) == found
+
+
+def test_the_numbers_that_are_written_down_again_are_those_of_the_code():
+    assert (memory.BLOCK, memory.PIECE) == (shared_prefix.BLOCK, shared_prefix.PIECE)
+    assert inspect.signature(generate).parameters["batch_size"].default == memory_plan.SLOTS
+    assert answering.DEVICE_BATCH == memory_plan.ASKED
+
+
+def test_prompts_are_read_a_thousand_tokens_at_a_time_however_many_slots_there_are(shape: memory.Shape):
+    few_words = replace(shape, vocabulary=4)  # so that reading takes more than choosing
+
+    def read(**given: int) -> float:
+        return memory.sampling(few_words, w=4, prefix=0, new=1, **given).activations
+
+    assert read(own=640, slots=256) == 1024 * PASSING
+    assert read(own=640, slots=256, workers=2) == 2 * 1024 * PASSING
+    assert read(own=10, slots=16) == 160 * PASSING
+    assert read(own=2000, slots=16) == 2000 * PASSING  # a longer prompt is read by itself
+
+
+def test_each_worker_has_slots_and_words_of_its_own_and_all_share_the_prefix(shape: memory.Shape):
+    need = memory.sampling(shape, w=4, prefix=30, own=6, new=4, slots=16, workers=2, device="cpu")
+
+    assert need.weights == 4 * P
+    assert need.caches == memory.cache(shape, 30 + 2 * 16 * (6 + 4), 4)
+    assert need.activations == memory.CHOICE_COPIES * 4 * 2 * 16 * 400
+
+
+def test_each_worker_reads_texts_of_its_own_with_logits_of_the_words_that_are_asked_for(shape: memory.Shape):
+    need = memory.scoring(shape, w=4, rows=2, tokens=10, workers=3, words=4)
+
+    assert need.activations == 3 * (2 * 10 * PASSING + 2 * 4 * (2 * 4 * 400))
+
+
+def test_threads_that_have_a_part_of_a_loss_each_hold_its_activations_each(shape: memory.Shape):
+    few_words = replace(shape, vocabulary=4)
+    given = {"rows": 2, "prompt": 6, "new": 4, "accumulates": True}
+
+    need = memory.loop(Held(rank=4), few_words, value=few_words, threads=3, **given)
+
+    assert need.activations == 3 * (20 * (2 * LAYER + 4 * 3 * 32) + 4 * 4 * 8 * 4)
+
+
 def test_recomputed_layers_leave_their_inputs_and_one_layer(shape: memory.Shape):
     assert memory.body(shape, 1, 10, 4, recomputed=True) == 10 * (4 * 3 * 32 + 4 * 2 * 32 + LAYER)
 
@@ -109,13 +177,18 @@ def test_what_is_no_size_is_refused(text: str):
 # -- the plan of a profile --------------------------------------------------------------------------------------------
 
 
+@cache
+def embedded() -> Any:
+    return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
 @pytest.fixture
 def params(folder: Path) -> dict[str, Any]:
     """The embedded profile with the tiny model for every base model."""
-    given: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    given: dict[str, Any] = deepcopy(embedded())
     for model in given["base_models"].values():
         model["source"] = str(folder)
-    Path("params.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+    Path("params.yaml").write_text(json.dumps(given), encoding="utf-8")
     return given
 
 
@@ -150,18 +223,204 @@ def test_a_model_that_is_not_there_yet_is_unknown_and_not_a_crash(
     assert "sample_responses@a" in unknown and "nobody/nothing is not in the hub's cache" in unknown
 
 
-def test_a_gguf_file_is_told_by_the_folder_that_is_made_of_it(params: dict[str, Any]):
-    given = params["base_models"]["large"]
-    made, source = Path("models/base/large"), Path("fox.gguf")
-    given |= {"source": str(source), "revision": "0" * 64}
+def test_a_gguf_file_is_told_by_its_header_before_a_folder_is_made_of_it(params: dict[str, Any]):
+    tiny_gguf.write(Path("fox.gguf"), tiny.causal(seed=0))
+    params["base_models"]["large"] |= {"source": "fox.gguf", "revision": "0" * 64}
 
-    with pytest.raises(memory_shapes.Unknown, match="fox.gguf is not there yet"):
-        memory_shapes.shape_of(str(made), params)
-    source.touch()
-    with pytest.raises(memory_shapes.Unknown, match="`dvc repro base_models` does it"):
-        memory_shapes.shape_of(str(made), params)
-    tiny.config().save_pretrained(made)
-    assert memory_shapes.shape_of(str(made), params).parameters == P
+    found = memory_shapes.shape_of("models/base/large", params)
+
+    assert found == memory_shapes.shape("tiny", None)
+    assert found.parameters == P
+
+
+def test_a_gguf_file_that_cannot_be_told_is_unknown_with_the_reason(params: dict[str, Any]):
+    params["base_models"]["large"] |= {"source": "owl.gguf", "revision": "0" * 64}
+
+    with pytest.raises(memory_shapes.Unknown, match="owl.gguf is not there yet: bring it"):
+        memory_shapes.shape_of("models/base/large", params)
+    Path("owl.gguf").write_text("no model", encoding="utf-8")
+    with pytest.raises(memory_shapes.Unknown, match="owl.gguf is no GGUF file"):
+        memory_shapes.shape_of("models/base/large", params)
+    tiny_gguf.write(Path("owl.gguf"), tiny.causal(seed=0), general__architecture="mamba")
+    assert gguf_header.read(Path("owl.gguf")).settings["general.architecture"] == "mamba"
+    with pytest.raises(memory_shapes.Unknown, match="the architecture 'mamba', which is not read here"):
+        memory_shapes.shape_of("models/base/large", params)
+
+
+def test_a_folder_of_adapters_has_the_shape_of_its_base(params: dict[str, Any]):
+    Path("adapters").mkdir()
+    file = Path("adapters/adapter_config.json")
+    params["base_models"]["large"]["source"] = "adapters"
+
+    file.write_text(json.dumps({"base_model_name_or_path": "nowhere"}), encoding="utf-8")
+    with pytest.raises(memory_shapes.Unknown, match="adapters holds adapters for nowhere, and there is no such folder"):
+        memory_shapes.shape_of("models/base/large", params)
+    file.write_text(json.dumps({"base_model_name_or_path": "tiny"}), encoding="utf-8")
+    assert memory_shapes.shape_of("models/base/large", params).parameters == P
+
+
+CPU = memory_plan.Way(hardware.Hardware(), device="cpu")
+"""One process with one free core."""
+
+
+def need(params: Mapping[str, Any], stage: str, way: memory_plan.Way = CPU) -> Need:
+    return next(plan for name, plan in memory_plan.stages(params) if name.partition("@")[0] == stage)(way)
+
+
+def bring(params: dict[str, Any], *, seeds: int, questions: int) -> None:
+    """Files of so many seed queries and evaluation questions, a blank line between them."""
+    for name, count in (("seed_queries", seeds), ("eval_questions", questions)):
+        Path(name).write_text("Why?\n\n" * count, encoding="utf-8")
+        params["mine_queries"][name] = name
+
+
+def test_mining_has_as_many_slots_as_a_round_has_queries(params: dict[str, Any], shape: memory.Shape):
+    params["mine_queries"] |= {"round_size": 4, "completions": 8, "shots": 10, "max_new_tokens": 40}
+    two = replace(CPU, workers=2)
+
+    assert need(params, "mine_queries").caches == memory.cache(shape, 32 * (10 * 64 + 40), 4)
+    assert need(params, "mine_queries", two).caches == memory.cache(shape, 2 * 16 * (10 * 64 + 40), 4)
+    few = replace(CPU, hardware=hardware.Hardware(device_rows=hardware.DeviceRows(sampling=16)))
+    assert need(params, "mine_queries", few).caches == memory.cache(shape, 16 * (10 * 64 + 40), 4)
+
+
+def test_responses_are_as_many_as_the_seeds_the_target_and_the_evaluation_questions(
+    params: dict[str, Any], shape: memory.Shape
+):
+    params["mine_queries"]["target"] = 20
+    one = params["sample_responses"]["configurations"]["a"]
+    one |= {"shots": 0, "max_new_tokens": 48, "splits": ["train", "eval"]}
+    each = 64 + 48  # of a question, and of a response
+
+    any_number = need(params, "sample_responses")
+    bring(params, seeds=30, questions=14)  # 30 + 20 + 14 make 64 rows
+    few, two_processes = need(params, "sample_responses"), need(params, "sample_responses", replace(CPU, processes=2))
+    one["splits"] = ["eval"]
+
+    assert any_number.caches == memory.cache(shape, 256 * each, 4)
+    assert few.caches == memory.cache(shape, 64 * each, 4)
+    assert two_processes.caches == memory.cache(shape, 32 * each, 4)
+    assert need(params, "sample_responses").caches == memory.cache(shape, 16 * each, 4)
+
+
+def test_ditto_decodes_what_its_demonstrations_ask_for_and_no_four_times_its_rows(
+    params: dict[str, Any], shape: memory.Shape
+):
+    file = Path("captain.jsonl")
+    params["train_ditto"] |= {"authors": {"captain": {"demonstrations": str(file)}}, "negatives": 10}
+    params["train_ditto"] |= {"device_batch_size": 1, "max_new_tokens": 96}
+    each = 64 + 96
+
+    assert need(params, "train_ditto").caches == memory.cache(shape, 256 * each, 4)
+    file.write_text("{}\n" * 7, encoding="utf-8")
+    assert need(params, "train_ditto").caches == memory.cache(shape, 80 * each, 4)  # 70 in whole blocks
+
+
+def test_a_reward_model_waits_beside_the_decoding_of_preferences_where_there_is_no_gpu(params: dict[str, Any]):
+    assert need(params, "sample_preferences").weights == 4 * (P + P + 32)
+    assert need(params, "sample_preferences", replace(CPU, device="gpu")).weights == 4 * P
+
+
+def test_stages_that_score_read_in_every_free_core(params: dict[str, Any]):
+    read = need(params, "judge_answers").activations
+
+    assert read == 64 * 512 * PASSING
+    assert need(params, "judge_answers", replace(CPU, workers=2)).activations == 2 * read
+    assert need(params, "validate_comparisons").activations == 64 * 256 * PASSING  # its max_length
+
+
+def test_policies_that_are_taken_as_rewards_have_logits(params: dict[str, Any]):
+    logits = 2 * 4 * 64 * 512 * 400  # and their sums
+
+    found = need(params, "score_scorers")
+    params["score_scorers"]["likelihoods"] = {}
+
+    assert found.activations == 64 * 512 * PASSING + logits
+    assert need(params, "score_scorers").activations == 64 * 512 * PASSING
+
+
+def test_a_snapshot_of_dpo_decodes_beside_three_models(params: dict[str, Any]):
+    bring(params, seeds=1, questions=98)
+    params["snapshot_dpo"] |= {"max_prompt_tokens": 192, "max_new_tokens": 80}
+    tiny.config(num_hidden_layers=16).save_pretrained("deep")  # so that caches take more than reading
+    for model in params["base_models"].values():
+        model["source"] = "deep"
+
+    found = need(params, "snapshot_dpo", replace(CPU, workers=2))
+
+    deep = P + 14 * (P - 400 * 32 - 32) // 2
+    assert found.weights == 4 * (deep + deep + deep + 32)
+    assert found.caches == 4 * 2 * 64 * (192 + 80) * 2 * 16 * 16  # 49 sequences each, in whole blocks; 16 layers
+
+
+def test_a_snapshot_of_dpo_reads_answers_with_their_logits_where_that_takes_more(params: dict[str, Any]):
+    bring(params, seeds=1, questions=98)
+    params["snapshot_dpo"] |= {"max_prompt_tokens": 8, "max_new_tokens": 400}
+
+    found = need(params, "snapshot_dpo", replace(CPU, workers=2))
+
+    assert found.caches == 0
+    assert found.activations == 2 * (32 * (8 + 400) * PASSING + 2 * 4 * 32 * 400 * 400)
+
+
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": None, "merge": True}
+
+
+def test_with_adapters_policy_and_reward_model_of_group_rl_are_on_one_base(params: dict[str, Any], shape: memory.Shape):
+    assert need(params, "train_group_rl").weights == 4 * (2 * P + P + 32)  # policy, reference, reward model
+
+    params["train_group_rl"]["lora"] = LORA
+
+    assert need(params, "train_group_rl").weights == 4 * (P + shape.adapter(4))
+
+
+def test_group_rl_decodes_a_rollout_batch_beside_the_moments_of_adam(params: dict[str, Any], shape: memory.Shape):
+    bring(params, seeds=1, questions=16)
+    params["train_group_rl"] |= {"rollout_batch": 128, "minibatch": 1, "max_prompt_tokens": 192, "max_new_tokens": 64}
+    params["train_group_rl"]["policies"]["rloo"]["reward"] = "models/reward/gold"
+
+    found = need(params, "train_group_rl")
+
+    assert found.caches == memory.cache(shape, 128 * (192 + 64), 4)
+    assert found.optimizer == 8 * P
+
+
+def test_sharded_group_rl_has_its_whole_reward_model_on_every_device(params: dict[str, Any]):
+    sharded = memory_plan.Way(hardware.Hardware(), processes=4, sharded=True)
+
+    assert need(params, "train_group_rl", sharded).weights == 4 * (2 * P / 4 + P + 32)
+
+
+@pytest.mark.parametrize("stage", ["train_ppo", "train_rrhf", "train_ditto", "train_spin"])
+def test_what_refuses_fsdp_names_adapters_as_the_way(stage: str, params: dict[str, Any]):
+    with pytest.raises(memory_shapes.Unknown, match="refuses FSDP.* accelerate/gpu.yaml and a `lora` block"):
+        need(params, stage, memory_plan.Way(hardware.Hardware(), processes=8, sharded=True))
+
+
+def test_parts_of_a_loss_that_free_cores_compute_beside_each_other_are_counted_each(params: dict[str, Any]):
+    params["train_rrhf"] |= {"batch_size": 64, "device_batch_size": 32, "max_new_tokens": 64, "lora": LORA}
+
+    one, two = (need(params, "train_rrhf", replace(CPU, workers=workers)) for workers in (1, 2))
+    several_processes = need(params, "train_rrhf", replace(CPU, workers=2, processes=2))
+
+    assert two.activations == 2 * one.activations
+    assert several_processes.activations == one.activations
+
+
+def test_the_free_cores_of_a_process_work_beside_each_other_only_without_a_gpu(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(12))
+    Path("accelerate.yaml").write_text("{use_cpu: true, num_processes: 6, num_machines: 2}", encoding="utf-8")
+
+    assert memory_plan.in_force(card=None).workers == 4  # three processes on each machine
+    assert memory_plan.in_force(card=24e9).workers == 1
+
+
+def test_tasks_that_nobody_has_given_load_no_model(params: dict[str, Any]):
+    params["answer_tasks"]["source"] = None
+
+    assert not [name for name, _ in memory_plan.stages(params) if name.startswith("answer_tasks")]
 
 
 @pytest.mark.parametrize("stage", ["train_ditto", "train_spin"])
