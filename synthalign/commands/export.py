@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,32 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.commands import llama_cpp
+from synthalign.commands import bring, llama_cpp, people
 from synthalign.core import stage
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import endpoint, model_folder, models
 from synthalign.reporting import cards, lineage, recorded
-from synthalign.reporting.cards import Subject
+from synthalign.reporting.cards import Licence, Subject
 
 FOLDER = Path("exports")
 """Where a policy goes that is not told where."""
+
+SOURCES = Path("data/sources")
+"""The lists that say where files come from, and what they are given under."""
+
+MADE_FROM = {
+    "people_train.jsonl": (people.HH, people.PANDALM),
+    "hh_heldout.jsonl": (people.HH,),
+    "pandalm_community.jsonl": (people.PANDALM,),
+    "pandalm_heldout.jsonl": (people.PANDALM,),
+    "seed_queries.txt": (people.VICUNA,),
+    "eval_questions.txt": (people.USER_ORIENTED,),
+    "heldout_text.jsonl": (people.USER_ORIENTED,),
+    "hhh.jsonl": (people.HHH,),
+    "truthfulqa.jsonl": (people.TRUTHFULQA,),
+}
+"""What `people` makes, and the raw files whose words are in it."""
 
 
 def export(
@@ -46,12 +63,12 @@ def export(
     policy   a name of sample_answers.policies, or a folder below models/
     gguf     also convert it with llama.cpp's tools
     push     owner/name on the hub, to upload the folder to; `private` makes a new one there private
-    licence  under which the folder is published, as the hub names it; else the base model's where its card says one
+    licence  under which the folder is published, as the hub names it; else what those of its parents come to
     force    write over a folder that is no export
 
     Raises UserError before anything is read or written for a policy that is not there, a folder that dvc.lock is not
-    about, a place that holds something else, no converter, or no token; and after it where the converter or the hub
-    refuses, and then the folder stays.
+    about, a place that holds something else, no converter, no token, or a list in data/sources/ with wrong keys; and
+    after it where the converter or the hub refuses, and then the folder stays.
     """
     subject_of = _named(stage.read("params.yaml"), policy)
     folder = Path(subject_of["folder"])
@@ -72,6 +89,7 @@ def export(
             f"of another run; `dvc checkout {folder}` brings that one back, `dvc repro` measures anew"
         )
 
+    listed = licences()
     print(f"{folder}: reading the tokenizer, then the weights", flush=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a template is not exact is said in the card and below
@@ -80,7 +98,10 @@ def export(
     if not exact:
         print(f"{folder}: no chat template gives the very tokens of training with this tokenizer; the card says so")
     subject = Subject(**subject_of, md5=found, exact_template=exact)
-    texts = {"README.md": cards.model_card(lock, subject, licence), "DATA.md": cards.data_card(lock, subject)}
+    texts = {
+        "README.md": cards.model_card(lock, subject, listed, licence),
+        "DATA.md": cards.data_card(lock, subject, listed),
+    }
     model = models.load_causal(folder, "copying")
     set_decoding(model, tokenizer, subject.decoding)
 
@@ -97,6 +118,28 @@ def export(
     if push is not None:
         _upload(target, push, private=private)
     return target
+
+
+def licences() -> dict[str, Sequence[Licence]]:
+    """What files are given under, by their sha256: those that a list in data/sources/ names with a licence, and what
+    `people` made out of such.
+
+    A file where `people` writes one counts as made by it, of the raw files there, if each has the hash that is listed.
+    """
+    files = [file for listed in sorted(SOURCES.glob("*.yaml")) for file in bring.read(listed)]
+    known: dict[str, Sequence[Licence]] = {file.sha256: [_licence(file)] for file in files if file.licence}
+    for name, raw in MADE_FROM.items():
+        made = lineage.sha256(people.FOLDER / name)
+        hashes = {one: lineage.sha256(people.FOLDER / "raw" / one) for one in raw}
+        if made and {*hashes.values()} <= {*known}:
+            known[made] = [replace(licence, of=one) for one, found in hashes.items() for licence in known[found or ""]]
+    return known
+
+
+def _licence(file: bring.File) -> Licence:
+    assert file.licence is not None
+    own = Licence(file.licence)
+    return Licence("other", file.licence, file.terms) if file.terms and cards.is_special(own) else own
 
 
 def _named(settings: Mapping[str, Any], policy: str) -> dict[str, Any]:

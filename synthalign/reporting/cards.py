@@ -4,7 +4,8 @@ What is not recorded is said to be not recorded; a figure of another run than th
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from ruamel.yaml import YAMLError
 
 from synthalign.core.errors import UserError
@@ -21,6 +23,10 @@ from synthalign.reporting.recorded import Lock
 from synthalign.reporting.text_tables import Rows, markdown
 
 NOT_KNOWN = "not known"
+
+NAME = re.compile(r"[A-Za-z0-9][\w.+ -]{0,99}")
+LINK = re.compile(r"https?://[^\s|<>]{1,300}")
+"""What is taken for a licence or its name, and for the address of its text; cards of others are not trusted."""
 
 LIMITS = """\
 - Not for decisions about people, nor for advice on health, law or money: nothing here measures that.
@@ -52,8 +58,38 @@ class Subject:
     exact_template: bool
 
 
-def licence(path: str) -> str | None:
-    """What the card of a folder, of a file's folder, or of a model of the hub that was fetched here says; else None."""
+@dataclass(frozen=True)
+class Licence:
+    """What a model or a file is given under.
+
+    id    as the hub has it: an SPDX id in lower case, a name of the hub's own, or `other` for other terms
+    name  of those
+    link  to their text
+    of    the file that it is of, where what is at hand was made out of that
+    """
+
+    id: str
+    name: str | None = None
+    link: str | None = None
+    of: str | None = None
+
+    @property
+    def called(self) -> str:
+        return self.name or self.id
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, [self.called, self.link])) + (f" ({self.of})" if self.of else "")
+
+
+Listed = Mapping[str, Sequence[Licence]]
+"""The licences of files by their sha256: those that the lists of data/sources/ name, and what is made out of them."""
+
+
+def licences(path: str, sha256: str | None, listed: Listed) -> Sequence[Licence]:
+    """Those of the file with this hash; else what the card of a folder, of a file's folder, or of a model of the hub
+    that was fetched here says; empty where none is known."""
+    if sha256 is not None and sha256 in listed:
+        return listed[sha256]
     place = Path(path)
     if place.exists():
         card = str((place if place.is_dir() else place.parent) / "README.md")
@@ -61,9 +97,58 @@ def licence(path: str) -> str | None:
         try:
             card = str(try_to_load_from_cache(path, "README.md"))
         except HFValidationError:  # neither a path nor a name on the hub
-            return None
-    named = _front(Path(card)).get("license")
-    return named if isinstance(named, str) else None
+            return []
+    front = _front(Path(card))
+    named, name, link = (front.get(key) for key in ("license", "license_name", "license_link"))
+    if not isinstance(named, str) or not NAME.fullmatch(named) or named == "unknown":
+        return []
+    if named != "other":
+        return [Licence(named)]
+    if isinstance(link, str) and re.fullmatch(r"LICENSE(\.\w+)?", link) and not place.exists():
+        link = f"https://huggingface.co/{path}/blob/main/{link}"
+    is_name = isinstance(name, str) and NAME.fullmatch(name)
+    is_link = isinstance(link, str) and LINK.fullmatch(link)
+    return [Licence(named, name if is_name else None, link if is_link else None)]
+
+
+def is_special(licence: Licence) -> bool:
+    """Whether it is no SPDX id: terms of its owner, as Gemma's or Llama's, which may reach what its words made."""
+    try:
+        canonicalize_license_expression(licence.id)
+    except InvalidLicenseExpression:
+        return True
+    return False
+
+
+def inherited(lock: Lock, subject: Subject, listed: Listed) -> Licence | None:
+    """What the licences of the parents come to: that of the weights, and each special one of a model that wrote data.
+
+    Several are `other` by their names, with the link of the first that has one.  None where none is known.
+    """
+    start, by_parent = ancestor(lock, subject.folder), parents_licences(lock, subject, listed)
+    own = by_parent.get(start, [])
+    special = _special(by_parent)
+    if not {*special} - {*own}:
+        return own[0] if own else None
+    held = [*(own or [Licence("unknown")]), *special]
+    name = "-and-".join(dict.fromkeys(one.called.lower().replace(" ", "-") for one in held))
+    return Licence("other", name, next((one.link for one in held if one.link), None))
+
+
+def parents_licences(lock: Lock, subject: Subject, listed: Listed) -> dict[str, Sequence[Licence]]:
+    """The licences of every base model of `bases`; a GGUF file's revision is its sha256."""
+    return {
+        folder: licences(str(given["source"]), given.get("revision"), listed)
+        for folder, given in bases(lock, subject).items()
+    }
+
+
+def _special(by_parent: Mapping[str, Sequence[Licence]]) -> list[Licence]:
+    return [*dict.fromkeys(one for some in by_parent.values() for one in some if is_special(one))]
+
+
+def _said(some: Sequence[Licence]) -> str:
+    return "; ".join(map(str, some)) or NOT_KNOWN
 
 
 def bases(lock: Lock, subject: Subject) -> dict[str, dict[str, Any]]:
@@ -111,15 +196,18 @@ def _flat(settings: Any, key: str = "") -> list[tuple[str, Any]]:
     return [(key, settings)] if isinstance(settings, str) else []
 
 
-def front_matter(lock: Lock, subject: Subject, licence_id: str | None) -> ModelCardData:
+def front_matter(lock: Lock, subject: Subject, listed: Listed, licence_id: str | None) -> ModelCardData:
     """What the hub reads: a base model only where it is one of the hub, a licence only where one is known."""
     sources = bases(lock, subject)
     source = sources.get(ancestor(lock, subject.folder), {}).get("source")
     is_path = isinstance(source, str) and (source.endswith(".gguf") or Path(source).exists())
     on_hub = isinstance(source, str) and source.count("/") == 1 and not is_path
     methods = [name.removeprefix("train_").partition("@")[0] for name in trained(lock, subject)]
+    found = Licence(licence_id) if licence_id else inherited(lock, subject, listed) or Licence("unknown")
     return ModelCardData(
-        license=licence_id or (licence(source) if source else None) or "unknown",
+        license=found.id,
+        license_name=found.name,
+        license_link=found.link,
         base_model=source if on_hub else None,
         library_name="transformers",
         pipeline_tag="text-generation",
@@ -136,14 +224,14 @@ def trained(lock: Lock, subject: Subject) -> list[str]:
     ]
 
 
-def model_card(lock: Lock, subject: Subject, licence_id: str | None = None) -> str:
+def model_card(lock: Lock, subject: Subject, listed: Listed, licence_id: str | None = None) -> str:
     """README.md; raises UserError where its front matter is none that huggingface_hub reads."""
-    data = front_matter(lock, subject, licence_id)
+    data = front_matter(lock, subject, listed, licence_id)
     parts = [
         f"# {subject.name}",
         f"A policy: `{subject.folder}`, MD5 {subject.md5}, exported by synthalign.",
         "## Base models and licences",
-        _bases(lock, subject, data.license),
+        _bases(lock, subject, listed, data),
         "## How it was trained",
         _training(lock, subject),
         "## What was measured",
@@ -178,18 +266,27 @@ generation_config.json has what its answers were sampled with (temperature {temp
 {max_new_tokens} tokens). The data it was made from are in [DATA.md](DATA.md)."""
 
 
-def _bases(lock: Lock, subject: Subject, named: str | None) -> str:
+def _bases(lock: Lock, subject: Subject, listed: Listed, data: ModelCardData) -> str:
     sources, start = bases(lock, subject), ancestor(lock, subject.folder)
+    by_parent = parents_licences(lock, subject, listed)
     rows: Rows = [("base model", "source", "revision", "licence", "part")]
     for folder, given in sources.items():
         part = "its weights come from it" if folder == start else "wrote or judged data for it"
         part = part if start in sources else "one of its parents"
         revision = given.get("revision") or "none"
-        rows.append((folder, str(given["source"]), str(revision), licence(str(given["source"])) or NOT_KNOWN, part))
+        rows.append((folder, str(given["source"]), str(revision), _said(by_parent[folder]), part))
     table = (
         markdown(rows) if len(rows) > 1 else "dvc.lock has no base model of it, so parents and licences are not known."
     )
-    return f"{table}\n\nThis folder is published under: {NOT_KNOWN if named == 'unknown' else named}."
+    terms = {one: [folder for folder, some in by_parent.items() if one in some] for one in _special(by_parent)}
+    read = "".join(
+        f"\n\nUnder terms of their own ({one}): {', '.join(folders)}. Read what these ask of a model that has such "
+        "weights, or was trained on such a model's words, and of who passes it on."
+        for one, folders in terms.items()
+    )
+    own = ", ".join(filter(None, [data.license_name, data.license_link]))
+    named = NOT_KNOWN if data.license == "unknown" else f"{data.license} ({own})" if own else data.license
+    return f"{table}{read}\n\nThis folder is published under: {named}."
 
 
 def _training(lock: Lock, subject: Subject) -> str:
@@ -250,14 +347,21 @@ def _asked(subject: Subject) -> str:
     return text
 
 
-def data_card(lock: Lock, subject: Subject) -> str:
+def data_card(lock: Lock, subject: Subject, listed: Listed) -> str:
     """DATA.md: the tables that the policy was made from, and what these were made from."""
     stages = lineage.above(lock, subject.folder)
     given = lineage.inputs(lock, stages)
     if not stages:
         return f"# Data of {subject.name}\n\nNo stage of dvc.lock made `{subject.folder}`: its data are not known.\n"
     inputs: Rows = [("file or folder", "rows", "licence", "MD5")]
-    inputs += [(path, _rows(path, md5), licence(path) or NOT_KNOWN, md5) for path, md5 in given.items()]
+    inputs += [
+        (path, _rows(path, md5), _said(licences(path, lineage.sha256(path, recorded=md5), listed)), md5)
+        for path, md5 in given.items()
+    ]
+    named: Rows = [("file", "setting", "rows", "licence", "SHA-256")]
+    for path, key in lineage.named(lock, stages).items():
+        found = lineage.sha256(path)
+        named.append((path, key, _rows(path), _said(licences(path, found, listed)), found or "not here"))
     read = {dep["path"] for name in stages for dep in lineage.deps(lock[name])}
     tables: Rows = [("table", "rows", "made by", "from", "MD5")]
     for name in stages:
@@ -274,6 +378,7 @@ def data_card(lock: Lock, subject: Subject) -> str:
         f"What `{subject.folder}` (MD5 {subject.md5}) was made from, as dvc.lock has it.",
         "## Given",
         markdown(inputs),
+        *([NAMED, markdown(named)] if len(named) > 1 else []),
         "## Made",
         "The models' own words; they are under what holds for the models and files that they were made from."
         if len(tables) > 1 else "No table was made.",
@@ -282,12 +387,17 @@ def data_card(lock: Lock, subject: Subject) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _rows(path: str, recorded: str) -> str:
-    """How many rows a table has; only of the very file that the lock is about."""
+NAMED = """\
+Named by settings of its stages. dvc.lock has no hash of these files: rows and hash are of each as it is now, which may
+not be as it was then."""
+
+
+def _rows(path: str, recorded: str | None = None) -> str:
+    """How many rows a table has; only of the very file that the lock is about, where it has a hash of it."""
     file = Path(path)
     if file.is_dir():
         return "a folder"
-    if not file.exists() or lineage.md5(file) != recorded:
+    if not file.exists() or recorded not in (None, lineage.md5(file)):
         return "not here"
     if file.suffix == ".parquet":
         return f"{pq.read_metadata(file).num_rows:,}"

@@ -8,11 +8,13 @@ about, and of a metrics file whether it measured that folder.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from synthalign.reporting.recorded import Lock
+from synthalign.reporting.run_inputs import FILES
 
 CODE = ("stages", "synthalign", "world")
 """Inputs below these are no data."""
@@ -27,6 +29,14 @@ def md5(path: str | Path) -> str:
     files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
     listed = [{"md5": md5(files[name]), "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def sha256(path: str | Path, *, recorded: str | None = None) -> str | None:
+    """The SHA-256 of a file; None where there is none here, or not the one whose MD5 dvc.lock has recorded."""
+    if not os.path.isfile(path) or recorded not in (None, md5(path)):
+        return None
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def maker(lock: Lock, path: str) -> str | None:
@@ -75,6 +85,30 @@ def inputs(lock: Lock, stages: Sequence[str]) -> dict[str, str]:
     return {
         dep["path"]: dep["md5"] for dep in given if dep["path"].split("/")[0] not in (*CODE, "metrics", "params.yaml")
     }
+
+
+def named(lock: Lock, stages: Sequence[str]) -> dict[str, str]:
+    """The files that settings of these stages name and of which the lock has no hash: path and setting.
+
+    DVC has no dependency that may be null, so a file that a profile may leave out, as people's pairs, is in no `deps`.
+    A setting of `run_inputs.FILES` names one, be it here or not; any other text does where a file of that name is here.
+    """
+    hashed = {out["path"] for stage in lock.values() for out in outs(stage)}
+    hashed |= {dep["path"] for name in stages for dep in deps(lock[name])}
+    found = (pair for name in stages for pair in _texts(settings(lock[name])))
+    return {path: key for key, path in found if path not in hashed and (key.startswith(FILES) or os.path.isfile(path))}
+
+
+def _texts(found: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in settings with its dotted key."""
+    if isinstance(found, str):
+        yield key, found
+    elif isinstance(found, Mapping):
+        for name, below in found.items():
+            yield from _texts(below, f"{key}.{name}".lstrip("."))
+    elif isinstance(found, Sequence):
+        for below in found:
+            yield from _texts(below, key)
 
 
 def readers(lock: Lock, path: str, hashed: str, *, through: Set[str]) -> tuple[set[str], set[str]]:

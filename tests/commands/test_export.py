@@ -13,11 +13,12 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from synthalign.commands import cli, export
+from synthalign.commands import cli, export, people
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
-from synthalign.generation import models
+from synthalign.generation import adapters, models
 from synthalign.reporting import cards, lineage
+from synthalign.reporting.cards import Licence
 from tests import tiny
 
 TALK = [
@@ -26,6 +27,8 @@ TALK = [
     {"role": "assistant", "content": "In the forest."},
     {"role": "user", "content": " And the owl?\n"},
 ]
+LISTS = Path("data/sources").resolve()
+RAW = Path("../shared/data").resolve()
 FIGURE = {"value": 0.625, "low": 0.5, "high": 0.75, "n": 40}
 
 
@@ -108,6 +111,37 @@ def test_an_export_opens_in_transformers_with_the_same_logits_and_the_tokens_of_
     assert not list(Path("exports").glob(".*"))
 
 
+def test_an_export_of_adapters_says_what_their_folder_says_without_their_base(project: Path) -> None:
+    base, tokenizer = "models/base/small", models.load_tokenizer("models/base/small")
+    lora = adapters.Lora(rank=2, alpha=4.0, dropout=0.0, target_modules=None, merge=False)
+    policy = adapters.attach(models.load_causal(base), lora, "CAUSAL_LM", seed=0)
+    torch.manual_seed(1)
+    for name, parameter in policy.named_parameters():
+        if "lora_B" in name:  # zero where training begins
+            parameter.data.normal_(0, 0.2)
+    adapters.save(policy, tokenizer, "models/lora", lora, base)
+
+    folder = export.export("models/lora")
+
+    ids = torch.tensor([tokenizer("Where does the red fox live?").input_ids])
+    Path(base).rename("away")
+    exported = AutoModelForCausalLM.from_pretrained(folder)(ids).logits
+    Path("away").rename(base)
+    assert torch.equal(exported, models.load_causal("models/lora")(ids).logits)
+    assert not torch.allclose(exported, models.load_causal(base)(ids).logits)
+    assert not list(folder.glob("adapter*"))
+
+
+def test_an_export_keeps_the_type_of_the_folders_weights(project: Path) -> None:
+    model = tiny.causal(seed=1, bos_token_id=2).to(torch.bfloat16)
+    tiny.save(Path("models/half"), model, tiny.tokenizer(bos=True))
+
+    given = AutoModelForCausalLM.from_pretrained(export.export("models/half"), dtype="auto")
+
+    assert {parameter.dtype for parameter in given.parameters()} == {torch.bfloat16}
+    assert all(torch.equal(one, model.state_dict()[name]) for name, one in given.state_dict().items())
+
+
 def test_an_export_decodes_as_the_profile_samples(project: Path) -> None:
     given = AutoModelForCausalLM.from_pretrained(export.export("dpo")).generation_config
 
@@ -138,6 +172,84 @@ def test_a_gguf_file_that_is_gone_is_no_base_model_of_the_hub(project: Path) -> 
 
     assert (card.data.base_model, card.data.license) == (None, "unknown")
     assert "| models/base/small | weights/fox.gguf | none | not known |" in card.text
+
+
+def test_a_policy_on_words_of_a_model_with_terms_of_its_own_names_them_as_the_list_of_its_file_does(
+    project: Path,
+) -> None:
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    large = "models/base/large"
+    tiny.save(Path(large), tiny.causal(seed=2, bos_token_id=2), tiny.tokenizer(bos=True))
+    hashes = {"small": "1" * 64, "large": "2" * 64}
+    sources = {
+        size: {"source": f"models/gguf/{size}.gguf", "revision": sha, "pad_token": None} for size, sha in hashes.items()
+    }
+    lock["stages"]["base_models"] = stage(["source"], ["models/base/small", large], {"base_models": sources})
+    lock["stages"]["pairs"] = stage(["data/seeds.txt", large], ["data/comparisons/sft.parquet"])
+    write_yaml("dvc.lock", lock)
+    one, other = ({"path": f"models/gguf/{size}", "sha256": sha, "url": "https://x"} for size, sha in hashes.items())
+    terms = "https://x.example/terms"
+    listed("mine", [one | {"licence": "apache-2.0", "terms": "https://x"}, other | {"licence": "fox", "terms": terms}])
+
+    card = ModelCard.load(export.export("dpo") / "README.md")
+
+    assert (card.data.license, card.data.license_name, card.data.license_link) == ("other", "apache-2.0-and-fox", terms)
+    assert f"| models/gguf/small.gguf | {'1' * 64} | apache-2.0 | its weights come from it |" in card.text
+    assert f"| models/gguf/large.gguf | {'2' * 64} | fox, {terms} | wrote or judged data for it |" in card.text
+    assert f"This folder is published under: other (apache-2.0-and-fox, {terms})." in card.text
+
+
+def listed(name: str, entries: list[dict[str, Any]]) -> None:
+    """A list in data/sources/ as `synthalign bring` reads it."""
+    Path("data/sources").mkdir(exist_ok=True)
+    Path(f"data/sources/{name}.yaml").write_text(yaml.safe_dump(entries))
+
+
+def test_a_list_with_a_wrong_licence_is_told_before_anything_is_written(project: Path) -> None:
+    listed("mine", [{"path": "models/x", "sha256": "0" * 64, "url": "https://x", "licence": 2.0}])
+
+    with pytest.raises(UserError, match=r"data/sources/mine.yaml: 0.licence = 2.0: Input should be a valid string"):
+        export.export("dpo")
+    assert not Path("exports").exists()
+
+
+def test_what_is_made_of_peoples_files_is_under_the_licences_of_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not RAW.is_dir():
+        pytest.skip(f"{RAW} is not here")
+    monkeypatch.chdir(tmp_path)
+    people.FOLDER.mkdir(parents=True)
+    (people.FOLDER / "raw").symlink_to(RAW)
+    Path("data/sources").symlink_to(LISTS)
+    people.make()
+
+    made = {file.name: str(lineage.sha256(file)) for file in people.FOLDER.iterdir() if file.is_file()}
+    known = export.licences()
+
+    assert {*made} == {*export.MADE_FROM}
+    assert known[made["people_train.jsonl"]] == [
+        Licence("mit", of="hh_harmless_test.jsonl.gz"), Licence("apache-2.0", of="pandalm_testset.json"),
+    ]  # fmt: skip
+    assert {name: [one.of for one in known[sha]] for name, sha in made.items()} == {
+        name: [*raw] for name, raw in export.MADE_FROM.items()
+    }
+
+
+def test_what_lies_where_people_writes_has_no_licence_where_the_raw_file_is_not_the_listed_one(
+    project: Path,
+) -> None:
+    raw = people.FOLDER / "raw" / people.VICUNA
+    raw.parent.mkdir(parents=True)
+    raw.write_text("listed")
+    (people.FOLDER / "seed_queries.txt").write_text("Why?\n")
+    entry = {"path": str(raw), "sha256": lineage.sha256(raw), "url": "https://x", "licence": "mit"}
+    listed("mine", [entry])
+    seeds = lineage.sha256(people.FOLDER / "seed_queries.txt")
+
+    assert export.licences() == {entry["sha256"]: [Licence("mit")], seeds: [Licence("mit", of=people.VICUNA)]}
+    raw.write_text("another")
+    assert export.licences() == {entry["sha256"]: [Licence("mit")]}
 
 
 def test_the_data_card_counts_rows_and_says_that_a_licence_is_not_known(project: Path) -> None:
