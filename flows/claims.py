@@ -46,10 +46,15 @@ def reseed(settings: dict, seed: int, sections: tuple[str, ...]) -> dict:
 
 
 def workspace(seed: int, sections: tuple[str, ...]) -> Path:
-    """A copy of the tracked files as they are now and of what was brought, with its own settings and this cache."""
+    """A copy of the tracked files as they are now and of what was brought, with its own settings and this cache.
+
+    What a copy made before had in its .work stays: what an interrupted stage had finished, and how long stages took.
+    """
     folder = Path(".work/claims") / f"seed-{seed}"
-    durations = folder / ".work/durations.jsonl"
-    timed = durations.read_bytes() if durations.exists() else b""
+    begun = folder.with_suffix(".work")
+    if (folder / ".work").exists():
+        shutil.rmtree(begun, ignore_errors=True)
+        (folder / ".work").rename(begun)
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ".", str(folder)], check=True)
     changed = subprocess.run(["git", "diff", "--name-only", "HEAD"], check=True, capture_output=True, text=True)
@@ -65,8 +70,8 @@ def workspace(seed: int, sections: tuple[str, ...]) -> Path:
             shutil.copyfile(name, folder / name)
     settings = YAML(typ="safe").load(Path("params.yaml"))
     YAML().dump(reseed(settings, seed, sections), folder / "params.yaml")
-    durations.parent.mkdir(parents=True)
-    durations.write_bytes(timed)  # what is restored from the cache is not timed again
+    if begun.exists():
+        begun.rename(folder / ".work")
     cache = subprocess.run(["dvc", "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
     subprocess.run(["dvc", "config", "--local", "cache.dir", cache], cwd=folder, check=True)
     return folder

@@ -54,6 +54,18 @@ def test_a_copy_takes_what_does_not_hang_on_the_seed_from_the_cache_wherever_tha
     ]  # fmt: skip
 
 
+def test_what_an_interrupted_seed_had_finished_is_there_when_it_goes_on(repository: Path) -> None:
+    copy = claims.workspace(1, ("train_sft",))
+    (copy / ".work/sample_answers").mkdir(parents=True)
+    (copy / ".work/sample_answers/rows.jsonl").write_text("{}\n")
+    (copy / "made").write_text("of yesterday")
+
+    assert claims.workspace(1, ("train_sft",)) == copy
+    assert (copy / ".work/sample_answers/rows.jsonl").read_text() == "{}\n"
+    assert not (copy / "made").exists()
+    assert not copy.with_suffix(".work").exists()
+
+
 def test_what_a_copy_runs_ends_with_the_command_that_was_killed(repository: Path) -> None:
     waits = """
 stages:
