@@ -151,8 +151,8 @@ QUESTIONS: dict[str, list[Row]] = {
     ],
     "Are SFT, DPO and PPO better than what they start from?": [
         Row(f"{one}_vs_{other}", f"{one} beats {other}", ("judge_answers", f"{one}_vs_{other}", "people"), wins=True)
-        for one, other in (("sft_rmsp", "base"), ("dpo", "sft_rmsp"), ("ppo", "sft_rmsp"), ("ppo", "base"),
-                           ("ppo", "large_hhh"))
+        for one, other in (("sft_rmsp", "base"), ("dpo", "sft_rmsp"), ("dpo", "base"), ("ppo", "sft_rmsp"),
+                           ("ppo", "base"), ("ppo", "large_hhh"))
     ]
     + [
         Row(f"loss_{name}", f"Loss per token of {name} on held-out text",
@@ -180,13 +180,14 @@ QUESTIONS: dict[str, list[Row]] = {
     "Are labels by contrast better than a labeller's?": [
         Row(f"labels_{name}", f"Labels of {name} agree with people's reward model more often than not",
             ("score_pairs", "people", "labels", name, "agreement"), EVEN)
-        for name in ("rlcd", "rlaif", "rescore")
+        for name in (f"{name}{size}" for size in ("", "_large") for name in ("rlcd", "rlaif", "rescore"))
     ]
     + [
-        Row("rlcd_over_rlaif", "Labels by contrast agree more often than a labeller's",
-            ("score_pairs", "people", "label_differences", "rlcd_over_rlaif")),
-        Row("rlcd_over_rescore", "They do on the same answers",
-            ("score_pairs", "people", "label_differences", "rlcd_over_rescore")),
+        Row(f"rlcd_over_{other}{size}", f"{claim}{which}",
+            ("score_pairs", "people", "label_differences", f"rlcd_over_{other}{size}"))
+        for size, which in (("", ""), ("_large", ", with the large model in the place of the small one"))
+        for other, claim in (("rlaif", "Labels by contrast agree more often than a labeller's"),
+                             ("rescore", "They do on the same answers"))
     ],
     "Does DITTO write more like a real author?": [
         Row(f"ditto_over_{other}", f"The classifier is surer of the author of an answer of DITTO than of {than}",
