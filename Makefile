@@ -79,8 +79,9 @@ ditto: .venv/ready accelerate.yaml hardware.yaml  ## align a model with the auth
 	accelerate-launch --quiet --config_file accelerate.yaml -m stages.train_ditto "$$GIVEN_NAME"
 	accelerate-launch --quiet --config_file accelerate.yaml -m stages.sample_ditto "$$GIVEN_NAME"
 
-ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and five seeds, or SEEDS=3: metrics/ditto.json
+ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors and five seeds, or SEEDS=3: metrics/ditto.json and its claims
 	python -m benchmarks.ditto_ablation $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+	@python -m synthalign.reporting.own_seeds
 
 claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
 	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
@@ -129,13 +130,16 @@ world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=f
 .PHONY: dpo-frontier
 dpo-frontier: .venv/ready  ## DPO beside PPO after `make repro`: reward against KL, win rates over temperatures, best of 128; SEEDS=5: metrics/dpo_frontier.json
 	python -m benchmarks.dpo_frontier $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+	@python -m synthalign.reporting.own_seeds
 
 .PHONY: iterated-rlaif reward-losses
 iterated-rlaif: .venv/ready  ## DPO and PPO on rounds of own answers that the large model labels, after `make repro`; SEEDS=5: metrics/iterated_rlaif.json
 	python -m benchmarks.iterated_rlaif $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+	@python -m synthalign.reporting.own_seeds
 
 reward-losses: .venv/ready  ## a reward model of pairs, rankings and ratings beside each other, after `make repro`; SEEDS=5: metrics/reward_losses.json
 	python -m benchmarks.reward_losses $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+	@python -m synthalign.reporting.own_seeds
 
 filter-sweep: .venv/ready  ## where the heuristic filter helps and where it hurts: metrics/filter_sweep.json and its figure
 	python -m benchmarks.filter_sweep

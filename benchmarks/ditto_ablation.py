@@ -108,6 +108,14 @@ class Runs:
         ]
         return None if any(value is None for value in values) else round(fmean(values), 6)
 
+    def fewest_labelled(self, variant: str) -> list[int]:
+        """At each point, how many labelled pairs there were to learn from in the run that had the fewest."""
+        runs = [
+            self.found[f"{name}/{variant}/{seed}"]["labelled"]
+            for name, seed in product(self.who(variant), range(self.seeds))
+        ]
+        return [min(there) for there in zip(*runs, strict=True)]
+
     def by_author(self, variant: str) -> dict[str, list[float]]:
         """Of each author the mean style score under every seed."""
         means = self.means(variant).round(6).tolist()
@@ -176,6 +184,7 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
             "authors": runs.who(*LABELS.values()),
             "ditto": shown(runs.sum([(1, demonstrations(FEW))], among=[*LABELS.values()])),
             "pairs": [0, *ditto_labels.POINTS],
+            "fewest_pairs": {name: [0, *runs.fewest_labelled(variant)] for name, variant in LABELS.items()},
             **{
                 name: [shown(runs.style((variant, place))) for place in range(len(ditto_labels.POINTS) + 1)]
                 for name, variant in LABELS.items()
@@ -223,7 +232,7 @@ def main() -> None:
             print("  points", curve)
     print(f"{sum(run['cpu_seconds'] for run in found.values()) / 60:.1f} minutes of processor time")
     if names == list(AUTHORS) and not other and set(given.variants) == set(VARIANTS) and given.seeds > 1:
-        stage.write_metrics("ditto", **report(runs, settings))
+        stage.write_metrics("ditto", **report(runs, settings), **many_runs.of_settings("train_ditto"))
         print("metrics/ditto.json")
 
 

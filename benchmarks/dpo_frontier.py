@@ -9,7 +9,7 @@ questions with the same random numbers.
 
 Temperature (6.2, Figures 2 right and 3).  DPO and PPO at the prices of params.yaml, as such runs left them, and SFT
 answer at several temperatures; the oracle holds them against answers of SFT at temperature 1. So it does with the best
-of N of SFT by the reward model, and DPO is held against the chosen answers of comparisons that it was not trained on.
+of N of SFT by the reward model, and DPO is held against the chosen answers of comparisons that it did not learn from.
 
 Settings are those of train_dpo and train_ppo in params.yaml but for what `Sweep` says (`dpo_frontier_runs`).
 Finished runs are kept in .work/dpo_frontier, so that the command can be interrupted and started again.
@@ -187,6 +187,7 @@ def run(world: str, sweep: Sweep, seeds: int, *, processes: int, out: Path, only
         print(f"{len(found)} runs are finished, {missing} are missing; without --only they are run too")
         return
     written = {"comparisons": made_of, **report(found, given, seeds)}
+    written |= many_runs.of_settings("train_sft", "sample_preferences", "train_dpo", "train_ppo")
     out.write_text(json.dumps(written, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     print(out)
 

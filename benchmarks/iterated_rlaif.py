@@ -10,9 +10,10 @@ dpo  from the policy of the round before, which is the reference too, on pairs l
 ppo  from SFT, against a reward model of all rounds' pairs with the labels as probabilities (online iterated RLHF, Bai
      et al. 2022a, section 4.5)
 
-Training queries are divided by a hash into those that are learned from and those that are asked afterwards; the oracle
-judges the answers against SFT's.  Evaluation questions are never asked.  Settings are those of params.yaml but for what
-`Scale` says (`iterated_rlaif_runs`).  Finished runs are kept in .work/iterated_rlaif.
+Training queries are divided by a hash into those that DPO and PPO learn from and those that are asked afterwards, of
+which they saw SFT's demonstrations alone; the oracle judges the answers against SFT's.  Evaluation questions are never
+asked.  Settings are those of params.yaml but for what `Scale` says (`iterated_rlaif_runs`).  Finished runs are kept in
+.work/iterated_rlaif.
 """
 
 import json
@@ -122,7 +123,9 @@ def run(world: str, scale: Scale, seeds: int, *, processes: int, out: Path, only
     if missing:
         print(f"{len(found)} runs are finished, {missing} are missing; without --only they are run too")
         return
-    out.write_text(json.dumps(report(found, given, seeds), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    written = report(found, given, seeds)
+    written |= many_runs.of_settings("train_sft", "train_dpo", "train_ppo", "train_reward", "label_pairs")
+    out.write_text(json.dumps(written, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print(out)
 
 

@@ -229,7 +229,8 @@ class Task:
         return rows, alike, record | {"right": self.agreement(rows), "right_alike": self.agreement(kept)}
 
     def measure(self, policy: PreTrainedModel, seed: int) -> Record:
-        """The policy against SFT on queries that nothing was learned from, two answers each at top-p .9, and its KL."""
+        """The policy against SFT on queries that DPO and PPO did not learn from, two answers each at top-p .9, and its
+        KL."""
         answers: dict[str, list[Answer]] = {}
         for name, model in (("tuned", policy), ("sft", self.start)):
             made = self.write(model, self.measured, f"measured {name}", seed, samples=2, top_p=0.9)

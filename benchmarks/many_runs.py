@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import psutil
 
-from synthalign.core import stage
+from synthalign.core import stage, yaml_file
 from synthalign.core.errors import UserError
 from synthalign.generation.journal import Journal
+from synthalign.reporting import recorded
 
 K = TypeVar("K")
 R = TypeVar("R")
@@ -38,6 +39,12 @@ def positive(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return int(text)
+
+
+def of_settings(*sections: str) -> dict[str, dict[str, str]]:
+    """For an experiment's metrics file: which settings of params.yaml it is of, so that under others it is none."""
+    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
+    return {"of_settings": recorded.of_settings(settings, sections)}
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def compare() -> Comparison:
         work=f"PPO, {STEPS} steps of {settings.rollout_batch} answers",
         against="TRL's experimental PPOTrainer",
         ratios=[there / here for here, there in pairs],
-        at_least=5.0,
+        at_least=4.0,
         versions=versions("torch", "transformers") | {"trl": peer},
         notes={
             "updates": STEPS * settings.epochs * settings.rollout_batch // settings.minibatch,

@@ -1,14 +1,19 @@
-"""What a reward model learns of comparisons, three ways: shuffled pairs, rankings, ratings (train_reward.loss).
+"""What a reward model learns of comparisons, three ways: shuffled pairs, rankings, ratings (train_reward.loss); and
+shuffled pairs once more by a smaller and a larger model.
 
     python -m benchmarks.reward_losses               # after `make repro`: five seeds, metrics/reward_losses.json
 
-All three learn the same comparisons of the same queries under the same settings, those of train_reward in params.yaml,
-and are asked about the same held-out queries: InstructGPT's claim (Ouyang et al. 2022, section 3.5) is that pairs of
-one prompt overfit when they are shuffled.  Finished runs are kept in .work/reward_losses.
+All learn the same comparisons of the same queries under the settings of train_reward in params.yaml, and are asked
+about the same other queries, those of every seed.  Ouyang et al. 2022 (InstructGPT), section 3.5, say that pairs of one
+prompt overfit when they are shuffled, and take a reward model that is smaller than the policy.  A step of the rankings
+and ratings has as many queries as hold `batch_size` pairs, so that all take about as many steps of as many pairs at one
+learning rate.  Finished runs are kept in .work/reward_losses.
 """
 
 import json
+import math
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -20,13 +25,16 @@ from pydantic import BaseModel, Field
 from benchmarks import many_runs
 from synthalign.core import measures, stage, statistics, tables
 from synthalign.core.errors import UserError
+from synthalign.core.ids import content_id
 from synthalign.core.statistics import Interval
 from synthalign.feedback import bradley_terry
 from synthalign.generation import model_folder, models
 from synthalign.reward import losses, pairwise, rankings, training, training_settings
 
-Loss = Literal["pairs", "rankings", "ratings"]
-LOSSES: tuple[Loss, ...] = get_args(Loss)
+Arm = Literal["pairs", "rankings", "ratings", "small", "large"]
+"""What is learned; the last two learn pairs."""
+
+ARMS: tuple[Arm, ...] = get_args(Arm)
 Record = dict[str, Any]
 
 CODE = (bradley_terry, losses, pairwise, rankings, training)
@@ -39,51 +47,80 @@ class Given(BaseModel, frozen=True):
     """Of data/comparisons; all pairs of a query are there, and their labels are right."""
 
     max_pairs: int = Field(default=2000, gt=0)
+    """That a seed learns from, of whole queries."""
+
+    measured: int = Field(default=400, gt=0)
+    """Queries that are asked, of which no seed learns."""
+
     settings: dict[str, Any]
     """Of train_reward."""
 
+    def base(self, arm: Arm) -> str:
+        """The folder of the model that a run starts from."""
+        model = Path(self.settings["model"])
+        return str(model.parent / arm if arm in ("small", "large") else model)
+
 
 class Job(NamedTuple):
-    loss: Loss
+    arm: Arm
     seed: int
 
     @property
     def name(self) -> str:
-        return f"{self.loss}/{self.seed}"
+        return f"{self.arm}/{self.seed}"
+
+
+def queries_in_a_step(pairs: Sequence[Record], batch_size: int) -> int:
+    """How many queries hold about `batch_size` of the pairs."""
+    return max(1, round(batch_size * len({pair["query_id"] for pair in pairs}) / len(pairs)))
+
+
+def apart(pairs: Sequence[Record], measured: int) -> tuple[list[Record], list[Record]]:
+    """The pairs to learn from and those of the queries that are asked, the first so many by a hash.
+
+    UserError where nothing is left to learn from.
+    """
+    queries = sorted({pair["query_id"] for pair in pairs}, key=lambda one: content_id("reward_losses", one))
+    asked = set(queries[:measured])
+    left = [pair for pair in pairs if pair["query_id"] not in asked]
+    if not left:
+        raise UserError(
+            f"{len(queries)} queries have comparisons, and {measured} are asked: nothing is left to learn from"
+        )
+    return left, [pair for pair in pairs if pair["query_id"] in asked]
 
 
 def one_run(given: Given, work: Path, job: Job) -> Record:
-    """How often the reward model is right in each held-out query, {query_id: share}."""
+    """How often the reward model is right in each query that is asked, {query_id: share}."""
     torch.set_num_threads(1)
     models.fix_rounding("training")
     own = {name: given.settings[name] for name in training_settings.Settings.model_fields} | {"seed": job.seed}
-    settings, base = training_settings.Settings.model_validate(own), given.settings["model"]
-    train, held_out = pairwise.choose(
-        tables.rows(f"comparisons/{given.comparisons}"),
-        max_pairs=given.max_pairs,
-        held_out=given.settings["held_out"],
-        seed=job.seed,
-        whole_queries=True,
-    )
+    settings, base = training_settings.Settings.model_validate(own), given.base(job.arm)
+    left, asked = apart(tables.rows(f"comparisons/{given.comparisons}"), given.measured)
+    train = training.draw_queries(left, given.max_pairs, seed=job.seed)
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         folder = Path(scratch)
-        told = {"base_model": base, "folder": folder / "reward", "work": folder / "work", "settings": settings}
+        told: dict[str, Any] = {"base_model": base, "folder": folder / "reward", "work": folder / "work"}
         told |= {"learning_rate": given.settings["learning_rate"]}
-        if job.loss == "pairs":
-            pairwise.train(train, **told)
+        if job.arm in ("rankings", "ratings"):
+            rows = rankings.of_queries(train, job.arm, base, settings.max_length)
+            settings = settings.model_copy(update={"batch_size": queries_in_a_step(train, settings.batch_size)})
+            rankings.train(rows, settings=settings, **told)
         else:
-            rankings.train(rankings.of_queries(train, job.loss, base, settings.max_length), **told)
-        judged = pairwise.finish(folder / "reward", held_out, max_length=settings.max_length)
+            rows = train
+            pairwise.train(rows, settings=settings, **told)
+        judged = pairwise.finish(folder / "reward", asked, max_length=settings.max_length)
     right = measures.by_question(list(zip(judged.queries, judged.correct, strict=True)))
-    return {"right": right, "pairs": len(train)}
+    steps = settings.epochs * math.ceil(len(rows) / settings.batch_size)
+    return {"right": right, "pairs": len(train), "steps": steps}
 
 
 def all_runs(given: Given, seeds: int, *, processes: int) -> dict[Job, Record]:
     """The records of all runs; those that are in the journal are not run again."""
-    table, base = tables.path(f"comparisons/{given.comparisons}"), Path(given.settings["model"])
+    table, bases = tables.path(f"comparisons/{given.comparisons}"), [Path(given.base(arm)) for arm in ARMS]
     code = [Path(str(module.__file__)) for module in CODE]
-    work = stage.work_dir("reward_losses", given.model_dump_json(), table, base, Path(__file__), *code)
-    wanted = [Job(loss, seed) for seed, loss in product(range(seeds), LOSSES)]
+    work = stage.work_dir("reward_losses", given.model_dump_json(), table, *bases, Path(__file__), *code)
+    wanted = [Job(arm, seed) for seed, arm in product(range(seeds), ARMS)]
     runs = {job.name: partial(one_run, given, work, job) for job in wanted}
     found = many_runs.kept(work, runs, processes=processes, desc="reward_losses")
     return {job: found[job.name] for job in wanted}
@@ -95,46 +132,53 @@ def shown(each: list[Interval]) -> Record:
 
 
 def report(found: dict[Job, Record], given: Given, seeds: int) -> Record:
-    """metrics/reward_losses.json: accuracy over held-out queries, and what the other two have above shuffled pairs."""
-    right = {loss: [found[Job(loss, seed)]["right"] for seed in range(seeds)] for loss in LOSSES}
+    """metrics/reward_losses.json: accuracy over the queries that are asked, and what the others have above pairs."""
+    right = {arm: [found[Job(arm, seed)]["right"] for seed in range(seeds)] for arm in ARMS}
     return {
         "seeds": seeds,
         "comparisons": given.comparisons,
         "pairs": [found[Job("pairs", seed)]["pairs"] for seed in range(seeds)],
-        "accuracy": {loss: shown([measures.mean(one, seed=0) for one in right[loss]]) for loss in LOSSES},
+        "steps": {arm: [found[Job(arm, seed)]["steps"] for seed in range(seeds)] for arm in ARMS},
+        "accuracy": {arm: shown([measures.mean(one, seed=0) for one in right[arm]]) for arm in ARMS},
         "over_pairs": {
-            loss: shown(
-                [
-                    measures.difference(one, pairs, seed=0)
-                    for one, pairs in zip(right[loss], right["pairs"], strict=True)
-                ]
+            arm: shown(
+                [measures.difference(one, pairs, seed=0) for one, pairs in zip(right[arm], right["pairs"], strict=True)]
             )
-            for loss in LOSSES[1:]
+            for arm in ARMS[1:]
         },
     }
 
 
-def run(seeds: int, *, processes: int, out: Path, max_pairs: int) -> None:
+def run(seeds: int, *, processes: int, out: Path, max_pairs: int, measured: int) -> None:
     settings = stage.read("params.yaml")["train_reward"]
     if settings["lora"]:
         raise UserError("params.yaml: train_reward.lora is set; here all weights are trained, set null")
-    given = Given(max_pairs=max_pairs, settings={key: one for key, one in settings.items() if key != "feedback"})
+    given = Given(
+        max_pairs=max_pairs,
+        measured=measured,
+        settings={key: one for key, one in settings.items() if key != "feedback"},
+    )
     tables.check_made(f"comparisons/{given.comparisons}")
-    model_folder.check(given.settings["model"])
+    for arm in ARMS:
+        model_folder.check(given.base(arm))
     found = all_runs(given, seeds, processes=processes)
-    out.write_text(json.dumps(report(found, given, seeds), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    written = report(found, given, seeds) | many_runs.of_settings("train_reward")
+    out.write_text(json.dumps(written, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print(out)
 
 
 def main() -> None:
     parser = many_runs.parser("reward_losses", __doc__.splitlines()[0])
     parser.add_argument(
-        "--pairs", type=many_runs.positive, default=2000, help="comparisons, held-out ones included (default 2000)"
+        "--pairs", type=many_runs.positive, default=2000, help="comparisons to learn from (default %(default)s)"
+    )
+    parser.add_argument(
+        "--queries", type=many_runs.positive, default=400, help="queries to ask about afterwards (default %(default)s)"
     )
     parser.add_argument("--out", type=Path, default=Path("metrics/reward_losses.json"), help="(default %(default)s)")
     given = parser.parse_args()
     with many_runs.command("reward_losses"):
-        run(given.seeds, processes=given.jobs, out=given.out, max_pairs=given.pairs)
+        run(given.seeds, processes=given.jobs, out=given.out, max_pairs=given.pairs, measured=given.queries)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 from synthalign.reporting import method_claims, method_table, recorded
 from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above, corrected, weakest_first
@@ -194,10 +195,16 @@ def policies(seeds: Seeds) -> list[Claim]:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The metrics of one run: every JSON object below the folder, by its path; no plots, no recorded.NO_METRICS."""
+    """The metrics of one run: every JSON object below the folder, by its path; no plots, no recorded.NO_METRICS.
+
+    A file that was measured with other settings than those in the params.yaml beside the folder is left out: what the
+    experiments wrote (`make ditto-ablation` and its like) stays where it is when settings change.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such metrics folder; `make repro` makes it")
-    found = {}
+    file = folder.parent / "params.yaml"
+    settings = yaml_file.load(file.read_text(encoding="utf-8")) if file.exists() else None
+    found: dict[str, Any] = {}
     for file in sorted(folder.rglob("*.json")):
         name = file.relative_to(folder).with_suffix("").as_posix()
         if name not in recorded.NO_METRICS and not name.startswith("plots/"):
@@ -205,6 +212,8 @@ def read(folder: Path) -> dict[str, Any]:
                 found[name] = json.loads(file.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise UserError(f"{file}: not JSON ({error}); run its stage again") from error
+            if settings is not None and recorded.of_others(found[name], settings):
+                del found[name]
     return found
 
 

@@ -1,5 +1,6 @@
-"""Of feedback that is no pair labelled once: rankings and ratings (metrics/reward_losses.json), and rounds of the
-policy's own answers labelled by the large model (metrics/iterated_rlaif.json)."""
+"""Of feedback that is no pair labelled once: rankings and ratings, and reward models of other sizes
+(metrics/reward_losses.json), and rounds of the policy's own answers labelled by the large model
+(metrics/iterated_rlaif.json)."""
 
 from synthalign.core.statistics import Interval
 from synthalign.reporting.seeds import EVEN, SHARE_MARGIN, Claim, Figure, Part, Seeds, above, not_worse
@@ -18,7 +19,7 @@ def claims(seeds: Seeds) -> list[Claim]:
     def wins(method: str) -> list[Part]:
         at = ("iterated_rlaif", "methods", method, -1)
         fair = figure(*at, "length_controlled")
-        return [above(figure(*at, "win_rate"), EVEN), *([above(fair, EVEN, "at equal lengths")] if fair else [])]
+        return [above(figure(*at, "win_rate"), EVEN), above(fair, EVEN, "at equal lengths")]
 
     losses, rounds = "metrics/reward_losses.json", "metrics/iterated_rlaif.json"
     return [
@@ -40,11 +41,28 @@ def claims(seeds: Seeds) -> list[Claim]:
             margin=SHARE_MARGIN,
         )
         | own("reward_losses"),
+        seeds.claim(
+            "reward_small",
+            "A reward model smaller than the policy is right no less often than one of the policy's size",
+            "InstructGPT section 3.5",
+            losses,
+            not_worse(figure("reward_losses", "over_pairs", "small"), SHARE_MARGIN),
+            margin=SHARE_MARGIN,
+        )
+        | own("reward_losses"),
+        seeds.claim(
+            "reward_large",
+            "A reward model larger than the policy is right more often than one of the policy's size",
+            "Stiennon et al. 2020 section 4.3",
+            losses,
+            above(figure("reward_losses", "over_pairs", "large"), 0),
+        )
+        | own("reward_losses"),
         *(
             seeds.claim(
                 f"iterated_rlaif_{method}",
                 f"{name} on rounds of the policy's own answers, labelled by the large model, beats SFT on training "
-                "queries that nothing was learned from",
+                f"queries that {name} did not learn from",
                 "RLAIF section 2.1",
                 rounds,
                 wins(method),

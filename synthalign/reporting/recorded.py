@@ -38,6 +38,25 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
+def of_settings(settings: Mapping[str, Any], sections: Sequence[str]) -> dict[str, str]:
+    """Eight hex digits of each of these sections of params.yaml, seeds aside: what an experiment beside the graph says
+    of the settings that it was run with (`of_settings` in its metrics file)."""
+    return {name: digest(_seedless(settings[name])) for name in sections}
+
+
+def _seedless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _seedless(one) for key, one in value.items() if key != "seed"}
+    return value
+
+
+def of_others(figures: Any, settings: Mapping[str, Any]) -> bool:
+    """Whether a metrics file says that it is of other settings than these."""
+    told = figures.get("of_settings", {}) if isinstance(figures, Mapping) else {}
+    known = [name for name in told if name in settings]
+    return len(known) < len(told) or of_settings(settings, known) != told
+
+
 def lock_digest(lock: Lock) -> str:
     """Eight hex digits of all outputs, but for the page, which shows them."""
     return digest({out["path"]: out["md5"] for name in lock if name != "report" for out in lock[name].get("outs", [])})

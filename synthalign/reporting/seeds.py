@@ -39,6 +39,7 @@ class Margin:
 
 
 SHARE_MARGIN = Margin(0.05, "of a share: one verdict in twenty, a tenth of the way from a coin to always")
+ORACLE_MARGIN = Margin(0.15, "of a point: one answer in twenty that is wrong (-1) in place of right (2)")
 SCORE_MARGIN = Margin(0.05, "of a score with 0 for guessing and 1 for all right: one item in twenty above guessing")
 
 
@@ -172,11 +173,12 @@ class Seeds:
         return None if found is None else found.whole
 
     def wins(self, *path: str | int) -> list[Part]:
-        """That one policy beats another in the comparison at the path, and at equal lengths too where that was measured
-        (`win_rates.length_controlled`)."""
-        fair = self.figure(*path, "length_controlled")
+        """That one policy beats another in the comparison at the path, and at equal lengths too where any seed has that
+        (`win_rates.length_controlled`); where another has not, it is not measured."""
         parts = [above(self.figure(*path, "win_rate"), EVEN)]
-        return [*parts, above(fair, EVEN, "at equal lengths")] if fair else parts
+        if any(Seeds([one]).get(*path, "length_controlled") for one in self.metrics):
+            parts.append(above(self.figure(*path, "length_controlled"), EVEN, "at equal lengths"))
+        return parts
 
     def claim(
         self,

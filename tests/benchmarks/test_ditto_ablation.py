@@ -30,10 +30,11 @@ def runs(seeds: int) -> ditto_ablation.Runs:
                 rng = Random(f"{variant} {name} {seed}")
                 last = STYLES.get(variant, 0.3)
                 found[f"{name}/{variant}/{seed}"] = {
+                    "labelled": [50, 100, 140 - seed],
                     "scores": [
                         [[last - 0.1 * (points.get(variant, 1) - 1 - at) + rng.gauss(0, 0.01)] * 2 for _ in range(6)]
                         for at in range(points.get(variant, 1))
-                    ]
+                    ],
                 }
     return ditto_ablation.Runs(found, NAMES, seeds)
 
@@ -54,6 +55,7 @@ def test_what_early_demonstrations_gain_more_than_late_ones_is_a_sum_prompt_by_p
     assert found["differences"]["second_minus_first_iteration"]["value"] == pytest.approx(0.1, abs=0.02)
     assert [len(found["labels"][key]) for key in ("pairs", "base", "tuned")] == [11, 11, 11]
     assert found["differences"]["ditto_4_minus_tuned"]["value"] == pytest.approx(0.55 - 0.3, abs=0.02)
+    assert found["labels"]["fewest_pairs"] == {"base": [0, 50, 100, 139], "tuned": [0, 50, 100, 139]}
     assert [len(values) for values in found["variants"]["ditto"]["by_author"].values()] == [2, 2, 2]
     assert found["labels"]["authors"] == [*found["variants"]["labels_base"]["by_author"]] == ["captain", "poet"]
     assert (

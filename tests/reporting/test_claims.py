@@ -5,7 +5,7 @@ import math
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims
+from synthalign.reporting import claims, recorded
 
 IDS = [
     "rule_of_thumb_order",
@@ -52,6 +52,8 @@ IDS = [
     "dpo_vs_chosen",
     "reward_rankings",
     "reward_ratings",
+    "reward_small",
+    "reward_large",
     "iterated_rlaif_dpo",
     "iterated_rlaif_ppo",
     "ditto_sft_vs_zero_shot",
@@ -142,7 +144,7 @@ METRICS = {
         "trainers": {
             "rrhf": {"curve": [{"reward": figure(1.0)}, {"reward": figure(1.8)}]},
             "rrhf_online": {"reward_gain": figure(0.5), "flags": ["oracle"]},
-            "rrhf_online_kl": {"reward_gain": figure(0.4), "flags": []},
+            "rrhf_online_kl": {"reward_gain": figure(0.4), "oracle_gain": figure(0.0, half=0.1), "flags": []},
         },
         "differences": {
             name: {"reward": figure(0.1)} for name in ("rank_loss", "mixed_sources", "second_round")
@@ -170,7 +172,13 @@ METRICS = {
             "dpo_vs_chosen": [wins()],
         },
     },
-    "reward_losses": {"seeds": 1, "over_pairs": {"rankings": each(0.06), "ratings": each(0.01)}},
+    "reward_losses": {
+        "seeds": 1,
+        "over_pairs": {
+            **{name: each(0.06) for name in ("rankings", "large")},
+            **{name: each(0.01) for name in ("ratings", "small")},
+        },
+    },
     "iterated_rlaif": {
         "seeds": 1,
         "methods": {
@@ -268,6 +276,7 @@ BREAKS = [
     ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "flags"), []),
     ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "reward_gain"), figure(0.04)),
     ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "flags"), ["kl"]),
+    ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "oracle_gain"), figure(0.0, half=0.2)),  # wide
     ("rrhf_as_reward_model", ("score_scorers", "likelihoods", "rrhf", "accuracy"), figure(0.54)),
     ("rrhf_as_reward_model", ("score_scorers", "likelihoods", "base", "accuracy"), figure(0.61)),
     ("ptx_forgets_less", ("score_benchmarks/ppo_ptx", "heldout_text", "loss_per_token"), figure(0.71)),
@@ -295,6 +304,8 @@ BREAKS = [
     ("dpo_vs_chosen", ("dpo_frontier", "win_rates", "dpo_vs_chosen", 0, "length_controlled"), figure(0.54)),
     ("reward_rankings", ("reward_losses", "over_pairs", "rankings"), each(0.05)),
     ("reward_ratings", ("reward_losses", "over_pairs", "ratings"), each(0.0)),  # -.05 is the margin
+    ("reward_small", ("reward_losses", "over_pairs", "small"), each(0.0)),
+    ("reward_large", ("reward_losses", "over_pairs", "large"), each(0.05)),
     *(
         (f"iterated_rlaif_{name}", ("iterated_rlaif", "methods", name, -1, key), each(0.54))
         for name in ("dpo", "ppo")
@@ -359,8 +370,10 @@ def test_a_claim_that_something_is_level_or_not_worse_states_its_margin_and_why_
 
     kept = {"flan_both_keeps_direct", "flan_both_keeps_reasoning"}
     of_dpo = {"dpo_frontier", "dpo_frontier_oracle", "dpo_vs_best_of_128"}
-    assert {*with_margin} == {"rlcd_equal_affixes", "reward_ratings", *kept, *of_dpo}
-    assert with_margin.pop("dpo_frontier_oracle")["size"] == 0.15  # of points, not of a share
+    others = {"rlcd_equal_affixes", "reward_ratings", "reward_small", "rrhf_online_kl_sound"}
+    assert {*with_margin} == {*others, *kept, *of_dpo}
+    for name in ("dpo_frontier_oracle", "rrhf_online_kl_sound"):
+        assert with_margin.pop(name)["size"] == 0.15  # of points, not of a share
     assert all(margin["size"] == 0.05 and margin["why"] for margin in with_margin.values())
     assert [(part["must"], part["bound"]) for part in found("rlcd_equal_affixes", METRICS)["parts"]] == [
         ("above", 0.5 - 0.05),
@@ -378,6 +391,35 @@ def test_a_win_that_is_one_of_length_says_which_figure_does_not_hold():
     ]
     assert not rmsp["holds"]
     assert len(found("rmsp_vs_selfplay", changed(fair, None))["parts"]) == 1  # all of one length: nothing to control
+
+
+def test_a_win_that_one_seed_alone_has_not_at_equal_lengths_is_not_measured():
+    without = changed((JUDGED, "sft_rmsp_vs_sft_selfplay", "oracle", "length_controlled"), None)
+
+    rmsp = found("rmsp_vs_selfplay", METRICS, without)
+
+    assert [(part["of"], part["why"]) for part in rmsp["parts"]] == [("", None), ("at equal lengths", "not measured")]
+    assert not rmsp["holds"] and rmsp["why"] == "not measured"
+
+
+def test_a_file_without_flags_does_not_say_that_nothing_is_flagged():
+    assert not holds(changed((*TRAINERS, "rrhf_online_kl", "flags"), None))["rrhf_online_kl_sound"]
+
+
+def test_an_experiment_of_other_settings_is_not_measured_and_one_of_another_seed_is(tmp_path):
+    of = recorded.of_settings(
+        {"train_ditto": {"beta": 0.05, "seed": 3, "sft": {"seed": 1, "steps": 9}}}, ["train_ditto"]
+    )
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/ditto.json").write_text(json.dumps({"seeds": 5, "of_settings": of}))
+    params = tmp_path / "params.yaml"
+
+    params.write_text("train_ditto: {beta: 0.05, seed: 4, sft: {steps: 9, seed: 2}}")
+    assert "ditto" in claims.read(tmp_path / "metrics")
+    params.write_text("train_ditto: {beta: 0.1, seed: 3, sft: {steps: 9, seed: 1}}")
+    assert "ditto" not in claims.read(tmp_path / "metrics")
+    params.write_text("train_sft: {}")
+    assert "ditto" not in claims.read(tmp_path / "metrics")
 
 
 def test_a_claim_of_ditto_is_decided_from_its_own_seeds_whatever_their_sum_says():

@@ -169,7 +169,7 @@ def temperatures(found: Mapping[str, Any]) -> Section:
             f"DPO (β = {found['settings']['beta']:g}) and PPO (KL coefficient "
             f"{found['settings']['kl_coefficient']:g}) against SFT's answers at temperature 1, by the oracle, and "
             "the best of N of SFT at temperature 1 likewise; the flat line is DPO at temperature 1. `The chosen` are "
-            "the preferred answers of comparisons that DPO was not trained on.",
+            "the preferred answers of comparisons that DPO did not learn from.",
             Figure(
                 f"Win rates over temperatures, and of the best of N; bars are 95% intervals over questions and {seeds} "
                 "seeds, of SFT and its best of N over questions alone.",
