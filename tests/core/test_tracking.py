@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from tests.ditto.test_training import DEMONSTRATIONS
 from tests.policies import test_ppo_training
 from tests.stages.test_ditto_stages import DITTO
 from tests.stages.test_train_stages import DPO, pair, workspace, write_pairs  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def outs() -> dict[str, str]:
@@ -122,3 +127,58 @@ def test_ditto_reports_its_steps_behind_those_of_the_fine_tuning(
     found = scalars(folder)
     assert found["sft_loss"] == [*range(1, len(found["sft_loss"]) + 1)]
     assert found["loss"][0] == found["sft_loss"][-1] + 1
+
+
+CURVE = """
+from pathlib import Path
+from accelerate import Accelerator
+from synthalign.core import tracking
+
+work = Path("work/train_ppo/0123456789")
+accelerator = Accelerator(cpu=True, **tracking.of_accelerator(work))
+report = tracking.started(accelerator, work)
+for step in (1, 2):
+    report({"step": step, "reward": 0.25 * step, "note": "no number"})
+tracking.finished(accelerator)
+"""
+
+READ = {
+    "mlflow": """
+import mlflow
+client = mlflow.MlflowClient("sqlite:///logs/mlflow.db")
+[experiment] = [one for one in client.search_experiments() if one.name == "synthalign"]
+[run] = client.search_runs([experiment.experiment_id])
+print([(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "reward")])
+""",
+    "trackio": """
+from trackio.sqlite_storage import SQLiteStorage
+[run] = SQLiteStorage.get_runs("synthalign")
+print([(one["step"], one["reward"]) for one in SQLiteStorage.get_logs("synthalign", run)])
+""",
+    "wandb": """
+import re
+from pathlib import Path
+[file] = Path("logs/wandb").glob("offline-run-*/*.wandb")
+kept = file.read_bytes()  # no package reads it; a number is kept as JSON beside its name
+values = dict.fromkeys(re.findall(rb"reward.{1,3}?(0[.]25|0[.]5)", kept, re.DOTALL))
+print([(step, float(value)) for step, value in enumerate(values, start=1)])
+""",
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_curve_of_ours_reaches_every_tracker_without_a_network(name: str, tmp_path: Path) -> None:
+    pytest.importorskip(name)
+    given = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        tracking.VARIABLE: name,
+        "WANDB_MODE": "offline",
+        "TRACKIO_DIR": str(tmp_path / "trackio"),
+    }
+
+    for code in (CURVE, READ[name]):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    assert done.stdout.splitlines()[-1] == "[(1, 0.25), (2, 0.5)]"
