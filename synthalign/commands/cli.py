@@ -56,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         if given.command == "plan" and (given.memory or given.card):
-            from synthalign.commands import memory_plan
+            from synthalign.commands import memory_card
 
             if given.targets or given.json:
                 raise UserError("--memory is about every stage, as a table: leave TARGET and --json out")
-            if not memory_plan.show(given.card):
+            if not memory_card.show(given.card):
                 raise SystemExit(1)
         elif given.command == "plan":
             from synthalign.commands import plan  # with DVC, which takes longer to import than a question to answer

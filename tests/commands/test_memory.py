@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from synthalign.commands import cli, memory, memory_plan, memory_shapes
+from synthalign.commands import cli, memory, memory_card, memory_plan, memory_shapes
 from synthalign.commands.memory import Held, Need
 from synthalign.core import hardware
 from synthalign.core.errors import UserError
@@ -165,13 +165,13 @@ def test_gradients_take_the_place_of_activations_unless_earlier_rows_left_them()
 
 @pytest.mark.parametrize(("text", "size"), [("24GB", 24e9), ("24", 24e9), ("1.5 GiB", 1.5 * 2**30)])
 def test_a_card_is_a_number_of_gigabytes(text: str, size: float):
-    assert memory_plan.card_bytes(text) == size
+    assert memory_card.card_bytes(text) == size
 
 
 @pytest.mark.parametrize("text", ["big", "0", "24MB", ""])
 def test_what_is_no_size_is_refused(text: str):
     with pytest.raises(UserError, match="--card .* write it as 24GB"):
-        memory_plan.card_bytes(text)
+        memory_card.card_bytes(text)
 
 
 # -- the plan of a profile --------------------------------------------------------------------------------------------
@@ -413,8 +413,8 @@ def test_the_free_cores_of_a_process_work_beside_each_other_only_without_a_gpu(
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(12))
     Path("accelerate.yaml").write_text("{use_cpu: true, num_processes: 6, num_machines: 2}", encoding="utf-8")
 
-    assert memory_plan.in_force(card=None).workers == 4  # three processes on each machine
-    assert memory_plan.in_force(card=24e9).workers == 1
+    assert memory_card.in_force(card=None).workers == 4  # three processes on each machine
+    assert memory_card.in_force(card=24e9).workers == 1
 
 
 def test_tasks_that_nobody_has_given_load_no_model(params: dict[str, Any]):
