@@ -63,7 +63,8 @@ def ran(before: dict[str, list[float]], after: dict[str, list[float]]) -> list[s
 def cost(target: str) -> dict[str, Any]:
     before = costs.durations()
     seconds, most = watched(["make", "--old-file", ".venv/ready", target])
-    stages = ran(before, costs.durations())
+    after = costs.durations()
+    stages = ran(before, after)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout
     return {
         "target": target,
@@ -73,7 +74,7 @@ def cost(target: str) -> dict[str, Any]:
         "peak_gb": round(most / 1e9, 2),
         "stages": len(stages),
         "slowest_stages_seconds": dict(
-            sorted(((name, costs.durations()[name][-1]) for name in stages), key=lambda pair: -pair[1])[:10]
+            sorted(((name, after[name][-1]) for name in stages), key=lambda pair: -pair[1])[:10]
         ),
         "load_before": round(os.getloadavg()[0], 2),
     }

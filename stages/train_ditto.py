@@ -13,7 +13,7 @@ from synthalign.core import hardware, stage, tables, tracking
 from synthalign.dialogue import encoding, endings
 from synthalign.ditto import authors, draws, steps
 from synthalign.ditto import training as ditto_training
-from synthalign.ditto.settings import Settings
+from synthalign.ditto.settings import Settings, Supervised
 from synthalign.generation import adapters, generate, models, parallel, precision
 from synthalign.policies import checkpoints, one_base
 from synthalign.reward import losses, training
@@ -22,23 +22,6 @@ from synthalign.reward import losses, training
 class Author(BaseModel, frozen=True, extra="forbid", strict=True):
     demonstrations: str = Field(min_length=1)
     """File of fewer than ten demonstrations, {"prompt": …, "output": …} a line."""
-
-
-class Supervised(BaseModel, frozen=True, extra="forbid", strict=True):
-    stop_loss: float = Field(ge=0)
-    """The first batch with a loss per token below this ends the fine-tuning; 0 goes on to max_steps."""
-
-    max_steps: int = Field(gt=0)
-    """Steps at most."""
-
-    batch_size: int = Field(gt=0)
-    """Demonstrations in a step, over all processes."""
-
-    learning_rate: float = Field(gt=0)
-    """Peak of the cosine schedule."""
-
-    warmup: float = Field(ge=0, lt=1)
-    """Share of max_steps in which the learning rate rises."""
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):
@@ -119,8 +102,7 @@ def main(params: Params, name: str) -> None:
         stage.write_metrics(
             f"train_ditto/{name}",
             demonstrations=len(demonstrations),
-            sft_steps=len(sft_log) - (sft_log[-1]["loss"] < params.sft.stop_loss),
-            sft_last_loss=sft_log[-1]["loss"],
+            **ditto_training.supervised_summary(sft_log, params.sft.stop_loss),
             **ditto_training.summary(learned),
         )
         print(f"models/ditto/{name}: the policy; models/ditto_sft/{name}: its reference", flush=True)

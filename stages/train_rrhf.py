@@ -7,7 +7,6 @@ from accelerate import Accelerator
 from pydantic import Field
 
 from synthalign.core import hardware, stage, tables, tracking
-from synthalign.core.errors import UserError
 from synthalign.generation import adapters, generate, models, precision
 from synthalign.policies import (
     answering,
@@ -60,26 +59,14 @@ def main(params: Params, name: str) -> None:
     queries = tables.rows("queries")
     prompts, questions = prompting.prompts_of(queries, tokenizer, longest=params.max_prompt_tokens, stage="train_rrhf")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    given: list[rrhf_sources.Query] | None = None
-    others: dict[str, rrhf_sources.Others] | None = None
-    samples: list[answering.Row] = []
-    dropped: dict[str, int] = {}
+    ranked = rrhf_sources.Ranked()
     if member.source != "policy":
-        table = tables.path(f"candidates/{params.candidates}")
-        inputs.append(table)
-        first = [row for row in tables.rows(f"candidates/{params.candidates}") if row["turn"] == 1]
-        rows, dropped = rrhf_sources.usable(first)
-        try:
-            if member.source == "candidates":
-                given = [*rrhf_sources.from_table(rows, prompts, tokenizer).values()]
-                samples = rrhf_sources.table(rows, tokenizer)
-            else:
-                after = len(params.temperatures)
-                others = rrhf_sources.beside(rrhf_sources.extremes(rows), prompts, reward_model, tokenizer, after=after)
-        except UserError as error:
-            raise UserError(
-                f"{table}: {error}; look at simulate_demonstrations, or at what was dropped: {dropped}"
-            ) from error
+        candidates, after = f"candidates/{params.candidates}", len(params.temperatures)
+        inputs.append(tables.path(candidates))
+        ranked = rrhf_sources.of_candidates(
+            tables.rows(candidates), member.source, prompts, reward_model, tokenizer,
+            after=after, file=str(tables.path(candidates)),
+        )  # fmt: skip
 
     modules = (adapters, beams, gradients, one_base, rrhf, rrhf_sources, rrhf_training)
     files = (__file__, *(str(module.__file__) for module in modules), *answering.CODE, *generate.CODE)
@@ -96,8 +83,8 @@ def main(params: Params, name: str) -> None:
         member,
         prompts=prompts,
         questions=questions,  # answered at snapshots, never trained on
-        given=given,
-        others=others,
+        given=ranked.given,
+        others=ranked.others,
         folder=folder,
         report=tracking.started(accelerator, folder),
     )
@@ -105,7 +92,7 @@ def main(params: Params, name: str) -> None:
 
     if not accelerator.is_main_process:
         return
-    samples = samples or state.samples
+    samples = ranked.samples or state.samples
     own = [row for row in state.samples if row["kl"] is not None]
     one_base.save(learner, tokenizer, f"models/rrhf/{name}", lora=params.lora, base=member.policy)
     key = ("round", "query_id", "sample_index")
@@ -121,7 +108,7 @@ def main(params: Params, name: str) -> None:
         answers=len(own),
         tokens_sampled=sum(row["tokens"] for row in own),
         responses=len(samples),
-        dropped=dropped,
+        dropped=ranked.dropped,
         queries_without_target=state.without_target,
         **rrhf_training.summary(state, samples),
     )

@@ -1,4 +1,4 @@
-"""The settings that DITTO and SPIN share."""
+"""The settings that DITTO and SPIN share, and those of the fine-tuning before DITTO."""
 
 from pydantic import BaseModel, Field
 
@@ -51,3 +51,20 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
 
     lora: Lora | None = None
     """Adapters that are trained in place of all weights; null trains all weights."""
+
+
+class Supervised(BaseModel, frozen=True, extra="forbid", strict=True):
+    stop_loss: float = Field(ge=0)
+    """The first batch with a loss per token below this ends the fine-tuning; 0 goes on to max_steps."""
+
+    max_steps: int = Field(gt=0)
+    """Steps at most."""
+
+    batch_size: int = Field(gt=0)
+    """Demonstrations in a step, over all processes."""
+
+    learning_rate: float = Field(gt=0)
+    """Peak of the cosine schedule."""
+
+    warmup: float = Field(ge=0, lt=1)
+    """Share of max_steps in which the learning rate rises."""

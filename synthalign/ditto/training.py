@@ -383,6 +383,12 @@ def row_of(pair: Pair, prompt_of: Mapping[str, str], *, iteration: int, step: in
     return row | {"kind": pair.kind, "iteration": iteration, "step": step}
 
 
+def supervised_summary(log: Log, stop_loss: float) -> dict[str, Any]:
+    """What a run's metrics file says of the fine-tuning: the batch that ended it by its loss took no step."""
+    last = log[-1]["loss"]
+    return {"sft_steps": len(log) - (last < stop_loss), "sft_last_loss": last}
+
+
 def summary(learned: Learned) -> dict[str, Any]:
     """What a run's metrics file says of it."""
     steps = [entry for entry in learned.log if "loss" in entry]

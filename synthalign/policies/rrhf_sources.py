@@ -6,8 +6,8 @@ mixed    own, and of others the best, which is the demonstration, and the worst:
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -158,6 +158,46 @@ def beside(
         known = found[row["query_id"]].rows
         known.append(row | {"sample_index": after + len(known)})
     return found
+
+
+class Ranked(NamedTuple):
+    """What others wrote as RRHF takes it: `given` in the place of the policy's own answers, or `others` beside them."""
+
+    given: list[Query] | None = None
+    others: dict[str, Others] | None = None
+    samples: Sequence[Row] = ()
+    """`given` as rows of `SAMPLES`; others come into the table with the policy's own."""
+
+    dropped: Mapping[str, int] = {}
+    """How many responses were left out, by reason."""
+
+
+def of_candidates(
+    candidates: Sequence[Row],
+    source: Literal["candidates", "mixed"],
+    prompts: Sequence[Prompt],
+    reward_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    after: int,
+    file: str,
+) -> Ranked:
+    """The candidates of the first turn, all of them in the place of the policy's own answers or, mixed, the best and
+    the worst of each query `after` so many of those.
+
+    UserError, which begins with `file`, when none answers one of the prompts.
+    """
+    rows, dropped = usable([row for row in candidates if row["turn"] == 1])
+    try:
+        if source == "candidates":
+            given = [*from_table(rows, prompts, tokenizer).values()]
+            return Ranked(given, samples=table(rows, tokenizer), dropped=dropped)
+        others = beside(extremes(rows), prompts, reward_model, tokenizer, after=after)
+        return Ranked(others=others, dropped=dropped)
+    except UserError as error:
+        raise UserError(
+            f"{file}: {error}; look at simulate_demonstrations, or at what was dropped: {dropped}"
+        ) from error
 
 
 def joined(queries: Sequence[Query], others: Sequence[Query | None]) -> list[Query]:

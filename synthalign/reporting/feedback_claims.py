@@ -3,7 +3,36 @@
 (metrics/iterated_rlaif.json)."""
 
 from synthalign.core.statistics import Interval
-from synthalign.reporting.seeds import EVEN, SHARE_MARGIN, Claim, Figure, Part, Seeds, above, not_worse
+from synthalign.reporting.seeds import EVEN, SHARE_MARGIN, Claim, Figure, Margin, Part, Seeds, above
+
+REWARD_LOSSES: list[tuple[str, str, str, Margin | None]] = [
+    (
+        "rankings",
+        "A reward model that learns rankings of whole queries is right more often than one that learns their pairs "
+        "shuffled",
+        "InstructGPT section 3.5",
+        None,
+    ),
+    (
+        "ratings",
+        "A reward model that learns responses' ratings is right no less often than one that learns their pairs",
+        "InstructGPT section 3.5",
+        SHARE_MARGIN,
+    ),
+    (
+        "small",
+        "A reward model smaller than the policy is right no less often than one of the policy's size",
+        "InstructGPT section 3.5",
+        SHARE_MARGIN,
+    ),
+    (
+        "large",
+        "A reward model larger than the policy is right more often than one of the policy's size",
+        "Stiennon et al. 2020 section 4.3",
+        None,
+    ),
+]
+"""What is learned, the claim, its source, and the margin of one that is to be not worse."""
 
 
 def claims(seeds: Seeds) -> list[Claim]:
@@ -23,41 +52,18 @@ def claims(seeds: Seeds) -> list[Claim]:
 
     losses, rounds = "metrics/reward_losses.json", "metrics/iterated_rlaif.json"
     return [
-        seeds.claim(
-            "reward_rankings",
-            "A reward model that learns rankings of whole queries is right more often than one that learns their pairs "
-            "shuffled",
-            "InstructGPT section 3.5",
-            losses,
-            above(figure("reward_losses", "over_pairs", "rankings"), 0),
-        )
-        | own("reward_losses"),
-        seeds.claim(
-            "reward_ratings",
-            "A reward model that learns responses' ratings is right no less often than one that learns their pairs",
-            "InstructGPT section 3.5",
-            losses,
-            not_worse(figure("reward_losses", "over_pairs", "ratings"), SHARE_MARGIN),
-            margin=SHARE_MARGIN,
-        )
-        | own("reward_losses"),
-        seeds.claim(
-            "reward_small",
-            "A reward model smaller than the policy is right no less often than one of the policy's size",
-            "InstructGPT section 3.5",
-            losses,
-            not_worse(figure("reward_losses", "over_pairs", "small"), SHARE_MARGIN),
-            margin=SHARE_MARGIN,
-        )
-        | own("reward_losses"),
-        seeds.claim(
-            "reward_large",
-            "A reward model larger than the policy is right more often than one of the policy's size",
-            "Stiennon et al. 2020 section 4.3",
-            losses,
-            above(figure("reward_losses", "over_pairs", "large"), 0),
-        )
-        | own("reward_losses"),
+        *(
+            seeds.claim(
+                f"reward_{arm}",
+                text,
+                source,
+                losses,
+                above(figure("reward_losses", "over_pairs", arm), -margin.size if margin else 0),
+                margin=margin,
+            )
+            | own("reward_losses")
+            for arm, text, source, margin in REWARD_LOSSES
+        ),
         *(
             seeds.claim(
                 f"iterated_rlaif_{method}",
