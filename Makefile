@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 # What is given as Q='...' reaches its command as it was typed: make would take $ for its own, and the shell quotes.
-GIVEN := Q NAME SEEDS SEED OUT JOBS RUNNER
+GIVEN := Q NAME SEEDS SEED KEPT OUT JOBS RUNNER
 unexport $(GIVEN)
 $(foreach name,$(GIVEN),$(eval export GIVEN_$(name) = $$(value $(name))))
 
@@ -83,8 +83,9 @@ ditto-ablation: .venv/ready  ## what each part of DITTO is worth, four authors a
 	python -m benchmarks.ditto_ablation $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
 	@python -m synthalign.reporting.own_seeds
 
-claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods
-	python -m flows.claims $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS")
+CLAIMS = $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(if $(value SEED),--seed "$$GIVEN_SEED") $(if $(value KEPT),--kept)
+claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages for three seeds, or SEEDS=4; write metrics/claims.json, and metrics/methods.json, the table of all methods (SEED=3 runs that one alone and keeps it, KEPT=1 runs only those that are not kept)
+	python -m flows.claims $(CLAIMS)
 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto snapshot_dpo score_benchmarks@reward_almost score_benchmarks@reward_gold
@@ -96,7 +97,7 @@ pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real model
 	@python -m synthalign.reporting.real_claims metrics
 
 pocket-claims: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## the same for three seeds, or SEEDS=4, with RLCD and RLAIF labels: metrics/real_claims.json
-	python -m flows.claims --real $(if $(value SEEDS),--seeds "$$GIVEN_SEEDS") $(POCKET) score_pairs
+	python -m flows.claims --real $(CLAIMS) $(POCKET) score_pairs
 
 pocket-data: .venv/ready
 	python -m synthalign bring data/sources/pocket.yaml

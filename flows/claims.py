@@ -6,6 +6,10 @@
 
 Every seed runs in a copy of the working tree that shares this one's cache, so a stage that does not depend on the
 seed is not run again, and a second `make claims` runs nothing at all. The first seed is the one of params.yaml.
+
+The run of every seed is kept in a file, metrics/seeds/claims/3.json, which is all that the claims need of it. So seeds
+may run on several machines or days: `--seed 3` runs that one alone, and `--seeds 5 --kept` only those that are not
+kept.
 """
 
 import argparse
@@ -14,12 +18,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from flows.process import dies_with_us
+from synthalign.core.errors import UserError
+from synthalign.reporting import run_record
 
 TRAINED = (
     *("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "train_rrhf", "train_group_rl"),
@@ -99,22 +106,57 @@ def reproduce(seed: int, threads: int, targets: list[str], sections: tuple[str, 
     return folder / "metrics"
 
 
+def file_of(seed: int, writer: str) -> Path:
+    """Where the run of a seed is kept for `synthalign.reporting.<writer>`."""
+    return Path("metrics/seeds") / writer / f"{seed}.json"
+
+
+def there(files: Sequence[Path]) -> list[Path]:
+    """Those of the files that are there; UserError when one is of other settings than the params.yaml here."""
+    found, here = [file for file in files if file.exists()], run_record.here()
+    for file in found:
+        sections = run_record.kept(file).sections
+        if differing := sorted(name for name in {*here, *sections} if here.get(name) != sections.get(name)):
+            raise UserError(
+                f"{file}: the run in it had other settings in {', '.join(differing)} than params.yaml has; remove it, "
+                "and its seed runs again"
+            )
+    return found
+
+
+def run(given: argparse.Namespace) -> None:
+    writer = "real_claims" if given.real else "claims"
+    files = {seed: file_of(seed, writer) for seed in (range(given.seeds) if given.seed is None else [given.seed])}
+    kept = there(list(files.values())) if given.kept else []
+    todo = [seed for seed, file in files.items() if file not in kept]
+    print("".join(f"seed {seed}: kept in {file}\n" for seed, file in files.items() if file in kept), end="", flush=True)
+    if 0 in todo:
+        subprocess.run([*REPRO, *given.targets], check=True)
+        run_record.keep(Path("metrics"), files[0])
+    sections = (*TRAINED, *AUTHORS) if given.real else TRAINED
+    with ThreadPoolExecutor(given.jobs) as pool:
+        runs = {seed: pool.submit(reproduce, seed, given.threads, given.targets, sections) for seed in todo if seed}
+        for seed, one in runs.items():
+            run_record.keep(one.result(), files[seed])
+    if given.seed is None:
+        subprocess.run([sys.executable, "-m", f"synthalign.reporting.{writer}", *map(str, files.values())], check=True)
+    else:
+        print(f"{files[given.seed]}: kept; `--seeds N --kept` puts the seeds together")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, the first being that of params.yaml")
+    parser.add_argument("--seed", type=int, help="run this one alone, and keep it")
+    parser.add_argument("--kept", action="store_true", help="run only those that metrics/seeds has not")
     parser.add_argument("--jobs", type=int, default=1, help="how many seeds to run at once")
     parser.add_argument("--threads", type=int, default=0, help="threads of each run; 0 leaves it to accelerate")
     parser.add_argument("--real", action="store_true", help="measured with people's data: metrics/real_claims.json")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
-    given = parser.parse_args()
-
-    sections = (*TRAINED, *AUTHORS) if given.real else TRAINED
-    subprocess.run([*REPRO, *given.targets], check=True)
-    with ThreadPoolExecutor(given.jobs) as pool:
-        runs = [pool.submit(reproduce, n, given.threads, given.targets, sections) for n in range(1, given.seeds)]
-        metrics = [Path("metrics"), *(run.result() for run in runs)]
-    writer = "synthalign.reporting.real_claims" if given.real else "synthalign.reporting.claims"
-    subprocess.run([sys.executable, "-m", writer, *map(str, metrics)], check=True)
+    try:
+        run(parser.parse_args())
+    except UserError as error:
+        raise SystemExit(f"claims: {error}") from error
 
 
 if __name__ == "__main__":

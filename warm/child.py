@@ -20,6 +20,9 @@ FREE_PREFIXES = ("DVC_", "GIT_", "PREFECT_", "SYNTHALIGN_")
 """Variables of the environment that nothing reads while it is imported. All others must be for a stage as they were
 when the imports were made."""
 
+HARDWARE = "SYNTHALIGN_HARDWARE"
+"""The one of ours that is read by then: its file says which instructions of the processor are used."""
+
 ADDED = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """What the environment of the imports has besides: keeps pyarrow's allocator from a thread of its own."""
 
@@ -66,6 +69,7 @@ def imports(load: Callable[[], None]) -> Imports:
     before = dict(os.environ)
     load()
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    files.add(os.path.abspath(os.environ.get(HARDWARE) or "hardware.yaml"))
     changed = {name: value for name, value in os.environ.items() if before.get(name) != value}
     return Imports(before, changed, {file: stamp_of(file) for file in files if file})
 
@@ -161,7 +165,7 @@ def replace_environment(environment: Mapping[str, str]) -> None:
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """The variables by which two environments differ, but for those that are free to."""
     names = {name for name in {*before, *now} if before.get(name) != now.get(name)}
-    return sorted(name for name in names - FREE_NAMES if not name.startswith(FREE_PREFIXES))
+    return sorted(name for name in names - FREE_NAMES if name == HARDWARE or not name.startswith(FREE_PREFIXES))
 
 
 def answer(launcher: socket.socket, **said: Any) -> None:

@@ -27,6 +27,9 @@ Use = Literal["training", "reading", "copying"]
 """Whether a model is held by a trainer (which may hold frozen ones too), decodes and scores, or is written elsewhere,
 for which it keeps the type that its folder has."""
 
+OF_RESULTS = {"weights", "attention", "compile", "instructions", "threads"}
+"""The keys that may change a number by more than the rows of a batch do."""
+
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -68,12 +71,15 @@ class Hardware(BaseModel, frozen=True, extra="forbid", strict=True):
 
     device_rows: DeviceRows = DeviceRows()
 
+    instructions: Literal["avx2", "native"] = "avx2"
+    """Of an x86 processor: those that all have, so that sums round alike, or all of its own. Of no use beside a GPU."""
+
     threads: int = Field(default=1, gt=0)
     """Of one operation of a trainer without a GPU; with several, sums round as the machine has cores."""
 
     def of_results(self) -> str:
         """What of it may change a number: text for a hash, empty for the defaults."""
-        changed = self.model_dump_json(include={"weights", "attention", "compile", "threads"}, exclude_defaults=True)
+        changed = self.model_dump_json(include=OF_RESULTS, exclude_defaults=True)
         return "" if changed == "{}" else changed
 
     def fitted(self, settings: S) -> S:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ from synthalign.dialogue import encoding
 from synthalign.generation import adapters, model_folder, precision
 
 CPUINFO = Path("/proc/cpuinfo")
+IS_INTEL = CPUINFO.exists() and "GenuineIntel" in CPUINFO.read_text()
 
 HELD = {
     "ATEN_CPU_CAPABILITY": "avx2",
-    "MKL_CBWR": "AVX2,STRICT" if CPUINFO.exists() and "GenuineIntel" in CPUINFO.read_text() else "AVX2",
+    "MKL_CBWR": "AVX2,STRICT" if IS_INTEL else "AVX2",
     "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16",
 }
 """What PyTorch, MKL and oneDNN are held to unless the environment says otherwise; they look at their first operation.
@@ -42,8 +44,20 @@ row is rounded hangs on how many others there are; and with AMX, oneDNN lets PyT
 kernels that those for AVX2 have not.
 """
 
-for _name, _value in HELD.items():
-    os.environ.setdefault(_name, _value)
+NATIVE = {"MKL_CBWR": "AUTO,STRICT"} if IS_INTEL else {}
+"""The same with `instructions: native` in hardware.yaml: all that this processor has, rows rounded by themselves."""
+
+
+def choose_instructions() -> None:
+    """Set HELD or NATIVE in the environment, but for what stands there; hardware.yaml says which."""
+    chosen = HELD
+    with suppress(UserError):  # of a wrong hardware.yaml every stage and command says what is wrong
+        chosen = NATIVE if hardware.read().instructions == "native" else HELD
+    for name, value in chosen.items():
+        os.environ.setdefault(name, value)
+
+
+choose_instructions()
 
 HEAD = "score.weight"
 """What a reward model has and a language model has not."""

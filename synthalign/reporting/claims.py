@@ -1,9 +1,9 @@
 """The papers' claims, each with this project's figure for it and whether the figure bears it out.
 
-    python -m synthalign.reporting.claims METRICS [METRICS …]
+    python -m synthalign.reporting.claims RUN [RUN …]
 
-writes metrics/claims.json and metrics/methods.json (the table of all methods) from one metrics folder per seed, and
-metrics/recorded.json, which says of which run they are.
+writes metrics/claims.json and metrics/methods.json (the table of all methods) from one run per seed, its metrics folder
+or the file in which it was kept (`run_record`), and metrics/recorded.json, which says of which run they are.
 
 Whether a claim holds is computed from the numbers alone, by the rule of its parts: `seeds` says how. Several seeds are
 put together as `statistics.combine_seeds` says. A claim whose figure was not measured has no value and does not hold.
@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
-from synthalign.reporting import method_claims, method_table, recorded
+from synthalign.reporting import method_claims, method_table, recorded, run_record
 from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above, corrected, weakest_first
 
 STEPS = ("a_b", "b_c", "c_d", "d_e")
@@ -194,39 +193,17 @@ def policies(seeds: Seeds) -> list[Claim]:
     return [rmsp, chosen, *others]
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The metrics of one run: every JSON object below the folder, by its path; no plots, no recorded.NO_METRICS.
-
-    A file that was measured with other settings than those in the params.yaml beside the folder is left out: what the
-    experiments wrote (`make ditto-ablation` and its like) stays where it is when settings change.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such metrics folder; `make repro` makes it")
-    file = folder.parent / "params.yaml"
-    settings = yaml_file.load(file.read_text(encoding="utf-8")) if file.exists() else None
-    found: dict[str, Any] = {}
-    for file in sorted(folder.rglob("*.json")):
-        name = file.relative_to(folder).with_suffix("").as_posix()
-        if name not in recorded.NO_METRICS and not name.startswith("plots/"):
-            try:
-                found[name] = json.loads(file.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UserError(f"{file}: not JSON ({error}); run its stage again") from error
-            if settings is not None and recorded.of_others(found[name], settings):
-                del found[name]
-    return found
-
-
-def main(folders: Sequence[str]) -> None:
-    if not folders:
-        raise UserError("usage: python -m synthalign.reporting.claims METRICS [METRICS …], one metrics folder per seed")
-    metrics = [read(Path(folder)) for folder in folders]
+def main(paths: Sequence[str]) -> None:
+    if not paths:
+        raise UserError("usage: python -m synthalign.reporting.claims RUN [RUN …], one metrics folder or file per seed")
+    runs = run_record.together([Path(path) for path in paths])
+    metrics = [run.metrics for run in runs]
     found = claims(metrics)
     holding = sum(claim["holds"] for claim in found)
-    write("claims", found, f"{holding} of {len(found)} claims hold over {len(folders)} seeds")
-    methods = method_table.table(metrics, [method_table.seconds_of(Path(folder).parent) for folder in folders])
+    write("claims", found, f"{holding} of {len(found)} claims hold over {len(runs)} seeds")
+    methods = method_table.table(metrics, [run.seconds for run in runs])
     write("methods", methods, f"{len(methods)} policies")
-    of = recorded.origin(Path(folders[0]).parent, len(folders), claims(metrics[:1]))
+    of = recorded.origin(runs[0].lock, runs[0].settings, len(runs), claims(metrics[:1]))
     write("recorded", of, recorded.said(of))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, ditto_claims, dpo_claims, feedback_claims, recorded
+from synthalign.reporting import claims, ditto_claims, dpo_claims, feedback_claims, recorded, run_record
 from synthalign.reporting.seeds import Claim, Metrics, Seeds, corrected, outcome
 
 
@@ -36,7 +36,7 @@ def main(folder: Path = Path("metrics")) -> None:
     for made in (file, of_run):
         if not made.exists():
             raise UserError(f"{made}: no recorded claims; `make claims` makes them, those of the experiments too")
-    metrics = claims.read(folder)
+    metrics = run_record.metrics_in(folder)
     found = renewed(json.loads(file.read_text(encoding="utf-8")), metrics)
     of: dict[str, Any] = json.loads(of_run.read_text(encoding="utf-8"))
     own = {claim["id"]: recorded.figure(claim) for claim in of_experiments(metrics)}

@@ -1,10 +1,10 @@
 """What real models on real text show, measured with people's data.
 
-    python -m synthalign.reporting.real_claims METRICS [METRICS …]
+    python -m synthalign.reporting.real_claims RUN [RUN …]
 
-writes metrics/real_claims.json from one metrics folder per seed, each in the folder of its run (with params.yaml and
-dvc.lock): which models and files the figures are of, and the claims in the form of metrics/claims.json with three keys
-more.
+writes metrics/real_claims.json from one run per seed, its metrics folder (beside params.yaml and dvc.lock) or the file
+in which it was kept (`run_record`): which models and files the figures are of, and the claims in the form of
+metrics/claims.json with three keys more.
 
     question       the question of which the row is a part
     decision       yes: the claim holds; no: a part of it lies on the other side of its bound with its whole interval;
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, run_inputs
+from synthalign.reporting import claims, run_inputs, run_record
 from synthalign.reporting.seeds import (
     EVEN,
     LEVEL,
@@ -263,24 +263,25 @@ def untested(claim: Claim) -> dict[str, Any]:
     return {"holds": False, "p": None, "parts": parts, "decision": decision}
 
 
-def main(folders: Sequence[str]) -> None:
-    if not folders:
+def main(paths: Sequence[str]) -> None:
+    if not paths:
         raise UserError(
-            "usage: python -m synthalign.reporting.real_claims METRICS [METRICS …], one metrics folder per seed"
+            "usage: python -m synthalign.reporting.real_claims RUN [RUN …], one metrics folder or file per seed"
         )
-    metrics = [claims.read(Path(folder)) for folder in folders]
-    of = run_inputs.shared([Path(folder).parent for folder in folders])
+    runs = run_record.together([Path(path) for path in paths])
+    metrics = [run.metrics for run in runs]
+    of = run_inputs.shared(paths, [run.inputs for run in runs])
     found = rows(metrics)
     if all(row["decision"] in (NOT_MEASURED, "a figure") for row in found):  # losses of a world's texts are figures
         raise UserError(
-            f"{', '.join(folders)}: nothing in them is measured with people's data; set the keys `people`, "
+            f"{', '.join(paths)}: nothing in them is measured with people's data; set the keys `people`, "
             "`human_pairs` and `votes` of params.yaml (docs/judging.md), and run the stages again"
         )
     counts: dict[str, Any] = {}
     for row in found:
         counts[row["decision"]] = counts.get(row["decision"], 0) + 1
     says = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items()))
-    claims.write("real_claims", {"of": of, "claims": found}, f"{says} over {len(folders)} seeds")
+    claims.write("real_claims", {"of": of, "claims": found}, f"{says} over {len(runs)} seeds")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,11 @@ NO_METRICS = (*FILES, "real_claims")
 """The same, and what `real_claims` writes."""
 
 
+def is_of_one_run(name: str) -> bool:
+    """Whether a JSON file with this path below metrics/ holds metrics of one run: no plot, nothing of several seeds."""
+    return name not in NO_METRICS and not name.startswith(("plots/", "seeds/"))
+
+
 def read_lock(folder: Path) -> Lock:
     """The stages of the folder's dvc.lock; none where there is no such file."""
     file = folder / "dvc.lock"
@@ -63,26 +68,25 @@ def lock_digest(lock: Lock) -> str:
 
 
 def hashes(metrics: Path) -> dict[str, str]:
-    """The MD5 of every metrics file below the folder by its name, as dvc.lock has it; plots and NO_METRICS left out."""
+    """The MD5 of every metrics file below the folder by its name, as dvc.lock has it; those of one run."""
     found = {}
     for file in sorted(metrics.rglob("*.json")):
         name = file.relative_to(metrics).with_suffix("").as_posix()
-        if name not in NO_METRICS and not name.startswith("plots/"):
+        if is_of_one_run(name):
             found[name] = hashlib.md5(file.read_bytes()).hexdigest()
     return found
 
 
-def origin(folder: Path, seeds: int, first: Sequence[Claim]) -> dict[str, Any]:
-    """What metrics/recorded.json says of the run of the first seed, in this folder.
+def origin(lock: str, settings: str, seeds: int, first: Sequence[Claim]) -> dict[str, Any]:
+    """What metrics/recorded.json says of the run of the first seed.
 
     lock      eight hex digits of its outputs
     settings  eight hex digits of its params.yaml
     seeds     how many runs the recorded figures are of
     figures   what it alone had for each claim
     """
-    settings = yaml_file.load((folder / "params.yaml").read_text(encoding="utf-8"))
     found = {claim["id"]: figure(claim) for claim in first}
-    return {"lock": lock_digest(read_lock(folder)), "settings": digest(settings), "seeds": seeds, "figures": found}
+    return {"lock": lock, "settings": settings, "seeds": seeds, "figures": found}
 
 
 def figure(claim: Claim) -> list[float] | None:

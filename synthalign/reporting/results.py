@@ -15,7 +15,7 @@ from typing import Any
 
 from synthalign.core import stage
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, generated_part, recorded, result_tables, seeds
+from synthalign.reporting import claims, generated_part, recorded, result_tables, run_record, seeds
 from synthalign.reporting.text_tables import Rows, markdown, plain
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
 
     folder = Path("metrics")
-    metrics = claims.read(folder)
+    metrics = run_record.metrics_in(folder)
     known, methods, of, real_text = (
         json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         for file in (folder / f"{name}.json" for name in recorded.NO_METRICS)

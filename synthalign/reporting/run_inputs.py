@@ -51,17 +51,19 @@ def inputs(folder: Path) -> dict[str, Any]:
     return {"models": models, "files": files}
 
 
-def shared(folders: Sequence[Path]) -> dict[str, Any]:
-    """The models and files of all runs; UserError when a run has others than the first, whose figures then are no
-    seeds of one."""
-    first, *others = [inputs(folder) for folder in folders]
-    for folder, other in zip(folders[1:], others, strict=True):
+def shared(names: Sequence[str], all_inputs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The `inputs` of all runs; UserError when one has others than the first, whose figures then are no seeds of one.
+
+    names  of the runs, for the error
+    """
+    first = all_inputs[0]
+    for run, other in zip(names[1:], all_inputs[1:], strict=True):
         for part in ("models", "files"):
             for name in sorted({*first[part], *other[part]}):
                 one, its = first[part].get(name), other[part].get(name)
                 if one != its:
                     raise UserError(
-                        f"{folder}: {name} is {its}, and in {folders[0]} it is {one}; seeds have the same models and "
+                        f"{run}: {name} is {its}, and in {names[0]} it is {one}; seeds have the same models and "
                         "files, so leave the one out, or run it again"
                     )
     return first

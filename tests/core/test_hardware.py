@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,4 +90,41 @@ def test_the_environment_names_another_file_for_one_command(tmp_path, monkeypatc
 
     monkeypatch.setenv("SYNTHALIGN_HARDWARE", "away.yaml")
     with pytest.raises(UserError, match="SYNTHALIGN_HARDWARE = away.yaml: there is no such file"):
+        hardware.read()
+
+
+SAYS = """
+import torch
+from synthalign.generation import models
+print(torch.backends.cpu.get_cpu_capability())
+"""
+
+
+@pytest.mark.parametrize("of_environment", [{}, {"ATEN_CPU_CAPABILITY": "default"}])
+def test_native_frees_a_process_from_avx2_and_what_the_environment_says_stands(of_environment: dict[str, str]):
+    clean = {name: value for name, value in os.environ.items() if name not in {"ATEN_CPU_CAPABILITY", "MKL_CBWR"}}
+
+    def capability(code: str, **more: str) -> str:
+        python = [sys.executable, "-c", code]
+        whole = clean | of_environment | {"PYTHONPATH": str(ROOT)} | more
+        return subprocess.run(python, env=whole, check=True, capture_output=True, text=True).stdout.strip()
+
+    all_it_has = capability("import torch; print(torch.backends.cpu.get_cpu_capability())")
+    held = capability(SAYS)
+    write("instructions: native\n")
+
+    assert capability(SAYS) == all_it_has
+    assert held == (all_it_has if all_it_has in {"DEFAULT", "AVX2"} else "AVX2")
+
+
+def test_a_wrong_file_is_left_to_the_command_that_says_what_is_wrong_with_it():
+    write("instructions: avx10\n")
+
+    code = "from synthalign.generation import models; print('imported')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+
+    assert (done.stdout, done.stderr, done.returncode) == ("imported\n", "", 0)
+    with pytest.raises(UserError, match="hardware.yaml: instructions = 'avx10'"):
         hardware.read()

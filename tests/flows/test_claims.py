@@ -1,11 +1,13 @@
 """The copies of a repository in which other seeds run."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from flows import claims
 from tests.flows.conftest import wait_for
@@ -84,3 +86,49 @@ stages:
     command.kill()
 
     wait_for(lambda: not repro.is_running() or repro.status() == psutil.STATUS_ZOMBIE, 60)
+
+
+CLAIMS = [sys.executable, "-m", "flows.claims"]
+
+
+@pytest.fixture
+def measured(repository: Path) -> Path:
+    """The same repository with a stage that measures something, and its seed."""
+    Path("dvc.yaml").write_text("""
+stages:
+  measure:
+    cmd: grep -o '[0-9]*' params.yaml | head -1 > metrics/score_rewards.json
+    params: [train_sft.seed]
+    outs: [metrics/score_rewards.json]
+""")
+    Path("metrics").mkdir()
+    sections = {"train_sft": {"seed": 3}} | {name: {"seed": 0} for name in claims.TRAINED if name != "train_sft"}
+    Path("params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
+    Path(".gitignore").write_text("/runs\n/.work\n/made\n/metrics/score_rewards.json\n")
+    subprocess.run(["git", "add", "--all"], check=True)
+    subprocess.run(["git", "commit", "--quiet", "--message", "measures"], check=True)
+    return repository
+
+
+def test_a_seed_runs_alone_and_is_not_run_again_where_it_is_kept(measured: Path) -> None:
+    alone = subprocess.run([*CLAIMS, "--seed", "2", "measure"], capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stderr
+    kept = json.loads(Path("metrics/seeds/claims/2.json").read_text())
+    assert (kept["metrics"], kept["seeds"]["train_sft"]) == ({"score_rewards": 5}, 5)
+    assert not Path("metrics/score_rewards.json").exists() and not Path("metrics/claims.json").exists()
+
+    whole = subprocess.run([*CLAIMS, "--seeds", "3", "--kept", "measure"], capture_output=True, text=True)
+    assert whole.returncode == 0, whole.stderr
+    assert "seed 2: kept in metrics/seeds/claims/2.json" in whole.stdout
+    assert "seed 1: done" in whole.stdout and "seed 2: done" not in whole.stdout
+    assert json.loads(Path("metrics/recorded.json").read_text())["seeds"] == 3
+
+
+def test_a_kept_seed_of_other_settings_stops_the_command_before_anything_runs(measured: Path) -> None:
+    subprocess.run([*CLAIMS, "--seed", "1", "measure"], check=True)
+    Path("params.yaml").write_text(Path("params.yaml").read_text() + "mine_queries: {target: 3}\n")
+
+    done = subprocess.run([*CLAIMS, "--seeds", "2", "--kept", "measure"], capture_output=True, text=True)
+
+    assert done.returncode == 1 and done.stdout == ""
+    assert "claims: metrics/seeds/claims/1.json: the run in it had other settings in mine_queries" in done.stderr

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, recorded
+from synthalign.reporting import claims, recorded, run_record
 
 IDS = [
     "rule_of_thumb_order",
@@ -415,11 +415,11 @@ def test_an_experiment_of_other_settings_is_not_measured_and_one_of_another_seed
     params = tmp_path / "params.yaml"
 
     params.write_text("train_ditto: {beta: 0.05, seed: 4, sft: {steps: 9, seed: 2}}")
-    assert "ditto" in claims.read(tmp_path / "metrics")
+    assert "ditto" in run_record.metrics_in(tmp_path / "metrics")
     params.write_text("train_ditto: {beta: 0.1, seed: 3, sft: {steps: 9, seed: 1}}")
-    assert "ditto" not in claims.read(tmp_path / "metrics")
+    assert "ditto" not in run_record.metrics_in(tmp_path / "metrics")
     params.write_text("train_sft: {}")
-    assert "ditto" not in claims.read(tmp_path / "metrics")
+    assert "ditto" not in run_record.metrics_in(tmp_path / "metrics")
 
 
 def test_a_claim_of_ditto_is_decided_from_its_own_seeds_whatever_their_sum_says():
@@ -519,20 +519,21 @@ def test_seeds_that_disagree_widen_the_interval():
 
 def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, values in METRICS.items():
-        file = tmp_path / "metrics" / f"{name}.json"
-        file.parent.mkdir(exist_ok=True, parents=True)
-        file.write_text(json.dumps(values))
-    (tmp_path / "params.yaml").write_text("mine: {target: 48}")
+    for seed, folder in enumerate(("", "other")):
+        for name, values in METRICS.items():
+            file = tmp_path / folder / "metrics" / f"{name}.json"
+            file.parent.mkdir(exist_ok=True, parents=True)
+            file.write_text(json.dumps(values))
+        (tmp_path / folder / "params.yaml").write_text(f"mine: {{target: 48, seed: {seed}}}")
     (tmp_path / "metrics/plots").mkdir()
     (tmp_path / "metrics/plots/curve.json").write_text("[]")
 
-    claims.main(["metrics", "metrics"])
+    claims.main(["metrics", "other/metrics"])
 
     written = json.loads((tmp_path / "metrics/claims.json").read_text())
     assert written == claims.claims([METRICS, METRICS])
     assert list(json.loads((tmp_path / "metrics/methods.json").read_text())) == ["ppo_rlcd", "ppo_ptx"]
-    assert claims.read(tmp_path / "metrics") == METRICS  # what is written is no metrics of a run
+    assert run_record.metrics_in(tmp_path / "metrics") == METRICS  # what is written is no metrics of a run
     of = json.loads((tmp_path / "metrics/recorded.json").read_text())
     assert of["seeds"] == 2
     assert list(of["figures"]) == [claim["id"] for claim in claims.claims([METRICS])]
@@ -543,7 +544,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         claims.main([str(tmp_path / "nowhere")])
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match="broken.json: not JSON"):
-        claims.read(tmp_path)
+        run_record.metrics_in(tmp_path)
 
 
 def test_the_frontier_is_as_good_as_at_its_worst_kl_and_all_its_seeds_count():

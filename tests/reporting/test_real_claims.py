@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from synthalign.core.errors import UserError
-from synthalign.reporting import claims, real_claims
+from synthalign.reporting import claims, real_claims, run_record
 from synthalign.reporting.real_claims import rows
 
 
@@ -25,15 +25,15 @@ def measured(accuracy, win=0.6):
     }
 
 
-def run(folder, accuracy, seeds="Where?\n", revision="a" * 40):
+def run(folder, accuracy, seed=0, seeds="Where?\n"):
     """The folder of a run: metrics, settings, lock, and a file of people's."""
     for name, found in measured(accuracy).items():
         (folder / "metrics").mkdir(parents=True, exist_ok=True)
         (folder / f"metrics/{name}.json").write_text(json.dumps(found))
     (folder / "seeds.txt").write_text(seeds)
     settings = {
-        "base_models": {"small": {"source": "models/m.gguf", "revision": revision}},
-        "mine_queries": {"seed_queries": "seeds.txt"},
+        "base_models": {"small": {"source": "models/m.gguf", "revision": "a" * 40}},
+        "mine_queries": {"seed_queries": "seeds.txt", "seed": seed},
         "label_gold": {"human_pairs": None},
         "score_rewards": {"votes": "gone.jsonl"},
         "score_ditto": {"texts": {"austen": "seeds.txt"}},
@@ -198,7 +198,7 @@ def test_how_far_ppo_went_and_how_long_policies_answer_are_figures_and_no_claims
 
 
 def test_the_file_says_of_which_models_and_files_it_is(tmp_path, monkeypatch, capsys):
-    folders = [run(tmp_path / f"seed-{seed}", 0.7) for seed in range(2)]
+    folders = [run(tmp_path / f"seed-{seed}", 0.7, seed) for seed in range(2)]
     monkeypatch.chdir(tmp_path)
 
     real_claims.main(folders)
@@ -222,14 +222,13 @@ def test_the_file_says_of_which_models_and_files_it_is(tmp_path, monkeypatch, ca
     assert len(written["claims"]) == len(rows([{}]))
     assert "over 2 seeds" in capsys.readouterr().out
     # What it writes is no metrics of a run.
-    assert "real_claims" not in claims.read(Path("metrics"))
+    assert "real_claims" not in run_record.metrics_in(Path("metrics"))
 
 
-@pytest.mark.parametrize(("change", "name"), [({"seeds": "Who?\n"}, "seed_queries"), ({"revision": "b" * 40}, "small")])
-def test_runs_of_other_models_or_files_are_no_seeds_of_one(tmp_path, change, name):
-    folders = [run(tmp_path / "one", 0.7), run(tmp_path / "other", 0.7, **change)]
+def test_runs_of_other_files_are_no_seeds_of_one(tmp_path):
+    folders = [run(tmp_path / "one", 0.7), run(tmp_path / "other", 0.7, 1, seeds="Who?\n")]
 
-    with pytest.raises(UserError, match=rf"other: \S*{name} is .*, and in .*one it is "):
+    with pytest.raises(UserError, match=r"other/metrics: \S*seed_queries is .*, and in .*one/metrics it is "):
         real_claims.main(folders)
 
 

@@ -1,11 +1,8 @@
 """Recorded claims belong to a run; another run's page must not show them as its own."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from synthalign.reporting import recorded
 
@@ -90,10 +87,9 @@ def test_a_metrics_file_counts_while_it_is_the_one_that_its_stage_made(tmp_path:
 
 
 def test_what_was_recorded_names_its_lock_its_settings_and_its_first_figures(tmp_path: Path) -> None:
-    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": LOCK}))
-    (tmp_path / "params.yaml").write_text(json.dumps(SETTINGS))
-
-    found = recorded.origin(tmp_path, 4, [*FIRST[:1], claim("style", None)])
+    found = recorded.origin(
+        recorded.lock_digest(LOCK), recorded.digest(SETTINGS), 4, [*FIRST[:1], claim("style", None)]
+    )
 
     assert found["figures"] == {"labels": [0.75, 0.65, 0.85, 485], "style": None}
     assert found["seeds"] == 4

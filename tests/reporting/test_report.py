@@ -16,7 +16,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.judging import verdicts
 from synthalign.policies import answering
-from synthalign.reporting import claims, recorded
+from synthalign.reporting import claims, recorded, run_record
 from synthalign.reporting.report import almost, answered, charts, curves, dpo, page, sections
 from synthalign.reporting.report.parts import Figure, Section, Table
 from synthalign.reporting.report.run import Answer, Question, Run
@@ -465,7 +465,7 @@ def record(moved: float = 0.0) -> None:
 
     moved  how far the recorded first seed lies from this run
     """
-    measured = [one for one in claims.claims([claims.read(Path("metrics"))]) if one["value"] is not None]
+    measured = [one for one in claims.claims([run_record.metrics_in(Path("metrics"))]) if one["value"] is not None]
     known = [one | {"claim": f"Recorded of {one['id']}", "seeds": 3, "holds": True} for one in measured]
     known.append(claim(id="ditto_vs_sft", claim="Recorded of DITTO", source="Table 1; metrics/ditto.json"))
     figures = {one["id"]: recorded.figure(one | {"value": one["value"] + moved}) for one in measured}

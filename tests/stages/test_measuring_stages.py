@@ -26,7 +26,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.feedback import simulation
 from synthalign.policies import answering
-from synthalign.reporting import claims
+from synthalign.reporting import claims, run_record
 from tests import tiny
 from world.oracle import Oracle
 
@@ -550,7 +550,7 @@ def test_without_an_oracle_nothing_is_measured_and_no_claim_holds(here):
         score_policies.Params(seed=0, oracle=None, people=None, policies=["ppo"], curve="test", differences={})
     )
 
-    found = claims.claims([claims.read(Path("metrics"))])
+    found = claims.claims([run_record.metrics_in(Path("metrics"))])
     assert [claim["id"] for claim in found] == [claim["id"] for claim in claims.claims([{}])]
     assert not any(claim["holds"] for claim in found)
 

@@ -255,6 +255,7 @@ def test_a_killed_owner_takes_along_the_parent_its_stages_and_its_folder(tmp_pat
     [
         ({"OMP_NUM_THREADS": "2"}, ONE_PROCESS, "OMP_NUM_THREADS in the environment"),
         ({"HF_ENDPOINT": "x", "MKL_CBWR": "AUTO"}, ONE_PROCESS, "HF_ENDPOINT, MKL_CBWR in the environment"),
+        ({"SYNTHALIGN_HARDWARE": "other.yaml"}, ONE_PROCESS, "SYNTHALIGN_HARDWARE in the environment"),
         ({}, ONE_PROCESS.replace("num_processes: 1", "num_processes: 2"), "accelerate.yaml is not one of one process"),
     ],
 )
@@ -303,6 +304,18 @@ def test_a_changed_file_of_a_package_is_noticed(tmp_path: Path, monkeypatch: pyt
     assert imports.changed() == []
     os.utime(file, (0, 0))
     assert imports.changed() == [str(file)]
+
+
+def test_a_hardware_file_that_comes_after_the_imports_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    imports = child.imports(lambda: None)
+
+    assert imports.changed() == []
+    Path("hardware.yaml").write_text("threads: 2\n")
+    assert imports.changed() == [str(tmp_path / "hardware.yaml")]
 
 
 def test_a_process_with_a_second_thread_is_unfit_to_fork_from() -> None:

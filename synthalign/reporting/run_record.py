@@ -1,0 +1,157 @@
+"""One run as the claims need it: from its metrics folder, or from one file in which it was kept.
+
+    python -m synthalign.reporting.run_record METRICS FILE
+
+keeps the run of a metrics folder, which lies beside the params.yaml and dvc.lock of its run. A seed takes hours and
+needs nothing of the others, so seeds may run on several machines, one after another, and be put together afterwards
+(`make claims SEED=3`, docs/start.md).
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from synthalign.core import stage, yaml_file
+from synthalign.core.errors import UserError, wrong_keys
+from synthalign.reporting import method_table, recorded, run_inputs
+from synthalign.reporting.seeds import Metrics
+
+
+class Run(BaseModel, frozen=True, extra="forbid"):
+    """A run, and what tells it from others."""
+
+    metrics: dict[str, Any]
+    """By stage; see `Metrics`."""
+
+    seeds: dict[str, Any]
+    """By section of params.yaml."""
+
+    sections: dict[str, str]
+    """Eight hex digits of each section of params.yaml, seeds aside."""
+
+    lock: str
+    settings: str
+    """As metrics/recorded.json has them."""
+
+    seconds: dict[str, float]
+    """By policy, how long its training took, where that is known."""
+
+    inputs: dict[str, Any]
+    """Of which models and files; see `run_inputs.inputs`."""
+
+
+def of_folder(metrics: Path) -> Run:
+    """The run whose metrics these are. UserError where the folder, or params.yaml beside it, is not there."""
+    figures, folder = metrics_in(metrics), metrics.parent
+    inputs = run_inputs.inputs(folder)
+    settings = yaml_file.load((folder / "params.yaml").read_text(encoding="utf-8"))
+    return Run(
+        metrics=figures,
+        seeds={name: one["seed"] for name, one in settings.items() if isinstance(one, Mapping) and "seed" in one},
+        sections=recorded.of_settings(settings, list(settings)),
+        lock=recorded.lock_digest(recorded.read_lock(folder)),
+        settings=recorded.digest(settings),
+        seconds=method_table.seconds_of(folder),
+        inputs=inputs,
+    )
+
+
+def metrics_in(folder: Path) -> dict[str, Any]:
+    """The metrics of one run: every JSON object below the folder, by its path; no plots, nothing of several seeds.
+
+    A file that was measured with other settings than those in the params.yaml beside the folder is left out: what the
+    experiments wrote (`make ditto-ablation` and its like) stays where it is when settings change.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such metrics folder; `make repro` makes it")
+    file = folder.parent / "params.yaml"
+    settings = yaml_file.load(file.read_text(encoding="utf-8")) if file.exists() else None
+    found: dict[str, Any] = {}
+    for file in sorted(folder.rglob("*.json")):
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        if recorded.is_of_one_run(name):
+            try:
+                found[name] = json.loads(file.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"{file}: not JSON ({error}); run its stage again") from error
+            if settings is not None and recorded.of_others(found[name], settings):
+                del found[name]
+    return found
+
+
+def keep(metrics: Path, file: Path) -> Run:
+    """Write the run of a metrics folder to a file, without what no stage of its dvc.lock has made."""
+    run = of_folder(metrics)
+    run = run.model_copy(update={"metrics": made_by_stages(run.metrics, metrics.parent)})
+    if not run.metrics:
+        raise UserError(f"{metrics}: nothing in it is of the dvc.lock beside it; `make repro` makes both")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(run.model_dump_json() + "\n", encoding="utf-8")
+    return run
+
+
+def made_by_stages(metrics: Metrics, folder: Path) -> dict[str, Any]:
+    """Those of the metrics that a stage in the folder's dvc.lock has written; experiments have written the others."""
+    made = {out["path"] for one in recorded.read_lock(folder).values() for out in one.get("outs", [])}
+    return {name: found for name, found in metrics.items() if f"metrics/{name}.json" in made}
+
+
+def kept(file: Path) -> Run:
+    """The run in a file, and what experiments beside the graph have written to metrics/, which is of no seed.
+
+    UserError where the file holds no run.
+    """
+    try:
+        run = Run.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise UserError("\n".join([f"{file}: no run", *wrong_keys(error, str(file))])) from error
+    here = Path("metrics")
+    experiments = metrics_in(here) if here.is_dir() else {}
+    for name in made_by_stages(experiments, Path()):
+        del experiments[name]
+    return run.model_copy(update={"metrics": experiments | run.metrics})
+
+
+def together(paths: Sequence[Path]) -> list[Run]:
+    """The runs in these metrics folders and files, one a seed.
+
+    UserError where one has other settings than the first, or the seeds of another one: then they are no seeds of one,
+    or a run is counted twice, which makes every interval too narrow.
+    """
+    runs = [kept(path) if path.is_file() else of_folder(path) for path in paths]
+    for place, (path, run) in enumerate(zip(paths, runs, strict=True)):
+        if differing := [name for name, found in runs[0].sections.items() if run.sections.get(name) != found]:
+            raise UserError(
+                f"{path}: {', '.join(differing)} of its params.yaml is not as in the run of {paths[0]}; seeds have the "
+                "same settings, so leave the one out, or run it again"
+            )
+        for other, before in zip(paths[:place], runs[:place], strict=True):
+            if run.seeds == before.seeds:
+                raise UserError(f"{path}: the seeds of {other} once more; one run counted twice makes intervals narrow")
+    return runs
+
+
+def here() -> dict[str, str]:
+    """What a kept run must have as `sections` to be a seed of what is in this folder."""
+    settings = stage.read("params.yaml")
+    return recorded.of_settings(settings, list(settings))
+
+
+def main(arguments: Sequence[str]) -> None:
+    if len(arguments) != 2:
+        raise UserError("usage: python -m synthalign.reporting.run_record METRICS FILE")
+    metrics, file = map(Path, arguments)
+    run = keep(metrics, file)
+    print(f"{file}: {len(run.metrics)} metrics of outputs {run.lock}, settings {run.settings}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"run_record: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
