@@ -18,15 +18,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from flows.process import dies_with_us
-from synthalign.core.errors import UserError
-from synthalign.reporting import run_record
 
 TRAINED = (
     *("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "train_rrhf", "train_group_rl"),
@@ -43,6 +40,7 @@ BROUGHT = ("data/people", "models/gguf")
 
 
 REPRO = (sys.executable, "-m", "flows.repro")
+RECORD = (sys.executable, "-m", "synthalign.reporting.run_record")
 
 
 def reseed(settings: dict, seed: int, sections: tuple[str, ...]) -> dict:
@@ -111,37 +109,26 @@ def file_of(seed: int, writer: str) -> Path:
     return Path("metrics/seeds") / writer / f"{seed}.json"
 
 
-def there(files: Sequence[Path]) -> list[Path]:
-    """Those of the files that are there; UserError when one is of other settings than the params.yaml here."""
-    found, here = [file for file in files if file.exists()], run_record.here()
-    for file in found:
-        sections = run_record.kept(file).sections
-        if differing := sorted(name for name in {*here, *sections} if here.get(name) != sections.get(name)):
-            raise UserError(
-                f"{file}: the run in it had other settings in {', '.join(differing)} than params.yaml has; remove it, "
-                "and its seed runs again"
-            )
-    return found
-
-
 def run(given: argparse.Namespace) -> None:
     writer = "real_claims" if given.real else "claims"
     files = {seed: file_of(seed, writer) for seed in (range(given.seeds) if given.seed is None else [given.seed])}
-    kept = there(list(files.values())) if given.kept else []
+    kept = [file for file in files.values() if given.kept and file.exists()]
+    if kept:
+        subprocess.run([*RECORD, "--check", *map(str, kept)], check=True)
     todo = [seed for seed, file in files.items() if file not in kept]
     print("".join(f"seed {seed}: kept in {file}\n" for seed, file in files.items() if file in kept), end="", flush=True)
     if 0 in todo:
         subprocess.run([*REPRO, *given.targets], check=True)
-        run_record.keep(Path("metrics"), files[0])
+        subprocess.run([*RECORD, "metrics", str(files[0])], check=True)
     sections = (*TRAINED, *AUTHORS) if given.real else TRAINED
     with ThreadPoolExecutor(given.jobs) as pool:
         runs = {seed: pool.submit(reproduce, seed, given.threads, given.targets, sections) for seed in todo if seed}
         for seed, one in runs.items():
-            run_record.keep(one.result(), files[seed])
+            subprocess.run([*RECORD, str(one.result()), str(files[seed])], check=True)
     if given.seed is None:
         subprocess.run([sys.executable, "-m", f"synthalign.reporting.{writer}", *map(str, files.values())], check=True)
     else:
-        print(f"{files[given.seed]}: kept; `--seeds N --kept` puts the seeds together")
+        print("`--seeds N --kept` puts the seeds that are kept together, and runs those that are not")
 
 
 def main() -> None:
@@ -153,10 +140,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="threads of each run; 0 leaves it to accelerate")
     parser.add_argument("--real", action="store_true", help="measured with people's data: metrics/real_claims.json")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages with what they need; without, all")
+    given = parser.parse_args()
+    if given.seed is not None and given.seed < 0:
+        parser.error(f"--seed {given.seed}: seeds are counted from 0, that of params.yaml")
     try:
-        run(parser.parse_args())
-    except UserError as error:
-        raise SystemExit(f"claims: {error}") from error
+        run(given)
+    except subprocess.CalledProcessError as error:  # which has said what is wrong
+        raise SystemExit(error.returncode) from error
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """One run as the claims need it: from its metrics folder, or from one file in which it was kept.
 
     python -m synthalign.reporting.run_record METRICS FILE
+    python -m synthalign.reporting.run_record --check FILE [FILE …]
 
-keeps the run of a metrics folder, which lies beside the params.yaml and dvc.lock of its run. A seed takes hours and
+keeps the run of a metrics folder, which lies beside the params.yaml and dvc.lock of its run; and says whether kept runs
+are of the params.yaml here. A seed takes hours and
 needs nothing of the others, so seeds may run on several machines, one after another, and be put together afterwards
 (`make claims SEED=3`, docs/start.md).
 """
@@ -135,15 +137,27 @@ def together(paths: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def here() -> dict[str, str]:
-    """What a kept run must have as `sections` to be a seed of what is in this folder."""
+def check(files: Sequence[Path]) -> None:
+    """UserError for every kept run that is no seed of the params.yaml here: it had other settings."""
     settings = stage.read("params.yaml")
-    return recorded.of_settings(settings, list(settings))
+    here, wrong = recorded.of_settings(settings, list(settings)), []
+    for file in files:
+        sections = kept(file).sections
+        if differing := sorted(name for name in {*here, *sections} if here.get(name) != sections.get(name)):
+            wrong.append(
+                f"{file}: the run in it had other settings in {', '.join(differing)} than params.yaml has; remove it, "
+                "and its seed runs again"
+            )
+    if wrong:
+        raise UserError("\n".join(wrong))
 
 
 def main(arguments: Sequence[str]) -> None:
+    if arguments[:1] == ["--check"]:
+        check([Path(file) for file in arguments[1:]])
+        return
     if len(arguments) != 2:
-        raise UserError("usage: python -m synthalign.reporting.run_record METRICS FILE")
+        raise UserError("usage: python -m synthalign.reporting.run_record METRICS FILE, or --check FILE [FILE …]")
     metrics, file = map(Path, arguments)
     run = keep(metrics, file)
     print(f"{file}: {len(run.metrics)} metrics of outputs {run.lock}, settings {run.settings}")

@@ -131,4 +131,4 @@ def test_a_kept_seed_of_other_settings_stops_the_command_before_anything_runs(me
     done = subprocess.run([*CLAIMS, "--seeds", "2", "--kept", "measure"], capture_output=True, text=True)
 
     assert done.returncode == 1 and done.stdout == ""
-    assert "claims: metrics/seeds/claims/1.json: the run in it had other settings in mine_queries" in done.stderr
+    assert "run_record: metrics/seeds/claims/1.json: the run in it had other settings in mine_queries" in done.stderr
