@@ -1,8 +1,10 @@
 """The tokenizer of a GGUF file, with the very token ids that llama.cpp makes of a text.
 
-Two kinds of vocabulary: `gpt2`, byte-level BPE with merges, whose text is split before by the rules that
-`tokenizer.ggml.pre` names; and `llama`, SentencePiece with a score for every token and no merges, where `▁` stands for
-a blank. Control and user-defined tokens are found in the text first, the longest of several, as llama.cpp finds them.
+Three kinds of vocabulary: `gpt2`, byte-level BPE with merges, whose text is split before by the rules that
+`tokenizer.ggml.pre` names; `llama`, SentencePiece with a score for every token and no merges, where `▁` stands for a
+blank; and `gemma4`, with merges and `▁`, which files of the kind `gpt2` may name in `tokenizer.ggml.pre`: llama.cpp's
+converter writes it for a Gemma that has a tokenizer.json alone. Control and user-defined tokens are found in the text
+first, the longest of several, as llama.cpp finds them.
 
 Source of the rules: llama.cpp, src/llama-vocab.cpp. A split that is not known here is refused: with another one a
 text gives other tokens than the model was trained on, and nothing says so.
@@ -39,6 +41,9 @@ WHOLE_WORDS = {name for name in SPLITS if SPLITS[name] == (LLAMA3,)} - {"dbrx", 
 WHOLE_WORDS |= {"tekken"}
 """Where a piece that is a token is taken as it is, whatever the merges say, and a text begins with BOS unless told."""
 
+SPACED = {"gemma4", "granite-embed-multi-311m"}
+"""The names of merges over a text whose blanks are `▁`. There llama.cpp begins every text with BOS."""
+
 NAMES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 
 
@@ -53,14 +58,16 @@ def build(settings: Mapping[str, Any], file: object) -> Tokenizer:
     if len(set(words)) < len(words):
         raise UserError(f"{file}: a token is twice in tokenizer.ggml.tokens; convert the model again")
     kind = settings.get("tokenizer.ggml.model")
-    if kind == "gpt2":
+    if _is_spaced(settings):
+        tokenizer = _spaced(settings, words, _merges(settings, words, file), has_prefix=False)
+    elif kind == "gpt2":
         tokenizer = _byte_level(settings, words, file)
     elif kind == "llama":
         tokenizer = _sentencepiece(settings, words, file)
     else:
         raise UserError(
-            f"{file}: a tokenizer of the kind {kind!r} (tokenizer.ggml.model) is not known here, gpt2 and llama are; "
-            "take the model's folder with its tokenizer.json instead of the GGUF file"
+            f"{file}: a tokenizer of the kind {kind!r} (tokenizer.ggml.model) is not known; gpt2, llama and gemma4 "
+            "are; take the model's folder with its tokenizer.json instead of the GGUF file"
         )
     marked = [(word, of) for word, of in zip(words, kinds, strict=False) if of in (UNKNOWN, CONTROL, USER_DEFINED)]
     tokenizer.add_tokens([AddedToken(word, normalized=False, special=of != USER_DEFINED) for word, of in marked])
@@ -102,9 +109,24 @@ def _around(settings: Mapping[str, Any], name: str) -> list[str]:
 
 def _adds(settings: Mapping[str, Any], name: str) -> bool:
     """Whether every text gets this token; where the file does not say, what llama.cpp takes for granted."""
+    if name == "bos" and _is_spaced(settings):
+        return token(settings, name) is not None
     is_usual = settings["tokenizer.ggml.model"] == "llama" or settings.get("tokenizer.ggml.pre") in WHOLE_WORDS
     said = settings.get(f"tokenizer.ggml.add_{name}_token", is_usual and name == "bos")
     return bool(said) and token(settings, name) is not None
+
+
+def _is_spaced(settings: Mapping[str, Any]) -> bool:
+    kind, split = settings.get("tokenizer.ggml.model"), settings.get("tokenizer.ggml.pre")
+    return kind == "gemma4" or (kind == "gpt2" and split in SPACED)
+
+
+def _merges(settings: Mapping[str, Any], words: list[str], file: object) -> list[tuple[str, str]]:
+    known, merges = set(words), (merge.split(" ", 1) for merge in settings.get("tokenizer.ggml.merges", ()))
+    found = [(pair[0], pair[1]) for pair in merges if len(pair) == 2 and "".join(pair) in known]
+    if not found:
+        raise UserError(f"{file} has no merges (tokenizer.ggml.merges), which BPE needs; convert the model again")
+    return found
 
 
 def _byte_level(settings: Mapping[str, Any], words: list[str], file: object) -> Tokenizer:
@@ -115,12 +137,8 @@ def _byte_level(settings: Mapping[str, Any], words: list[str], file: object) -> 
             f"{', '.join(sorted(SPLITS))}. Take the model's folder with its tokenizer.json, or convert it again "
             "with a newer llama.cpp where the name is missing or `default`"
         )
-    merges = [tuple(merge.split(" ", 1)) for merge in settings.get("tokenizer.ggml.merges", ())]
-    vocabulary = {word: place for place, word in enumerate(words)}
-    known = [pair for pair in merges if len(pair) == 2 and "".join(pair) in vocabulary]
-    if not known:
-        raise UserError(f"{file} has no merges (tokenizer.ggml.merges), which BPE needs; convert the model again")
-    tokenizer = Tokenizer(models.BPE(vocabulary, known, ignore_merges=split in WHOLE_WORDS))
+    vocabulary, merges = {word: place for place, word in enumerate(words)}, _merges(settings, words, file)
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=split in WHOLE_WORDS))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             *(pre_tokenizers.Split(Regex(expression), "isolated") for expression in SPLITS[split]),
@@ -137,17 +155,17 @@ def _sentencepiece(settings: Mapping[str, Any], words: list[str], file: object) 
         raise UserError(
             f"{file}: {len(scores or ())} scores (tokenizer.ggml.scores) for {len(words)} tokens; convert again"
         )
-    vocabulary = {word: place for place, word in enumerate(words)}
-    merges = sorted(_pairs(words, scores), key=lambda merge: merge[0])
-    model = models.BPE(
-        vocabulary,
-        [(left, right) for _, left, right in merges],
-        unk_token=token(settings, "unk"),
-        fuse_unk=True,
-        byte_fallback=True,
-    )
-    tokenizer = Tokenizer(model)
+    merges = [(left, right) for _, left, right in sorted(_pairs(words, scores), key=lambda merge: merge[0])]
     has_prefix = bool(settings.get("tokenizer.ggml.add_space_prefix", True))
+    return _spaced(settings, words, merges, has_prefix=has_prefix)
+
+
+def _spaced(
+    settings: Mapping[str, Any], words: list[str], merges: list[tuple[str, str]], *, has_prefix: bool
+) -> Tokenizer:
+    vocabulary = {word: place for place, word in enumerate(words)}
+    model = models.BPE(vocabulary, merges, unk_token=token(settings, "unk"), fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(model)
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     tokenizer.decoder = decoders.Sequence([*steps, *[decoders.Strip(" ", 1, 0)] * has_prefix])
     blanks = [normalizers.Replace(" ", "▁")]

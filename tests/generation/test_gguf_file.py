@@ -186,6 +186,20 @@ def test_a_control_token_in_a_text_is_one_token() -> None:
     assert sentencepiece(add_space_prefix=False).encode("a</s>a", add_special_tokens=False).tokens == ["a", "</s>", "a"]
 
 
+@pytest.mark.parametrize("kind", [{"model": "gemma4"}, {"pre": "gemma4"}, {"pre": "granite-embed-multi-311m"}])
+def test_merges_join_blanks_that_are_underlined_where_the_file_has_them_so(kind: dict[str, str]) -> None:
+    words = ["<unk>", "<s>", "<0x62>", "▁", "a", "▁a", "aa", "\n", "\n\n"]
+    kinds = [2, CONTROL, BYTE, *[NORMAL] * 6]
+    said = {"model": "gpt2", "tokens": words, "token_type": kinds, "merges": ["a a", "▁ a", "\n \n"]}
+    said |= {"unknown_token_id": 0, "bos_token_id": 1, "add_bos_token": False} | kind
+
+    made = gguf_tokenizer.build({f"tokenizer.ggml.{name}": value for name, value in said.items()}, "x.gguf")
+
+    found = made.encode("aa aab\n\n a")
+    assert found.tokens == ["<s>", "aa", "▁", "aa", "<0x62>", "\n\n", "▁a"]  # the merge of a and a comes first
+    assert made.decode(found.ids) == "aa aab\n\n a"
+
+
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 
