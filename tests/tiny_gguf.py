@@ -46,15 +46,18 @@ def write(
     architecture: str = "llama",
     kind: GGMLQuantizationType = GGMLQuantizationType.F32,
     tensors: dict[str, np.ndarray] | None = None,
+    tokenizer: Any = None,
     **settings: Any,
 ) -> str:
-    """A tiny model with the tokenizer of tiny.py as llama.cpp would write it; the sha256 of the file.
+    """A tiny model as llama.cpp would write it; the sha256 of the file.
 
-    settings  beside what is taken from the model, or in its place (None: left out), dots written as __
+    tokenizer  byte-level BPE that splits as GPT-2 does; without, that of tiny.py
+    settings   beside what is taken from the model, or in its place (None: left out), dots written as __
     """
-    config, tokenizer = model.config, json.loads(tiny.tokenizer().backend_tokenizer.to_str())["model"]
+    config = model.config
+    bpe = json.loads((tokenizer or tiny.tokenizer()).backend_tokenizer.to_str())["model"]
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    words = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
+    words = sorted(bpe["vocab"], key=bpe["vocab"].get)
     said: dict[str, Any] = {
         f"{architecture}.context_length": config.max_position_embeddings,
         f"{architecture}.block_count": config.num_hidden_layers,
@@ -72,7 +75,7 @@ def write(
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": words,
         "tokenizer.ggml.token_type": [CONTROL if word in ("<eos>", "<pad>") else NORMAL for word in words],
-        "tokenizer.ggml.merges": [" ".join(pair) for pair in tokenizer["merges"]],
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in bpe["merges"]],
         "tokenizer.ggml.eos_token_id": 0,
         "tokenizer.ggml.padding_token_id": 1,
     } | {name.replace("__", "."): value for name, value in settings.items()}
