@@ -1,4 +1,4 @@
-"""Train a reward model on one kind of feedback; all kinds share every setting but the number of comparisons."""
+"""Train a reward model on one kind of feedback; all kinds share every setting but how much of it is read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,9 @@ CODE = (adapters, bradley_terry, losses, pairwise, rankings, training)
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
     max_pairs: int = Field(gt=0)
     """Comparisons used, held-out ones included; the same for all that are compared, so that none wins by its amount."""
+
+    epochs: int | None = Field(default=None, gt=0)
+    """Passes over them, in place of those that all others make."""
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):
@@ -43,13 +46,14 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, feedback: str) -> None:
     adapters.check(params.model, params.lora, "SEQ_CLS")
-    max_pairs = stage.member("train_reward", "feedback", params.feedback, feedback).max_pairs
+    own = stage.member("train_reward", "feedback", params.feedback, feedback)
+    settings = params if own.epochs is None else params.model_copy(update={"epochs": own.epochs})
     pairs = tables.rows(f"comparisons/{feedback}")
     work = stage.work_dir(
         "train_reward",
         feedback,
-        str(max_pairs),
-        params.model_dump_json(exclude={"feedback"}),
+        str(own.max_pairs),
+        settings.model_dump_json(exclude={"feedback"}),
         tables.path(f"comparisons/{feedback}"),
         Path(params.model),
         *map(Path, (__file__, *(str(module.__file__) for module in CODE))),
@@ -58,7 +62,7 @@ def main(params: Params, feedback: str) -> None:
     comparisons.check_labels(pairs)
     train, held_out = pairwise.choose(
         pairs,
-        max_pairs=max_pairs,
+        max_pairs=own.max_pairs,
         held_out=params.held_out,
         seed=params.seed,
         whole_queries=params.loss != "pairs",
@@ -84,7 +88,7 @@ def main(params: Params, feedback: str) -> None:
         folder=folder,
         work=work,
         learning_rate=params.learning_rate,
-        settings=params,
+        settings=settings,
     )
 
     if stage.is_main_process():

@@ -54,11 +54,10 @@ def make(folder: Path = FOLDER, *, heldout: float = people.HELDOUT, limits: peop
     seeds, other_seeds = people.seed_queries(raw[VICUNA], limits)
     to_as_is, _ = people.halves(judged["train"])
     preferred = people.preferences(judged["train"])
-    harmless = people.as_many(pairs["train"], len(preferred))
     questions, other_questions = people.eval_questions(raw[USER_ORIENTED], heldout, seeds, limits)
 
     texts = {
-        "people_train.jsonl": _lines([*harmless, *preferred]),
+        "people_train.jsonl": _lines(preferred),
         "hh_heldout.jsonl": _lines(pairs["heldout"]),
         "pandalm_community.jsonl": _lines([people.community(pair) for pair in to_as_is]),
         "pandalm_heldout.jsonl": _lines(judged["heldout"]),
@@ -79,7 +78,7 @@ def make(folder: Path = FOLDER, *, heldout: float = people.HELDOUT, limits: peop
             f"{', '.join(unseen)}: not as before, and DVC does not watch a file that a profile may leave out; where "
             f"one was read already: dvc repro -f -s {' '.join(stages)}"
         )
-    unusable_pairs["more to train on than PandaLM has"] = len(pairs["train"]) - len(harmless)
+    unusable_pairs["on the side that is trained on, which no model learns"] = len(pairs["train"])
     reasons = {HH: unusable_pairs, PANDALM: unusable_judged, VICUNA: other_seeds, USER_ORIENTED: other_questions}
     for name, counts in reasons.items():
         _tell(name, counts)

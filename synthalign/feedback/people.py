@@ -13,7 +13,6 @@ truthfulqa_mc.json                   truthfulqa.jsonl                    the sam
 The side of a row hangs on a hash of its first human message or its instruction, so every row about it is on one side.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any, Literal
 
 from synthalign.core import row_file, words
 from synthalign.core.errors import UserError, each
-from synthalign.core.ids import content_id, lowest
+from synthalign.core.ids import content_id
 from synthalign.core.tables import Row
 from synthalign.dialogue import chat
 from synthalign.feedback import human_pairs
@@ -152,15 +151,6 @@ def halves(pairs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 def preferences(pairs: Sequence[Row]) -> list[Row]:
     """What the judge learns of PandaLM's training pairs: those of the second half of which one answer is preferred."""
     return [row for row in map(preference, halves(pairs)[1]) if row is not None]
-
-
-def as_many(pairs: Sequence[Row], count: int) -> list[Row]:
-    """At most `count` of HH-RLHF's training pairs, drawn by a hash of the pair.
-
-    The judge learns harmlessness from them and helpfulness from PandaLM's, and what it judges are answers to ordinary
-    questions: as many of each, where all of HH-RLHF's would be seven to one.
-    """
-    return [pairs[at] for at in lowest([content_id("judge", json.dumps(pair)) for pair in pairs], count)]
 
 
 def preference(pair: Row) -> Row | None:

@@ -6,7 +6,6 @@ import pytest
 from synthalign.core.errors import UserError
 from synthalign.feedback.people import (
     Limits,
-    as_many,
     community,
     eval_questions,
     halves,
@@ -118,17 +117,6 @@ def test_what_cannot_be_compared_is_left_out_with_its_reason(tmp_path):
         "an answer holds the marker of a turn": 1,
         "nothing is asked": 1,
     }
-
-
-def test_as_many_harmless_pairs_as_helpful_ones_are_drawn_whatever_their_order():
-    pairs = [{"prompt": [], "chosen": f"{number}.", "rejected": "No."} for number in range(40)]
-
-    drawn = as_many(pairs, 10)
-
-    assert len(drawn) == 10
-    assert drawn != pairs[:10]
-    assert {pair["chosen"] for pair in as_many(pairs[::-1], 10)} == {pair["chosen"] for pair in drawn}
-    assert as_many(pairs, 50) == pairs
 
 
 def test_all_malformed_rows_are_named_with_key_and_value(tmp_path):

@@ -102,6 +102,21 @@ def weights(folder: str) -> bytes:
 # --- reward models
 
 
+def test_a_member_with_epochs_of_its_own_makes_as_many_passes_and_the_others_theirs(workspace):
+    for name in ("test", "twice"):
+        write_pairs(name, [pair(number) for number in range(48)])
+    params = train_reward.Params(
+        **REWARD | {"epochs": 1, "feedback": {"test": {"max_pairs": 400}, "twice": {"max_pairs": 400, "epochs": 2}}}
+    )
+
+    for name in ("test", "twice"):
+        train_reward.main(params, name)
+
+    steps = {name: read_json(f"metrics/plots/train_reward/{name}.json")[-1]["step"] for name in ("test", "twice")}
+    pairs = read_json("metrics/train_reward/test.json")["pairs"]
+    assert steps == {"test": math.ceil(pairs / 8), "twice": math.ceil(2 * pairs / 8)}
+
+
 def test_a_reward_model_learns_which_side_is_chosen_and_its_scores_are_normalised(workspace):
     write_pairs("test", [pair(number) for number in range(96)])
 
