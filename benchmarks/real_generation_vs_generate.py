@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.bench import Comparison, take_turns, versions
 from benchmarks.contrastive import Ours, Peer
 from benchmarks.generation_vs_generate import rate
+from synthalign.core import hardware
 from synthalign.dialogue import chat
 
 OURS, THEIRS, BATCH = 256, 16, 16
@@ -51,5 +52,9 @@ def compare() -> Comparison:
         ratios=[here / there for here, there in rates],
         at_least=10.0,
         versions=versions("torch", "transformers"),
-        notes={"tokens_per_second": round(rates[-1][0], 1), "their_tokens_per_second": round(rates[-1][1], 1)},
+        notes={
+            "instructions": hardware.read().instructions,
+            "tokens_per_second": round(rates[-1][0], 1),
+            "their_tokens_per_second": round(rates[-1][1], 1),
+        },
     )

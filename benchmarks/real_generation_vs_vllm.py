@@ -9,6 +9,7 @@ from benchmarks.contrastive import Ours, Peer
 from benchmarks.generation_vs_generate import rate
 from benchmarks.peers import environment
 from benchmarks.real_generation_vs_generate import model, questions
+from synthalign.core import hardware
 
 QUESTIONS = 256
 
@@ -28,5 +29,9 @@ def compare() -> Comparison:
         ratios=[here / there for here, there in rates],
         at_least=1.2,
         versions=versions("torch", "transformers") | {f"their {name}": value for name, value in peer.versions.items()},
-        notes={"tokens_per_second": round(rates[-1][0], 1), "their_tokens_per_second": round(rates[-1][1], 1)},
+        notes={
+            "instructions": hardware.read().instructions,
+            "tokens_per_second": round(rates[-1][0], 1),
+            "their_tokens_per_second": round(rates[-1][1], 1),
+        },
     )

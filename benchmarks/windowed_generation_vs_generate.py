@@ -8,6 +8,7 @@ import torch
 from benchmarks.bench import Comparison, versions
 from benchmarks.contrastive import SAMPLING, Ours
 from benchmarks.real_generation_vs_generate import BATCH, OURS, THEIRS, beside, model
+from synthalign.core import hardware
 from synthalign.generation import models
 
 
@@ -23,6 +24,7 @@ def compare() -> Comparison:
         at_least=8.0,
         versions=versions("torch", "transformers"),
         notes={
+            "instructions": hardware.read().instructions,
             "tokens_per_second": round(rates[-1][0], 1),
             "their_tokens_per_second": round(rates[-1][1], 1),
             "greedy_rows": THEIRS,
