@@ -133,8 +133,9 @@ def run(given: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, the first being that of params.yaml")
-    parser.add_argument("--seed", type=int, help="run this one alone, and keep it")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seeds", type=int, default=3, help="how many seeds, the first being that of params.yaml")
+    which.add_argument("--seed", type=int, help="run this one alone, and keep it")
     parser.add_argument("--kept", action="store_true", help="run only those that metrics/seeds has not")
     parser.add_argument("--jobs", type=int, default=1, help="how many seeds to run at once")
     parser.add_argument("--threads", type=int, default=0, help="threads of each run; 0 leaves it to accelerate")

@@ -4,9 +4,8 @@
     python -m synthalign.reporting.run_record --check FILE [FILE …]
 
 keeps the run of a metrics folder, which lies beside the params.yaml and dvc.lock of its run; and says whether kept runs
-are of the params.yaml here. A seed takes hours and
-needs nothing of the others, so seeds may run on several machines, one after another, and be put together afterwards
-(`make claims SEED=3`, docs/start.md).
+are of the params.yaml here. A seed takes hours and needs nothing of the others, so seeds may run on several machines,
+one after another, and be put together afterwards (`make claims SEED=3`, docs/start.md).
 """
 
 import json
@@ -20,14 +19,13 @@ from pydantic import BaseModel, ValidationError
 from synthalign.core import stage, yaml_file
 from synthalign.core.errors import UserError, wrong_keys
 from synthalign.reporting import method_table, recorded, run_inputs
-from synthalign.reporting.seeds import Metrics
 
 
 class Run(BaseModel, frozen=True, extra="forbid"):
     """A run, and what tells it from others."""
 
     metrics: dict[str, Any]
-    """By stage; see `Metrics`."""
+    """By stage; see `seeds.Metrics`."""
 
     seeds: dict[str, Any]
     """By section of params.yaml."""
@@ -86,20 +84,17 @@ def metrics_in(folder: Path) -> dict[str, Any]:
 
 
 def keep(metrics: Path, file: Path) -> Run:
-    """Write the run of a metrics folder to a file, without what no stage of its dvc.lock has made."""
-    run = of_folder(metrics)
-    run = run.model_copy(update={"metrics": made_by_stages(run.metrics, metrics.parent)})
+    """Write the run of a metrics folder to a file, without what is of another run: what experiments have written, and
+    stages that have not run since their settings changed."""
+    run, folder = of_folder(metrics), metrics.parent
+    settings = yaml_file.load((folder / "params.yaml").read_text(encoding="utf-8"))
+    current = recorded.current(metrics, recorded.read_lock(folder), settings)
+    run = run.model_copy(update={"metrics": {name: run.metrics[name] for name in sorted(current)}})
     if not run.metrics:
         raise UserError(f"{metrics}: nothing in it is of the dvc.lock beside it; `make repro` makes both")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(run.model_dump_json() + "\n", encoding="utf-8")
     return run
-
-
-def made_by_stages(metrics: Metrics, folder: Path) -> dict[str, Any]:
-    """Those of the metrics that a stage in the folder's dvc.lock has written; experiments have written the others."""
-    made = {out["path"] for one in recorded.read_lock(folder).values() for out in one.get("outs", [])}
-    return {name: found for name, found in metrics.items() if f"metrics/{name}.json" in made}
 
 
 def kept(file: Path) -> Run:
@@ -112,9 +107,9 @@ def kept(file: Path) -> Run:
     except ValidationError as error:
         raise UserError("\n".join([f"{file}: no run", *wrong_keys(error, str(file))])) from error
     here = Path("metrics")
-    experiments = metrics_in(here) if here.is_dir() else {}
-    for name in made_by_stages(experiments, Path()):
-        del experiments[name]
+    made = {out["path"] for one in recorded.read_lock(Path()).values() for out in one.get("outs", [])}
+    found = metrics_in(here) if here.is_dir() else {}
+    experiments = {name: one for name, one in found.items() if f"metrics/{name}.json" not in made}
     return run.model_copy(update={"metrics": experiments | run.metrics})
 
 
@@ -126,7 +121,7 @@ def together(paths: Sequence[Path]) -> list[Run]:
     """
     runs = [kept(path) if path.is_file() else of_folder(path) for path in paths]
     for place, (path, run) in enumerate(zip(paths, runs, strict=True)):
-        if differing := [name for name, found in runs[0].sections.items() if run.sections.get(name) != found]:
+        if differing := _differing(runs[0].sections, run.sections):
             raise UserError(
                 f"{path}: {', '.join(differing)} of its params.yaml is not as in the run of {paths[0]}; seeds have the "
                 "same settings, so leave the one out, or run it again"
@@ -137,13 +132,16 @@ def together(paths: Sequence[Path]) -> list[Run]:
     return runs
 
 
+def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+
+
 def check(files: Sequence[Path]) -> None:
     """UserError for every kept run that is no seed of the params.yaml here: it had other settings."""
     settings = stage.read("params.yaml")
     here, wrong = recorded.of_settings(settings, list(settings)), []
     for file in files:
-        sections = kept(file).sections
-        if differing := sorted(name for name in {*here, *sections} if here.get(name) != sections.get(name)):
+        if differing := _differing(here, kept(file).sections):
             wrong.append(
                 f"{file}: the run in it had other settings in {', '.join(differing)} than params.yaml has; remove it, "
                 "and its seed runs again"

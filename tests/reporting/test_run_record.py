@@ -1,5 +1,6 @@
 """Runs that are kept in files and put together."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -16,12 +17,16 @@ def run(folder: Path, moved: int = 0, **changed: object) -> Path:
     """The metrics folder of a run with a stage's metrics and an experiment's beside them."""
     metrics = folder / "metrics"
     metrics.mkdir(parents=True)
-    (metrics / "train.json").write_text(json.dumps({"loss": 0.5 + moved}))
+    text = json.dumps({"loss": 0.5 + moved})
+    (metrics / "train.json").write_text(text)
     (metrics / "sweep.json").write_text(json.dumps({"seeds": 5}))
     settings = SETTINGS | {"train": SETTINGS["train"] | {"seed": 4 + moved}} | changed
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    outs = [{"path": "metrics/train.json", "md5": str(moved)}]
-    (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"train": {"outs": outs}}}))
+    stage = {
+        "params": {"params.yaml": {"train.steps": 9}},
+        "outs": [{"path": "metrics/train.json", "md5": hashlib.md5(text.encode()).hexdigest()}],
+    }
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"train": stage}}))
     return metrics
 
 
@@ -71,6 +76,13 @@ def test_a_file_that_holds_no_run_is_named(tmp_path: Path, text: str, says: str)
 
     with pytest.raises(UserError, match=f"(?s)1.json: no run.*{says}"):
         run_record.together([tmp_path / "1.json"])
+
+
+def test_what_a_stage_measured_before_its_settings_changed_is_not_kept(tmp_path: Path):
+    metrics = run(tmp_path, train={"steps": 10, "seed": 4})
+
+    with pytest.raises(UserError, match="nothing in it is of the dvc.lock beside it"):
+        run_record.keep(metrics, tmp_path / "0.json")
 
 
 def test_metrics_that_no_stage_here_has_made_are_not_kept(tmp_path: Path):
