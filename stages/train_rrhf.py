@@ -61,7 +61,7 @@ def main(params: Params, name: str) -> None:
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     ranked = rrhf_sources.Ranked()
     if member.source != "policy":
-        candidates, after = f"candidates/{params.candidates}", len(params.temperatures)
+        candidates, after = f"candidates/{params.candidates}", params.own_answers
         inputs.append(tables.path(candidates))
         ranked = rrhf_sources.of_candidates(
             tables.rows(candidates), member.source, prompts, reward_model, tokenizer,

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.generation import models
-from synthalign.generation.shared_prefix import BLOCK, OTHERWISE, Memory, attention_of
+from synthalign.generation.shared_prefix import BLOCK, OTHERWISE, Memory, as_it_reads, attention_of
 
 ATTENTION_KINDS = {"full_attention", "sliding_attention", "chunked_attention"}
 """The kinds of layers in a configuration's `layer_types` that are attention, and nothing beside it."""
@@ -111,11 +111,8 @@ def some_tokens(model: PreTrainedModel, length: int) -> list[int]:
 
 def plain(model: PreTrainedModel, tokens: list[int]) -> Tensor:
     """The probabilities of the next token in one forward pass of the model as it is: (V,) float32."""
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), as_it_reads(model):
         logits = model(input_ids=torch.tensor([tokens], device=model.device), use_cache=False).logits[0, -1]
-    model.train(training)
     return logits.float().softmax(-1)
 
 
@@ -195,19 +192,16 @@ def _seen_whole(model: PreTrainedModel) -> float:
 
 def _apart(model: PreTrainedModel) -> bool:
     """Whether two short texts that begin alike have the same hidden states in one row as alone."""
-    training = model.training
-    model.eval()
     part = torch.tensor([[0] * 4 + [1] * 5 + [2] * 3], device=model.device)
     places = torch.tensor([[*range(4), *range(4, 9), *range(4, 7)]], device=model.device)
     ids = torch.tensor([some_tokens(model, 12)], device=model.device)
     far = 0.0
-    with torch.inference_mode():
+    with torch.inference_mode(), as_it_reads(model):
         row = _hidden(model, ids, added(visible(part), model.dtype), places)
         for number in (1, 2):
             own = (part == 0) | (part == number)
             alone = _hidden(model, ids[own][None], torch.ones_like(ids[own][None]), places[own][None])
             far += float((row[own] - alone[0]).abs().max() / alone.abs().max())
-    model.train(training)
     return far <= (1e-4 if model.dtype == torch.float32 else 0.05)
 
 

@@ -430,15 +430,32 @@ def attention_of(model: PreTrainedModel) -> Iterator[None]:
             f"{type(model).__name__} does not use transformers' attention interface, so it cannot share a prefix; "
             f"{OTHERWISE}"
         )
-    before, training = model.config._attn_implementation, model.training
-    model.eval()
+    before = model.config._attn_implementation
     model.set_attn_implementation(ATTENTION)
+    try:
+        with as_it_reads(model):
+            yield
+    finally:
+        model.set_attn_implementation(before)
+        _MEMORY.set(None)
+
+
+@contextmanager
+def as_it_reads(model: PreTrainedModel) -> Iterator[None]:
+    """The model in evaluation mode and in the type of its weights for the time of the block.
+
+    For mixed precision accelerate puts another forward in the place of the whole model's, not of the body's below it,
+    so keys and values of the two passes would have two types.
+    """
+    training = model.training
+    mixed = vars(model).pop("forward", None) if "_original_forward" in vars(model) else None
+    model.eval()
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
         model.train(training)
-        _MEMORY.set(None)
+        if mixed is not None:
+            model.forward = mixed
 
 
 def _body(model: PreTrainedModel, ids: Tensor, positions: Tensor) -> None:

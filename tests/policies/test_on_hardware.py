@@ -1,22 +1,30 @@
 """What hardware.yaml changes of a trained model, and what it must not."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from synthalign.dialogue import chat
 from synthalign.generation import models
 from synthalign.generation.adapters import Lora
+from synthalign.generation.generate import generate
 from synthalign.generation.shared_prefix import attention_of
-from synthalign.policies import dpo_training
+from synthalign.policies import dpo_training, one_base
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
 from tests import tiny
+from tests.ditto.test_training import align
 from tests.policies.test_ppo_training import run
-from tests.taught import taught
+from tests.policies.test_rrhf_training import run as run_rrhf
+from tests.taught import QUESTIONS, TOKENIZER, taught
 
 Weights = dict[str, torch.Tensor]
 
@@ -135,6 +143,53 @@ def test_a_compiled_model_is_saved_under_the_names_of_its_own_tensors(
     after, before = (models.load_causal(folder)(tokens).logits for folder in (tmp_path / "out", base))
     torch.testing.assert_close(after, model.eval()(tokens).logits)
     assert not torch.allclose(after, before, atol=1e-4)
+
+
+@pytest.fixture
+def mixed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As accelerate/gpu.yaml has it: weights of 32 bits, products of 16."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_policy_in_mixed_precision_samples_as_it_does_alone_and_its_other_passes_stay_mixed(mixed: None) -> None:
+    asked: dict[str, Any] = {
+        "prefix": "",
+        "suffixes": [chat.prompt([{"role": "user", "content": QUESTIONS[0][1]}])],
+        "row_ids": ["0"],
+        "samples": 4,
+        "seed": 0,
+        "max_new_tokens": 12,
+        "temperature": 1.0,
+        "top_p": 1.0,
+    }
+    alone, policy, products = generate(taught(), TOKENIZER, **asked), taught(), []
+    Accelerator(cpu=True).prepare(policy)
+
+    assert generate(policy, TOKENIZER, **asked) == alone
+    policy.lm_head.register_forward_hook(lambda module, given, out: products.append(out.dtype))
+    policy(torch.tensor([[5, 6]]))
+    assert products == [torch.bfloat16]
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "adapters"])
+def test_every_loop_of_ours_samples_and_learns_in_mixed_precision(
+    mixed: None, lora: Lora | None, tmp_path: Path
+) -> None:
+    def policy() -> PreTrainedModel:
+        found = taught()
+        one_base.learner(found, lora, seed=0)
+        return found
+
+    _, ditto = align(tmp_path / "ditto", policy())
+    _, rrhf = run_rrhf(tmp_path / "rrhf", policy=policy(), epochs=1)
+    _, ppo = run(tmp_path / "ppo", policy=policy(), steps=1)
+
+    assert len(ditto.samples) > 0 and len(rrhf.samples) > 0
+    said = [value for row in [*ditto.log, *rrhf.log, *ppo.log] for value in row.values()]
+    assert said and all(math.isfinite(value) for value in said)
 
 
 @pytest.mark.parametrize(("rows", "most", "held"), [(16, None, 16), (16, 6, 4), (16, 99, 16), (7, 6, 1)])

@@ -56,12 +56,13 @@ SETTINGS: dict[str, Any] = dict(
 def run(
     folder: Path,
     *,
+    policy: PreTrainedModel | None = None,
     given: list[Query] | None = None,
     reward_model: PreTrainedModel | None = None,
     report: Callable[[Row], None] | None = None,
     **changes: Any,
 ) -> tuple[PreTrainedModel, State]:
-    policy = taught()
+    policy = policy or taught()
     state = rrhf_training.train(
         Accelerator(cpu=True),
         policy,
@@ -399,6 +400,15 @@ def test_the_stage_ranks_two_candidates_beside_own_answers_in_every_round(worksp
     assert {one["query_id"] for one in samples if one["kl"] is None} == {"q1"}  # the only one with candidates
     assert metrics()["answers"] == len(samples) - 4 == 2 * 3 * 3
     assert metrics()["dropped"]["without_reward"] == 1
+
+
+def test_candidates_beside_more_beams_than_temperatures_have_places_of_their_own(workspace: Path) -> None:
+    write_candidates(0.5, 0.7)
+
+    train_rrhf.main(params(source="mixed", beams=5, epochs=1), "test")
+
+    samples = tables.rows("rrhf_samples/test")
+    assert sorted(one["sample_index"] for one in samples if one["kl"] is None) == [5, 6]
 
 
 @pytest.mark.parametrize("rewards", [(0.5,), (0.5, 0.5)], ids=["one response", "equal rewards"])
