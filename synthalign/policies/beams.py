@@ -4,7 +4,8 @@ transformers 5.23 searches with beams; diverse beam search (DP, the paper's defa
 `generate` on the hub does it, which would run code from there.  Nothing is random, so no seed enters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from synthalign.dialogue import chat
 from synthalign.generation.generate import Generation, Stopping, check_fits
 from synthalign.generation.models import end_tokens
+from synthalign.generation.shared_prefix import as_it_reads
 from synthalign.policies import answering, batching
 from synthalign.policies.answering import Answer
 from synthalign.policies.prompting import Prompt
@@ -50,22 +52,37 @@ def searched(
         eos_token_id=sorted(ends),
     )
     found: dict[int, list[Generation]] = {}
-    writes: Any = policy  # transformers does not say that a model with a head generates
-    for group in batching.alike([len(prompt.token_ids) for prompt in prompts], batch_size):
-        longest = max(len(prompts[place].token_ids) for place in group)
-        ids = torch.full((len(group), longest), tokenizer.pad_token_id)
-        attends = torch.zeros_like(ids)
-        for row, place in enumerate(group):
-            tokens = prompts[place].token_ids
-            ids[row, longest - len(tokens) :] = torch.tensor(tokens)
-            attends[row, longest - len(tokens) :] = 1
-        made = writes.generate(
-            input_ids=ids.to(policy.device), attention_mask=attends.to(policy.device), generation_config=search
-        )
-        for row, place in enumerate(group):
-            own = made[row * beams : (row + 1) * beams, longest:].tolist()
-            found[place] = [ended(tokens, ends, stopping) for tokens in own]
+    with searching(policy, search):
+        for group in batching.alike([len(prompt.token_ids) for prompt in prompts], batch_size):
+            longest = max(len(prompts[place].token_ids) for place in group)
+            ids = torch.full((len(group), longest), tokenizer.pad_token_id)
+            attends = torch.zeros_like(ids)
+            for row, place in enumerate(group):
+                tokens = prompts[place].token_ids
+                ids[row, longest - len(tokens) :] = torch.tensor(tokens)
+                attends[row, longest - len(tokens) :] = 1
+            writes: Any = policy  # transformers does not say that a model with a head generates
+            made = writes.generate(input_ids=ids.to(policy.device), attention_mask=attends.to(policy.device))
+            for row, place in enumerate(group):
+                own = made[row * beams : (row + 1) * beams, longest:].tolist()
+                found[place] = [ended(tokens, ends, stopping) for tokens in own]
     return [found[place] for place in range(len(prompts))]
+
+
+@contextmanager
+def searching(policy: PreTrainedModel, search: GenerationConfig) -> Iterator[None]:
+    """The policy searched by this configuration and no other for the time of the block, as it reads.
+
+    What a configuration leaves open `generate` takes from the model's own (a penalty of repetition, a least length),
+    and in training mode with recomputed layers it reads every token after the first without those before.
+    """
+    own = policy.generation_config
+    policy.generation_config = search
+    try:
+        with as_it_reads(policy):
+            yield
+    finally:
+        policy.generation_config = own
 
 
 def ended(tokens: Sequence[int], ends: set[int], stopping: Stopping) -> Generation:

@@ -1,8 +1,10 @@
 import torch
+from transformers import PreTrainedModel
 
 from synthalign.dialogue import chat
 from synthalign.generation.generate import Stopping, generate
 from synthalign.policies import answering, beams
+from synthalign.reward import training
 from tests.policies.test_rrhf_training import run
 from tests.taught import TOKENIZER, prompts, taught
 
@@ -14,9 +16,9 @@ def mean_logprob(prompt: list[int], answer: list[int]) -> float:
     return float(logits.log_softmax(-1)[torch.arange(len(answer)), torch.tensor(answer)].mean())
 
 
-def search(count: int, *, batch_size: int = 8, max_new_tokens: int = 24):
+def search(count: int, *, batch_size: int = 8, max_new_tokens: int = 24, policy: PreTrainedModel | None = None):
     return beams.searched(
-        taught(), TOKENIZER, prompts(), beams=count, max_new_tokens=max_new_tokens, batch_size=batch_size
+        policy or taught(), TOKENIZER, prompts(), beams=count, max_new_tokens=max_new_tokens, batch_size=batch_size
     )
 
 
@@ -39,6 +41,25 @@ def test_a_taught_policy_ends_its_beams_and_prompts_of_other_lengths_beside_it_c
     best = together[0][0]
     assert (best.finish_reason, best.token_ids[-1]) == ("eos", TOKENIZER.eos_token_id)
     assert best.text.startswith(" The") and best.token_ids.count(TOKENIZER.eos_token_id) == 1
+
+
+def test_a_policy_whose_layers_are_recomputed_in_training_is_searched_like_any(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hardware.yaml").write_text("gradient_checkpointing: true", encoding="utf-8")
+    policy = taught()
+    training.recomputing(policy)
+
+    assert search(2, policy=policy) == search(2)
+    assert policy.training
+
+
+def test_what_a_models_folder_says_of_sampling_has_no_part_in_the_search() -> None:
+    policy = taught()
+    policy.generation_config.repetition_penalty = 5.0  # as instruct models have one, milder
+    policy.generation_config.min_new_tokens = 20
+
+    assert search(2, policy=policy) == search(2)
+    assert policy.generation_config.repetition_penalty == 5.0
 
 
 def test_an_answer_ends_at_its_end_token_before_another_turn_or_where_it_was_cut_off() -> None:
