@@ -46,10 +46,11 @@ def train(
     order = training.batch_order(
         [length(row) for row in rows], batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed
     )
+    model = models.load_causal(base_model, "training")
+    if settings.lora is None:
+        training.show_reference(model, base_model, work)
     trainer = TokenizedDPOTrainer(
-        model=training.to_train(
-            models.load_causal(base_model, "training"), settings.lora, "CAUSAL_LM", seed=settings.seed
-        ),
+        model=training.to_train(model, settings.lora, "CAUSAL_LM", seed=settings.seed),
         args=training.arguments(
             DPOConfig,
             work=work,

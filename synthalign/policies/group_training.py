@@ -226,6 +226,8 @@ def train(
     whole = math.lcm(in_step, training.LOG_EVERY)
     arguments.save_steps = whole * max(1, round(updates / 5 / whole))
     reward_model = reward_model.requires_grad_(False).eval().to(arguments.device)
+    if settings.lora is None:
+        training.show_reference(start, policy, work)
     model = training.without_dropout(training.to_train(start, settings.lora, "CAUSAL_LM", seed=settings.seed))
     ends, penalty = models.end_tokens(start, tokenizer), settings.missing_stop_penalty
     trainer: Any = trainer_class(

@@ -29,7 +29,7 @@ from synthalign.core import hardware, tracking
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.stage import give_up, write_points
-from synthalign.generation import adapters, parallel, precision
+from synthalign.generation import adapters, model_folder, parallel, precision
 from synthalign.generation.adapters import Lora
 
 Config = TypeVar("Config", bound=TrainingArguments)
@@ -193,6 +193,20 @@ def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
         if isinstance(config := module.__dict__.get("config"), PreTrainedConfig):
             _drop_nothing(config)
     return model
+
+
+def show_reference(model: PreTrainedModel, folder: str | Path, work: Path) -> None:
+    """Have one of TRL's trainers take the model of `folder` for the reference, where it opens one of its own.
+
+    It opens what the config names. Where `folder` holds adapters that is their base, which would be another policy, so
+    the whole model is written to the scratch folder `work` for it.
+    """
+    if (Path(folder) / model_folder.ADAPTER).exists():
+        whole = work / "reference"
+        if parallel.state().is_main_process:
+            model.save_pretrained(str(whole))
+        parallel.state().wait_for_everyone()
+        model.config.name_or_path = str(whole)
 
 
 def _drop_nothing(owner: torch.nn.Module | PreTrainedConfig) -> None:

@@ -351,6 +351,18 @@ def test_train_group_rl_begins_and_ends_on_one_base(graph: str, name: str, merge
     assert log[0]["kl"] == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["rloo", "grpo"])
+def test_all_weights_of_a_policy_of_unmerged_adapters_are_trained_against_that_policy(graph: str, name: str) -> None:
+    policy = adapted("models/sft/unmerged", graph, task="CAUSAL_LM", seed=4, merge=False)
+    member = GROUP_MEMBER | {"policy": policy, "learning_rate": 1e-2, "algorithm": name}
+
+    train_group_rl.main(train_group_rl.Params.model_validate(GROUP | {"policies": {name: member}}), name)
+
+    log = json.loads(Path(f"metrics/plots/train_group_rl/{name}.json").read_text())
+    assert log[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert "reference" not in Path(f"models/group_rl/{name}/config.json").read_text()
+
+
 def test_train_ditto_and_train_spin_write_adapters_over_the_fine_tuned_model(base: str) -> None:
     lines = [json.dumps({"prompt": one.prompt, "output": one.output}) for one in DEMONSTRATIONS]
     Path("captain.jsonl").write_text("\n".join(lines) + "\n")
