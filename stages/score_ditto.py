@@ -32,13 +32,13 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def by_oracle(params: Params, oracle: Oracle) -> list[Row]:
-    """All answers with their author, style and the points of the world's oracle; a prompt is one author's."""
+    """All answers with their author, style and the points of the world's oracle."""
     rows = []
     for author in params.authors:
-        for row in tables.rows(f"ditto_answers/{author}"):
+        for row in answers(author):
             points = oracle.score(row["prompt"], row["text"])
             style = style_score(AUTHORS[author], row["text"])
-            rows.append(row | {"author": author, "style": style, "points": points.total if points else 0.0})
+            rows.append(row | {"style": style, "points": points.total if points else 0.0})
     return rows
 
 
@@ -46,10 +46,18 @@ def by_classifier(params: Params, judge: authorship.Judge) -> list[Row]:
     """All answers with their author and style, which is how sure the classifier is of that author."""
     rows = []
     for author in params.authors:
-        answers = tables.rows(f"ditto_answers/{author}")
-        styles = judge.styles(author, [row["text"] for row in answers])
-        rows += [row | {"author": author, "style": style} for row, style in zip(answers, styles, strict=True)]
+        given = answers(author)
+        styles = judge.styles(author, [row["text"] for row in given])
+        rows += [row | {"style": style} for row, style in zip(given, styles, strict=True)]
     return rows
+
+
+def answers(author: str) -> list[Row]:
+    """All answers as an author; the same prompt as another author is another prompt."""
+    return [
+        row | {"author": author, "prompt_id": f"{author}/{row['prompt_id']}"}
+        for row in tables.rows(f"ditto_answers/{author}")
+    ]
 
 
 def report(rows: list[Row], seed: int) -> dict[str, object]:
@@ -99,10 +107,12 @@ def main(params: Params) -> None:
         ditto_minus={
             other: measures.difference(styles["ditto"], styles[other], seed=params.seed).metrics()
             for other in methods
-            if other != "ditto"
+            if f"ditto_vs_{other}" in wins
         },
         head_to_head=wins,
-        win_rate_against_all={method: round(round_robin.against_all(wins, method), 6) for method in methods},
+        win_rate_against_all={
+            method: round(rate, 6) for method in methods if (rate := round_robin.against_all(wins, method)) is not None
+        },
         **judge,
     )
 

@@ -11,7 +11,11 @@ from synthalign.judging.verdicts import Answer
 
 
 def head_to_head(by_method: Mapping[str, list[Row]], seed: int) -> dict[str, dict[str, Any]]:
-    """`win_rates.summary` of every ordered pair of methods, the judge being the style oracle."""
+    """`win_rates.summary` of every ordered pair of methods that answered something together, by the style oracle.
+
+    A pair is compared over the prompts that both answered: a method may be one of some authors only, as a prompt of
+    one's own or SPIN.
+    """
     answers = {
         method: [Answer(row["prompt_id"], row["sample_index"], row["text"], row["tokens"]) for row in rows]
         for method, rows in by_method.items()
@@ -22,14 +26,19 @@ def head_to_head(by_method: Mapping[str, list[Row]], seed: int) -> dict[str, dic
     judge = verdicts.by_score(lambda given: [styles[one] for one in given])
     found: dict[str, dict[str, Any]] = {}
     for a, b in permutations(by_method, 2):
-        rows = verdicts.judgements(verdicts.duels(answers, [(a, b)], prompts), "style", judge)
-        found[f"{a}_vs_{b}"] = win_rates.summary(rows, seed=seed)
+        both = {one.question_id for one in answers[a]} & {one.question_id for one in answers[b]}
+        shared = {method: [one for one in answers[method] if one.question_id in both] for method in (a, b)}
+        if both:
+            rows = verdicts.judgements(verdicts.duels(shared, [(a, b)], prompts), "style", judge)
+            found[f"{a}_vs_{b}"] = win_rates.summary(rows, seed=seed)
     return found
 
 
-def against_all(summaries: Mapping[str, Mapping[str, Any]], policy: str) -> float:
-    """The mean win rate of one against all others, from the summaries by "a_vs_b" of every ordered pair.
+def against_all(summaries: Mapping[str, Mapping[str, Any]], policy: str) -> float | None:
+    """The mean win rate of one against all others, from the summaries by "a_vs_b" of every ordered pair; None where it
+    met nobody.
 
-    The mean of this over all is 1/2, for what one wins the other loses.
+    The mean of this over all is 1/2 where all have met, for what one wins the other loses.
     """
-    return fmean(found["win_rate"]["value"] for name, found in summaries.items() if name.startswith(f"{policy}_vs_"))
+    rates = [found["win_rate"]["value"] for name, found in summaries.items() if name.startswith(f"{policy}_vs_")]
+    return fmean(rates) if rates else None

@@ -25,6 +25,7 @@ from synthalign.ditto import answers as ditto_answers
 from synthalign.ditto import authors, round_robin
 from synthalign.judging import verdicts, win_rates
 from tests import tiny
+from world.authors import AUTHORS
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -151,6 +152,49 @@ def test_D8_swapped_labels_give_the_rest_to_1_and_a_round_robin_has_a_mean_of_on
     whole = [round_robin.against_all(found, method) for method in by_method]
     assert whole[0] == (rate["a_vs_b"] + rate["a_vs_c"]) / 2
     assert sum(whole) / 3 == 0.5
+
+
+def answered(author: str, rows: list[tuple[str, str, str]]) -> None:
+    """A table of one answer to each (method, prompt, text)."""
+    found = [
+        {
+            "method": method, "prompt_id": authors.prompt_id(prompt), "sample_index": 0, "prompt": prompt, "text": text,
+            "tokens": 9, "finish_reason": "eos",
+        }
+        for method, prompt, text in rows
+    ]  # fmt: skip
+    Path("data/ditto_answers").mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(found), f"data/ditto_answers/{author}.parquet")
+
+
+def test_two_authors_who_were_asked_the_same_meet_each_in_their_own_answers(workspace):
+    asked, names = "Say that it is late.", ("captain", "gardener")
+    answered("captain", [("ditto", asked, AUTHORS["captain"].opening), ("sft", asked, "It is late.")])
+    whole = " ".join([AUTHORS["gardener"].opening, "It is late, for sure!", AUTHORS["gardener"].closing])
+    answered("gardener", [("ditto", asked, whole), ("sft", asked, AUTHORS["gardener"].opening)])
+
+    score_ditto.main(score_ditto.Params(**SCORE | {"authors": [*names]}))
+
+    found = read_json("metrics/score_ditto.json")
+    assert found["methods"]["ditto"]["n"] == 2
+    assert found["head_to_head"]["ditto_vs_sft"]["win_rate"]["value"] == 1.0  # each more like its author than SFT
+    assert found["head_to_head"]["sft_vs_ditto"]["win_rate"]["value"] == 0.0
+
+
+def test_a_method_of_some_authors_only_is_compared_over_their_prompts(workspace):
+    one, other = sorted(AUTHORS)[:2]
+    answered(one, [("ditto", "Say that it is late.", "Late."), ("self_prompt", "Say that it is late.", "It is.")])
+    answered(other, [("ditto", "Say it is cold.", "Cold."), ("spin", "Say it is cold.", "It is cold.")])
+
+    score_ditto.main(score_ditto.Params(**SCORE | {"authors": [one, other]}))
+
+    found = read_json("metrics/score_ditto.json")
+    assert found["methods"]["ditto"]["n"] == 2
+    assert set(found["ditto_minus"]) == {"self_prompt", "spin"} and found["ditto_minus"]["spin"]["n"] == 1
+    assert set(found["head_to_head"]) == {
+        "ditto_vs_self_prompt", "self_prompt_vs_ditto", "ditto_vs_spin", "spin_vs_ditto"
+    }  # fmt: skip
+    assert set(found["win_rate_against_all"]) == {"ditto", "self_prompt", "spin"}
 
 
 def test_D8_an_answer_without_a_score_is_counted_as_unjudged_and_is_no_tie():
