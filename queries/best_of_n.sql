@@ -1,11 +1,14 @@
 -- What does the best of N candidates gain over one, in reward and in length?
--- The mean over all choices of N among a query's candidates; what the oracle says is in metrics/score_candidates.json.
+-- The mean over all choices of N among a query's candidates, of which one is said that says anything and was not cut off,
+-- where there is one; what the oracle says is in metrics/score_candidates.json.
 WITH ranked AS (
     SELECT
         query_id,
         reward,
         length(text) AS characters,
-        (row_number() OVER (PARTITION BY query_id ORDER BY reward, sample_index))::INT AS place,
+        regexp_matches(text, '\S') AS spoken,
+        spoken AND coalesce(finish_reason IN ('eos', 'stop'), true) AS whole,
+        (row_number() OVER (PARTITION BY query_id ORDER BY spoken, whole, reward, sample_index DESC))::INT AS place,
         (count(*) OVER (PARTITION BY query_id))::INT AS candidates
     FROM candidates
     WHERE guide = 'rmsp' AND turn = 1 AND reward IS NOT NULL

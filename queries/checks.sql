@@ -75,9 +75,9 @@ WHERE (better.response_id IS NULL AND chosen_config IN (SELECT config FROM respo
 -- candidates: query_id is a query
 SELECT * FROM candidates ANTI JOIN queries USING (query_id);
 
--- demonstrations: query_id is a query, of the same guide's candidates where self-play made it
+-- demonstrations: query_id is a query or a prompt of comparisons, of the same guide's candidates where self-play made it
 SELECT * FROM demonstrations
-WHERE query_id NOT IN (SELECT query_id FROM queries)
+WHERE query_id NOT IN (SELECT query_id FROM queries UNION ALL SELECT query_id FROM comparisons)
     OR (guide IN (SELECT guide FROM candidates) AND (guide, query_id) NOT IN (SELECT (guide, query_id) FROM candidates));
 
 -- answers: question_id is an evaluation question

@@ -1,6 +1,7 @@
 -- How often is the rule of thumb right by the oracle, and what does each filter leave of it?
 -- Without the pairs that the oracle could not judge. In comparisons/gold a wrong pair is turned round and has another id; a
--- tie is neither right nor wrong. Where people made comparisons/gold, from pairs of their own, there is nothing to count.
+-- tie is neither right nor wrong. Where people made comparisons/gold, from pairs of their own, there is nothing to count, nor
+-- of pairs that are not among the raw ones, which it has judged: with `mode: adjacent` a filter brings others together.
 WITH oracle AS (
     SELECT comparison_id, 'right' AS said FROM comparisons WHERE member = 'gold' AND chosen_config <> rejected_config
     UNION ALL
@@ -12,6 +13,7 @@ labels AS (
     FROM comparisons LEFT JOIN oracle USING (comparison_id)
     WHERE member IN ('no_filter', 'no_keyword', 'no_length', 'heuristic', 'almost')
         AND said IS DISTINCT FROM 'unjudged'
+        AND comparison_id IN (SELECT comparison_id FROM comparisons WHERE member = 'no_filter')
         AND EXISTS (FROM comparisons WHERE member = 'gold' AND chosen_config <> rejected_config)
 ),
 queries_of AS (

@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
+from synthalign.feedback import simulation
+from synthalign.feedback.simulation import Said
 from synthalign.judging.verdicts import Oracle as Judge
 from world.oracle import Oracle
 
@@ -70,9 +72,13 @@ def figures(params: Params, oracle: Judge) -> dict[str, Any]:
         raise UserError(f"{tables.path(f'candidates/{params.guide}')}: candidates without a reward or known question")
 
     def best(order_by: str, worth: str, n: int) -> dict[str, float]:
-        """What the best of n candidates is worth, for every query."""
+        """What the best of n candidates is worth, for every query, chosen as RMSP chooses what is said."""
         return {
-            query: measures.expected_best([row[order_by] for row in rows], [row[worth] for row in rows], n)
+            query: measures.expected_best(
+                [simulation.worth(Said(row["text"], row["finish_reason"]), row[order_by]) for row in rows],
+                [row[worth] for row in rows],
+                n,
+            )
             for query, rows in full.items()
         }
 

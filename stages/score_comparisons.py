@@ -90,7 +90,8 @@ def by_people(params: Params, questions: dict[str, str]) -> dict[str, Any]:
 def figures(params: Params, questions: dict[str, str], oracle: Judge, traits: Sequence[str]) -> dict[str, Any]:
     """What a judge says of configurations, of the differences between them, and of the labels."""
     responses = {config: scored_responses(config, questions, oracle, traits) for config in params.configurations}
-    labels = label_measures.labels_of(params.filters[0], oracle)
+    every = {label.comparison_id: label for name in params.filters for label in label_measures.labels_of(name, oracle)}
+    labels = list(every.values())
     kept = {name: frozenset(tables.read(f"comparisons/{name}")["comparison_id"].to_pylist()) for name in params.filters}
 
     totals = {
@@ -118,7 +119,8 @@ def figures(params: Params, questions: dict[str, str], oracle: Judge, traits: Se
     if params.oracle is None:
         names = {
             row["comparison_id"]: f"{row['chosen_config']}_{row['rejected_config']}"
-            for row in tables.rows(f"comparisons/{params.filters[0]}")
+            for name in params.filters
+            for row in tables.rows(f"comparisons/{name}")
         }
         found["by_configurations"] = label_measures.by_configurations(labels, names, kept, seed=params.seed)
     return found

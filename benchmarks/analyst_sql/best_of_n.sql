@@ -3,7 +3,14 @@ WITH ranked AS (
         query_id,
         reward,
         length(text) AS characters,
-        row_number() OVER (PARTITION BY query_id ORDER BY reward, sample_index) AS place,
+        row_number() OVER (
+            PARTITION BY query_id
+            ORDER BY
+                regexp_matches(text, '\S'),
+                regexp_matches(text, '\S') AND coalesce(finish_reason IN ('eos', 'stop'), true),
+                reward,
+                sample_index DESC
+        ) AS place,
         count(*) OVER (PARTITION BY query_id) AS candidates
     FROM read_parquet('data/candidates/rmsp.parquet')
     WHERE turn = 1 AND reward IS NOT NULL

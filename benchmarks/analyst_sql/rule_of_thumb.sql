@@ -19,6 +19,7 @@ labels AS (
     )
     LEFT JOIN oracle USING (comparison_id)
     WHERE said IS DISTINCT FROM 'unjudged'
+        AND comparison_id IN (SELECT comparison_id FROM read_parquet('data/comparisons/no_filter.parquet'))
 ),
 queries_of AS (
     SELECT member, query_id, count(*) AS pairs, count(is_right) AS decided, sum(is_right)::BIGINT AS correct

@@ -134,6 +134,7 @@ def label_agreement(labels: Sequence[Label], kept: Mapping[str, frozenset[str]],
     questions = [label.question for label in decided]
     inside = {name: np.array([label.comparison_id in ids for label in decided]) for name, ids in kept.items()}
     first = previous = next(iter(kept))
+    raw = sum(label.comparison_id in kept[first] for label in labels)
     result: dict[str, Agreement] = {}
     for name, ids in kept.items():
         if not inside[name].any():
@@ -145,7 +146,7 @@ def label_agreement(labels: Sequence[Label], kept: Mapping[str, frozenset[str]],
             ),
             over_first=_gain(right, part, inside[first], questions, seed),
             over_previous=_gain(right, part, inside[previous], questions, seed),
-            coverage=pairs / len(labels),
+            coverage=pairs / raw,
             ties=1 - int(part.sum()) / pairs,
             longer=float(longer[part].mean()),
             pairs=pairs,
@@ -238,10 +239,10 @@ def best_of_n_weights(candidates: int, n: int) -> NDArray[np.float64]:
     return np.array([comb(k - 1, n - 1) / comb(candidates, n) for k in range(1, candidates + 1)])
 
 
-def expected_best(order_by: Sequence[float], values: Sequence[float], n: int) -> float:
+def expected_best(order_by: Sequence[Any], values: Sequence[float], n: int) -> float:
     """The expected value of the candidate that is the highest by `order_by` among n; of equal ones the first wins.
 
-    order_by, values  (N,)  what the choice looks at, and what the chosen candidate is worth
+    order_by, values  (N,)  what the choice looks at (numbers, or whatever has an order), and what the chosen is worth
     """
     places = sorted(range(len(order_by)), key=lambda place: (order_by[place], -place))
     return float(best_of_n_weights(len(order_by), n) @ np.array([values[place] for place in places]))

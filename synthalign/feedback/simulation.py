@@ -49,17 +49,20 @@ class Said(NamedTuple):
     finish_reason: str
 
 
+def worth(one: Said, reward: float) -> tuple[bool, bool, float]:
+    """What `best` goes by: what says anything before what does not, what ended before what was cut off, the reward."""
+    spoken = bool(one.text.strip())
+    return spoken, spoken and endings.is_whole(one.finish_reason), reward if spoken else 0.0
+
+
 def best(said: Sequence[Said], rewards: Sequence[float] | None) -> int:
     """The place of the best candidate: the highest reward among those that say anything and ended, the first of equals.
 
     Without rewards (Self-Play) it is the first of them. When none ended, the best of those that were cut off; when
     none says anything, place 0.
     """
-    spoken = [place for place, one in enumerate(said) if one.text.strip()] or [0]
-    usable = [place for place in spoken if endings.is_whole(said[place].finish_reason)] or spoken
-    if rewards is None:
-        return usable[0]
-    return max(usable, key=lambda place: (rewards[place], -place))
+    places = range(len(said))
+    return max(places, key=lambda place: (worth(said[place], rewards[place] if rewards else 0.0), -place))
 
 
 def user_prompt(messages: Sequence[Message]) -> str:
@@ -158,13 +161,15 @@ def summary(play: Play) -> dict[str, Any]:
         "candidates_cut_off": sum(row["finish_reason"] == "length" for row in play.candidates),
         "ended_early": dict(play.ended_early),
     }
-    first: dict[str, list[float]] = {}
+    first: dict[str, list[tuple[bool, bool, float]]] = {}
+    rewards: dict[str, list[float]] = {}
     for row in play.candidates:
         if row["turn"] == 1 and row["reward"] is not None:
-            first.setdefault(row["query_id"], []).append(row["reward"])
+            first.setdefault(row["query_id"], []).append(worth(Said(row["text"], row["finish_reason"]), row["reward"]))
+            rewards.setdefault(row["query_id"], []).append(row["reward"])
     if first:
         values["reward_of_best_of"] = {
-            str(n): round(fmean(measures.expected_best(rewards, rewards, n) for rewards in first.values()), 6)
+            str(n): round(fmean(measures.expected_best(first[query], rewards[query], n) for query in first), 6)
             for n in range(1, len(next(iter(first.values()))) + 1)
         }
     return values

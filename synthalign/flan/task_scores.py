@@ -114,22 +114,26 @@ def share_of_gain_over_tasks(
     """The same figure as `share_of_gain`, with the task as the unit."""
     end, middle, start = by_task(last), by_task(before), by_task(base)
     step, gain = [end[task] - middle[task] for task in end], [end[task] - start[task] for task in end]
-    return statistics.ratio_interval(step, gain, list(end), seed=seed) if sum(gain) > 0 else None
+    return _share(step, gain, list(end), seed)
 
 
 def share_of_gain(before: Sequence[Row], last: Sequence[Row], base: Sequence[Row], *, seed: int) -> Interval | None:
     """How much of the gain over the base model the last step brought: (last - before) / (last - base).
 
-    None where there is no gain at all to share.
+    None where no gain is shown: shares of a gain that may be none, or a loss, have no bounds.
     """
     end, middle, start = contributions(last), contributions(before), contributions(base)
     _check_same(end, middle)
     _check_same(end, start)
     step = [end[key] - middle[key] for key in end]
     gain = [end[key] - start[key] for key in end]
-    if sum(gain) <= 0:
+    return _share(step, gain, [item for item, _ in end], seed)
+
+
+def _share(step: Sequence[float], gain: Sequence[float], units: Sequence[str], seed: int) -> Interval | None:
+    if not statistics.mean_interval(gain, units, seed=seed).lies_above(0):
         return None
-    return statistics.ratio_interval(step, gain, [item for item, _ in end], seed=seed)
+    return statistics.ratio_interval(step, gain, units, seed=seed)
 
 
 def check_unseen(rows: Sequence[Row], mixtures: Mapping[str, Sequence[Row]]) -> None:

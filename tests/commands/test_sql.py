@@ -107,6 +107,39 @@ def test_win_rates_count_ties_as_half_and_both_orders_once(here: Path) -> None:
     ]
 
 
+def answered(question: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(asked(f"queries/{question}.sql"))))
+
+
+def test_the_best_of_n_is_what_guided_self_play_says_and_no_text_that_was_cut_off(here: Path) -> None:
+    rows = small_tables.rows()
+    [candidate, _] = rows["candidates/rmsp"]
+    said = [("A yak that", "length", 2.0), ("A yak.", "eos", 1.0), (" ", "eos", 9.0), ("An ox", "stop", 1.0)]
+    rows["candidates/rmsp"] = [
+        candidate | {"sample_index": place, "text": text, "finish_reason": reason, "reward": reward}
+        for place, (text, reason, reward) in enumerate(said)
+    ]
+    small_tables.write(here, rows)
+
+    *_, best = answered("best_of_n")
+
+    assert (best["n"], float(best["reward"]), float(best["characters"])) == ("4", 1.0, len("A yak."))  # first of equals
+    assert float(best["gain"]) == 1.0 - (2.0 + 1.0 + 9.0 + 1.0) / 4
+
+
+def test_a_pair_that_a_filter_has_brought_together_was_never_judged_and_is_not_counted(here: Path) -> None:
+    rows = small_tables.rows()
+    rows["comparisons/heuristic"] = [
+        small_tables.pair("yak"),
+        small_tables.pair("emu", comparison_id="of ranks 1 and 3"),
+    ]
+    small_tables.write(here, rows)
+
+    found = {row["member"]: (row["share_right"], row["pairs"], row["ties"]) for row in answered("rule_of_thumb")}
+
+    assert found == {"almost": ("1.0", "1", "0"), "heuristic": ("1.0", "1", "0"), "no_filter": ("1.0", "2", "1")}
+
+
 def test_an_endpoints_tokens_cost_what_its_file_says(here: Path) -> None:
     rows = small_tables.rows()
     for row in rows["responses/a"]:

@@ -32,6 +32,11 @@ def change(table: str, **columns: Any) -> Callable[[Rows], None]:
     return lambda rows: rows[table][-1].update(columns)
 
 
+OF_A_PROMPT = (
+    "demonstrations: query_id is a query or a prompt of comparisons, "
+    "of the same guide's candidates where self-play made it"
+)
+
 BROKEN: dict[str, Callable[[Rows], None]] = {
     "queries: a query_id is there once": again("queries"),
     "queries_rejected: a candidate_id is there once": again("queries_rejected"),
@@ -59,9 +64,7 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
         "comparisons/no_filter", chosen_id="a yak"
     ),
     "candidates: query_id is a query": lambda rows: [row.update(query_id="gnu") for row in rows["candidates/rmsp"]],
-    "demonstrations: query_id is a query, of the same guide's candidates where self-play made it": change(
-        "demonstrations/rmsp", query_id="emu"
-    ),
+    OF_A_PROMPT: change("demonstrations/rmsp", query_id="emu"),
     "answers: question_id is an evaluation question": lambda rows: rows["answers/ppo"].append(
         small_tables.answer("ppo") | {"question_id": "yak"}
     ),
@@ -112,6 +115,15 @@ def test_nothing_offends_in_good_tables(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_every_check_of_the_file_is_tried() -> None:
     assert {check.title for check in CHECKS} == set(BROKEN)
+
+
+def test_a_demonstration_may_be_of_a_prompt_of_ones_own_that_comparisons_have() -> None:
+    rows = small_tables.rows()
+    own = {"query_id": "a prompt with turns before it"}
+    rows["comparisons/rlcd"] = [small_tables.pair("yak", chosen_config="rlcd", rejected_config="rlcd") | own]
+    rows["demonstrations/distilled"] = [rows["demonstrations/rmsp"][0] | own]
+
+    assert failed(rows) == {}
 
 
 @pytest.mark.parametrize("title", BROKEN)

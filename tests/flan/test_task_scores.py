@@ -104,6 +104,19 @@ def test_over_tasks_the_share_of_the_last_step_is_of_sums_over_tasks():
     assert task_scores.share_of_gain_over_tasks(six_tasks(4), six_tasks(1), six_tasks(5), seed=0) is None
 
 
+def test_a_gain_that_is_not_shown_has_no_shares():
+    """A bootstrap draws losses of such a gain, and a share of a loss says nothing."""
+    gains = (5, 5, 5, -4, -4, 4, -3, 3)
+    tens = [(f"t{n}", 5 if gain > 0 else 5 - gain, gain) for n, gain in enumerate(gains)]
+    base, last = (
+        [row(f"{task}{at}", task, at < start + sign * gain) for task, start, gain in tens for at in range(10)]
+        for sign in (0, 1)
+    )
+
+    assert task_scores.difference_over_tasks(last, base, seed=0).value > 0
+    assert task_scores.share_of_gain_over_tasks(base, last, base, seed=0) is None
+
+
 def test_direct_tasks_and_those_with_reasoning_are_told_apart():
     rows = [row("a", "t", True), row("b", "u", False, cot=True)]
 

@@ -24,7 +24,7 @@ from stages import (
 from synthalign.core import tables
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
-from synthalign.feedback import simulation
+from synthalign.feedback import comparisons, simulation
 from synthalign.policies import answering
 from synthalign.reporting import claims, run_record
 from tests import tiny
@@ -349,6 +349,7 @@ def test_the_best_of_n_curve_has_its_controls(here, world):
     good, bad = (oracle.score(world[1][0], text).total for text in (GOOD, BAD))
     rows = [
         {"query_id": query, "turn": 0, "sample_index": place, "text": text, "reward": worth, "is_best": place == 1}
+        | {"finish_reason": "eos"}
         for query in ("train0", "train1")
         for place, (text, worth) in enumerate([(BAD, 0.0), (GOOD, 1.0)])
     ]
@@ -364,6 +365,46 @@ def test_the_best_of_n_curve_has_its_controls(here, world):
     assert metrics("score_candidates")["gain"]["value"] == pytest.approx((good - bad) / 2)
     [step] = metrics("score_candidates")["steps"]  # from one to two, the only one there is
     assert (step["candidates"], step["value"]) == (2, pytest.approx((good - bad) / 2))
+
+
+def test_the_best_of_n_is_the_candidate_that_is_said_and_none_that_was_cut_off(here, world):
+    good, bad = (Oracle.load(world[0]).score(world[1][0], text).total for text in (GOOD, BAD))
+    said = [(BAD, "length", 2.0), (GOOD, "eos", 1.0), (" ", "eos", 9.0)]
+    rows = [
+        {
+            "query_id": "train0",
+            "turn": 0,
+            "sample_index": place,
+            "text": text,
+            "finish_reason": reason,
+            "reward": reward,
+        }
+        | {"is_best": place == simulation.best([simulation.Said(*one[:2]) for one in said], [one[2] for one in said])}
+        for place, (text, reason, reward) in enumerate(said)
+    ]
+    tables.write(rows, "candidates/rmsp", key=("query_id", "sample_index"), schema=simulation.CANDIDATES)
+
+    score_candidates.main(score_candidates.Params(seed=0, people=None, oracle=str(world[0]), guide="rmsp"))
+
+    *_, three = metrics("score_candidates")["curve"]
+    assert [row["text"] for row in tables.rows("candidates/rmsp") if row["is_best"]] == [GOOD]
+    assert (three["value"], three["reward"]) == (pytest.approx(good), 1.0)
+    assert (three["longest"], three["oracle_pick"]) == (pytest.approx(good), pytest.approx(good))
+
+
+def test_pairs_that_a_filter_brings_together_are_judged_too(here, world):
+    build()
+    extra = [row | {"comparison_id": "of ranks 1 and 3"} for row in tables.rows("comparisons/heuristic")]
+    tables.write(extra, "comparisons/heuristic", key="comparison_id", schema=comparisons.SCHEMA)
+    settings = dict(seed=0, people=None, configurations=["a"], differences={}, others=[])
+
+    score_comparisons.main(
+        score_comparisons.Params(**settings, oracle=str(world[0]), filters=["no_filter", "heuristic"])
+    )
+
+    found = metrics("score_comparisons")["labels"]
+    assert (found["no_filter"]["pairs"], found["heuristic"]["pairs"]) == (3, 1)
+    assert found["heuristic"]["coverage"] == pytest.approx(1 / 3, abs=1e-6)  # of the raw pairs
 
 
 def answers(policy, given):
@@ -672,11 +713,11 @@ def test_without_an_oracle_peoples_model_judges_labels_of_other_methods_and_the_
 
     candidates = [
         {"query_id": "train0", "turn": 0, "sample_index": place, "text": text, "reward": float(place)}
+        | {"finish_reason": "eos", "is_best": place == 1}
         for place, text in enumerate([BAD, GOOD])
     ]
-    schema = pa.schema([("query_id", pa.string()), ("turn", pa.int64()), ("sample_index", pa.int64())])
-    schema = schema.append(pa.field("text", pa.string())).append(pa.field("reward", pa.float64()))
-    tables.write(candidates, "candidates/rmsp", key=("query_id", "turn", "sample_index"), schema=schema)
+    key = ("query_id", "turn", "sample_index")
+    tables.write(candidates, "candidates/rmsp", key=key, schema=simulation.CANDIDATES)
 
     score_candidates.main(score_candidates.Params(**settings, guide="rmsp"))
 
