@@ -7,13 +7,12 @@ about, and of a metrics file whether it measured that folder.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from synthalign.reporting.recorded import Lock
+from synthalign.reporting.recorded import Lock, folder_md5
 from synthalign.reporting.run_inputs import FILES
 
 CODE = ("stages", "synthalign", "world")
@@ -27,8 +26,7 @@ def md5(path: str | Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "md5").hexdigest()
     files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
-    listed = [{"md5": md5(files[name]), "relpath": name} for name in sorted(files)]
-    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+    return folder_md5({name: md5(file) for name, file in files.items()})
 
 
 def sha256(path: str | Path, *, recorded: str | None = None) -> str | None:

@@ -130,6 +130,12 @@ def state(of: Mapping[str, Any], here: Sequence[Claim]) -> str:
     )
 
 
+def folder_md5(files: Mapping[str, str]) -> str:
+    """The hash of a folder as dvc.lock has it: that of the list of its files, {path in it: MD5}."""
+    listed = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
 def up_to_date(lock: Lock, settings: Mapping[str, Any]) -> set[str]:
     """The stages whose last run was with these settings and with what the stages before them made last.
 
@@ -139,13 +145,23 @@ def up_to_date(lock: Lock, settings: Mapping[str, Any]) -> set[str]:
     made = {out["path"]: (name, out["md5"]) for name, stage in lock.items() for out in stage.get("outs", [])}
     known = {"check_settings": True}
 
+    def is_as_made(path: str, md5: str) -> bool:
+        """Whether what a stage has read was made by stages, and made last, that are current; or by none."""
+        if path in made:
+            maker, now = made[path]
+            return md5 == now and is_current(maker)
+        below = {name: of for name, of in made.items() if name.startswith(f"{path}/")}  # a family's members
+        return not below or (
+            md5 == folder_md5({name.removeprefix(f"{path}/"): now for name, (_, now) in below.items()})
+            and all(is_current(maker) for maker, _ in below.values())
+        )
+
     def is_current(name: str) -> bool:
         if name not in known:
             known[name] = True  # for itself; DVC's graph has no circles
             asked = lock[name].get("params", {}).get("params.yaml", {})
             same = all(at(settings, key) == value for key, value in asked.items())
-            before = [(*made[dep["path"]], dep["md5"]) for dep in lock[name].get("deps", []) if dep["path"] in made]
-            known[name] = same and all(md5 == now and is_current(maker) for maker, md5, now in before)
+            known[name] = same and all(is_as_made(dep["path"], dep["md5"]) for dep in lock[name].get("deps", []))
         return known[name]
 
     return {name for name in lock if is_current(name)}

@@ -45,15 +45,21 @@ class Run(BaseModel, frozen=True, extra="forbid"):
 
 
 def of_folder(metrics: Path) -> Run:
-    """The run whose metrics these are. UserError where the folder, or params.yaml beside it, is not there."""
+    """The run whose metrics these are, and what experiments have written beside them; without those of stages that have
+    not run since their settings, or what they read, changed.
+
+    UserError where the folder, or params.yaml beside it, is not there.
+    """
     figures, folder = metrics_in(metrics), metrics.parent
     inputs = run_inputs.inputs(folder)
     settings = yaml_file.load((folder / "params.yaml").read_text(encoding="utf-8"))
+    lock = recorded.read_lock(folder)
+    of_run = recorded.current(metrics, lock, settings)
     return Run(
-        metrics=figures,
+        metrics={name: one for name, one in figures.items() if name in of_run or not _is_made(name, lock)},
         seeds={name: one["seed"] for name, one in settings.items() if isinstance(one, Mapping) and "seed" in one},
         sections=recorded.of_settings(settings, list(settings)),
-        lock=recorded.lock_digest(recorded.read_lock(folder)),
+        lock=recorded.lock_digest(lock),
         settings=recorded.digest(settings),
         seconds=method_table.seconds_of(folder),
         inputs=inputs,
@@ -84,12 +90,9 @@ def metrics_in(folder: Path) -> dict[str, Any]:
 
 
 def keep(metrics: Path, file: Path) -> Run:
-    """Write the run of a metrics folder to a file, without what is of another run: what experiments have written, and
-    stages that have not run since their settings changed."""
-    run, folder = of_folder(metrics), metrics.parent
-    settings = yaml_file.load((folder / "params.yaml").read_text(encoding="utf-8"))
-    current = recorded.current(metrics, recorded.read_lock(folder), settings)
-    run = run.model_copy(update={"metrics": {name: run.metrics[name] for name in sorted(current)}})
+    """Write the run of a metrics folder to a file, without what experiments have written, which is of no seed."""
+    run, lock = of_folder(metrics), recorded.read_lock(metrics.parent)
+    run = run.model_copy(update={"metrics": {name: one for name, one in run.metrics.items() if _is_made(name, lock)}})
     if not run.metrics:
         raise UserError(f"{metrics}: nothing in it is of the dvc.lock beside it; `make repro` makes both")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -106,11 +109,15 @@ def kept(file: Path) -> Run:
         run = Run.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise UserError("\n".join([f"{file}: no run", *wrong_keys(error, str(file))])) from error
-    here = Path("metrics")
-    made = {out["path"] for one in recorded.read_lock(Path()).values() for out in one.get("outs", [])}
+    here, lock = Path("metrics"), recorded.read_lock(Path())
     found = metrics_in(here) if here.is_dir() else {}
-    experiments = {name: one for name, one in found.items() if f"metrics/{name}.json" not in made}
+    experiments = {name: one for name, one in found.items() if not _is_made(name, lock)}
     return run.model_copy(update={"metrics": experiments | run.metrics})
+
+
+def _is_made(name: str, lock: recorded.Lock) -> bool:
+    """Whether a stage makes these metrics, and no experiment beside the graph."""
+    return any(out["path"] == f"metrics/{name}.json" for one in lock.values() for out in one.get("outs", []))
 
 
 def together(paths: Sequence[Path]) -> list[Run]:

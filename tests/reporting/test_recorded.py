@@ -1,8 +1,11 @@
 """Recorded claims belong to a run; another run's page must not show them as its own."""
 
 import hashlib
+import subprocess
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from synthalign.reporting import recorded
 
@@ -75,6 +78,43 @@ def test_a_stage_that_was_not_run_after_what_it_reads_is_of_another_run() -> Non
     again = LOCK | {"mine": {**LOCK["mine"], "outs": [{"path": "data/queries.parquet", "md5": "q2"}]}}
 
     assert recorded.up_to_date(again, SETTINGS) == {"mine"}
+
+
+def of_a_family(read: str, **made: str) -> dict[str, dict[str, Any]]:
+    """A lock whose judge reads the folder of a family's outputs, one stage for each of them."""
+    makers = {
+        name: {
+            "params": {"params.yaml": {f"write.{name}": 1}},
+            "outs": [{"path": f"data/answers/{name}.parquet", "md5": md5}],
+        }
+        for name, md5 in made.items()
+    }
+    judge = {"deps": [{"path": "data/answers", "md5": read}], "outs": [{"path": "metrics/judge.json", "md5": "j"}]}
+    return makers | {"judge": judge}
+
+
+def test_a_stage_that_read_a_folder_is_of_this_run_while_all_that_made_it_are() -> None:
+    whole = recorded.folder_md5({"ada.parquet": "a1", "bob.parquet": "b1"})
+    settings = {"write": {"ada": 1, "bob": 1}}
+
+    assert recorded.up_to_date(of_a_family(whole, ada="a1", bob="b1"), settings) == {"ada", "bob", "judge"}
+    assert recorded.up_to_date(of_a_family(whole, ada="a1", bob="b1"), {"write": {"ada": 1, "bob": 2}}) == {"ada"}
+    assert recorded.up_to_date(of_a_family(whole, ada="a1", bob="b2"), settings) == {
+        "ada",
+        "bob",
+    }  # written again since
+
+
+def test_the_hash_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("ada.txt", "bob.txt"):
+        (tmp_path / "data" / name).write_text(name)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["dvc", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["dvc", "add", "--quiet", "data"], cwd=tmp_path, check=True)
+
+    [out] = yaml.safe_load((tmp_path / "data.dvc").read_text())["outs"]
+    assert out["md5"] == recorded.folder_md5({n: hashlib.md5(n.encode()).hexdigest() for n in ("ada.txt", "bob.txt")})
 
 
 def test_a_metrics_file_counts_while_it_is_the_one_that_its_stage_made(tmp_path: Path) -> None:

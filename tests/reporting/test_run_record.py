@@ -85,6 +85,12 @@ def test_what_a_stage_measured_before_its_settings_changed_is_not_kept(tmp_path:
         run_record.keep(metrics, tmp_path / "0.json")
 
 
+def test_a_folder_that_is_given_has_nothing_of_other_settings_either(tmp_path: Path):
+    metrics = run(tmp_path, train={"steps": 10, "seed": 4})
+
+    assert run_record.together([metrics])[0].metrics == {"sweep": {"seeds": 5}}
+
+
 def test_metrics_that_no_stage_here_has_made_are_not_kept(tmp_path: Path):
     metrics = run(tmp_path)
     (metrics / "train.json").unlink()
