@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,10 @@ def configuration(header: Header) -> PreTrainedConfig:
     }
     del values["unk_token_id"]
     values.setdefault("vocab_size", len(said.get("tokenizer.ggml.tokens", ())))
-    stretched = said.get(f"{kind}.rope.scaling.type", "none")
-    if stretched != "none":
+    if stretched := _stretched(said, kind):
         raise UserError(
-            f"{header.file} stretches its positions ({kind}.rope.scaling.type = {stretched!r}), which is not read "
-            "here; take the model's folder of safetensors instead of the GGUF file"
+            f"{header.file} stretches its positions ({stretched}), which is not read here; take the model's folder of "
+            "safetensors instead of the GGUF file"
         )
     if FREQUENCIES in header.tensors:
         base = values.pop("rope_theta", 10000.0)
@@ -106,6 +106,21 @@ def configuration(header: Header) -> PreTrainedConfig:
     config = AutoConfig.for_model(ARCHITECTURES[kind], dtype="float32", **values)
     config.architectures = [type(_empty(config)).__name__]
     return config
+
+
+def _stretched(said: Mapping[str, Any], kind: str) -> str | None:
+    """The setting by which positions are stretched, with its value; None where they are not.
+
+    A file that names no way has the linear one, by a factor under its name of now or of 2023 (llama.cpp, as the
+    specification of GGUF says); one that names `none` has none whatever factor stands there.
+    """
+    way = said.get(f"{kind}.rope.scaling.type")
+    if way is not None:
+        return None if way == "none" else f"{kind}.rope.scaling.type = {way!r}"
+    for name in (f"{kind}.rope.scaling.factor", f"{kind}.rope.scale_linear"):
+        if name in said:
+            return None if said[name] in (0, 1) else f"{name} = {said[name]:g}"
+    return None
 
 
 def _empty(config: PreTrainedConfig) -> Any:

@@ -10,7 +10,8 @@ Source of the rules: llama.cpp, src/llama-vocab.cpp. A split that is not known h
 text gives other tokens than the model was trained on, and nothing says so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from itertools import zip_longest
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -155,9 +156,31 @@ def _sentencepiece(settings: Mapping[str, Any], words: list[str], file: object) 
         raise UserError(
             f"{file}: {len(scores or ())} scores (tokenizer.ggml.scores) for {len(words)} tokens; convert again"
         )
-    merges = [(left, right) for _, left, right in sorted(_pairs(words, scores), key=lambda merge: merge[0])]
+    pairs = sorted(_pairs(words, scores), key=lambda merge: merge[0])
+    _check_order(settings, {left + right for _, left, right in pairs}, file)
+    merges = [(left, right) for _, left, right in pairs]
     has_prefix = bool(settings.get("tokenizer.ggml.add_space_prefix", True))
     return _spaced(settings, words, merges, has_prefix=has_prefix)
+
+
+def _check_order(settings: Mapping[str, Any], made: Set[str], file: object) -> None:
+    """UserError where two of the tokens that are made of others have one score.
+
+    Of equal scores llama.cpp joins the first in the text, which no order of merges says. Tokens that are found in the
+    text before anything is joined may share one, as all that were added have.
+    """
+    words, scores = settings["tokenizer.ggml.tokens"], settings["tokenizer.ggml.scores"]
+    kinds = settings.get("tokenizer.ggml.token_type") or ()
+    seen: dict[float, str] = {}
+    for word, score, kind in zip_longest(words, scores, kinds):
+        if word in made and kind not in (UNKNOWN, CONTROL, USER_DEFINED):
+            if score in seen:
+                raise UserError(
+                    f"{file}: the tokens {seen[score]!r} and {word!r} have one score ({score:g}, in "
+                    "tokenizer.ggml.scores), so which of two are joined first is not said; it was made without the "
+                    "tokenizer.model that has the scores: take the model's folder with its tokenizer.json instead"
+                )
+            seen[score] = word
 
 
 def _spaced(

@@ -182,6 +182,16 @@ def test_a_blank_is_put_before_a_text_unless_the_file_says_no() -> None:
     assert sentencepiece().decode([4, 7]) == "aa"
 
 
+def test_scores_that_do_not_say_what_is_joined_first_are_refused_with_two_of_them() -> None:
+    scores = [0.0, 0.0, 0.0, 0.0, -9.0, -9.0, -1000.0, -1000.0, -3.0]
+
+    with pytest.raises(UserError, match=r"x.gguf: the tokens '▁a' and 'aa' have one score \(-1000, in tokenizer.ggml"):
+        sentencepiece(scores=scores)
+    # what is found before anything is joined may have any score
+    added = sentencepiece(scores=scores, token_type=[2, CONTROL, CONTROL, BYTE, NORMAL, NORMAL, NORMAL, 4, NORMAL])
+    assert added.encode("aab", add_special_tokens=False).tokens == ["▁", "aa", "<0x62>"]
+
+
 def test_a_control_token_in_a_text_is_one_token() -> None:
     assert sentencepiece(add_space_prefix=False).encode("a</s>a", add_special_tokens=False).tokens == ["a", "</s>", "a"]
 
@@ -249,6 +259,8 @@ def test_an_architecture_that_is_not_known_is_refused_with_those_that_are(file: 
         ({"tokenizer__ggml__tokens": None}, "has no vocabulary"),
         ({"tokenizer__ggml__merges": None}, "has no merges"),
         ({"llama__rope__scaling__type": "yarn"}, "llama.rope.scaling.type = 'yarn'"),
+        ({"llama__rope__scaling__factor": 4.0}, r"stretches its positions \(llama.rope.scaling.factor = 4\)"),
+        ({"llama__rope__scale_linear": 4.0}, r"stretches its positions \(llama.rope.scale_linear = 4\)"),
         ({"llama__embedding_length": 64}, r"has the shape \[400, 32\], by the settings in the file it is \[400, 64\]"),
         (
             {"llama__block_count": 3},
@@ -262,6 +274,23 @@ def test_what_cannot_be_read_truly_is_refused_by_name(file: Path, settings: dict
 
     with pytest.raises(UserError, match=says):
         converted(file, sha256)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"llama__rope__scaling__factor": 1.0},
+        {"llama__rope__scale_linear": 1.0},
+        {"llama__rope__scaling__type": "none", "llama__rope__scaling__factor": 4.0},
+    ],
+)
+def test_a_file_that_says_that_its_positions_are_not_stretched_is_read(file: Path, settings: dict[str, Any]) -> None:
+    model = tiny.causal()
+
+    folder = converted(file, write(file, model, **settings))
+
+    tokens = torch.tensor([[5, 9, 30]])
+    assert torch.equal(models.load_causal(folder)(tokens).logits, model(tokens).logits)
 
 
 def test_numbers_that_gguf_cannot_unpack_are_refused_by_their_kind(file: Path) -> None:
