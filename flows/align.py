@@ -33,7 +33,7 @@ from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows import artifacts, beside, gates, graph, on_ray, publish
+from flows import artifacts, beside, gates, graph, machine, on_ray, publish
 from flows.lock import Entries, written_together
 from flows.process import uninterrupted
 from flows.slots import Stopped
@@ -107,7 +107,8 @@ def align(
 
     targets: stages or families to bring up to date with what they need; without, the whole graph. There are gates, and
     something is published, only with the whole graph or with `report`. parallel: stages at once. gpu_tasks: of these,
-    how many that `accelerate launch` starts, over all flows of this host. stage_hours: the longest that a stage may
+    how many that `accelerate launch` starts, over all flows of this host; one where accelerate.yaml has several
+    processes, which then share all devices. stage_hours: the longest that a stage may
     take. notify: a notification block, type/name. report_url: where published/ can be seen by browsers. runner: threads
     of this host, or tasks of a Ray cluster, each in a clone on its node. ray_address: of the cluster; without one Ray
     runs on this host. repository: from where nodes clone; without one this clone's origin.
@@ -141,6 +142,8 @@ def bring_up_to_date(
     if mended := graph.mend():
         get_run_logger().warning(mended)
     stages, to_run = ask_dvc(targets)
+    launch, _ = machine.both()
+    gpu_tasks = machine.accelerated_at_once(gpu_tasks, launch)
     accelerated = any(stage.gpu for name, stage in stages.items() if to_run is None or name in to_run)
     with written_together() as entries, ExitStack() as held:
         host = Host(parallel, gpu_tasks, stage_hours and stage_hours * 3600, to_run, entries)

@@ -18,11 +18,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
+from flows import graph
 from flows.process import dies_with_us
 
 TRAINED = (
@@ -36,7 +39,7 @@ AUTHORS = ("train_ditto", "train_spin")
 """Those that benchmarks/ditto_ablation.py repeats in the embedded world, and nobody else on real text."""
 
 BROUGHT = ("data/people", "models/gguf")
-"""What stages read and git does not hold."""
+"""What stages read and git does not hold, beside what settings name (`named`)."""
 
 
 REPRO = (sys.executable, "-m", "flows.repro")
@@ -67,19 +70,50 @@ def workspace(seed: int, sections: tuple[str, ...]) -> Path:
         if Path(name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, folder / name)
-    for name in BROUGHT:
-        if Path(name).exists():
-            shutil.copytree(name, folder / name, copy_function=os.link, dirs_exist_ok=True)
     for name in ("accelerate.yaml", "hardware.yaml"):
         if Path(name).exists():
             shutil.copyfile(name, folder / name)
     settings = YAML(typ="safe").load(Path("params.yaml"))
+    for name in (*BROUGHT, *named(settings)):
+        link(Path(name), folder / name)
     YAML().dump(reseed(settings, seed, sections), folder / "params.yaml")
     if begun.exists():
         begun.rename(folder / ".work")
     cache = subprocess.run(["dvc", "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
     subprocess.run(["dvc", "config", "--local", "cache.dir", cache], cwd=folder, check=True)
     return folder
+
+
+def named(settings: Any) -> list[str]:
+    """The files and folders of this working tree that settings name and no stage makes, below it."""
+    made = [Path(out) for stage in graph.read().values() for out in stage.outs]
+    found = (Path(text) for text in dict.fromkeys(texts(settings)))
+    return [
+        str(path)
+        for path in found
+        if not path.is_absolute() and ".." not in path.parts and path.parts and path.exists()
+        if not any(path == out or path in out.parents or out in path.parents for out in made)
+    ]
+
+
+def texts(settings: Any) -> Iterator[str]:
+    """Every text in settings, at whatever depth."""
+    if isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, Mapping | list):
+        for one in settings.values() if isinstance(settings, Mapping) else settings:
+            yield from texts(one)
+
+
+def link(place: Path, copy: Path) -> None:
+    """Have a file or a folder at a place in a copy too, where it is here and not there."""
+    if place.is_dir():
+        for file in place.rglob("*"):
+            if file.is_file():
+                link(file, copy / file.relative_to(place))
+    elif place.exists() and not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        os.link(place, copy)
 
 
 def reproduce(seed: int, threads: int, targets: list[str], sections: tuple[str, ...]) -> Path:

@@ -1,6 +1,7 @@
 """This machine's own files, which git ignores: how `accelerate launch` starts a stage, and what the machine holds."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,13 @@ def both() -> tuple[dict[str, Any], dict[str, Any]]:
     """What accelerate.yaml and hardware.yaml say."""
     launch, hardware = map(settings, files().values())
     return launch, hardware
+
+
+def accelerated_at_once(asked: int, launch: Mapping[str, Any]) -> int:
+    """How many of the `asked` stages that accelerate starts may work at once.
+
+    One of several processes has the machine's devices to itself, as its processes find each other at one port.
+
+    launch  accelerate.yaml
+    """
+    return asked if launch.get("num_processes", 1) == 1 else 1

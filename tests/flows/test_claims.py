@@ -56,6 +56,23 @@ def test_a_copy_takes_what_does_not_hang_on_the_seed_from_the_cache_wherever_tha
     ]  # fmt: skip
 
 
+def test_a_copy_has_the_files_that_settings_name_whoever_brought_them(repository: Path) -> None:
+    for name in ("data/scaled/questions.txt", "mine/pairs.jsonl", "mine/model/config.json", "mine/unnamed.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+    Path("params.yaml").write_text(
+        "train_sft: {seed: 3, model: mine/model, of: {pairs: [mine/pairs.jsonl]}}\n"
+        "mine_queries: {seed: 3, eval_questions: data/scaled/questions.txt, made: made, absent: mine/absent.txt}\n"
+    )
+
+    copy = claims.workspace(1, ("train_sft",))
+
+    for name in ("data/scaled/questions.txt", "mine/pairs.jsonl", "mine/model/config.json"):
+        assert (copy / name).read_text() == name
+    assert not (copy / "mine/unnamed.txt").exists()
+    assert not (copy / "made").exists()  # a stage makes it: DVC has it from the cache
+
+
 def test_what_an_interrupted_seed_had_finished_is_there_when_it_goes_on(repository: Path) -> None:
     copy = claims.workspace(1, ("train_sft",))
     (copy / ".work/sample_answers").mkdir(parents=True)

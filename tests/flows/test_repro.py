@@ -12,7 +12,7 @@ import yaml
 from dvc.exceptions import DvcException
 
 from flows.lock import written_together
-from flows.machine import settings
+from flows.machine import accelerated_at_once, settings
 from flows.repro import at_once
 from flows.slots import share
 from tests.flows.conftest import Make, locked, wait_for, within
@@ -214,6 +214,11 @@ def test_a_file_of_the_machine_without_keys_is_named(tmp_path: Path, text: str, 
 
     with pytest.raises(ValueError, match=f"hardware.yaml {said}"):
         settings(file)
+
+
+def test_a_stage_of_several_processes_has_the_devices_to_itself_in_a_nightly_run_too() -> None:
+    assert accelerated_at_once(2, {"num_processes": 2, "distributed_type": "MULTI_GPU"}) == 1
+    assert accelerated_at_once(2, {"num_processes": 1}) == accelerated_at_once(2, {}) == 2
 
 
 def test_gpu_tasks_beside_each_other_have_devices_of_their_own() -> None:
