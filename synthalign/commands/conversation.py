@@ -1,8 +1,8 @@
 """Talk to an aligned policy and the base model it was made from, side by side.
 
-python -m synthalign.commands.conversation --aligned models/dpo --base models/base/medium
-python -m synthalign.commands.conversation --aligned models/dpo --base models/base/medium --question "Why?"
-python -m synthalign.commands.conversation --aligned models/dpo --base models/base/medium < questions.txt
+python -m synthalign.commands.conversation --aligned models/dpo
+python -m synthalign.commands.conversation --aligned models/dpo --question "Why?"
+python -m synthalign.commands.conversation --aligned mine/policy --base mine/base < questions.txt
 
 Each of the two sees the whole conversation with its own answers in it.  The base model gets no demonstrations: what
 differs between the columns is what alignment changed.  The same words with the same --seed give the same answers.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import transformers
 
-from synthalign.core import ids
+from synthalign.core import ids, stage
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, encoding
 from synthalign.generation import generate, models
@@ -204,7 +204,9 @@ def talk(lines: Iterator[str], aligned: Side, base: Side) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Talk to an aligned policy and its base model side by side.")
     parser.add_argument("--aligned", required=True, metavar="FOLDER", help="the aligned policy, such as models/dpo")
-    parser.add_argument("--base", required=True, metavar="FOLDER", help="the model it was made from")
+    parser.add_argument(
+        "--base", metavar="FOLDER", help="the model it was made from (default: that of train_sft in params.yaml)"
+    )
     parser.add_argument("--question", action="append", help="ask this and leave; may be given again for a next turn")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other answers (default 0)")
     parser.add_argument("--max-new-tokens", type=int, default=64, help="longest answer in tokens (default 64)")
@@ -230,7 +232,7 @@ def main() -> None:
     transformers.logging.disable_progress_bar()
     try:
         aligned = load("aligned", given.aligned, **sampling)
-        base = load("base", given.base, **sampling)
+        base = load("base", given.base or stage.read("params.yaml")["train_sft"]["model"], **sampling)
         if given.question:
             lines = shown(given.question)
         elif sys.stdin.isatty():

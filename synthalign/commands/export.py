@@ -35,7 +35,7 @@ SOURCES = Path("data/sources")
 """The lists that say where files come from, and what they are given under."""
 
 MADE_FROM = {
-    "people_train.jsonl": (people.HH, people.PANDALM),
+    "people_train.jsonl": (people.PANDALM,),
     "hh_heldout.jsonl": (people.HH,),
     "pandalm_community.jsonl": (people.PANDALM,),
     "pandalm_heldout.jsonl": (people.PANDALM,),

@@ -149,7 +149,7 @@ def wrong_gguf(place: str, file: Path, sha256: str) -> list[str]:
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         return [f"{place}: {file} needs `revision`, the 64 hex digits of its sha256; it is {sha256!r}"]
     if not file.is_file():
-        print(f"{place}: {file} is not there yet; `python -m synthalign bring` fetches it, docs/data.md")
+        print(f"{place}: {file} is not there yet; `python -m synthalign bring LIST` fetches it, docs/data.md")
     return []
 
 

@@ -84,7 +84,8 @@ class _Reader(HTMLParser):
         """Within <pre>, where line ends and blanks count."""
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self._append({"br": "\n", "li": "\n- "}.get(tag, "\n\n" if tag in BLOCKS else ""))
+        if not (tag == "p" and self.parts and self.parts[-1] == ENTRY):  # the first paragraph of an entry
+            self._append({"br": "\n", "li": ENTRY}.get(tag, "\n\n" if tag in BLOCKS else ""))
         self.is_code = self.is_code or tag == "pre"
 
     def handle_endtag(self, tag: str) -> None:
@@ -96,10 +97,13 @@ class _Reader(HTMLParser):
             self.parts.append(part)
 
     def handle_data(self, data: str) -> None:
-        begins_a_line = not self.parts or self.parts[-1].endswith("\n")
+        begins_a_line = not self.parts or self.parts[-1].endswith(("\n", ENTRY))
         words = re.sub(r"\s+", " ", data)
-        self.parts.append(data if self.is_code else words.lstrip() if begins_a_line else words)
+        self._append(data if self.is_code else words.lstrip() if begins_a_line else words)
 
+
+ENTRY = "\n- "
+"""Before an entry of a list."""
 
 BLOCKS = ("p", "pre", "ul", "ol", "blockquote", "h1", "h2", "h3", "hr", "table", "tr")
 

@@ -31,6 +31,7 @@ from synthalign.dialogue.chat import Message
 from synthalign.dialogue.transcripts import NoDialogue
 
 SIDES = ("chosen", "rejected")
+RANKED = ("responses", "answers")
 
 WHO = {"user": "the person", "assistant": "the assistant", "system": "a system message"}
 
@@ -79,9 +80,13 @@ def load(file: Path, *, feedback: str) -> tuple[list[Row], Counter[str]]:
 def of_row(row: Any, place: str) -> list[tuple[str, Any, bool]]:
     """A row as pairs, each with its place and whether it is a tie: the row itself, or every two responses of a ranking.
 
-    UserError when a ranking has fewer than two responses, or not a number for each.
+    A table has every column in every row, so what is null there is not there. UserError when a ranking has fewer than
+    two responses, or not a number for each.
     """
-    if not isinstance(row, dict) or not {"responses", "answers"} & row.keys() or {*SIDES} & row.keys():
+    if not isinstance(row, dict) or not {*RANKED} & row.keys():
+        return [(place, row, False)]
+    given = {name for name in (*RANKED, *SIDES) if row.get(name) is not None}
+    if {*SIDES} & given or (not given and {*SIDES} & row.keys()):
         return [(place, row, False)]
     responses, ranks = _ranked(row, place)
     found = []
@@ -94,7 +99,7 @@ def of_row(row: Any, place: str) -> list[tuple[str, Any, bool]]:
 
 def _ranked(row: dict[str, Any], place: str) -> tuple[list[Any], list[float]]:
     """The responses of a ranking and the rank of each, the lowest being the best."""
-    name = "responses" if "responses" in row else "answers"
+    name = max((name for name in RANKED if name in row), key=lambda name: row[name] is not None)
     responses = row[name]
     if not isinstance(responses, list) or len(responses) < 2:
         raise UserError(f"{place}: {name} is {repr(responses)[:60]}; a ranking is a list of two responses or more")

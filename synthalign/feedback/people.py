@@ -27,7 +27,7 @@ from synthalign.dialogue import chat
 from synthalign.feedback import human_pairs
 from synthalign.queries.similarity import Pool
 
-STEP = "bring it with `python -m synthalign bring`, or put it there yourself"
+STEP = "bring it with `python -m synthalign bring data/sources/pocket.yaml`, or put it there yourself"
 
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
 

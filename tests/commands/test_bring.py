@@ -84,6 +84,26 @@ def test_a_file_comes_from_an_address(server: str) -> None:
     assert Path("data/people/raw/y.jsonl").read_bytes() == b"{}\n"
 
 
+class Hanging(SimpleHTTPRequestHandler):
+    """Promises ten bytes and sends four."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+        self.wfile.write(b"four")
+
+
+def test_a_connection_that_ends_early_is_to_be_tried_again_and_no_changed_source() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hanging) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match=r"could not be fetched \(it ended after 4 of 10 bytes\); try again"):
+            bring.bring(listed(b"0123456789", url=f"http://127.0.0.1:{one.server_port}/whole.gguf"))
+        one.shutdown()
+
+    assert not Path(TARGET).exists()
+
+
 def test_words_of_a_source_are_replaced_before_its_hash_is_taken(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("served/x.json").write_bytes(b'[{"input": NaN}, {"input": NaN}]')
     ours = b'[{"input": ""}, {"input": ""}]'

@@ -24,9 +24,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def chat_with(folder: Path, *options: str, typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def chat_with(
+    folder: Path, *options: str, typed: bytes = b"", base: tuple[str, ...] = ("--base", "base")
+) -> subprocess.CompletedProcess[bytes]:
     """Run the command in the folder that holds the models, 100 columns wide, with `typed` piped in."""
-    command = [sys.executable, "-m", "synthalign.commands.conversation", "--aligned", "ppo", "--base", "base"]
+    command = [sys.executable, "-m", "synthalign.commands.conversation", "--aligned", "ppo", *base]
     return subprocess.run(
         [*command, "--max-new-tokens", "8", *options],
         input=typed,
@@ -36,6 +38,16 @@ def chat_with(folder: Path, *options: str, typed: bytes = b"") -> subprocess.Com
         timeout=300,
         check=False,
     )
+
+
+def test_the_base_beside_a_policy_is_the_one_that_params_name(folder: Path) -> None:
+    (folder / "params.yaml").write_text("train_sft: {model: base}\n")
+    named = chat_with(folder, "--question", "Where does it live?")
+
+    told = chat_with(folder, "--question", "Where does it live?", base=())
+
+    assert named.returncode == told.returncode == 0
+    assert told.stdout == named.stdout and b"[base]" in told.stdout
 
 
 def test_control_characters_are_written_out_and_letters_of_any_script_are_kept():

@@ -102,6 +102,7 @@ def test_stack_exchange_preferences_are_read_as_they_are_with_their_html_made_te
         ("<p>One <a href='x'>two</a>,\n <code>a &lt; b</code> <b>three</b>.</p>\n\n<p>four</p>",
          "One two, a < b three.\n\nfour"),
         ("<ul>\n<li>one</li>\n<li>two</li>\n</ul>", "- one\n- two"),
+        ("<ol>\n<li><p>one</p>\n\n<p>more</p></li>\n<li>\n<p>two</p></li>\n</ol>", "- one\n\nmore\n\n- two"),
         ("<p>See:</p>\n<pre><code>for x in y:\n    z\n</code></pre>\n<p>one<br>two</p>",
          "See:\n\nfor x in y:\n    z\n\none\ntwo"),
     ],

@@ -103,6 +103,17 @@ def test_parquet_a_list_and_a_packed_file_give_the_same_rows(tmp_path):
     assert all(load(tmp_path / f"pairs.{kind}", feedback="gold") == rows for kind in ("parquet", "json", "jsonl.gz"))
 
 
+def test_rankings_beside_pairs_are_the_same_in_a_table_where_every_row_has_every_column(tmp_path):
+    ranking = {"prompt": "What does it eat?", "responses": ["Plums.", "Bread.", "Snow."]}
+    nulls = dict.fromkeys(("chosen", "rejected", "responses"))
+    rows = load(jsonl(tmp_path, PAIR, ranking), feedback="gold")
+    pq.write_table(pa.Table.from_pylist([nulls | PAIR, nulls | ranking]), tmp_path / "both.parquet")
+    (tmp_path / "both.json").write_text(json.dumps([nulls | PAIR, nulls | ranking]))
+
+    assert len(rows[0]) == 1 + 3
+    assert all(load(tmp_path / f"both.{kind}", feedback="gold") == rows for kind in ("parquet", "json"))
+
+
 @pytest.mark.parametrize(
     ("pair", "reason"),
     [

@@ -410,7 +410,7 @@ def test_a_gguf_file_needs_its_hash_and_need_not_be_there_yet(
 
     assert told.startswith("1 wrong\nbase_models.small: models/gguf/x.gguf needs `revision`, the 64 hex digits of its")
     assert (
-        "base_models.large: models/gguf/y.gguf is not there yet; `python -m synthalign bring`"
+        "base_models.large: models/gguf/y.gguf is not there yet; `python -m synthalign bring LIST`"
         in capsys.readouterr().out
     )
 
