@@ -53,6 +53,7 @@ COMPARISONS = {
     "stage_overhead": "benchmarks.stage_overhead",
     "repro_vs_before": "benchmarks.repro_vs_before",
     "nightly_vs_before": "benchmarks.nightly_vs_before",
+    "test_vs_before": "benchmarks.test_vs_before",
     "table_memory": "benchmarks.table_memory",
     "analyst_queries": "benchmarks.analyst_queries",
     "analyst_queries_100m": "benchmarks.analyst_queries_100m",
