@@ -47,7 +47,7 @@ def test_the_base_beside_a_policy_is_the_one_that_params_name(folder: Path) -> N
     told = chat_with(folder, "--question", "Where does it live?", base=())
 
     assert named.returncode == told.returncode == 0
-    assert told.stdout == named.stdout and b"[base]" in told.stdout
+    assert told.stdout == named.stdout and b"[base: base]" in told.stdout
 
 
 def test_control_characters_are_written_out_and_letters_of_any_script_are_kept():

@@ -382,7 +382,8 @@ def test_the_best_of_n_is_the_candidate_that_is_said_and_none_that_was_cut_off(h
         | {"is_best": place == simulation.best([simulation.Said(*one[:2]) for one in said], [one[2] for one in said])}
         for place, (text, reason, reward) in enumerate(said)
     ]
-    tables.write(rows, "candidates/rmsp", key=("query_id", "sample_index"), schema=simulation.CANDIDATES)
+    key = ("query_id", "turn", "sample_index")
+    tables.write(rows, "candidates/rmsp", key=key, schema=simulation.CANDIDATES)
 
     score_candidates.main(score_candidates.Params(seed=0, people=None, oracle=str(world[0]), guide="rmsp"))
 
