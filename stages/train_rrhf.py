@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from pydantic import Field
 
 from synthalign.core import hardware, stage, tables, tracking
-from synthalign.generation import adapters, generate, models, precision
+from synthalign.generation import adapters, generate, models, parallel, precision
 from synthalign.policies import (
     answering,
     beams,
@@ -63,6 +63,7 @@ def main(params: Params, name: str) -> None:
     if member.source != "policy":
         candidates, after = f"candidates/{params.candidates}", params.own_answers
         inputs.append(tables.path(candidates))
+        reward_model.to(parallel.device())  # type: ignore[arg-type]
         ranked = rrhf_sources.of_candidates(
             tables.rows(candidates), member.source, prompts, reward_model, tokenizer,
             after=after, file=str(tables.path(candidates)),

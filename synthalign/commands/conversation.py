@@ -25,7 +25,7 @@ import transformers
 from synthalign.core import ids, stage
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, encoding
-from synthalign.generation import generate, models
+from synthalign.generation import generate, models, parallel
 
 GUTTER = " | "
 NARROWEST = 24
@@ -118,7 +118,7 @@ def load(role: str, folder: str, *, seed: int, max_new_tokens: int, temperature:
     if not Path(folder).is_dir():
         raise UserError(f"--{role} {folder}: no such model folder; run `make repro` first, which makes it")
     tokenizer = models.load_tokenizer(folder)
-    model = models.load_causal(folder)
+    model = models.load_causal(folder).to(parallel.alone())
     room = (models.context_of(model) or 2048) - max_new_tokens
     if room < 1:
         raise UserError(

@@ -135,7 +135,9 @@ class Memory:
         _MEMORY.set(self)
 
     def reserve(self, slots: int, tokens: int) -> None:
+        """Have so many slots of so many tokens from now on, with nothing in them."""
         self.size = (slots, blocks(tokens))
+        self.store = {}
 
     def move(self, source: Tensor, target: Tensor, tokens: int) -> None:
         """Put what is in some slots, so many tokens of each, into others, and forget it there as `clear` does."""
@@ -368,13 +370,27 @@ def attention(
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, False, attn_mask=mask, scale=scale
         )
-    scores = (query @ key.mT).float() * scale
+    scores = _products(query, key) * scale
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if mask is not None:
         scores = scores + mask
     total = scores.logsumexp(-1, keepdim=True)
     return (scores - total).exp().to(value.dtype) @ value, total[..., 0]
+
+
+def _products(query: Tensor, key: Tensor) -> Tensor:
+    """query · key in float32, whatever they are in: (N, H, q, D), (N, H, k, D) → (N, H, q, k).
+
+    Rounded to bfloat16 before the softmax, a product is off by its size / 512, which for the large keys of Qwen2 is
+    another distribution.
+    """
+    if query.dtype == torch.float32:
+        return query @ key.mT
+    if query.device.type == "cuda":
+        flat = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).mT, out_dtype=torch.float32)
+        return flat.unflatten(0, query.shape[:2])
+    return query.float() @ key.float().mT
 
 
 _MEMORY: ContextVar[Memory | None] = ContextVar("memory")

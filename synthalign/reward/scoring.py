@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core import hardware
@@ -61,7 +62,8 @@ def _values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | 
         input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
     ).last_hidden_state  # (B, T, D)
     head = model.get_submodule("score")
-    values = head(hidden.to(head.weight.dtype)).squeeze(-1).float()  # a head is float32 on a base of 16 bits, too
+    with torch.autocast(hidden.device.type, enabled=False):  # a sum of 16 bits has two answers in the same place
+        values = linear(hidden.float(), head.weight.float(), head.bias).squeeze(-1)
     return (values - getattr(model.config, "reward_mean", 0.0)) / getattr(model.config, "reward_std", 1.0)
 
 

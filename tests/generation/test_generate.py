@@ -315,6 +315,28 @@ def test_a_few_very_long_prompts_get_slots_of_their_own_and_say_the_same() -> No
     assert tokens(made[40:]) == tokens(call(model, suffixes=[long], row_ids=["long"]))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_long_prompts_behind_short_ones_have_slots_of_their_size_whoever_decodes(workers: int) -> None:
+    model, long = tiny.causal(), SUFFIXES[0] * 12
+    made = call(model, suffixes=[*SUFFIXES[:3], long], row_ids=[*ROWS[:3], "long"], workers=workers)
+
+    assert tokens(made) == tokens(call(model, suffixes=[*SUFFIXES[:3]], row_ids=[*ROWS[:3]])) + tokens(
+        call(model, suffixes=[long], row_ids=["long"])
+    )
+
+
+def test_scores_of_16_bit_keys_are_not_rounded_before_the_softmax() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 5, 16).bfloat16() for _ in range(3))
+    key += 40  # as the biases of Qwen2's keys
+    exact = torch.softmax(query.double() @ key.double().mT * 0.25, -1) @ value.double()
+
+    out, total = shared_prefix.attention(query, key, value, None, 0.25, softcap=1e4)  # a bound so wide is none
+
+    assert (out.double() - exact).abs().max() < 0.02
+    assert torch.allclose(total.double(), torch.logsumexp(query.double() @ key.double().mT * 0.25, -1), atol=1e-3)
+
+
 def test_the_model_is_as_it_was_afterwards() -> None:
     model = tiny.causal().train()
     before = model.config._attn_implementation

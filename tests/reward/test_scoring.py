@@ -51,6 +51,18 @@ def test_the_score_is_read_at_the_last_real_token_on_either_side_of_padding_even
     assert scores.tolist() == pytest.approx([alone(model, row) for row in rows], abs=1e-5)
 
 
+def test_rewards_of_a_16_bit_model_are_not_rounded_to_16_bits():
+    model = tiny.reward(seed=0).bfloat16()
+    ids = torch.arange(5, 45).view(8, 5)
+
+    values = scoring.token_values(model, ids)
+
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    assert torch.allclose(values, (hidden.float() @ model.score.weight.float().T)[..., 0], atol=1e-6)
+    assert len(set(values.flatten().tolist())) == 40
+    assert (values.bfloat16().float() != values).any()
+
+
 def test_scores_come_in_the_order_of_the_dialogues_whatever_the_batch():
     model, tokenizer = tiny.reward(), tiny.tokenizer()
     dialogues = [LONG, SHORT, dialogue("Why?", "So."), LONG]
