@@ -7,7 +7,7 @@ from pydantic import Field
 
 from synthalign.core import stage, tables
 from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, group_training, one_base, prompting
+from synthalign.policies import answering, checkpoints, group_training, one_base, prompting
 from synthalign.policies.group_training import Method, Settings
 from synthalign.reward import training
 
@@ -30,6 +30,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     member = stage.member("train_group_rl", "policy", params.policies, name)
+    checkpoints.check()
     adapters.check(member.policy, params.lora, "CAUSAL_LM", repeats=True)
     tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     start = models.load_causal(member.policy, "training")

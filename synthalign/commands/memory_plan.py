@@ -33,6 +33,12 @@ ASKED = 32
 """Answers to the evaluation questions that are read at once after a training; four times as many are decoded."""
 
 
+WHOLE = (
+    "refuses FSDP, as it keeps whole models on every device; where those do not fit, take accelerate/gpu.yaml and a "
+    "`lora` block: then one base is on every device"
+)
+
+
 @dataclass(frozen=True)
 class Way:
     """How a device holds a stage: what hardware.yaml and accelerate.yaml say, and a change of the `lora` of params."""
@@ -189,10 +195,12 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         trained = trains(section, folder, member=member, rows=section["minibatch"], tokens=prompt + new, reference=True)
 
         def plan(way: Way) -> Need:
+            if way.sharded:
+                raise Unknown(WHOLE)
             held, policy, judge = way.held(section, member), of(folder), of(reward).as_reward()
             apart = 0 if on_one_base(way, held, folder, reward) else judge.parameters
             step = trained(way)
-            step = replace(step, weights=step.weights + held.w * apart)  # whole on every device, under FSDP too
+            step = replace(step, weights=step.weights + held.w * apart)
             decoding = memory.sampling(
                 policy,
                 w=held.w,
@@ -218,10 +226,7 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
 
         def plan(way: Way) -> Need:
             if way.sharded:
-                raise Unknown(
-                    "refuses FSDP, as it keeps whole models on every device; where those do not fit, take "
-                    "accelerate/gpu.yaml and a `lora` block: then one base is on every device"
-                )
+                raise Unknown(WHOLE)
             held, found = way.held(section, given.get("member", {})), of(policy)
             judge = of(reward).as_reward() if reward else None
             beside = 0.0 if held.rank is not None else held.w * found.parameters

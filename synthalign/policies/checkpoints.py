@@ -15,7 +15,10 @@ from synthalign.core.errors import UserError
 
 
 def check() -> None:
-    """UserError where accelerate.yaml has models sharded: for a stage with a loop of ours, before it loads a model."""
+    """UserError where accelerate.yaml has models sharded: for a stage that samples as it trains, before a model loads.
+
+    Our engine reads past the outermost module, where sharded weights are gathered, and no two processes as often.
+    """
     for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         if parse_flag_from_env(f"ACCELERATE_USE_{kind.value}"):
             raise _shards(kind)
@@ -33,9 +36,9 @@ def take_over(accelerator: Accelerator) -> None:
 
 def _shards(kind: DistributedType) -> UserError:
     return UserError(
-        f"accelerate.yaml: distributed_type {kind.value} shards models; DITTO, SPIN, PPO and RRHF keep whole models on "
-        "every device; use accelerate/cpu.yaml or accelerate/gpu.yaml, and where the models do not fit, a `lora` "
-        "block: then one base is on every device, and all else are adapters and heads"
+        f"accelerate.yaml: distributed_type {kind.value} shards models; DITTO, SPIN, PPO, RRHF, RLOO and GRPO sample "
+        "from whole models on every device; use accelerate/cpu.yaml or accelerate/gpu.yaml, and where the models do "
+        "not fit, a `lora` block: then one base is on every device, and all else are adapters and heads"
     )
 
 

@@ -1,8 +1,9 @@
 """RLOO and GRPO by TRL's trainers: several answers to a prompt, each judged against the others, and no value model.
 
 TRL samples with `generate` of transformers and torch's random numbers. Here the answers come from our engine, whose
-random numbers belong to the rows: so a run that was killed goes on to the same end, and the number of processes changes
-nothing beyond rounding.
+random numbers belong to the rows: so a run that was killed goes on to the same end, and the first answers are the same
+on any number of processes. TRL 1.16 shuffles each process's own answers before it cuts minibatches, so what is learned
+from them is not.
 """
 
 import math
@@ -15,7 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from synthalign.dialogue import chat, endings
+from synthalign.dialogue import chat, encoding, endings
 from synthalign.generation import models
 from synthalign.generation.adapters import Lora
 from synthalign.generation.generate import generate
@@ -110,6 +111,11 @@ class OurAnswers:
     def _generate(self, prompts: list[str]) -> Any:
         self._asked = prompts
         return super()._generate(prompts)  # type: ignore[misc]
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """The tokens that answers are sampled behind: TRL's own call keeps an end that the tokenizer adds."""
+        trainer: Any = self
+        return encoding.tokenize(trainer.processing_class, prompts), None, {}
 
     def _sampled(self) -> list[list[int]]:
         """The tokens of one answer to each prompt of this process's share."""

@@ -385,13 +385,7 @@ def test_group_rl_decodes_a_rollout_batch_beside_the_moments_of_adam(params: dic
     assert found.optimizer == 8 * P
 
 
-def test_sharded_group_rl_has_its_whole_reward_model_on_every_device(params: dict[str, Any]):
-    sharded = memory_plan.Way(hardware.Hardware(), processes=4, sharded=True)
-
-    assert need(params, "train_group_rl", sharded).weights == 4 * (2 * P / 4 + P + 32)
-
-
-@pytest.mark.parametrize("stage", ["train_ppo", "train_rrhf", "train_ditto", "train_spin"])
+@pytest.mark.parametrize("stage", ["train_ppo", "train_rrhf", "train_group_rl", "train_ditto", "train_spin"])
 def test_what_refuses_fsdp_names_adapters_as_the_way(stage: str, params: dict[str, Any]):
     with pytest.raises(memory_shapes.Unknown, match="refuses FSDP.* accelerate/gpu.yaml and a `lora` block"):
         need(params, stage, memory_plan.Way(hardware.Hardware(), processes=8, sharded=True))

@@ -1,5 +1,6 @@
 """RLOO and GRPO by TRL's trainers on our engine's answers, on a tiny world."""
 
+import json
 import math
 import os
 import signal
@@ -128,6 +129,40 @@ def test_an_answer_that_ends_with_another_of_the_policys_ends_is_paid_its_score(
     log = yaml.safe_load(Path(f"metrics/plots/train_group_rl/{name}.json").read_text())
     assert log[0]["without_end_share"] < 1
     assert log[0]["reward"] > -100 * log[0]["without_end_share"] - 1
+
+
+@pytest.mark.parametrize("name", ["rloo", "grpo"])
+def test_learning_reads_the_prompts_that_answers_were_sampled_behind(
+    workspace: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path("models/sft/rmsp/tokenizer.json")
+    said = yaml.safe_load(file.read_text())
+    said["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<eos>", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<eos>": {"id": "<eos>", "ids": [TOKENIZER.eos_token_id], "tokens": ["<eos>"]}},
+    }
+    file.write_text(json.dumps(said))
+    assert models.load_tokenizer("models/sft/rmsp")("So").input_ids[-1] == TOKENIZER.eos_token_id
+    read: list[list[int]] = []
+    tokenize = group_training.OurAnswers._tokenize_prompts
+    monkeypatch.setattr(
+        group_training.OurAnswers,
+        "_tokenize_prompts",
+        lambda self, prompts: (read.extend(found := tokenize(self, prompts)[0]), (found, None, {}))[1],
+    )
+
+    train_group_rl.main(params(steps=1, epochs=1), name)
+
+    assert read and all(row[-1] != TOKENIZER.eos_token_id for row in read)
+
+
+def test_sharded_models_are_refused_before_one_loads(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+
+    with pytest.raises(UserError, match="FSDP shards models; .*RLOO and GRPO sample from whole models"):
+        train_group_rl.main(params(), "rloo")
 
 
 @pytest.mark.parametrize(
