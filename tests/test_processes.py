@@ -90,13 +90,15 @@ def workspace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def environment() -> dict[str, str]:
+def environment(stage: str = "sample_responses@a") -> dict[str, str]:
     paths = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     # DVC_STAGE: as under DVC, so that the journals are still there when the stage has ended
-    return os.environ | paths | {"OMP_NUM_THREADS": "1", "DVC_STAGE": "sample_responses@a"}
+    return os.environ | paths | {"OMP_NUM_THREADS": "1", "DVC_STAGE": stage}
 
 
-def launch(folder: Path, *words: str, within: str | None = None) -> "subprocess.Popen[str]":
+def launch(
+    folder: Path, *words: str, within: str | None = None, stage: str = "sample_responses@a"
+) -> "subprocess.Popen[str]":
     """`accelerate-launch` of the stage, in a network namespace."""
     command = ["accelerate-launch", "--config_file", "accelerate.yaml", "--num_processes", "2", *words]
     command += ["--mixed_precision", "no", "-m", "stages.sample_responses", "a"]
@@ -105,7 +107,7 @@ def launch(folder: Path, *words: str, within: str | None = None) -> "subprocess.
     return subprocess.Popen(
         namespace + command,
         cwd=folder,
-        env=environment() | cable,
+        env=environment(stage) | cable,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -161,6 +163,22 @@ def test_when_one_of_two_processes_is_killed_the_other_ends_and_a_second_run_com
         lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
         assert len(lines) == len(read(file)[0])  # no row was written twice
         assert kept[file.name] <= read(file)[0].keys()
+
+
+@pytest.mark.slow
+def test_a_shard_of_two_processes_that_finds_all_rows_ends_well_and_writes_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workspace(tmp_path / "two", monkeypatch)
+    for shard in ("0/2", "1/2"):
+        monkeypatch.setenv("SYNTHALIGN_SHARD", shard)
+        started = launch(folder, "--num_machines", "1", "--main_process_port", "0", stage="")
+        output, _ = started.communicate(timeout=120)
+        assert started.returncode == 0, output
+
+    assert "finds all rows there; run the stage without it" in output
+    assert sum(map(len, journals(folder).values())) == len(TEXTS)
+    assert made(folder) == {}
 
 
 @pytest.mark.slow

@@ -21,6 +21,10 @@ WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD
 """Where accelerate finds the number of processes, in its order; without any there is one."""
 
 
+RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+"""Where the number of this process is, likewise."""
+
+
 def check(command: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
     """UserError when the launcher's command, or the file that it names, promises other processes than there are.
 

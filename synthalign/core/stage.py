@@ -205,7 +205,7 @@ def is_full_disk(error: Exception) -> bool:
 
 def is_main_process() -> bool:
     """Whether this is the process of an `accelerate launch` that writes."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return int(next((os.environ[name] for name in launcher.RANKS if os.environ.get(name)), "0")) == 0
 
 
 def write_metrics(name: str, **values: Any) -> None:

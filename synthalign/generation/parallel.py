@@ -95,7 +95,12 @@ def generated(
 
 
 def finish(folder: Path) -> None:
-    """Give up a stage's journals once its tables are written, on every host."""
+    """Give up a stage's journals once its tables are written, on every host.
+
+    A shard that found all rows has written none: shards.Ended, on every process, as `tables.write` has it on the first.
+    """
+    if shard := shards.here():
+        raise shards.Ended(f"shard {shard.number}/{shard.of} finds all rows there; run the stage without it")
     here = state()
     here.wait_for_everyone()
     if here.is_local_main_process:

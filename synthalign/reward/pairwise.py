@@ -39,12 +39,17 @@ class PairwiseTrainer(RewardTrainer):
         return losses.pairwise_loss(chosen, rejected, inputs["p_chosen"]).mean()
 
     def note(self, margin: Tensor, p_chosen: Tensor) -> None:
-        """Put what a batch's pairs come to on the curve: rewards of chosen minus rejected (B,), and their labels."""
+        """Put what a batch's pairs come to, over all processes, on the curve.
+
+        margin, p_chosen  (B,) rewards of chosen minus rejected, and their labels
+        """
         metrics = self._metrics["train"]
         right = (((margin > 0) == (p_chosen > 0.5)) & (margin != 0)).float()  # as in `finish`
         right[p_chosen == 0.5] = 0.5  # such a label says neither
-        metrics["accuracy"].append(right.mean().item())
-        metrics["margin"].append(margin.mean().item())
+        sums = torch.stack([right.sum(), margin.sum().float(), torch.tensor(len(margin), device=margin.device).float()])
+        right_sum, margin_sum, count = self.accelerator.reduce(sums, "sum")
+        metrics["accuracy"].append((right_sum / count).item())
+        metrics["margin"].append((margin_sum / count).item())
 
 
 def train(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synthalign.core import launcher
+from synthalign.core import launcher, stage
 from synthalign.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +66,17 @@ def test_what_was_promised_and_came_passes() -> None:
     launcher.check(command("--config_file", launch_file("NO", 1)), {})
     launcher.check(command("--config_file", launch_file("MULTI_CPU", 4)), {"PMI_SIZE": "4"})  # started by mpirun
     launcher.check(command("--cpu"), {})
+
+
+@pytest.mark.parametrize("name", launcher.RANKS)
+def test_one_process_writes_whoever_started_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in launcher.RANKS:
+        monkeypatch.delenv(other, raising=False)
+    assert stage.is_main_process()
+    monkeypatch.setenv(name, "1")
+    assert not stage.is_main_process()
+    monkeypatch.setenv(name, "0")
+    assert stage.is_main_process()
 
 
 def test_other_programs_and_a_stages_own_words_promise_nothing() -> None:
