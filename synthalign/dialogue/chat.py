@@ -53,8 +53,8 @@ def prompt(messages: Sequence[Message]) -> str:
 
 
 def completion(answer: str) -> str:
-    """An answer as it follows `prompt`; the caller appends the end-of-sequence token."""
-    return f" {answer.strip()}"
+    """An answer as it follows `prompt`; the caller appends the end-of-sequence token, all that an empty answer has."""
+    return f" {answer.strip()}" if answer.strip() else ""
 
 
 def few_shot(system: str, dialogues: Sequence[Sequence[Message]]) -> str:
@@ -73,6 +73,13 @@ def marker_in(text: str) -> str | None:
 
 
 def clean(text: str) -> str:
-    """The answer in what a model wrote: all before the first sign of another turn."""
-    ends = [text.find(stop) for stop in STOPS if stop in text]
-    return text[: min(ends, default=len(text))].strip()
+    """The answer in what a model wrote: all before the first sign of another turn, without rules at its end.
+
+    Pretrained models put a rule of their own before the next turn, or its marker in quotes or bold.
+    """
+    ends = [text.find(stop) for stop in STOPS if stop in text] + [found.start() for found in MARKED.finditer(text)]
+    return RULES.sub("", text[: min(ends, default=len(text))]).strip()
+
+
+MARKED = re.compile(f"{TURN}[\"'*_]+({HUMAN}|{ASSISTANT})")
+RULES = re.compile(r"(\n\s*-{3,}\s*)+$")

@@ -80,12 +80,20 @@ def fitting(
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of each text behind those that the tokenizer puts before every text, a BOS or nothing.
 
-    What it would add at the end is left off: after an EOS a policy has nothing to say, and a trainer adds its own.
+    What it would add at the end is left off: after an EOS a policy has nothing to say, and a trainer adds its own. What
+    looks like one of its special tokens in a text is text: no `<s>` of a person's question begins a document.
     """
     if not texts:
         return []
     begin = opening(tokenizer)
-    rows = tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)["input_ids"]
+    rows = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        truncation=False,
+        padding=False,
+        verbose=False,
+    )["input_ids"]
     return [begin + row for row in rows]
 
 

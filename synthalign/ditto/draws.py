@@ -85,7 +85,8 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
     inter   each sample of set a over each of set b, for all a > b: M^2 pairs for every (a, b) with M samples each
 
     A sample that says what its demonstration says is left out, and so is a pair of equal texts: there is nothing to
-    tell apart.  (The paper's code keeps them.)  A sample that was cut off is never the better one.
+    tell apart.  (The paper's code keeps them.)  A sample that was cut off, or says nothing, is never the better
+    one.
     """
     found: dict[Kind, list[Pair]] = {kind: [] for kind in KINDS}
     for best in demonstrations:
@@ -97,7 +98,7 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
                 Pair("inter", better, worse)
                 for earlier in own[:later]
                 for better in samples
-                if endings.is_whole(better.finish_reason)
+                if endings.is_whole(better.finish_reason) and better.text.strip()
                 for worse in earlier
                 if better.text != worse.text
             ]

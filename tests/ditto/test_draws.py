@@ -151,14 +151,14 @@ def test_a_sample_that_says_what_the_demonstration_says_and_two_equal_samples_ma
     assert [(p.chosen.text, p.rejected.text) for p in found["inter"]] == [("Other.", "Same.")]
 
 
-def test_a_sample_that_was_cut_off_is_worse_than_a_demonstration_and_never_better_than_a_sample():
+def test_a_sample_that_was_cut_off_or_is_empty_is_worse_than_a_demonstration_and_never_better_than_a_sample():
     [best] = demonstrations(1)
     name = best.demonstration_id
     early = [sample(name, 0, "Early."), sample(name, 0, "Ear", "length")]
-    late = [sample(name, 1, "Late.", "stop"), sample(name, 1, "La", "length")]
+    late = [sample(name, 1, "Late.", "stop"), sample(name, 1, "La", "length"), sample(name, 1, "", "eos")]
 
     found = draws.pools([best], [early, late])
 
-    assert [(p.chosen.text, p.rejected.text) for p in found["online"]] == [("Output 0", "Late."), ("Output 0", "La")]
+    assert [p.rejected.text for p in found["online"]] == ["Late.", "La", ""]
     assert [(p.chosen.text, p.rejected.text) for p in found["replay"]] == [("Output 0", "Early."), ("Output 0", "Ear")]
     assert [(p.chosen.text, p.rejected.text) for p in found["inter"]] == [("Late.", "Early."), ("Late.", "Ear")]

@@ -118,6 +118,11 @@ def test_an_answer_ends_where_another_turn_begins() -> None:
     assert chat.clean(" It is red.\n\nHuman: Why?\n\nAssistant: So.") == "It is red."
     assert chat.clean(" It is red.\n\n-----\n\nHuman: Why?") == "It is red."
     assert chat.clean(" A Human: walks in. ") == "A Human: walks in."  # the word is not a turn
+    # pretrained models mark turns in ways of their own
+    assert chat.clean(' It is red.\n\n---\n\n"Human: Why?') == "It is red."
+    assert chat.clean(" It is red.\n\n**Human:** Why?") == "It is red."
+    assert chat.clean(" It is red.\n\n---\n\n---\n") == "It is red."
+    assert chat.clean(" One.\n\n---\n\nTwo.") == "One.\n\n---\n\nTwo."  # a rule within a text is text
 
 
 def test_an_unknown_role_is_refused() -> None:
