@@ -11,6 +11,7 @@ from typing import Any
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
+from synthalign.generation import gguf_header, gguf_tokenizer
 
 CONVERTER, QUANTIZER = "convert_hf_to_gguf.py", "llama-quantize"
 PLACES = ("", "build/bin", "bin")
@@ -58,12 +59,26 @@ def convert(folder: Path, tools: Tools, decoding: Mapping[str, Any]) -> None:
     """
     whole = folder / "model-F16.gguf"
     _run([sys.executable, tools.converter, folder, "--outfile", whole, "--outtype", "f16"], whole, folder)
+    _check(whole)
     served = whole
     if tools.quantizer:
         served = folder / f"model-{QUANTIZED}.gguf"
         _run([tools.quantizer, whole, served, QUANTIZED], served, folder)
     (folder / "Modelfile").write_text(modelfile(served.name, decoding), encoding="utf-8")
     print(f"{folder}: {served.name}, {served.stat().st_size / 1e6:.1f} MB; `ollama create NAME -f Modelfile` there")
+
+
+def _check(whole: Path) -> None:
+    """UserError, and no file, where a converter that found no tokenizer.model has given all tokens one score: llama.cpp
+    would cut texts otherwise than the policy was trained on them."""
+    try:
+        gguf_tokenizer.check_order(gguf_header.read(whole).settings, whole)
+    except UserError as error:
+        whole.unlink()
+        raise UserError(
+            f"--gguf: {error}. Put the base model's tokenizer.model into {whole.parent} and run the converter there; "
+            "all else in the folder is whole"
+        ) from error
 
 
 def modelfile(name: str, decoding: Mapping[str, Any]) -> str:

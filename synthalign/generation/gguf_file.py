@@ -33,6 +33,21 @@ MORE = {"qwen3": {"attention.key_length": "head_dim"}}
 LARGEST = {"gemma2": 46, "gemma3": 62}
 """Layers of Gemma's 27B models, whose queries are scaled by another number than the length of a head (llama.cpp)."""
 
+EOT = "tokenizer.ggml.eot_token_id"
+
+ENDS = {
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "<end_of_turn>",
+    "</s>",
+}
+ENDS |= {"<EOT>", "[EOT]", "[EOS]", "<eos>", "<turn|>", "<end_of_utterance>"}
+"""Control tokens that end a text or a turn whatever else the file says."""
+
 FREQUENCIES = "rope_freqs.weight"
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """How all models with Llama 3.1's positions stretch them; a file has the outcome alone."""
@@ -196,9 +211,16 @@ def _write_weights(header: Header, config: PreTrainedConfig, names: dict[str, st
 
 
 def _ends(header: Header, config: PreTrainedConfig) -> dict[str, Any]:
-    """generation_config.json: the special tokens, and as ends of a text the end of a turn, too."""
-    ends = [config.eos_token_id, header.settings.get("tokenizer.ggml.eot_token_id")]
-    ends = sorted({end for end in ends if end is not None})
+    """generation_config.json: the special tokens, and as ends of a text those of a turn, which the file names or
+    llama.cpp knows by their words (src/llama-vocab.cpp)."""
+    said = header.settings
+    words, kinds = said.get("tokenizer.ggml.tokens", ()), said.get("tokenizer.ggml.token_type", ())
+    known = [
+        place
+        for place, (word, kind) in enumerate(zip(words, kinds, strict=False))
+        if word in ENDS and kind == gguf_tokenizer.CONTROL
+    ]
+    ends = sorted({end for end in (config.eos_token_id, said.get(EOT), *known) if end is not None})
     tokens = {
         "bos_token_id": config.bos_token_id,
         "eos_token_id": ends if len(ends) > 1 else next(iter(ends), None),

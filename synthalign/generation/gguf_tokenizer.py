@@ -10,7 +10,7 @@ Source of the rules: llama.cpp, src/llama-vocab.cpp. A split that is not known h
 text gives other tokens than the model was trained on, and nothing says so.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -156,20 +156,22 @@ def _sentencepiece(settings: Mapping[str, Any], words: list[str], file: object) 
         raise UserError(
             f"{file}: {len(scores or ())} scores (tokenizer.ggml.scores) for {len(words)} tokens; convert again"
         )
-    pairs = sorted(_pairs(words, scores), key=lambda merge: merge[0])
-    _check_order(settings, {left + right for _, left, right in pairs}, file)
-    merges = [(left, right) for _, left, right in pairs]
+    check_order(settings, file)
+    merges = [(left, right) for _, left, right in sorted(_pairs(words, scores), key=lambda merge: merge[0])]
     has_prefix = bool(settings.get("tokenizer.ggml.add_space_prefix", True))
     return _spaced(settings, words, merges, has_prefix=has_prefix)
 
 
-def _check_order(settings: Mapping[str, Any], made: Set[str], file: object) -> None:
-    """UserError where two of the tokens that are made of others have one score.
+def check_order(settings: Mapping[str, Any], file: object) -> None:
+    """UserError where two of SentencePiece's tokens that are made of others have one score.
 
     Of equal scores llama.cpp joins the first in the text, which no order of merges says. Tokens that are found in the
     text before anything is joined may share one, as all that were added have.
     """
+    if settings.get("tokenizer.ggml.model") != "llama":
+        return
     words, scores = settings["tokenizer.ggml.tokens"], settings["tokenizer.ggml.scores"]
+    made = {left + right for _, left, right in _pairs(words, scores)}
     kinds = settings.get("tokenizer.ggml.token_type") or ()
     seen: dict[float, str] = {}
     for word, score, kind in zip_longest(words, scores, kinds):

@@ -228,9 +228,8 @@ def test_what_is_made_of_peoples_files_is_under_the_licences_of_these(
     known = export.licences()
 
     assert {*made} == {*export.MADE_FROM}
-    assert known[made["people_train.jsonl"]] == [
-        Licence("mit", of="hh_harmless_test.jsonl.gz"), Licence("apache-2.0", of="pandalm_testset.json"),
-    ]  # fmt: skip
+    assert known[made["people_train.jsonl"]] == [Licence("apache-2.0", of="pandalm_testset.json")]
+    assert known[made["hh_heldout.jsonl"]] == [Licence("mit", of="hh_harmless_test.jsonl.gz")]
     assert {name: [one.of for one in known[sha]] for name, sha in made.items()} == {
         name: [*raw] for name, raw in export.MADE_FROM.items()
     }
@@ -344,7 +343,7 @@ def test_a_folder_of_somebody_is_replaced_with_force_and_an_export_without(proje
 
 
 CONVERTER = """
-import argparse, pathlib
+import argparse, gguf, pathlib
 parser = argparse.ArgumentParser()
 parser.add_argument("model", type=pathlib.Path)
 parser.add_argument("--outfile", type=pathlib.Path)
@@ -352,7 +351,14 @@ parser.add_argument("--outtype", choices=["f32", "f16"])
 given = parser.parse_args()
 if (given.model / "config.json").stat().st_size == 0 or {fails}:
     raise NotImplementedError("BPE pre-tokenizer was not recognized")
-given.outfile.write_bytes(b"GGUF")
+writer = gguf.GGUFWriter(given.outfile, "llama")
+writer.add_tokenizer_model("llama")
+writer.add_token_list(["<unk>", "a", "b", "c", "ab", "bc"])
+writer.add_token_scores([0.0, -9.0, -9.0, -9.0, *{scores}])
+writer.write_header_to_file()
+writer.write_kv_data_to_file()
+writer.write_tensors_to_file()
+writer.close()
 """
 
 
@@ -360,23 +366,35 @@ def test_a_gguf_comes_from_the_converter_with_a_modelfile_that_asks_as_the_profi
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("llama.cpp").mkdir()
-    Path("llama.cpp/convert_hf_to_gguf.py").write_text(CONVERTER.format(fails=False))
+    Path("llama.cpp/convert_hf_to_gguf.py").write_text(CONVERTER.format(fails=False, scores=[-1.0, -2.0]))
     monkeypatch.setenv("LLAMA_CPP", "llama.cpp")
 
     folder = export.export("dpo", gguf=True)
 
     asked = (folder / "Modelfile").read_text()
-    assert (folder / "model-F16.gguf").read_bytes() == b"GGUF"
+    assert (folder / "model-F16.gguf").read_bytes().startswith(b"GGUF")
     assert asked.startswith("FROM ./model-F16.gguf\n")
     assert {"PARAMETER temperature 0.75", "PARAMETER num_predict 12", "PARAMETER top_k 0"} <= {*asked.splitlines()}
     assert 'PARAMETER stop "\n\nHuman:"\n' in asked
+
+
+def test_a_gguf_whose_scores_are_lost_is_not_left_behind(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("llama.cpp").mkdir()
+    Path("llama.cpp/convert_hf_to_gguf.py").write_text(CONVERTER.format(fails=False, scores=[-1000.0, -1000.0]))
+    monkeypatch.setenv("LLAMA_CPP", "llama.cpp")
+
+    with pytest.raises(UserError, match="'ab' and 'bc' have one score .* Put the base model's tokenizer.model into"):
+        export.export("dpo", gguf=True)
+
+    assert Path("exports/dpo/model.safetensors").is_file()
+    assert not list(Path("exports/dpo").glob("*.gguf"))
 
 
 def test_what_the_converter_says_is_passed_on_and_the_folder_stays(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("llama.cpp").mkdir()
-    Path("llama.cpp/convert_hf_to_gguf.py").write_text(CONVERTER.format(fails=True))
+    Path("llama.cpp/convert_hf_to_gguf.py").write_text(CONVERTER.format(fails=True, scores=[]))
     monkeypatch.setenv("LLAMA_CPP", "llama.cpp")
 
     with pytest.raises(UserError, match="convert_hf_to_gguf.py ended with 1 .* BPE pre-tokenizer was not recognized"):

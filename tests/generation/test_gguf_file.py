@@ -276,6 +276,27 @@ def test_what_cannot_be_read_truly_is_refused_by_name(file: Path, settings: dict
         converted(file, sha256)
 
 
+def test_a_text_ends_with_every_control_token_that_ends_a_turn_in_llama_cpp(file: Path) -> None:
+    model = tiny.causal()
+    words = [f"<|{place}|>" for place in range(400)]
+    words[:8] = ["<eos>", "<pad>", "<|im_end|>", "<|endoftext|>", "<|end|>", "a", "b", "ab"]
+    kinds = [CONTROL] * 4 + [NORMAL] * 396
+
+    folder = converted(
+        file,
+        write(
+            file,
+            model,
+            tokenizer__ggml__tokens=words,
+            tokenizer__ggml__token_type=kinds,
+            tokenizer__ggml__eos_token_id=2,
+            tokenizer__ggml__merges=["a b"],
+        ),
+    )
+
+    assert models.load_causal(folder).generation_config.eos_token_id == [0, 2, 3]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
