@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness (Gao et al.) on a policy: `pip install 'synthalign[eval]'`.
+"""Tasks of lm-evaluation-harness (Gao et al.) on a policy: `pip install '.[eval]'`.
 
     tasks = harness.load(["arc_easy", "data/ours/trivia.yaml"], seed=0)
     figures = harness.figures(tasks, model, tokenizer, batch_size=32)
@@ -37,7 +37,7 @@ def load(names: Sequence[str], *, seed: int) -> dict[str, Any]:
     if find_spec("lm_eval") is None:
         raise UserError(
             f"{KEY} = {[*names]}: these are tasks of lm-evaluation-harness, which is not installed; "
-            "`pip install 'synthalign[eval]'`, or empty the list"
+            "`.venv/bin/pip install '.[eval]'`, or empty the list"
         )
     from lm_eval.tasks import TaskManager  # an extra; it takes seconds to import
 

@@ -85,17 +85,17 @@ Listed = Mapping[str, Sequence[Licence]]
 """The licences of files by their sha256: those that the lists of data/sources/ name, and what is made out of them."""
 
 
-def licences(path: str, sha256: str | None, listed: Listed) -> Sequence[Licence]:
-    """Those of the file with this hash; else what the card of a folder, of a file's folder, or of a model of the hub
-    that was fetched here says; empty where none is known."""
-    if sha256 is not None and sha256 in listed:
-        return listed[sha256]
+def licences(path: str, revision: str | None, listed: Listed) -> Sequence[Licence]:
+    """Those of the file whose SHA-256 the revision is; else what the card of a folder, of a file's folder, or of a
+    model of the hub that was fetched here at this commit says; empty where none is known."""
+    if revision is not None and revision in listed:
+        return listed[revision]
     place = Path(path)
     if place.exists():
         card = str((place if place.is_dir() else place.parent) / "README.md")
     else:
         try:
-            card = str(try_to_load_from_cache(path, "README.md"))
+            card = str(try_to_load_from_cache(path, "README.md", revision=revision))
         except HFValidationError:  # neither a path nor a name on the hub
             return []
     front = _front(Path(card))

@@ -94,5 +94,5 @@ def test_without_the_harness_a_list_of_its_tasks_names_the_extra_before_a_model_
         pytest.skip("lm-evaluation-harness is installed")
     Path("models/base/model.safetensors").unlink()
 
-    with pytest.raises(UserError, match=r"harness = \['arc_easy'\]: .*`pip install 'synthalign\[eval\]'`"):
+    with pytest.raises(UserError, match=r"harness = \['arc_easy'\]: .*`.venv/bin/pip install '.\[eval\]'`"):
         score_benchmarks.main(params("arc_easy"), "base")

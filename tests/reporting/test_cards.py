@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from synthalign.generation import sources
 from synthalign.reporting import cards, lineage
 from synthalign.reporting.cards import Licence, Subject
 
@@ -98,16 +99,20 @@ def test_of_a_folders_own_card_only_what_can_be_a_licence_is_taken(
     assert cards.licences(str(tmp_path), None, {}) == says
 
 
-def test_a_link_in_the_card_of_a_fetched_hub_model_leads_to_the_hub(
+def test_the_card_of_a_hub_model_is_that_of_the_pinned_commit_and_its_link_leads_to_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("card.md").write_text("---\nlicense: other\nlicense_name: yi\nlicense_link: LICENSE\n---\n")
-    monkeypatch.setattr(cards, "try_to_load_from_cache", lambda name, file: "card.md")
+    commit = "0123456789" * 4
+    snapshot = tmp_path / "models--01-ai--Yi-6B" / "snapshots" / commit  # as snapshot_download leaves it: with no ref
+    snapshot.mkdir(parents=True)
+    (snapshot / "README.md").write_text("---\nlicense: other\nlicense_name: yi\nlicense_link: LICENSE\n---\n")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
-    assert cards.licences("01-ai/Yi-6B", None, {}) == [
+    assert cards.licences("01-ai/Yi-6B", commit, {}) == [
         Licence("other", "yi", "https://huggingface.co/01-ai/Yi-6B/blob/main/LICENSE")
     ]
+    assert cards.licences("01-ai/Yi-6B", "9" * 40, {}) == []  # nothing was fetched at that one
+    assert "README.md" in sources.WANTED
 
 
 @pytest.fixture
