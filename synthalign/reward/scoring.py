@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +62,7 @@ def _values(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | 
     hidden = model.base_model(
         input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
     ).last_hidden_state  # (B, T, D)
-    head = model.get_submodule("score")
+    head: Any = model.get_submodule("score")
     with torch.autocast(hidden.device.type, enabled=False):  # a sum of 16 bits has two answers in the same place
         values = linear(hidden.float(), head.weight.float(), head.bias).squeeze(-1)
     return (values - getattr(model.config, "reward_mean", 0.0)) / getattr(model.config, "reward_std", 1.0)
