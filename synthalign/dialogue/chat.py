@@ -82,4 +82,4 @@ def clean(text: str) -> str:
 
 
 MARKED = re.compile(f"{TURN}[\"'*_]+({HUMAN}|{ASSISTANT})")
-RULES = re.compile(r"(\n\s*-{3,}\s*)+$")
+RULES = re.compile(f"({TURN}-{{3,}}\\s*)+$")
