@@ -108,10 +108,10 @@ def align(
     targets: stages or families to bring up to date with what they need; without, the whole graph. There are gates, and
     something is published, only with the whole graph or with `report`. parallel: stages at once. gpu_tasks: of these,
     how many that `accelerate launch` starts, over all flows of this host; one where accelerate.yaml has several
-    processes, which then share all devices. stage_hours: the longest that a stage may
-    take. notify: a notification block, type/name. report_url: where published/ can be seen by browsers. runner: threads
-    of this host, or tasks of a Ray cluster, each in a clone on its node. ray_address: of the cluster; without one Ray
-    runs on this host. repository: from where nodes clone; without one this clone's origin.
+    processes, which then share all devices. stage_hours: the longest that a stage may take. notify: a notification
+    block, type/name. report_url: where published/ can be seen by browsers. runner: threads of this host, or tasks of a
+    Ray cluster, each in a clone on its node. ray_address: of the cluster; without one Ray runs on this host.
+    repository: from where nodes clone; without one this clone's origin.
     shards: tasks of a Ray cluster that share the rows of each stage that samples.
     """
     logger = get_run_logger()

@@ -168,9 +168,9 @@ def check_order(settings: Mapping[str, Any], file: object) -> None:
     Of equal scores llama.cpp joins the first in the text, which no order of merges says. Tokens that are found in the
     text before anything is joined may share one, as all that were added have.
     """
-    if settings.get("tokenizer.ggml.model") != "llama":
+    words, scores = (settings.get(f"tokenizer.ggml.{name}") or [] for name in ("tokens", "scores"))
+    if settings.get("tokenizer.ggml.model") != "llama" or len(scores) != len(words):
         return
-    words, scores = settings["tokenizer.ggml.tokens"], settings["tokenizer.ggml.scores"]
     made = {left + right for _, left, right in _pairs(words, scores)}
     kinds = settings.get("tokenizer.ggml.token_type") or ()
     seen: dict[float, str] = {}

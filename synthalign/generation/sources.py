@@ -9,8 +9,8 @@ from synthalign.core.errors import UserError
 from synthalign.generation import gguf_file, model_folder, models
 
 TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
-SMALL = ("config.json", "generation_config.json", "README.md")
-WANTED = ["model*.safetensors", "model.safetensors.index.json", *SMALL, *TOKENIZER]
+SMALL = ("config.json", "generation_config.json")
+WANTED = ["model*.safetensors", "model.safetensors.index.json", "README.md", *SMALL, *TOKENIZER]
 
 
 def fetch(source: str, revision: str | None, scratch: Path) -> Path:
