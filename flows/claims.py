@@ -91,7 +91,7 @@ def named(settings: Any) -> list[str]:
     return [
         str(path)
         for path in found
-        if not path.is_absolute() and ".." not in path.parts and path.parts and path.exists()
+        if not path.is_absolute() and ".." not in path.parts and path.parts and os.path.exists(path)  # or it is prose
         if not any(path == out or path in out.parents or out in path.parents for out in made)
     ]
 

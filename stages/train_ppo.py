@@ -76,7 +76,7 @@ def main(params: Params, name: str) -> None:
     if settings.ptx_coefficient:
         inputs.append(Path(params.ptx_texts))
         texts = json_lines.texts(Path(params.ptx_texts))
-        rows = encoding.tokenize(tokenizer, texts)
+        rows = encoding.tokenize(tokenizer, [encoding.unmarked(tokenizer, text) for text in texts])
         ptx_texts = [encoding.ended(tokenizer, tokens)[: params.ptx_max_tokens] for tokens in rows]
 
     modules = (adapters, gradients, one_base, ppo_rollouts, ppo_training)

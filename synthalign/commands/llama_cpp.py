@@ -71,8 +71,9 @@ def convert(folder: Path, tools: Tools, decoding: Mapping[str, Any]) -> None:
 def _check(whole: Path) -> None:
     """UserError, and no file, where a converter that found no tokenizer.model has given all tokens one score: llama.cpp
     would cut texts otherwise than the policy was trained on them."""
+    settings = gguf_header.read(whole).settings
     try:
-        gguf_tokenizer.check_order(gguf_header.read(whole).settings, whole)
+        gguf_tokenizer.check_order(settings, whole)
     except UserError as error:
         whole.unlink()
         raise UserError(

@@ -53,8 +53,8 @@ def prompt(messages: Sequence[Message]) -> str:
 
 
 def completion(answer: str) -> str:
-    """An answer as it follows `prompt`; the caller appends the end-of-sequence token, all that an empty answer has."""
-    return f" {answer.strip()}" if answer.strip() else ""
+    """An answer as it follows `prompt`; the caller appends the end-of-sequence token."""
+    return f" {answer.strip()}"
 
 
 def few_shot(system: str, dialogues: Sequence[Sequence[Message]]) -> str:

@@ -49,7 +49,8 @@ def encode(
     """
     parts = [split(messages) for messages in dialogues]
     prompts = [chat.prompt(context) for context, _ in parts]
-    wholes = [text + chat.completion(answer) for text, (_, answer) in zip(prompts, parts, strict=True)]
+    answers = [unmarked(tokenizer, answer) for _, answer in parts]
+    wholes = [text + chat.completion(answer) for text, answer in zip(prompts, answers, strict=True)]
     encoded = []
     for place, (before, tokens) in enumerate(
         zip(tokenize(tokenizer, prompts), tokenize(tokenizer, wholes), strict=True)
@@ -135,8 +136,14 @@ def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return next((list(whole[:at]) for at in places if whole[at : at + len(bare)] == bare), [])
 
 
+def unmarked(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The text without the tokenizer's EOS at its end, where its writer wrote that out: the token comes by itself."""
+    marked = text.rstrip()
+    return marked.removesuffix(tokenizer.eos_token) if marked.endswith(tokenizer.eos_token) else text
+
+
 def ended(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> list[int]:
-    """The tokens with one EOS at the end, also where the text brought one."""
+    """The tokens with one EOS at the end."""
     end = tokenizer.eos_token_id
     return [*tokens] if tokens and tokens[-1] == end else [*tokens, end]
 

@@ -131,7 +131,8 @@ def share_of_gain(before: Sequence[Row], last: Sequence[Row], base: Sequence[Row
 
 
 def _share(step: Sequence[float], gain: Sequence[float], units: Sequence[str], seed: int) -> Interval | None:
-    if not statistics.mean_interval(gain, units, seed=seed).lies_above(0):
+    shown = statistics.mean_interval(gain, units, seed=seed)
+    if not (shown.value if shown.low is None else shown.low) > 0:  # equal gains, or few, have no interval
         return None
     return statistics.ratio_interval(step, gain, units, seed=seed)
 

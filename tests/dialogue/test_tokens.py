@@ -88,9 +88,10 @@ def test_the_prompts_of_ppo_groups_and_rrhf_are_those_of_sft(bos: bool, eos: boo
 def test_an_end_that_the_text_brings_is_not_written_twice() -> None:
     tokenizer = tiny.tokenizer()
 
-    [(_, answer)] = encoding.encode(tokenizer, [[QUESTION, {"role": "assistant", "content": "So.<eos>"}]])
+    marked, plain = ({"role": "assistant", "content": text} for text in ("So.<eos>\n", "So."))
 
-    assert answer.count(tokenizer.eos_token_id) == 1
+    assert encoding.encode(tokenizer, [[QUESTION, marked]]) == encoding.encode(tokenizer, [[QUESTION, plain]])
+    assert encoding.encode(tokenizer, [[QUESTION, plain]])[0][1].count(tokenizer.eos_token_id) == 1
 
 
 # ------------------------------------------------------------------------------------------------ the chat template

@@ -83,6 +83,14 @@ def test_demonstrations_and_samples_of_the_same_words_have_the_same_tokens():
     assert tiny.tokenizer().decode(shown[1]) == f" {text}<eos>"
 
 
+def test_an_empty_sample_is_an_end_and_no_blank_before_it():
+    empty = draws.sampled("d", 0, 0, "", finish_reason="eos")
+
+    [(_, answer)] = steps.tokenized(tiny.tokenizer(), ["Where?"], [empty])
+
+    assert answer == [tiny.tokenizer().eos_token_id]
+
+
 @pytest.mark.parametrize("finish_reason", ["length", "stop"])
 def test_a_sample_whose_policy_wrote_no_end_has_none(finish_reason):
     cut = draws.sampled("d", 0, 0, "In the", finish_reason=finish_reason)

@@ -117,6 +117,18 @@ def test_a_gain_that_is_not_shown_has_no_shares():
     assert task_scores.share_of_gain_over_tasks(base, last, base, seed=0) is None
 
 
+def test_a_gain_that_is_the_same_in_every_task_is_shown_and_one_of_few_tasks_has_a_share_without_ends():
+    base = [row(f"{task}{at}", task, at < 2) for task in "abcdef" for at in range(10)]
+    before = [row(f"{task}{at}", task, at < 6 - n % 2) for n, task in enumerate("abcdef") for at in range(10)]
+    last = [row(f"{task}{at}", task, at < 7) for task in "abcdef" for at in range(10)]
+
+    found = task_scores.share_of_gain_over_tasks(before, last, base, seed=0)
+
+    assert found.value == pytest.approx(1.5 / 5) and found.low is not None
+    few = [[one for one in rows if one["task"] in "abc"] for rows in (before, last, base)]
+    assert task_scores.share_of_gain_over_tasks(*few, seed=0).why == "too few"
+
+
 def test_direct_tasks_and_those_with_reasoning_are_told_apart():
     rows = [row("a", "t", True), row("b", "u", False, cot=True)]
 

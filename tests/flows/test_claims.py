@@ -62,7 +62,8 @@ def test_a_copy_has_the_files_that_settings_name_whoever_brought_them(repository
         Path(name).write_text(name)
     Path("params.yaml").write_text(
         "train_sft: {seed: 3, model: mine/model, of: {pairs: [mine/pairs.jsonl]}}\n"
-        "mine_queries: {seed: 3, eval_questions: data/scaled/questions.txt, made: made, absent: mine/absent.txt}\n"
+        "mine_queries: {seed: 3, eval_questions: data/scaled/questions.txt, made: made, absent: mine/absent.txt,"
+        f" prose: {'Write as in a novel. ' * 20}}}\n"
     )
 
     copy = claims.workspace(1, ("train_sft",))

@@ -103,6 +103,8 @@ def test_a_stage_that_read_a_folder_is_of_this_run_while_all_that_made_it_are() 
         "ada",
         "bob",
     }  # written again since
+    # who was taken out of the family stands in dvc.lock still
+    assert recorded.up_to_date(of_a_family(whole, ada="a1", bob="b1", eve="e1"), settings) == {"ada", "bob", "judge"}
 
 
 def test_the_hash_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
