@@ -4,7 +4,6 @@ Tests have moved to other files since, and there are more: one is the same where
 only one test of either commit has them. Where a test of now fails nothing is written.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Comparison, versions
-from benchmarks.whole_graph import BEFORE
+from benchmarks.whole_graph import BEFORE, cloned, environment
 
 RUNS = 2
 """Pairs; one takes the better part of an hour on two cores."""
@@ -49,16 +48,13 @@ class Suite:
 
 
 def pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MAKE"))}
     command = [sys.executable, "-m", "pytest", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
 
 
 def suite(commit: str, folder: Path, made: tuple[str, ...], beside: tuple[str, ...]) -> Suite:
     """A clone of a commit with this environment, what its `make test` makes first, and the tests that it finds."""
-    subprocess.run(["git", "clone", "--quiet", "--no-checkout", str(Path.cwd()), str(folder)], check=True)
-    subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
-    (folder / ".venv").symlink_to(sys.prefix)
+    cloned(commit, folder)
     command = ["make", "--old-file", ".venv/ready", *made]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     listing = pytest(folder, *SELECTED, "--collect-only", "-q").stdout

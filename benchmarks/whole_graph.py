@@ -29,21 +29,30 @@ class Run:
     differs: list[str]
 
 
-def measure(target: str, commit: str, root: Path, scale: str | None) -> Run:
-    """`make` of a target in a clean clone of a commit; scale: the embedded profile with so many rows of it."""
-    folder = Path(tempfile.mkdtemp(dir=root))
+def cloned(commit: str, folder: Path) -> Path:
+    """A clean clone of a commit with this environment, which is not installed again."""
     subprocess.run(["git", "clone", "--quiet", "--no-checkout", str(Path.cwd()), str(folder)], check=True)
     subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
     (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+def environment() -> dict[str, str]:
+    """The environment without what an outer make or a Prefect profile would say to a clone."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MAKE"))}
+
+
+def measure(target: str, commit: str, root: Path, scale: str | None) -> Run:
+    """`make` of a target in a clean clone of a commit; scale: the embedded profile with so many rows of it."""
+    folder = cloned(commit, Path(tempfile.mkdtemp(dir=root)))
     if scale:
         composing = [sys.executable, "-m", "synthalign", "profile", "embedded", "--scale", scale]
         subprocess.run(composing, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     lock = folder / "dvc.lock"
     expected = outs(lock.read_text(encoding="utf-8"))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MAKE"))}
     start = time.perf_counter()
     command = ["make", "--old-file", ".venv/ready", target]  # never installs anything
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     seconds = time.perf_counter() - start
     if done.returncode and not scale:  # with few rows gates may be red
         raise SystemExit(f"make {target} of {commit} failed:\n{(done.stdout + done.stderr)[-3000:]}")

@@ -143,7 +143,7 @@ def bring_up_to_date(
         get_run_logger().warning(mended)
     stages, to_run = ask_dvc(targets)
     launch, _ = machine.both()
-    gpu_tasks = machine.accelerated_at_once(gpu_tasks, launch)
+    gpu_tasks = 1 if machine.has_several_processes(launch) else gpu_tasks
     accelerated = any(stage.gpu for name, stage in stages.items() if to_run is None or name in to_run)
     with written_together() as entries, ExitStack() as held:
         host = Host(parallel, gpu_tasks, stage_hours and stage_hours * 3600, to_run, entries)

@@ -34,11 +34,7 @@ def both() -> tuple[dict[str, Any], dict[str, Any]]:
     return launch, hardware
 
 
-def accelerated_at_once(asked: int, launch: Mapping[str, Any]) -> int:
-    """How many of the `asked` stages that accelerate starts may work at once.
-
-    One of several processes has the machine's devices to itself, as its processes find each other at one port.
-
-    launch  accelerate.yaml
-    """
-    return asked if launch.get("num_processes", 1) == 1 else 1
+def has_several_processes(launch: Mapping[str, Any]) -> bool:
+    """Whether accelerate.yaml starts a stage as several processes: they find each other at one port and share the
+    machine's devices, so one such stage works at a time."""
+    return bool(launch.get("num_processes", 1) != 1)

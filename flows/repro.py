@@ -40,7 +40,7 @@ def at_once(cores: int, devices: int, launch: Mapping[str, Any], hardware: Mappi
     launch    accelerate.yaml: several processes find each other at one port, so one stage has them
     hardware  hardware.yaml: where a trainer has several threads, its model is a large one, and one is in memory
     """
-    alone = launch.get("num_processes", 1) != 1 or hardware.get("threads", 1) != 1
+    alone = machine.has_several_processes(launch) or hardware.get("threads", 1) != 1
     if launch.get("use_cpu", True):
         return 1 if alone else min(max(cores, 1), MOST), None
     on_gpus = 1 if alone else max(devices, 1)

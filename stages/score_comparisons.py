@@ -90,9 +90,10 @@ def by_people(params: Params, questions: dict[str, str]) -> dict[str, Any]:
 def figures(params: Params, questions: dict[str, str], oracle: Judge, traits: Sequence[str]) -> dict[str, Any]:
     """What a judge says of configurations, of the differences between them, and of the labels."""
     responses = {config: scored_responses(config, questions, oracle, traits) for config in params.configurations}
-    every = {label.comparison_id: label for name in params.filters for label in label_measures.labels_of(name, oracle)}
-    labels = list(every.values())
-    kept = {name: frozenset(tables.read(f"comparisons/{name}")["comparison_id"].to_pylist()) for name in params.filters}
+    parts = {name: tables.rows(f"comparisons/{name}") for name in params.filters}
+    pairs = {row["comparison_id"]: row for rows in parts.values() for row in rows}  # each once, the raw ones first
+    labels = label_measures.labels_of_rows(pairs.values(), oracle)
+    kept = {name: frozenset(row["comparison_id"] for row in rows) for name, rows in parts.items()}
 
     totals = {
         config: measures.by_question([(row["query_id"], row["total"]) for row in rows])
@@ -117,11 +118,7 @@ def figures(params: Params, questions: dict[str, str], oracle: Judge, traits: Se
 
     found = {"configurations": configurations, "differences": differences, "labels": agreement, "other_labels": others}
     if params.oracle is None:
-        names = {
-            row["comparison_id"]: f"{row['chosen_config']}_{row['rejected_config']}"
-            for name in params.filters
-            for row in tables.rows(f"comparisons/{name}")
-        }
+        names = {pair: f"{row['chosen_config']}_{row['rejected_config']}" for pair, row in pairs.items()}
         found["by_configurations"] = label_measures.by_configurations(labels, names, kept, seed=params.seed)
     return found
 

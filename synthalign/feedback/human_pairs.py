@@ -99,7 +99,8 @@ def of_row(row: Any, place: str) -> list[tuple[str, Any, bool]]:
 
 def _ranked(row: dict[str, Any], place: str) -> tuple[list[Any], list[float]]:
     """The responses of a ranking and the rank of each, the lowest being the best."""
-    name = max((name for name in RANKED if name in row), key=lambda name: row[name] is not None)
+    there = [name for name in RANKED if name in row]
+    name = next((name for name in there if row[name] is not None), there[0])
     responses = row[name]
     if not isinstance(responses, list) or len(responses) < 2:
         raise UserError(f"{place}: {name} is {repr(responses)[:60]}; a ranking is a list of two responses or more")

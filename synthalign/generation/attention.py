@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.generation import models
-from synthalign.generation.shared_prefix import BLOCK, OTHERWISE, Memory, as_it_reads, attention_of
+from synthalign.generation.attention_interface import OTHERWISE, as_it_reads, attention_of
+from synthalign.generation.shared_prefix import BLOCK, Memory
 
 ATTENTION_KINDS = {"full_attention", "sliding_attention", "chunked_attention"}
 """The kinds of layers in a configuration's `layer_types` that are attention, and nothing beside it."""

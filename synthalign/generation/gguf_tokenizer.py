@@ -10,7 +10,7 @@ Source of the rules: llama.cpp, src/llama-vocab.cpp. A split that is not known h
 text gives other tokens than the model was trained on, and nothing says so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -46,6 +46,9 @@ SPACED = {"gemma4", "granite-embed-multi-311m"}
 """The names of merges over a text whose blanks are `▁`. There llama.cpp begins every text with BOS."""
 
 NAMES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+
+Merge = tuple[tuple[float, int], str, str]
+"""Two tokens that make a third, behind what they are sorted by."""
 
 
 def build(settings: Mapping[str, Any], file: object) -> Tokenizer:
@@ -156,23 +159,28 @@ def _sentencepiece(settings: Mapping[str, Any], words: list[str], file: object) 
         raise UserError(
             f"{file}: {len(scores or ())} scores (tokenizer.ggml.scores) for {len(words)} tokens; convert again"
         )
-    check_order(settings, file)
-    merges = [(left, right) for _, left, right in sorted(_pairs(words, scores), key=lambda merge: merge[0])]
+    pairs = sorted(_pairs(words, scores), key=lambda merge: merge[0])
+    _check_order(settings, pairs, file)
+    merges = [(left, right) for _, left, right in pairs]
     has_prefix = bool(settings.get("tokenizer.ggml.add_space_prefix", True))
     return _spaced(settings, words, merges, has_prefix=has_prefix)
 
 
 def check_order(settings: Mapping[str, Any], file: object) -> None:
-    """UserError where two of SentencePiece's tokens that are made of others have one score.
+    """UserError where a SentencePiece vocabulary does not say which tokens are joined first."""
+    words, scores = (settings.get(f"tokenizer.ggml.{name}") or [] for name in ("tokens", "scores"))
+    if settings.get("tokenizer.ggml.model") == "llama" and len(scores) == len(words):
+        _check_order(settings, _pairs(words, scores), file)
+
+
+def _check_order(settings: Mapping[str, Any], pairs: Iterable[Merge], file: object) -> None:
+    """UserError where two of the tokens that are made of others have one score.
 
     Of equal scores llama.cpp joins the first in the text, which no order of merges says. Tokens that are found in the
     text before anything is joined may share one, as all that were added have.
     """
-    words, scores = (settings.get(f"tokenizer.ggml.{name}") or [] for name in ("tokens", "scores"))
-    if settings.get("tokenizer.ggml.model") != "llama" or len(scores) != len(words):
-        return
-    made = {left + right for _, left, right in _pairs(words, scores)}
-    kinds = settings.get("tokenizer.ggml.token_type") or ()
+    made = {left + right for _, left, right in pairs}
+    words, scores, kinds = (settings.get(f"tokenizer.ggml.{name}") or () for name in ("tokens", "scores", "token_type"))
     seen: dict[float, str] = {}
     for word, score, kind in zip_longest(words, scores, kinds):
         if word in made and kind not in (UNKNOWN, CONTROL, USER_DEFINED):
@@ -198,7 +206,7 @@ def _spaced(
     return tokenizer
 
 
-def _pairs(words: list[str], scores: list[float]) -> Iterator[tuple[tuple[float, int], str, str]]:
+def _pairs(words: list[str], scores: list[float]) -> Iterator[Merge]:
     """Of every token the pairs of tokens that make it, with what they are sorted by: the highest score first.
 
     llama.cpp joins the two neighbours whose whole has the highest score, the first of several.

@@ -1,29 +1,21 @@
 """The attention of a shared prefix: its keys and values are kept once, every suffix has its own in a slot.
 
-With o and l the output and the log-sum-exp of the scores of each part, the attention over both is exact:
-
-    o = w o_prefix + (1 - w) o_suffix,    w = sigmoid(l_prefix - l_suffix)
-
-It is a function registered with transformers' attention interface, so any decoder that uses the interface runs
-unchanged.  A layer may see a sliding window or a chunk only: the model says so, layer by layer, in the rule that it
-makes its mask of, and here the rule says which keys at the end of the prefix are seen.  `attention` says which models
-this serves, and compares every one of them with a plain forward pass.
+Both parts are attended to by themselves and put together (`partial_attention`), in whatever decoder asks through
+transformers' attention interface (`attention_interface`).  A layer may see a sliding window or a chunk only: the model
+says so, layer by layer, in the rule that it makes its mask of, and here the rule says which keys at the end of the
+prefix are seen.  `attention` says which models this serves, and compares every one of them with a plain forward pass.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, causal_mask_function
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.masking_utils import causal_mask_function
 
-from synthalign.core.errors import UserError
+from synthalign.generation.attention_interface import RUNNING, Seen
+from synthalign.generation.partial_attention import attention, past_sinks
 
 BLOCK = 16
 """Sequences, or tokens: operations on at least so many round a row in the same way whatever its neighbours are."""
@@ -31,39 +23,10 @@ BLOCK = 16
 PIECE = 1024
 """Tokens of suffixes that are read together; what the model makes of more does not fit into a core's cache."""
 
-ATTENTION = "shared_prefix"
-
 
 def blocks(count: int) -> int:
     """The count rounded up to whole blocks."""
     return -(-count // BLOCK) * BLOCK
-
-
-OTHERWISE = "use another engine for it: `engine: vllm` or an endpoint (docs/engines.md)"
-"""The next step for whoever has a model that is refused."""
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """Which keys a query sees: what a layer is given in place of a mask."""
-
-    rule: Callable[..., Any] = causal_mask_function
-    """transformers' mask function: batch, head, position of the query, position of the key → seen or not."""
-
-    size: int | None = None
-    """A text of at most so many tokens is seen whole: the size of the window or the chunk.  None is any text."""
-
-    def at(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(..., q) and (k,) positions → (..., q, k) bool; a key that is later is not seen."""
-        none = torch.zeros((), dtype=torch.int64, device=keys.device)
-        queries = queries[..., None]
-        seen: Tensor = self.rule(none, none, queries, keys)
-        return seen & (keys <= queries)
-
-    def __getitem__(self, index: tuple[slice, ...]) -> "Seen":
-        """Gemma 4 cuts a mask to the tokens that it wants logits of; here they are all."""
-        assert all(part in (slice(None), slice(0, None)) for part in index), f"a mask is cut to {index}"
-        return self
 
 
 @dataclass(frozen=True)
@@ -132,7 +95,7 @@ class Memory:
         """The next pass in this thread is this one's."""
         self.task = task
         self.masks = {}
-        _MEMORY.set(self)
+        RUNNING.set(self)
 
     def reserve(self, slots: int, tokens: int) -> None:
         """Have so many slots of so many tokens from now on, with nothing in them."""
@@ -267,7 +230,7 @@ class Memory:
             self.prefix[layer] = (key.contiguous(), value.contiguous())
             self.sizes[layer] = seen.size
             out, total = attention(query, key, value, masks.own.repeat(groups, 1), scale, softcap)
-            return _past_sinks(out, total, sinks).view(rows, heads, width, -1)
+            return past_sinks(out, total, sinks).view(rows, heads, width, -1)
 
         if layer not in self.store:
             shape = (self.size[0], key.shape[1], self.size[1])
@@ -279,7 +242,7 @@ class Memory:
             weight = torch.sigmoid(more_total - total)[..., None].to(out.dtype)
             out = torch.lerp(out, more, weight)
             total = total if sinks is None else torch.logaddexp(total, more_total)
-        return _past_sinks(out, total, sinks).reshape(rows, heads, width, -1)
+        return past_sinks(out, total, sinks).reshape(rows, heads, width, -1)
 
     def _of_suffixes(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, masks: Masks, scale: float, softcap: float | None
@@ -341,137 +304,6 @@ class Memory:
         more, total = attention(together, key, value, mask, scale, softcap)
         more = more.view(key_heads, rows, width, -1).transpose(0, 1)
         return more, total.reshape(key_heads, rows, width).transpose(0, 1)
-
-
-def _past_sinks(out: Tensor, total: Tensor, sinks: Tensor | None) -> Tensor:
-    """What is left of an output, (N, key heads, n, E), with its log-sum-exp when the sinks have had their share."""
-    if sinks is None:
-        return out
-    rows, key_heads, width = total.shape
-    groups = len(sinks) // key_heads
-    each = sinks.view(key_heads, groups, 1).expand(-1, -1, width // groups).reshape(1, key_heads, width)
-    return out * torch.sigmoid(total - each)[..., None].to(out.dtype)
-
-
-def attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, softcap: float | None = None
-) -> tuple[Tensor, Tensor]:
-    """Attention and the log-sum-exp of its scores.
-
-    query    (N, H, q, D)
-    key      (N, H, k, D)
-    value    (N, H, k, E)
-    mask     broadcasts to (N, H, q, k), added to the scores; None is all seen
-    returns  (N, H, q, E) and (N, H, q) float32
-    """
-    if query.device.type == "cpu" and key.shape[-1] == value.shape[-1] and softcap is None:
-        if mask is not None:
-            mask = mask.expand(query.shape[0], 1, query.shape[2], key.shape[2])
-        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, False, attn_mask=mask, scale=scale
-        )
-    scores = _products(query, key) * scale
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    if mask is not None:
-        scores = scores + mask
-    total = scores.logsumexp(-1, keepdim=True)
-    return (scores - total).exp().to(value.dtype) @ value, total[..., 0]
-
-
-def _products(query: Tensor, key: Tensor) -> Tensor:
-    """query · key in float32, whatever they are in: (N, H, q, D), (N, H, k, D) → (N, H, q, k).
-
-    Rounded to bfloat16 before the softmax, a product is off by its size / 512, which for the large keys of Qwen2 is
-    another distribution.
-    """
-    if query.dtype == torch.float32:
-        return query @ key.mT
-    if query.device.type == "cuda":
-        flat = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).mT, out_dtype=torch.float32)
-        return flat.unflatten(0, query.shape[:2])
-    return query.float() @ key.float().mT
-
-
-_MEMORY: ContextVar[Memory | None] = ContextVar("memory")
-
-
-def _shared_prefix_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Seen | Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,  # said by the mask too
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    memory = _MEMORY.get()
-    assert memory is not None, "a pass without `Memory.begin`"
-    name = type(module).__name__
-    layer = getattr(module, "layer_idx", None)
-    if layer is None:
-        raise UserError(f"{name} does not know its layer, so its prefix cannot be shared; {OTHERWISE}")
-    if isinstance(attention_mask, Tensor):
-        raise UserError(f"{name} makes a mask of its own, which a shared prefix does not reproduce; {OTHERWISE}")
-    for what, given in others.items():
-        if isinstance(given, Tensor) and what != "position_ids":
-            raise UserError(f"{name} attends with {what}, which a shared prefix does not reproduce; {OTHERWISE}")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    seen = attention_mask or _ALL
-    out = memory.attend(layer, query, key, value, seen, scale=scale, softcap=softcap, sinks=s_aux)
-    return out.transpose(1, 2).contiguous(), None
-
-
-_ALL = Seen()
-
-
-def _seen(*, mask_function: Callable[..., Tensor], local_size: int | None = None, **others: Any) -> Seen:
-    """What transformers asks for a mask, once a pass for every kind of layer."""
-    return _ALL if mask_function is causal_mask_function else Seen(mask_function, local_size)
-
-
-ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _shared_prefix_attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, _seen)
-
-
-@contextmanager
-def attention_of(model: PreTrainedModel) -> Iterator[None]:
-    """Our attention in the model for the time of the block."""
-    if not getattr(model, "_supports_attention_backend", False):
-        raise UserError(
-            f"{type(model).__name__} does not use transformers' attention interface, so it cannot share a prefix; "
-            f"{OTHERWISE}"
-        )
-    before = model.config._attn_implementation
-    model.set_attn_implementation(ATTENTION)
-    try:
-        with as_it_reads(model):
-            yield
-    finally:
-        model.set_attn_implementation(before)
-        _MEMORY.set(None)
-
-
-@contextmanager
-def as_it_reads(model: PreTrainedModel) -> Iterator[None]:
-    """The model in evaluation mode and in the type of its weights for the time of the block.
-
-    For mixed precision accelerate puts another forward in the place of the whole model's, not of the body's below it,
-    so keys and values of the two passes would have two types.
-    """
-    training = model.training
-    mixed = vars(model).pop("forward", None) if "_original_forward" in vars(model) else None
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-        if mixed is not None:
-            model.forward = mixed
 
 
 def _body(model: PreTrainedModel, ids: Tensor, positions: Tensor) -> None:

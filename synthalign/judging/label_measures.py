@@ -4,13 +4,14 @@ Tables that answer the same queries share what is hard about a query, so a diffe
 its pairs in all of the tables.  A pair that the oracle finds equally good on both sides is neither right nor wrong.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from synthalign.core import statistics, tables
 from synthalign.core.measures import Label
 from synthalign.core.statistics import RESAMPLES, Interval
+from synthalign.core.tables import Row
 from synthalign.feedback import comparisons
 from synthalign.judging.verdicts import Oracle
 
@@ -29,8 +30,13 @@ def asked(feedback: str) -> set[tuple[str, str]]:
 
 def labels_of(feedback: str, oracle: Oracle) -> list[Label]:
     """Every pair of a comparisons table that the oracle can judge."""
+    return labels_of_rows(tables.rows(f"comparisons/{feedback}"), oracle)
+
+
+def labels_of_rows(rows: Iterable[Row], oracle: Oracle) -> list[Label]:
+    """Every one of these comparisons that the oracle can judge."""
     labels = []
-    for row in tables.rows(f"comparisons/{feedback}"):
+    for row in rows:
         chosen, rejected = comparisons.text_of(row["chosen"]), comparisons.text_of(row["rejected"])
         question = comparisons.text_of(row["prompt"])
         one, other = oracle.score(question, chosen), oracle.score(question, rejected)

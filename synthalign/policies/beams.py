@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.dialogue import chat
+from synthalign.generation.attention_interface import as_it_reads
 from synthalign.generation.generate import Generation, Stopping, check_fits
 from synthalign.generation.models import end_tokens
-from synthalign.generation.shared_prefix import as_it_reads
 from synthalign.policies import answering, batching
 from synthalign.policies.answering import Answer
 from synthalign.policies.prompting import Prompt

@@ -54,9 +54,9 @@ def of_folder(metrics: Path) -> Run:
     inputs = run_inputs.inputs(folder)
     settings = yaml_file.load((folder / "params.yaml").read_text(encoding="utf-8"))
     lock = recorded.read_lock(folder)
-    of_run = recorded.current(metrics, lock, settings)
+    others = _made(lock) - recorded.current(metrics, lock, settings)
     return Run(
-        metrics={name: one for name, one in figures.items() if name in of_run or not _is_made(name, lock)},
+        metrics={name: one for name, one in figures.items() if name not in others},
         seeds={name: one["seed"] for name, one in settings.items() if isinstance(one, Mapping) and "seed" in one},
         sections=recorded.of_settings(settings, list(settings)),
         lock=recorded.lock_digest(lock),
@@ -91,8 +91,8 @@ def metrics_in(folder: Path) -> dict[str, Any]:
 
 def keep(metrics: Path, file: Path) -> Run:
     """Write the run of a metrics folder to a file, without what experiments have written, which is of no seed."""
-    run, lock = of_folder(metrics), recorded.read_lock(metrics.parent)
-    run = run.model_copy(update={"metrics": {name: one for name, one in run.metrics.items() if _is_made(name, lock)}})
+    run, made = of_folder(metrics), _made(recorded.read_lock(metrics.parent))
+    run = run.model_copy(update={"metrics": {name: one for name, one in run.metrics.items() if name in made}})
     if not run.metrics:
         raise UserError(f"{metrics}: nothing in it is of the dvc.lock beside it; `make repro` makes both")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,15 +109,16 @@ def kept(file: Path) -> Run:
         run = Run.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise UserError("\n".join([f"{file}: no run", *wrong_keys(error, str(file))])) from error
-    here, lock = Path("metrics"), recorded.read_lock(Path())
+    here, made = Path("metrics"), _made(recorded.read_lock(Path()))
     found = metrics_in(here) if here.is_dir() else {}
-    experiments = {name: one for name, one in found.items() if not _is_made(name, lock)}
+    experiments = {name: one for name, one in found.items() if name not in made}
     return run.model_copy(update={"metrics": experiments | run.metrics})
 
 
-def _is_made(name: str, lock: recorded.Lock) -> bool:
-    """Whether a stage makes these metrics, and no experiment beside the graph."""
-    return any(out["path"] == f"metrics/{name}.json" for one in lock.values() for out in one.get("outs", []))
+def _made(lock: recorded.Lock) -> set[str]:
+    """The metrics that stages make, and no experiment beside the graph."""
+    paths = (out["path"] for one in lock.values() for out in one.get("outs", []))
+    return {path.removeprefix("metrics/").removesuffix(".json") for path in paths if path.startswith("metrics/")}
 
 
 def together(paths: Sequence[Path]) -> list[Run]:

@@ -8,8 +8,8 @@ from transformers import PreTrainedModel
 
 from synthalign.core.errors import UserError
 from synthalign.generation import attention
+from synthalign.generation.attention_interface import Seen
 from synthalign.generation.generate import generate
-from synthalign.generation.shared_prefix import Seen
 from tests import families, tiny
 from tests.families import REFUSED, WHOLE, WINDOW, WINDOWS
 

@@ -16,7 +16,7 @@ from transformers import (
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
-from synthalign.generation import shared_prefix
+from synthalign.generation import partial_attention, shared_prefix
 from synthalign.generation.generate import Generation, by_length, generate, make_room, tokenize
 from tests import families, tiny
 from tests.families import REFUSED
@@ -331,7 +331,7 @@ def test_scores_of_16_bit_keys_are_not_rounded_before_the_softmax() -> None:
     key += 40  # as the biases of Qwen2's keys
     exact = torch.softmax(query.double() @ key.double().mT * 0.25, -1) @ value.double()
 
-    out, total = shared_prefix.attention(query, key, value, None, 0.25, softcap=1e4)  # a bound so wide is none
+    out, total = partial_attention.attention(query, key, value, None, 0.25, softcap=1e4)  # a bound so wide is none
 
     assert (out.double() - exact).abs().max() < 0.02
     assert torch.allclose(total.double(), torch.logsumexp(query.double() @ key.double().mT * 0.25, -1), atol=1e-3)

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from synthalign.dialogue import chat
 from synthalign.generation import models
 from synthalign.generation.adapters import Lora
+from synthalign.generation.attention_interface import attention_of
 from synthalign.generation.generate import generate
-from synthalign.generation.shared_prefix import attention_of
 from synthalign.policies import dpo_training, one_base
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
