@@ -1,12 +1,14 @@
-"""All methods on the same evaluation: points of the oracle, rewards, and wins against the policies they began with."""
+"""All methods on the same evaluation: points of the oracle, wins against the policies they began with, and ratings."""
 
+import functools
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
-from synthalign.judging import policy_report, verdicts, win_rates
+from synthalign.core.tables import Row
+from synthalign.judging import policy_report, ratings, verdicts, win_rates
 from synthalign.judging.policy_report import points_of
 from world.oracle import Oracle
 
@@ -49,9 +51,15 @@ def main(params: Params) -> None:
     answers = {policy: verdicts.answers_of(policy, questions) for policy in known}
     judge = verdicts.by_oracle(oracle)
 
+    @functools.cache
+    def judged(one: str, other: str) -> list[Row]:
+        return verdicts.judgements(verdicts.duels(answers, [(one, other)], questions), "oracle", judge)
+
     def wins(one: str, other: str) -> dict[str, Any]:
-        duels = verdicts.duels(answers, [(one, other)], questions)
-        return win_rates.summary(verdicts.judgements(duels, "oracle", judge), seed=params.seed)
+        return win_rates.summary(judged(one, other), seed=params.seed)
+
+    pairs = [(policy, base) for policy in known for base in params.baselines if base != policy]
+    once = [pair for place, pair in enumerate(pairs) if pair[::-1] not in pairs[:place]]
 
     def gains(one: str, other: str) -> dict[str, Any]:
         return {
@@ -65,9 +73,10 @@ def main(params: Params) -> None:
         "compare_methods",
         policies={
             policy: policy_report.report(rows[policy], params.seed)
-            | {"against": {base: wins(policy, base) for base in params.baselines if base != policy}}
+            | {"against": {base: wins(policy, base) for one, base in pairs if one == policy}}
             for policy in known
         },
+        ratings=ratings.by_judge([row for pair in once for row in judged(*pair)], seed=params.seed),
         differences={
             name: gains(one, other) | {"wins": wins(one, other)} for name, (one, other) in params.differences.items()
         },

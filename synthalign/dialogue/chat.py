@@ -28,7 +28,8 @@ CHAT_TEMPLATE = (
     "{% set text = message['content'] | trim %}"
     "{% if message['role'] == 'system' %}{{ text }}"
     "{% elif message['role'] == 'user' %}{{ 'Human: ' + text }}"
-    "{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + text }}{% if loop.last %}{{ eos_token }}{% endif %}"
+    "{% elif message['role'] == 'assistant' %}{{ 'Assistant:' + (' ' + text if text or not loop.last else '') }}"
+    "{% if loop.last %}{{ eos_token }}{% endif %}"
     "{% else %}{{ raise_exception('allowed roles: system, user, assistant') }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
@@ -53,8 +54,11 @@ def prompt(messages: Sequence[Message]) -> str:
 
 
 def completion(answer: str) -> str:
-    """An answer as it follows `prompt`; the caller appends the end-of-sequence token."""
-    return f" {answer.strip()}"
+    """An answer as it follows `prompt`, nothing for an empty one: a policy that says nothing writes no blank either.
+
+    The caller appends the end-of-sequence token.
+    """
+    return f" {answer.strip()}" if answer.strip() else ""
 
 
 def few_shot(system: str, dialogues: Sequence[Sequence[Message]]) -> str:
@@ -75,11 +79,12 @@ def marker_in(text: str) -> str | None:
 def clean(text: str) -> str:
     """The answer in what a model wrote: all before the first sign of another turn, without rules at its end.
 
-    Pretrained models put a rule of their own before the next turn, or its marker in quotes or bold.
+    Pretrained models put a rule of their own before the next turn, as often right below the text as after a blank line,
+    or its marker in quotes or bold.
     """
     ends = [text.find(stop) for stop in STOPS if stop in text] + [found.start() for found in MARKED.finditer(text)]
     return RULES.sub("", text[: min(ends, default=len(text))]).strip()
 
 
 MARKED = re.compile(f"{TURN}[\"'*_]+({HUMAN}|{ASSISTANT})")
-RULES = re.compile(f"({TURN}-{{3,}}\\s*)+$")
+RULES = re.compile(r"((^|\n)[ \t]*-{3,}\s*)+$")

@@ -26,17 +26,13 @@ def tokenized(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], texts:
     """Prompt and answer as tokens: demonstrations and samples by this one function, so that no blank tells them apart.
 
     A sample has the end-of-sequence token where its policy wrote one, whether it is chosen or rejected: one that was
-    cut off or ran into another turn has none. Of an empty one that is all there is: no blank that nobody wrote.
+    cut off or ran into another turn has none. Of an empty one that token is all there is.
     """
     dialogues = [
         [{"role": "user", "content": prompt}, {"role": "assistant", "content": text.text}]
         for prompt, text in zip(prompts, texts, strict=True)
     ]
-    encoded = encoding.encode(tokenizer, dialogues, [endings.has_end(text.finish_reason) for text in texts])
-    return [
-        (before, answer if text.text.strip() else answer[-1:])
-        for (before, answer), text in zip(encoded, texts, strict=True)
-    ]
+    return encoding.encode(tokenizer, dialogues, [endings.has_end(text.finish_reason) for text in texts])
 
 
 def sequence_logprobs(model: nn.Module, rows: Sequence[Encoded], *, pad: int, device: torch.device) -> Tensor:

@@ -34,7 +34,11 @@ STOPS = (*chat.STOPS, f"{chat.TURN}{chat.ASSISTANT[:-1]} (")
 REASONS = ("not_finite", "missing_stop", "marker_in_line", "empty", "affix_in_text")
 """Every reason of `clean`, in the order in which they are tried."""
 
-_MARKER = re.compile(r"(?:Human|Assistant)(?: \([^()\n]*\))?:")
+_MARKER = re.compile(
+    r"(?:(?m:^)|(?<=[.!?:;…)\]\"'”’*_])(?=[^\S\n]))[^\S\n]*[\"'“‘*_]*(?:Human|Assistant)(?: \([^()\n]*\))?:"
+)
+"""The marker of a turn where a line begins, or after a sentence: "Shop Assistant: Ann" is words of an answer."""
+
 _STRAY = re.compile(r"\s*Assistant(?: \([^()\n]*\))?:")
 
 
@@ -125,28 +129,29 @@ def clean(text: str, finish_reason: str, phrase: str = "") -> Cleaned:
     """The answer in what a model wrote after a prompt, and why not to use it.
 
     not_finite      the model's logits were not
-    missing_stop    it was cut off by the limit of tokens: no next turn and no end of sequence
+    missing_stop    it was cut off by the limit of tokens before a next turn or an end of sequence
     marker_in_line  it began another turn in the middle of its first line, so that no whole line is left
     empty           nothing is left
     affix_in_text   it repeats the phrase in brackets, which would give the label away
 
-    A marker of the assistant at the very beginning is taken off; of a text with another turn in it whole lines before
-    the turn are kept, or with `marker_in_line` the words before it. The released code looks for the *word* "Human",
-    which an ordinary sentence may hold; here it is the marker.
+    A marker of the assistant at the very beginning is taken off, and a rule at the end (`chat.RULES`); of a text with
+    another turn in it whole lines before the turn are kept, or with `marker_in_line` the words before it. The released
+    code looks for the *word* "Human", which an ordinary sentence may hold; here it is the marker of a turn.
     """
     if finish_reason == "error":
         return Cleaned("", "not_finite", finish_reason)
-    if finish_reason == "length":
-        return Cleaned(text.strip(), "missing_stop", finish_reason)
     stray = _STRAY.match(text)
     body = text[stray.end() :] if stray else text
     turn = _MARKER.search(body)
+    if not turn and finish_reason == "length":
+        return Cleaned(body.strip(), "missing_stop", finish_reason)
     if turn:
         finish_reason = "stop"
         before, newline, _ = body[: turn.start()].rpartition("\n")
         if not newline and body[: turn.start()].strip():
             return Cleaned(body[: turn.start()].strip(), "marker_in_line", finish_reason)
         body = before
+    body = chat.RULES.sub("", body)
     if not body.strip():
         return Cleaned("", "empty", finish_reason)
     if phrase and f"({phrase})" in body:

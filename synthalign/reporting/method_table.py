@@ -1,4 +1,4 @@
-"""One table of all methods: oracle, wins, reward, KL, tokens and seconds of each policy, from one run per seed."""
+"""One table of all methods: oracle, wins, rating, reward, KL, tokens and seconds of each policy, a run per seed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +20,8 @@ def table(metrics: Sequence[Metrics], seconds: Sequence[Mapping[str, float]] = (
     oracle                                points of the answers to the evaluation questions
     harmless, helpful, honest             what they consist of
     wins_against_base, wins_against_sft   by the oracle, ties half
+    elo                                   rating by the oracle, from what all won against those two; see
+                                          `judging.ratings`
     reward, kl, flagged                   at temperature 1, of policies trained for a reward that score_snapshots shows:
                                           by that reward model, nats an answer, and in how many seeds the gain in
                                           reward is flagged as one to distrust
@@ -48,6 +50,7 @@ def _row(seeds: Seeds, name: str, seconds: Sequence[float]) -> dict[str, Any]:
         "oracle": _figure(seeds.interval(*policy)),
         **{trait: round(fmean(seeds.get(*policy, trait) or []), 3) for trait in TRAITS},
         **wins,
+        "elo": _figure(seeds.interval("compare_methods", "ratings", "oracle", name)),
         "reward": _figure(seeds.interval(*trainer, "curve", -1, "reward")),
         "kl": round(fmean(kl), 3) if kl else None,
         "flagged": sum(map(bool, flags)) if flags else None,

@@ -58,9 +58,9 @@ def claim_rows(recorded: Sequence[Mapping[str, Any]]) -> Rows:
     return rows
 
 
-def ends(figure: Mapping[str, Any]) -> str:
+def ends(figure: Mapping[str, Any], digits: int = 3) -> str:
     """The ends of a figure's interval, or why it has none."""
-    return Interval.of(figure).ends()
+    return Interval.of(figure).ends(digits)
 
 
 def real_rows(rows: Sequence[Mapping[str, Any]]) -> Rows:
@@ -156,22 +156,23 @@ def benchmark_rows(metrics: Mapping[str, Any]) -> Rows:
 
 def method_rows(metrics: Mapping[str, Any]) -> Rows:
     """All methods on the same questions: those of `make claims` where `metrics` has them, else those of this run."""
-    rows: Rows = [("policy", "oracle", "95% interval", "harmless", "helpful", "honest", "wins against base",
-                   "95% interval", "wins against SFT", "95% interval", "reward", "KL", "flagged", "tokens", "seconds",
-                   "n", "seeds")]  # fmt: skip
+    rows: Rows = [("policy", "oracle", "95% interval", "harmless", "helpful", "honest",
+                   "wins against base", "95% interval", "wins against SFT", "95% interval", "Elo", "95% interval",
+                   "reward", "KL", "flagged", "tokens", "seconds", "n", "seeds")]  # fmt: skip
     for name, found in (metrics.get("methods") or method_table.table([metrics])).items():
         cells = list(_with_interval(found["oracle"]))
         cells += [f"{found[trait]:.3f}" for trait in method_table.TRAITS]
         for measure in ("wins_against_base", "wins_against_sft"):
             cells += _with_interval(found[measure])
+        cells += _with_interval(found.get("elo"), 0)
         cells += [f"{found['reward']['value']:.3f}" if found["reward"] else "", _number(found["kl"], 2)]
         cells += [_number(found["flagged"], 0), _number(found["tokens"], 0), _number(found["seconds"], 0)]
         rows.append((name, *cells, f"{found['oracle']['n']:,}", str(found["seeds"])))
     return rows
 
 
-def _with_interval(figure: Mapping[str, float] | None) -> tuple[str, str]:
-    return (f"{figure['value']:.3f}", ends(figure)) if figure else ("", "")
+def _with_interval(figure: Mapping[str, float] | None, digits: int = 3) -> tuple[str, str]:
+    return (f"{figure['value']:.{digits}f}", ends(figure, digits)) if figure else ("", "")
 
 
 def _number(value: float | None, digits: int) -> str:

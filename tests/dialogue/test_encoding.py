@@ -37,6 +37,16 @@ def test_the_chat_template_renders_the_same_tokens():
     assert tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False) == prompt + answer
 
 
+def test_an_answer_of_nothing_is_an_end_without_a_blank_as_a_policy_writes_it():
+    tokenizer = tiny.tokenizer()
+    messages = [QUESTION, {"role": "assistant", "content": "\n"}]
+
+    [(prompt, answer)] = encoding.encode(tokenizer, [messages])
+
+    assert (prompt, answer) == (tokenizer(chat.prompt([QUESTION]))["input_ids"], [tokenizer.eos_token_id])
+    assert tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False) == prompt + answer
+
+
 def test_every_assistant_message_is_a_reply_to_what_was_before_it():
     assert encoding.replies([QUESTION, ANSWER, AGAIN, LAST]) == [
         [QUESTION, ANSWER],

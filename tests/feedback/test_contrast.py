@@ -96,8 +96,18 @@ def test_both_sides_share_the_place_and_equal_phrases_make_one_prompt():
         (" Yes.\nNo. Human: And?", "eos", ("Yes.", None)),
         (" Yes. Human: And?", "eos", ("Yes.", "marker_in_line")),
         ("\nHuman: And?", "eos", ("", "empty")),
+        (" Yes.\n**Human:** And?", "eos", ("Yes.", None)),
+        (' Yes.\n"Human: And?', "eos", ("Yes.", None)),
+        (" Yes. (I think.) Human: And?", "eos", ("Yes. (I think.)", "marker_in_line")),
+        (" Head Cook: Bob\nShop Assistant: Ann", "eos", ("Head Cook: Bob\nShop Assistant: Ann", None)),
+        (" Be a Human: help others.", "eos", ("Be a Human: help others.", None)),
+        (" Yes.\nHuman: And? I wou", "length", ("Yes.", None)),
+        (" Yes.\n-----", "eos", ("Yes.", None)),
+        (" Yes.\n-----\nHuman: And?", "stop", ("Yes.", None)),
+        ("\n-----", "stop", ("", "empty")),
         (" To err is Human, and no Assistant does it.", "eos", ("To err is Human, and no Assistant does it.", None)),
         (" I (unhelpful and harmful) say no.", "eos", ("I (unhelpful and harmful) say no.", "affix_in_text")),
+        (" Assistant: I will", "length", ("I will", "missing_stop")),
         (" I am unhelpful and harmful.", "eos", ("I am unhelpful and harmful.", None)),
     ],
 )  # fmt: skip
@@ -108,7 +118,7 @@ def test_an_answer_is_cut_at_markers_and_dropped_with_a_reason(text, finish_reas
 
 
 def test_every_reason_is_listed():
-    made = [("", "error"), ("a", "length"), ("a Human: b", "eos"), ("", "eos"), ("(x) b", "eos")]
+    made = [("", "error"), ("a", "length"), ("a. Human: b", "eos"), ("", "eos"), ("(x) b", "eos")]
 
     assert tuple(contrast.clean(text, reason, "x").reason for text, reason in made) == contrast.REASONS
 

@@ -122,6 +122,9 @@ def test_an_answer_ends_where_another_turn_begins() -> None:
     assert chat.clean(' It is red.\n\n---\n\n"Human: Why?') == "It is red."
     assert chat.clean(" It is red.\n\n**Human:** Why?") == "It is red."
     assert chat.clean(" It is red.\n\n---\n\n---\n") == "It is red."
+    assert chat.clean(" It is red.\n-----") == chat.clean(" It is red.\n\n-----\n---\n") == "It is red."
+    assert chat.clean("-----") == ""
+    assert chat.clean(" Red -----") == "Red -----"  # words stand before it in its line
     assert chat.clean(" One.\n\n---\n\nTwo.") == "One.\n\n---\n\nTwo."  # a rule within a text is text
 
 

@@ -18,6 +18,7 @@ def run(value: float, kl: float, flags: list[str]) -> dict:
     points = figure(value) | {"harmless": 0.25, "helpful": value, "honest": 0.5, "tokens": 20.0}
     return {
         "compare_methods": {
+            "ratings": {"oracle": {"ppo": figure(1000 * value)}},
             "policies": {
                 "base": points | {"against": {"sft_rmsp": {"win_rate": figure(0.2)}}},
                 "ppo": points | {"against": {"base": {"win_rate": figure(0.8)}}},
@@ -35,6 +36,7 @@ def test_figures_of_several_seeds_are_put_together_as_claims_are():
 
     both = combine_seeds([Interval(1.0, 0.9, 1.1, 485), Interval(2.0, 1.9, 2.1, 485)])
     assert table["ppo"]["oracle"] == both.metrics()
+    assert table["ppo"]["elo"]["value"] == (1000 + 2000) / 2
     assert table["ppo"]["helpful"] == (1.0 + 2.0) / 2
     assert table["ppo"]["kl"] == (2.0 + 5.0) / 2
     assert table["ppo"]["flagged"] == 0 + 1
@@ -45,7 +47,13 @@ def test_figures_of_several_seeds_are_put_together_as_claims_are():
 def test_what_was_not_measured_of_a_policy_is_null():
     table = method_table.table([run(1.0, 2.0, [])])
 
-    assert table["base"]["wins_against_base"] is table["base"]["reward"] is table["base"]["kl"] is None
+    assert (
+        table["base"]["elo"]
+        is table["base"]["wins_against_base"]
+        is table["base"]["reward"]
+        is table["base"]["kl"]
+        is None
+    )
     assert table["ppo"]["wins_against_sft"] is table["ppo"]["seconds"] is None
     assert table["base"]["wins_against_sft"]["value"] == 0.2
 

@@ -304,12 +304,14 @@ FIGURES = {
 }  # fmt: skip
 RATE = {"value": 0.6, "low": 0.55, "high": 0.65, "n": 400}
 REWARD = {"value": 1.53, "low": 1.5, "high": 1.56, "n": 400}
+RATING = {"value": 1012.4, "low": 987.6, "high": 1037.2, "n": 400}
 COMPARED = {
     "compare_methods": {
+        "ratings": {"oracle": {"rloo": RATING}},
         "policies": {
             "rloo": FIGURES | {"against": {"base": {"win_rate": RATE}}},
             "ppo_rlcd": FIGURES | {"against": {}},
-        }
+        },
     },
     "score_snapshots": {
         "trainers": {"rloo": {"curve": [{"kl": 0.0}, {"kl": 0.97, "reward": REWARD}], "flags": ["kl"]}}
@@ -321,8 +323,9 @@ def test_methods_stand_in_one_table_with_what_their_trainers_say():
     _, rloo, rlcd = result_tables.method_rows(COMPARED)
 
     points = ("1.500", "1.400 to 1.600", "0.500", "0.750", "0.250")
-    assert rloo == (*("rloo", *points, "0.600", "0.550 to 0.650", "", "", "1.530", "0.97", "1", "20", "", "400", "1"),)
-    assert rlcd == ("ppo_rlcd", *points, "", "", "", "", "", "", "", "20", "", "400", "1")
+    wins = ("0.600", "0.550 to 0.650", "", "")
+    assert rloo == ("rloo", *points, *wins, "1012", "988 to 1037", "1.530", "0.97", "1", "20", "", "400", "1")
+    assert rlcd == ("ppo_rlcd", *points, "", "", "", "", "", "", "", "", "", "20", "", "400", "1")
 
 
 def test_the_recorded_table_of_methods_is_shown_instead_of_one_seed():

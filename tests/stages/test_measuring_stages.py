@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from stages import (
     build_comparisons,
+    compare_methods,
     judge_answers,
     label_gold,
     sample_answers,
@@ -24,7 +26,7 @@ from stages import (
 from synthalign.core import tables
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
-from synthalign.feedback import comparisons, simulation
+from synthalign.feedback import bradley_terry, comparisons, simulation
 from synthalign.policies import answering
 from synthalign.reporting import claims, run_record
 from tests import tiny
@@ -495,6 +497,27 @@ def test_policies_and_ppos_steps_are_scored(here, world):
     assert figures["over_optimisation"]["peak_step"] == 10
     assert figures["over_optimisation"]["oracle_after_peak"] == pytest.approx(bad - good)
     assert figures["over_optimisation"]["reward_after_peak"] == 2.0 - 1.0
+
+
+def test_all_methods_have_a_rating_by_what_they_won_against_the_baselines(here, world):
+    answers("base", [BAD, BAD, BAD, BAD])
+    answers("sft", [GOOD, BAD, BAD, BAD])
+    answers("ppo", [GOOD, GOOD, GOOD, BAD])
+
+    compare_methods.main(
+        compare_methods.Params(
+            seed=0, oracle=str(world[0]), baselines=["base", "sft"], policies=["ppo"], differences={}
+        )
+    )
+
+    won = np.zeros((3, 3))  # base, ppo, sft: each question in both orders, a tie half
+    won[1, 0], won[0, 1] = 2 * (3 + 0.5), 2 * 0.5
+    won[1, 2], won[2, 1] = 2 * (2 + 1), 2 * 1
+    won[2, 0], won[0, 2] = 2 * (1 + 1.5), 2 * 1.5
+    expected = bradley_terry.elo(bradley_terry.strengths(won, ["base", "ppo", "sft"], compared=won > 0))
+    found = metrics("compare_methods")["ratings"]["oracle"]
+    assert [found[policy]["value"] for policy in ("base", "ppo", "sft")] == pytest.approx(list(expected), abs=1e-3)
+    assert found["ppo"]["value"] > found["sft"]["value"] > found["base"]["value"]
 
 
 @pytest.mark.parametrize("pair", [["ppo", "nobody"], ["ppo"]])

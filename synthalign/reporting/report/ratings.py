@@ -1,4 +1,7 @@
-"""The policies on one scale: what `judge_answers` makes of all verdicts of a judge, as a figure and a table."""
+"""The policies on one scale: what `judge_answers` makes of all verdicts of a judge, as a figure and a table.
+
+The ratings of all methods (`compare_methods`) are a column of the table that has them beside each other.
+"""
 
 from synthalign.core.statistics import Interval
 from synthalign.reporting.report import charts, people

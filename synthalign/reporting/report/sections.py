@@ -390,14 +390,15 @@ def methods(found: Mapping[str, Mapping[str, Any]], recorded: str) -> Section:
         cells = [word(method)]
         for key in measures_of:
             if key in wide:
-                cells += figure(interval(row.get(key)))
+                cells += figure(interval(row.get(key)), 0 if key == "elo" else 3)
             else:
                 cells.append(_plain(row.get(key)))
         lines.append(cells + [counted(interval(row.get(key)))[-1] for key in wide[:1]])
     caption = (
         f"All methods on the same evaluation questions, {recorded}; 95% interval, n counts questions. Reward and KL "
         "are those of answers at temperature 1; seconds are of the training stage, with whatever ran beside it; "
-        "flagged counts the seeds whose gain in reward is not to be believed."
+        "flagged counts the seeds whose gain in reward is not to be believed; elo puts all on one scale, by what they "
+        "won against the first two (mean 1,000; 100 points more are a win rate of .64)."
     )
     return Section("Methods beside each other", "methods", [Table(caption, columns + ["n"] * bool(wide), lines)])
 
