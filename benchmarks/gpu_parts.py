@@ -292,7 +292,8 @@ def ppo(folder: Path, config: LlamaConfig) -> dict[str, float]:
     settings = PPOSettings(
         seed=0, steps=2, rollout_batch=TRAINED, minibatch=TRAINED, epochs=3, learning_rate=1e-5,
         value_learning_rate=1e-5, schedule="constant", warmup_steps=0, clip=0.2, value_clip=0.2, discount=1.0,
-        gae_lambda=0.95, kl_coefficient=0.1, kl_target=None, kl_horizon=1e4, missing_stop_penalty=-1.0,
+        gae_lambda=0.95, kl_coefficient=0.1, kl_target=None, kl_horizon=1e4, turn_ends=False,
+        missing_stop_penalty=-1.0,
         whiten_rewards=False, temperature=1.0, max_new_tokens=NEW_TOKENS, max_gradient_norm=1.0, ptx_coefficient=0.0,
         ptx_batch=0, snapshot_every=0, checkpoint_every=1000, device_batch_size=TRAINED, lora=LORA,
     )  # fmt: skip

@@ -119,7 +119,8 @@ def ppo(folder: Path, work: Path, size: dict[str, int], lora: Lora | None) -> No
     given = PPOSettings(
         seed=0, steps=STEPS, rollout_batch=size["rows"], minibatch=size["rows"], epochs=1, learning_rate=1e-6,
         value_learning_rate=1e-6, schedule="constant", warmup_steps=0, clip=0.2, value_clip=0.2, discount=1.0,
-        gae_lambda=0.95, kl_coefficient=0.1, kl_target=None, kl_horizon=1e4, missing_stop_penalty=-1.0,
+        gae_lambda=0.95, kl_coefficient=0.1, kl_target=None, kl_horizon=1e4, turn_ends=False,
+        missing_stop_penalty=-1.0,
         whiten_rewards=False, temperature=1.0, max_new_tokens=size["new"], max_gradient_norm=1.0, ptx_coefficient=0.0,
         ptx_batch=0, snapshot_every=0, checkpoint_every=1000, device_batch_size=size["rows"], lora=lora,
     )  # fmt: skip

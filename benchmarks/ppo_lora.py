@@ -51,6 +51,7 @@ SETTINGS = Settings(
     kl_coefficient=0.05,
     kl_target=None,
     kl_horizon=10000.0,
+    turn_ends=False,
     missing_stop_penalty=-1.0,
     whiten_rewards=False,
     temperature=1.0,

@@ -22,8 +22,11 @@ questions AS (
         question_id,
         avg(CASE verdict WHEN 'a' THEN 1 WHEN 'tie' THEN 0.5 WHEN 'b' THEN 0 END) FILTER (run = older) AS before,
         avg(CASE verdict WHEN 'a' THEN 1 WHEN 'tie' THEN 0.5 WHEN 'b' THEN 0 END) FILTER (run = newer) AS after
-    FROM published('*', 'judgements'), compared
-    WHERE verdict <> 'unjudged' AND run IN (older, newer)
+    FROM published('*', 'judgements')
+    ANTI JOIN (FROM published('*', 'judgements') WHERE verdict = 'unjudged')
+        USING (run, judge, policy_a, policy_b, question_id, sample_index)
+    CROSS JOIN compared
+    WHERE run IN (older, newer)
     GROUP BY ALL
     HAVING before IS NOT NULL AND after IS NOT NULL
 )

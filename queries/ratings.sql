@@ -11,9 +11,13 @@ verdicts AS MATERIALIZED (
         judge,
         policy_a,
         policy_b,
-        sum(CASE verdict WHEN 'a' THEN 1.0 WHEN 'tie' THEN 0.5 ELSE 0.0 END::DOUBLE) AS won,
-        count(*) FILTER (verdict <> 'unjudged')                                      AS judged
+        sum(CASE judged.verdict WHEN 'a' THEN 1.0 WHEN 'tie' THEN 0.5 ELSE 0.0 END::DOUBLE) AS won,
+        count(judged.verdict)                                                               AS judged
     FROM judgements
+    LEFT JOIN (
+        FROM judgements
+        ANTI JOIN (FROM judgements WHERE verdict = 'unjudged') USING (judge, policy_a, policy_b, question_id, sample_index)
+    ) AS judged USING (judge, policy_a, policy_b, question_id, sample_index, "order")
     GROUP BY ALL
 ),
 

@@ -11,7 +11,8 @@ judged AS NOT MATERIALIZED (
         greatest(characters_a, characters_b) <= 1.2 * least(characters_a, characters_b) AS is_similar,
         characters_a - characters_b AS difference
     FROM judgements
-    WHERE verdict <> 'unjudged'
+    -- two answers of which a place has no verdict count nowhere: of one order its wins are the place's
+    ANTI JOIN (FROM judgements WHERE verdict = 'unjudged') USING (judge, policy_a, policy_b, question_id, sample_index)
 ),
 
 rates AS (

@@ -1,5 +1,5 @@
 -- Which policy answers better, and by whose judgement?
--- A tie is half a win, unjudged rows are left out, and both orders and all samples of a question count as one.
+-- A tie is half a win, answers that one order did not judge are left out, and both orders and all samples of a question count as one.
 WITH questions AS (
     SELECT
         policy_a,
@@ -9,7 +9,7 @@ WITH questions AS (
         avg(CASE verdict WHEN 'a' THEN 1 WHEN 'tie' THEN 0.5 WHEN 'b' THEN 0 END) AS win,
         avg((verdict = 'tie')::INT) AS tie
     FROM judgements
-    WHERE verdict <> 'unjudged'
+    ANTI JOIN (FROM judgements WHERE verdict = 'unjudged') USING (judge, policy_a, policy_b, question_id, sample_index)
     GROUP BY ALL
 )
 SELECT

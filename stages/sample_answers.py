@@ -89,12 +89,13 @@ def main(params: Params, policy: str) -> None:
             "question_id": question,
             "policy": policy,
             "sample_index": index,
-            "text": chat.clean(one.text),
+            "text": text,
             "tokens": len(one.token_ids),
-            "finish_reason": one.finish_reason,
+            "finish_reason": finish_reason,
         }
         for question in questions
         for index, one in enumerate(made[f"{policy}:{question}"])
+        for text, finish_reason in [chat.ended(one.text, one.finish_reason)]
     ]
 
     if stage.is_main_process():

@@ -68,7 +68,7 @@ def main(params: Params) -> None:
             stops=chat.STOPS,
             **settings,
         )
-    answers = {query: [(chat.clean(one.text), one.finish_reason) for one in made[query]] for query in queries}
+    answers = {query: [chat.ended(one.text, one.finish_reason) for one in made[query]] for query in queries}
     dialogues = [
         [{"role": "user", "content": queries[query]}, {"role": "assistant", "content": text}]
         for query in queries

@@ -92,19 +92,20 @@ def main(params: Params, config: str) -> None:
         )
     rows = [
         {
-            "response_id": content_id("response", config, query, index, chat.clean(one.text)),
+            "response_id": content_id("response", config, query, index, text),
             "query_id": query,
             "config": config,
             "model": chosen.model,
             "demonstrations": chosen.demonstrations,
             "shots": chosen.shots,
             "sample_index": index,
-            "text": chat.clean(one.text),
+            "text": text,
             "tokens": len(one.token_ids),
-            "finish_reason": one.finish_reason,
+            "finish_reason": finish_reason,
         }
         for query in queries
         for index, one in enumerate(made[f"{config}:{query}"])
+        for text, finish_reason in [chat.ended(one.text, one.finish_reason)]
     ]
 
     if stage.is_main_process():

@@ -105,7 +105,7 @@ def figures(params: Params, questions: dict[str, str], oracle: Judge, traits: Se
         for config, rows in responses.items()
     }
     gaps = measures.effects(totals, params.differences)
-    differences = {name: measures.mean(gap, seed=params.seed).metrics() for name, gap in gaps.items()}
+    differences = {name: measures.gap(gap, seed=params.seed).metrics() for name, gap in gaps.items()}
     agreement = {
         name: part.metrics() for name, part in measures.label_agreement(labels, kept, seed=params.seed).items()
     }

@@ -91,7 +91,7 @@ def main(params: Params, guide: str) -> None:
                 **params.model_dump(include={"seed", "max_new_tokens", "temperature", "top_p"}),
             )
         return {
-            query: [Said(chat.clean(one.text), one.finish_reason) for one in made[f"{query}:{turn}"]]
+            query: [Said(*chat.ended(one.text, one.finish_reason)) for one in made[f"{query}:{turn}"]]
             for query in play.open
         }
 

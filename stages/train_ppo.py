@@ -30,6 +30,7 @@ class Member(BaseModel, frozen=True, extra="forbid", strict=True):
     kl_coefficient: float | None = Field(None, ge=0)
     ptx_coefficient: float | None = Field(None, ge=0)
     ptx_batch: int | None = Field(None, ge=0)
+    turn_ends: bool | None = None
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):

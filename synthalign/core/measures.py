@@ -35,7 +35,14 @@ def mean(scores: Mapping[str, float], *, seed: int) -> Interval:
 
 def difference(one: Mapping[str, float], other: Mapping[str, float], *, seed: int) -> Interval:
     """one - other, paired over the questions that both answered."""
-    return mean(paired(one, other), seed=seed)
+    return gap(paired(one, other), seed=seed)
+
+
+def gap(differences: Mapping[str, float], *, seed: int) -> Interval:
+    """The mean over questions of `{question: difference}`; see `statistics.difference_interval`."""
+    return statistics.difference_interval(
+        list(differences.values()), [0.0] * len(differences), list(differences), seed=seed
+    )
 
 
 def paired(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
@@ -158,7 +165,10 @@ def label_agreement(labels: Sequence[Label], kept: Mapping[str, frozenset[str]],
 def _gain(
     right: NDArray[np.float64], one: NDArray[np.bool_], other: NDArray[np.bool_], questions: Sequence[str], seed: int
 ) -> Interval:
-    """The share right in one part minus that in another, which share most of their rows."""
+    """The share right in one part minus that in another, which share most of their rows; n is of both together."""
+    either = one | other
+    right, one, other = right[either], one[either], other[either]
+    questions = [question for question, is_in in zip(questions, either, strict=True) if is_in]
     return statistics.ratio_difference_interval((right * one, one), (right * other, other), questions, seed=seed)
 
 

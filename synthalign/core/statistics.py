@@ -4,6 +4,7 @@ Answers to one question resemble each other, so the question is what is drawn ag
 its rows; an interval over single rows would be too narrow.  `n` counts questions for the same reason.
 """
 
+import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ def ratio_sum_interval(
     signs, totals = [sign for sign, *_ in terms], columns.sum(axis=1)
     if (totals[1::2] == 0).any():
         raise ValueError("there is nothing to measure")
+    if (np.count_nonzero(columns[1::2], axis=1) < FEWEST).any():  # units that one of the ratios is of
+        return Interval(float((totals[::2] / totals[1::2]) @ signs), None, None, n, TOO_FEW)
     draws = _draws(columns, n, seed=seed, resamples=resamples)
     draws = draws[(draws[:, 1::2] != 0).all(axis=1)]  # a draw without any denominator has no ratio
     return percentile_interval(float((totals[::2] / totals[1::2]) @ signs), (draws[:, ::2] / draws[:, 1::2]) @ signs, n)
@@ -157,8 +160,24 @@ def mean_interval(
 def difference_interval(
     one: ArrayLike, other: ArrayLike, clusters: Sequence[Hashable], *, seed: int, resamples: int = RESAMPLES
 ) -> Interval:
-    """mean(one - other) of paired values (N,): what the two share of a question's difficulty cancels."""
-    return mean_interval(np.asarray(one, float) - np.asarray(other, float), clusters, seed=seed, resamples=resamples)
+    """mean(one - other) of paired values (N,): what the two share of a question's difficulty cancels.
+
+    Without ends where fewer than FEWEST units differ, as in `win_rate`.
+    """
+    gaps = np.asarray(one, float) - np.asarray(other, float)
+    return _sided(mean_interval(gaps, clusters, seed=seed, resamples=resamples), gaps, clusters)
+
+
+def _sided(found: Interval, gaps: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
+    """The interval of a mean gap (N,), without ends where fewer than FEWEST units lie on a side at all.
+
+    Units of no gap say nothing of its sign: of four that all have one sign chance makes one in eight (2 / 2^4), however
+    many ties there are beside them, and a bootstrap that draws the ties too does not know.
+    """
+    [sums], _ = _cluster_sums([gaps], clusters)
+    if found.low is None or np.count_nonzero(np.abs(sums) > 1e-9) >= FEWEST:
+        return found
+    return dataclasses.replace(found, low=None, high=None, why=TOO_FEW)
 
 
 def win_points(verdicts: Sequence[str]) -> NDArray[np.float64]:
@@ -173,8 +192,12 @@ def win_points(verdicts: Sequence[str]) -> NDArray[np.float64]:
 def win_rate(
     verdicts: Sequence[str], questions: Sequence[Hashable], *, seed: int, resamples: int = RESAMPLES
 ) -> Interval:
-    """How often a beats b, a tie being half a win; both orders of a question are one sample, not two."""
-    return mean_interval(win_points(verdicts), questions, seed=seed, resamples=resamples)
+    """How often a beats b, a tie being half a win; both orders of a question are one sample, not two.
+
+    Without ends where fewer than FEWEST questions are won by either (a sign test of four cannot reach .05).
+    """
+    points = win_points(verdicts)
+    return _sided(mean_interval(points, questions, seed=seed, resamples=resamples), points - 0.5, questions)
 
 
 def correlation(x: ArrayLike, y: ArrayLike) -> float | None:

@@ -80,11 +80,21 @@ def clean(text: str) -> str:
     """The answer in what a model wrote: all before the first sign of another turn, without rules at its end.
 
     Pretrained models put a rule of their own before the next turn, as often right below the text as after a blank line,
-    or its marker in quotes or bold.
+    or its marker on the next line, in quotes or bold.
     """
+    return RULES.sub("", text[: _end(text)]).strip()
+
+
+def ended(text: str, finish_reason: str) -> tuple[str, str]:
+    """The answer in what a model wrote, and how it ended: by `stop` where another turn began, whatever followed."""
+    return clean(text), finish_reason if _end(text) is None else "stop"
+
+
+def _end(text: str) -> int | None:
+    """Where another turn begins; None where the answer is all."""
     ends = [text.find(stop) for stop in STOPS if stop in text] + [found.start() for found in MARKED.finditer(text)]
-    return RULES.sub("", text[: min(ends, default=len(text))]).strip()
+    return min(ends, default=None)
 
 
-MARKED = re.compile(f"{TURN}[\"'*_]+({HUMAN}|{ASSISTANT})")
+MARKED = re.compile(f"\n[ \\t]*[\"'*_]*({HUMAN}|{ASSISTANT})")
 RULES = re.compile(r"((^|\n)[ \t]*-{3,}\s*)+$")

@@ -22,6 +22,10 @@ def has_end(finish_reason: str | None) -> bool:
     return finish_reason in ("eos", None)
 
 
-def is_complete(finish_reason: str | None, text: str) -> bool:
-    """Whether an answer, tokens as they were sampled, ends by itself and says something; else a reward is not paid."""
-    return has_end(finish_reason) and bool(text.strip())
+def is_complete(finish_reason: str | None, text: str, *, turn_ends: bool = False) -> bool:
+    """Whether an answer, tokens as they were sampled, ends by itself and says something; else a reward is not paid.
+
+    turn_ends  whether another turn after it is an end too, as in RLCD's code, whose policies begin as base models
+    """
+    ended = is_whole(finish_reason) if turn_ends else has_end(finish_reason)
+    return ended and bool(text.strip())

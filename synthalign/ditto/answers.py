@@ -81,10 +81,11 @@ def rows(method: str, prompts: Sequence[str], made: Mapping[str, Sequence[Genera
             "method": method,
             "sample_index": index,
             "prompt": prompt,
-            "text": chat.clean(one.text),
+            "text": text,
             "tokens": len(one.token_ids),
-            "finish_reason": one.finish_reason,
+            "finish_reason": finish_reason,
         }
         for prompt in prompts
         for index, one in enumerate(made[prompt])
+        for text, finish_reason in [chat.ended(one.text, one.finish_reason)]
     ]

@@ -305,8 +305,8 @@ def align(
         texts = []
         for name, prompt in prompt_of.items():
             for index, one in enumerate(made[f"{iteration}/{name}"]):
-                said = chat.clean(one.text)
-                text = draws.sampled(name, iteration, index, said, finish_reason=one.finish_reason)
+                said, finish_reason = chat.ended(one.text, one.finish_reason)
+                text = draws.sampled(name, iteration, index, said, finish_reason=finish_reason)
                 texts.append(text)
                 sampled.append(
                     {
@@ -317,7 +317,7 @@ def align(
                         "prompt": prompt,
                         "text": text.text,
                         "tokens": len(one.token_ids),
-                        "finish_reason": one.finish_reason,
+                        "finish_reason": finish_reason,
                         "policy": written_by,
                     }
                 )

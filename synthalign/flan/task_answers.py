@@ -94,7 +94,7 @@ def _write(
         seed=seed,
     )
     for (row, one, _), [said] in zip(given, made, strict=True):
-        row["text"], row["finish_reason"] = chat.clean(said.text), said.finish_reason
+        row["text"], row["finish_reason"] = chat.ended(said.text, said.finish_reason)
         row["right"] = task_scores.is_right(row["text"], [one.target, *one.accepted], cot=row["cot"])
 
 

@@ -36,8 +36,10 @@ PARTS = ("all", "direct", "cot")
 def answer_of(text: str, *, cot: bool) -> str:
     """The answer in what a model wrote: all of it, or for reasoning what follows the last "the answer is".
 
-    Reasoning that never comes to it counts as an answer as a whole, so that a bare answer can be right.
+    "The answer is", at the beginning of a sentence, is it as well.  Reasoning that never comes to it counts as an
+    answer as a whole, so that a bare answer can be right.
     """
+    text = words.folded(text)
     at = text.rfind(ANSWER_IS) if cot else -1
     return plain(text[at + len(ANSWER_IS) :] if at >= 0 else text)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from synthalign.core import statistics
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
+from synthalign.judging import verdicts
 
 Points = Mapping[tuple[Hashable, ...], float]
 """What one judge says of every unit, a question's sample under two policies: 1, 1/2 or 0 for policy_a, or a rating."""
@@ -24,10 +25,9 @@ def unit_points(judgements: Sequence[Row]) -> dict[tuple[Hashable, ...], float]:
     Two orders that contradict each other are a tie, and a tie with a win is a win.
     """
     found: dict[tuple[Hashable, ...], list[float]] = {}
-    for row in judgements:
-        if row["verdict"] != "unjudged":
-            unit = (row["question_id"], row["sample_index"], row["policy_a"], row["policy_b"])
-            found.setdefault(unit, []).append(VALUES[row["verdict"]])
+    for row in verdicts.judged(judgements):
+        unit = (row["question_id"], row["sample_index"], row["policy_a"], row["policy_b"])
+        found.setdefault(unit, []).append(VALUES[row["verdict"]])
     return {unit: (np.sign(fmean(given) - 0.5) + 1) / 2 for unit, given in found.items()}
 
 

@@ -92,9 +92,10 @@ def combination(terms: Sequence[tuple[int, Parts]], *, seed: int, resamples: int
     terms  (1, a), (-1, b) is the difference a - b, and (1, a), (-1, b), (-1, c), (1, d) how much greater that is than
            c - d
 
-    n is the number of questions with a pair in any of the tables. ValueError when a term has nothing to count.
+    n is the number of questions with a pair that counts in any of the tables. ValueError when a term has nothing to
+    count.
     """
-    rows = [(of, *part) for of, (_, parts) in enumerate(terms) for part in parts]
+    rows = [(of, *part) for of, (_, parts) in enumerate(terms) for part in parts if part[2]]
     columns = [  # a row of another term adds nothing to this one
         (sign, [value * (of == at) for of, _, value, _ in rows], [counted * (of == at) for of, _, _, counted in rows])
         for at, (sign, _) in enumerate(terms)

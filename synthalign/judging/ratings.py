@@ -14,6 +14,7 @@ from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
 from synthalign.feedback import bradley_terry
+from synthalign.judging import verdicts
 
 RESAMPLES = 500
 """Bootstrap draws, each a regression of its own; the ends of an interval vary by about 4% of its width."""
@@ -40,16 +41,15 @@ def by_judge(judgements: Sequence[Row], *, seed: int, resamples: int = RESAMPLES
 def elo(judgements: Sequence[Row], *, seed: int, resamples: int = RESAMPLES) -> dict[str, Interval]:
     """The Elo rating of each policy of one judge's rows; the mean of all is 1000, so only differences say something.
 
-    Every judged row is a game, a tie half a win, as in `win_rates.summary`; unjudged rows count nowhere.  A draw of the
+    Every judged row (`verdicts.judged`) is a game, a tie half a win, as in `win_rates.summary`.  A draw of the
     bootstrap takes whole questions.  UserError where the policies have no common scale: one without any verdict, or
     groups that were never compared.
     """
     policies = sorted({row[side] for row in judgements for side in ("policy_a", "policy_b")})
     place = {policy: number for number, policy in enumerate(policies)}
     questions: dict[str, list[Row]] = {}
-    for row in judgements:
-        if row["verdict"] != "unjudged":
-            questions.setdefault(row["question_id"], []).append(row)
+    for row in verdicts.judged(judgements):
+        questions.setdefault(row["question_id"], []).append(row)
     wins = np.zeros((len(questions), len(policies), len(policies)))
     for number, rows in enumerate(questions.values()):
         one, other = ([place[row[side]] for row in rows] for side in ("policy_a", "policy_b"))

@@ -141,6 +141,19 @@ def answers_of(policy: str, questions: Mapping[str, str]) -> list[Answer]:
     ]
 
 
+def judged(judgements: Sequence[Row]) -> list[Row]:
+    """The rows with a verdict, without those of two answers whose other order has none.
+
+    A judge that prefers the first place is fair with both orders alone: of one order its wins are the place's.
+    """
+    half = {_of_answers(row) for row in judgements if row["verdict"] == "unjudged"}
+    return [row for row in judgements if _of_answers(row) not in half]
+
+
+def _of_answers(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("judge", "policy_a", "policy_b", "question_id", "sample_index"))
+
+
 def duels(
     answers: Mapping[str, Sequence[Answer]], pairs: Sequence[Sequence[str]], questions: Mapping[str, str]
 ) -> list[Duel]:

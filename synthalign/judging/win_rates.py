@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from synthalign.core import statistics
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
-from synthalign.judging import agreement
+from synthalign.judging import agreement, verdicts
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +51,8 @@ def summary(judgements: Sequence[Row], *, seed: int) -> dict[str, Any]:
 
     win, tie, loss        shares of the judged rows, from the side of a
     win_rate              ties half, interval over questions
-    unjudged              number of rows without a verdict; they count nowhere else but in the mean lengths
+    unjudged              number of rows without a verdict; they count nowhere else but in the mean lengths, nor does
+                          the other order of the same two answers (`verdicts.judged`)
     similar_length        the win rate where the two lengths differ by at most SIMILAR_LENGTH, None if nowhere
     length_controlled     the win rate that would be expected of equal lengths (`length_controlled`)
     longer_wins           among decided rows with different lengths, the share won by the longer, None if there are none
@@ -60,8 +61,8 @@ def summary(judgements: Sequence[Row], *, seed: int) -> dict[str, Any]:
     first_chosen          among decided rows, the share won by the answer shown first; .5 is fair with both orders
     characters_a, …       mean lengths
     """
-    judged = [row for row in judgements if row["verdict"] != "unjudged"]
-    result: dict[str, Any] = {"unjudged": len(judgements) - len(judged)}
+    judged = verdicts.judged(judgements)
+    result: dict[str, Any] = {"unjudged": sum(row["verdict"] == "unjudged" for row in judgements)}
     for column in ("characters_a", "characters_b", "tokens_a", "tokens_b"):
         result[column] = round(fmean(row[column] for row in judgements), 3)
     if not judged:

@@ -66,7 +66,7 @@ def penalised_scores(scores: Tensor, complete: Tensor, *, missing_stop_penalty: 
     """The score of each answer, replaced by a fixed one where the answer did not end by itself or is empty.
 
     scores    (B,)  of the reward model
-    complete  (B,)  True where the answer ends with the end-of-sequence token and has text
+    complete  (B,)  True where the answer ended by itself and has text (`endings.is_complete`)
     returns   (B,)
 
     The fixed score replaces the reward model's instead of being added to it (lm-human-preferences, lm_tasks.py:58-65):

@@ -57,6 +57,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     kl_horizon: float = Field(gt=0)
     """Answers over which beta is steered; without a target it is not read."""
 
+    turn_ends: bool
+    """Whether an answer that another turn follows has ended by itself, as RLCD wants it of a base model."""
+
     missing_stop_penalty: float
     """The reward of an answer that is empty or does not end by itself, in place of the reward model's score."""
 

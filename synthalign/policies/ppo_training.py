@@ -23,6 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
+from synthalign.dialogue import endings
 from synthalign.generation.models import free_cores
 from synthalign.policies import answering, checkpoints, one_base, ppo
 from synthalign.policies.answering import mean
@@ -60,6 +61,7 @@ def targets(
     rollouts: Sequence[Rollout],
     *,
     kl_coefficient: float,
+    turn_ends: bool,
     missing_stop_penalty: float,
     whiten_rewards: bool,
     discount: float,
@@ -74,7 +76,8 @@ def targets(
     lengths = torch.tensor([[len(rollout.token_ids)] for rollout in rollouts])
     mask = torch.arange(logprobs.shape[1]) < lengths
     scores = torch.tensor([rollout.reward for rollout in rollouts])
-    complete = torch.tensor([rollout.is_complete for rollout in rollouts])
+    ended = [endings.is_complete(rollout.finish_reason, rollout.text, turn_ends=turn_ends) for rollout in rollouts]
+    complete = torch.tensor(ended)
     scores = ppo.penalised_scores(scores, complete, missing_stop_penalty=missing_stop_penalty)
     rewards = ppo.token_rewards(logprobs, reference_logprobs, scores, mask, kl_coefficient=kl_coefficient)
     if whiten_rewards:
@@ -290,6 +293,7 @@ def train(
         aims = targets(
             rollouts,
             kl_coefficient=state.kl_coefficient,
+            turn_ends=settings.turn_ends,
             missing_stop_penalty=settings.missing_stop_penalty,
             whiten_rewards=settings.whiten_rewards,
             discount=settings.discount,

@@ -112,6 +112,24 @@ def test_a_tie_is_half_a_win():
     assert win_rate(["a", "tie", "b", "a"], ["q1", "q2", "q3", "q4"], seed=0).value == (1 + 0.5 + 0 + 1) / 4
 
 
+def test_four_wins_among_481_ties_are_too_few_and_five_are_enough():
+    def rate(wins):
+        verdicts = ["a"] * wins + ["tie"] * (485 - wins)
+        return win_rate(verdicts, range(485), seed=0)
+
+    assert rate(4) == Interval((4 + 481 / 2) / 485, None, None, 485, TOO_FEW)  # a sign test: 2 / 2^4 = .125
+    assert rate(5).low is not None
+
+
+def test_a_paired_difference_is_of_the_units_that_differ():
+    def gap(better):
+        one = [1.0] * better + [0.0] * (100 - better)
+        return difference_interval(one, [0.0] * 100, range(100), seed=0)
+
+    assert gap(4) == Interval(0.04, None, None, 100, TOO_FEW)
+    assert gap(5).low is not None
+
+
 def test_two_orders_of_a_question_are_one_sample():
     # A judge that always takes the first answer: a in one order, b in the other
     interval = win_rate(["a", "b"] * 6, [q for q in range(6) for _ in "ab"], seed=0)
@@ -194,6 +212,15 @@ def test_a_difference_of_ratios_is_zero_for_the_same_part():
     interval = ratio_difference_interval((right * 2, inside * 2), (right * 2, inside * 2), range(6), seed=0)
 
     assert interval == Interval(0.0, None, None, 6, ALL_EQUAL)
+
+
+def test_a_ratio_of_four_questions_among_a_hundred_is_of_too_few():
+    right, decided = np.tile([1.0, 0.0], 50), np.ones(100)
+    few = np.array([1.0] * 4 + [0.0] * 96)
+
+    found = ratio_difference_interval((right * few, few), (right, decided), range(100), seed=0)
+
+    assert (found.value, found.low, found.why) == (0.0, None, TOO_FEW)
 
 
 def test_a_difference_of_ratios_by_hand():

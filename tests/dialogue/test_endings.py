@@ -27,3 +27,11 @@ def test_an_answer_is_complete_when_it_ends_by_itself_and_says_something() -> No
     assert not endings.is_complete("eos", " \n")
     assert not endings.is_complete("stop", "Yes.")
     assert not endings.is_complete("length", "Ye")
+
+
+def test_where_another_turn_is_an_end_what_stands_before_it_is_complete() -> None:
+    assert endings.is_complete("stop", "Yes.", turn_ends=True)
+    assert endings.is_complete("eos", "Yes.", turn_ends=True)
+    assert not endings.is_complete("stop", "", turn_ends=True)
+    assert not endings.is_complete("length", "Ye", turn_ends=True)
+    assert not endings.is_complete("error", "", turn_ends=True)

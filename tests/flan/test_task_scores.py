@@ -22,6 +22,7 @@ def row(item, task, right, *, chance=0.0, cot=False, shots=0, query=None):
         ("The fox lives in the forest. So the answer is forest.", True, True),
         ("So the answer is cave. No, the answer is forest.", True, True),  # the last one counts
         ("So the answer is cave.", True, False),
+        ("The fox is there. The answer is forest.", True, True),
         ("forest", True, True),  # a bare answer may be right
         ("The fox lives in the forest.", True, False),
         ("", True, False),

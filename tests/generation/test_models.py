@@ -122,6 +122,9 @@ def test_an_answer_ends_where_another_turn_begins() -> None:
     assert chat.clean(' It is red.\n\n---\n\n"Human: Why?') == "It is red."
     assert chat.clean(" It is red.\n\n**Human:** Why?") == "It is red."
     assert chat.clean(" It is red.\n\n---\n\n---\n") == "It is red."
+    assert chat.clean(" It is red.\nHuman: Why?\nAssistant: So.") == "It is red."
+    assert chat.clean(" It is red.\n**Human:** Why?") == "It is red."
+    assert chat.clean(" Cook: Yes.\nShop Assistant: No.") == "Cook: Yes.\nShop Assistant: No."
     assert chat.clean(" It is red.\n-----") == chat.clean(" It is red.\n\n-----\n---\n") == "It is red."
     assert chat.clean("-----") == ""
     assert chat.clean(" Red -----") == "Red -----"  # words stand before it in its line

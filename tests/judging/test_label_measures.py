@@ -39,8 +39,27 @@ def test_two_terms_have_the_interval_that_statistics_gives_them():
 
     found = label_measures.combination([(1, parts[0]), (-1, parts[1])], seed=5)
 
-    columns = [([part[1] for part in table], [part[2] for part in table]) for table in parts]
-    assert found == statistics.ratio_difference_interval(*columns, [part[0] for part in parts[0]], seed=5)
+    order = dict.fromkeys(question for table in parts for question, _, counted in table if counted)  # as they are drawn
+    tables = [{question: rest for question, *rest in table} for table in parts]
+    columns = [([table[q][0] for q in order], [table[q][1] for q in order]) for table in tables]
+    assert found == statistics.ratio_difference_interval(*columns, list(order), seed=5)
+
+
+def test_a_question_with_a_tie_in_both_tables_is_not_counted():
+    one, other = labels(1, 0, -1, 1, 1, 1, 1), labels(-1, 0, 1, 0, 1, 1, 1)
+    terms = [(1, label_measures.accuracy_parts(one)), (-1, label_measures.accuracy_parts(other))]
+
+    found = label_measures.combination(terms, seed=0)
+
+    assert (round(found.value, 9), found.n) == (round(5 / 6 - 4 / 5, 9), 6)
+    assert found.low is not None
+
+
+def test_a_table_with_a_preference_on_two_questions_alone_is_of_too_few():
+    one, other = labels(1, 1, *[0] * 98), labels(*[1, -1] * 50)
+    terms = [(1, label_measures.accuracy_parts(one)), (-1, label_measures.accuracy_parts(other))]
+
+    assert label_measures.combination(terms, seed=0).why == statistics.TOO_FEW
 
 
 def test_tables_need_not_answer_the_same_questions():

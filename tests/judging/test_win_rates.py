@@ -38,6 +38,17 @@ def test_eighty_questions_in_both_orders_are_160_judgements_and_80_samples() -> 
     }  # fmt: skip
 
 
+def test_answers_that_one_order_did_not_judge_count_nowhere_for_a_place_may_have_won() -> None:
+    first = [row(f"q{place}", "ab", "a") for place in range(100)]  # a judge that always says the first
+    second = [row(f"q{place}", "ba", "b" if place < 50 else "unjudged") for place in range(100)]
+
+    result = summary([*first, *second], seed=0)
+
+    assert (result["win_rate"]["value"], result["win_rate"]["n"]) == (0.5, 50)
+    assert result["unjudged"] == 50
+    assert result["position_bias"]["value"] == 1.0
+
+
 def test_a_summary_by_hand() -> None:
     rows = [
         *both("q1", "a", lengths=(30, 20)),
@@ -89,15 +100,15 @@ def test_position_bias_counts_pairs_judged_in_both_orders() -> None:
         *both("q2", "b", "a"),  # the second both times
         *both("q3", "a", "a"),
         *both("q4", "a", "tie"),  # neither biased nor consistent
-        *both("q5", "a", "unjudged"),  # says nothing of position
+        *both("q5", "a", "unjudged"),  # says nothing of position, nor of anything else
     ]
 
     result = summary(rows, seed=0)
 
     assert (result["position_bias"]["value"], result["position_bias"]["n"]) == (2 / 4, 4)
     assert result["consistent"]["value"] == 1 / 4
-    # first: q1 twice, q3 in ab, q4 in ab, q5 in ab; second: q2 twice, q3 in ba
-    assert result["first_chosen"]["value"] == pytest.approx(5 / 8)
+    # first: q1 twice, q3 in ab, q4 in ab; second: q2 twice, q3 in ba
+    assert result["first_chosen"]["value"] == pytest.approx(4 / 7)
 
 
 def test_one_order_alone_says_nothing_of_position() -> None:

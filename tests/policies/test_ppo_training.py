@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = dict(
     kl_coefficient=0.05,
     kl_target=None,
     kl_horizon=1000.0,
+    turn_ends=False,
     missing_stop_penalty=-1.0,
     whiten_rewards=False,
     temperature=1.0,
@@ -100,7 +101,12 @@ def sample(
 
 def aims(rollouts: list[Rollout], **changes: Any) -> Targets:
     settings: dict[str, Any] = dict(
-        kl_coefficient=0.1, missing_stop_penalty=-1.0, whiten_rewards=False, discount=1.0, gae_lambda=0.95
+        kl_coefficient=0.1,
+        turn_ends=False,
+        missing_stop_penalty=-1.0,
+        whiten_rewards=False,
+        discount=1.0,
+        gae_lambda=0.95,
     )
     return ppo_training.targets(rollouts, **(settings | changes))
 
