@@ -75,7 +75,7 @@ findings:  ## run findings/*.sh: does outside software still do what each says? 
 
 ditto: .venv/ready accelerate.yaml hardware.yaml  ## align a model with the author of data/authors/NAME.jsonl: SFT, DITTO, then samples (make ditto NAME=anna)
 	@test -n "$$GIVEN_NAME" || { echo "make ditto NAME=…: name the file data/authors/NAME.jsonl"; exit 2; }
-	test -d models/base || dvc repro base_models
+	dvc repro base_models
 	accelerate-launch --quiet --config_file accelerate.yaml -m stages.train_ditto "$$GIVEN_NAME"
 	accelerate-launch --quiet --config_file accelerate.yaml -m stages.sample_ditto "$$GIVEN_NAME"
 

@@ -21,14 +21,13 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks import ditto_labels, many_runs
-from synthalign.core import stage
+from synthalign.core import code, stage
 from synthalign.core.ids import content_id
-from synthalign.dialogue import chat, encoding
-from synthalign.ditto import answers, authors, draws, steps, training
+from synthalign.dialogue import chat
+from synthalign.ditto import answers, authors, training
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Fractions
 from synthalign.generation import generate, models
-from world import authors as style_authors
 from world.authors import AUTHORS, TUNING_AUTHORS, Author, style_score
 from world.oracle import Oracle
 
@@ -288,9 +287,7 @@ def all_runs(
     names: Sequence[str], variants: Sequence[str], settings: Settings, *, seeds: int, jobs: int
 ) -> dict[str, Result]:
     """The result of every run by "author/variant/seed", `jobs` of them beside each other; only LABELLERS label."""
-    modules = (draws.__file__, steps.__file__, training.__file__, encoding.__file__, style_authors.__file__)
-    own = (__file__, ditto_labels.__file__, answers.__file__)
-    work = stage.work_dir("ditto_ablation", Path(settings["model"]), *map(Path, (*modules, *own)))
+    work = stage.work_dir("ditto_ablation", Path(settings["model"]), *code.of(__file__))
     keys: dict[str, str] = {}
     todo: dict[str, Callable[[], Result]] = {}
     for seed, name, variant in product(range(seeds), names, variants):

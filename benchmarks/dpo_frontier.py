@@ -9,7 +9,8 @@ questions with the same random numbers.
 
 Temperature (6.2, Figures 2 right and 3).  DPO and PPO at the prices of params.yaml, as such runs left them, and SFT
 answer at several temperatures; the oracle holds them against answers of SFT at temperature 1. So it does with the best
-of N of SFT by the reward model, and DPO is held against the chosen answers of comparisons that it did not learn from.
+of N of SFT by the reward model, at every temperature above 0. DPO is held against the chosen answers of comparisons
+that it did not learn from, too.
 
 Settings are those of train_dpo and train_ppo in params.yaml but for what `Sweep` says (`dpo_frontier_runs`).
 Finished runs are kept in .work/dpo_frontier, so that the command can be interrupted and started again.
@@ -27,26 +28,19 @@ from benchmarks import dpo_frontier_figures as figures
 from benchmarks import dpo_frontier_runs, many_runs
 from benchmarks.dpo_frontier_figures import Answers, Point
 from benchmarks.dpo_frontier_runs import TINY, Given, Job, Method, Record, Sweep, Task, read
-from synthalign.core import stage, tables, text_file
-from synthalign.dialogue import chat
-from synthalign.generation import generate, model_folder
-from synthalign.policies import answering, dpo_training, gradients, one_base, ppo_rollouts, ppo_training
-from synthalign.reward import training
-from world import oracle
+from synthalign.core import code, stage, tables, text_file
+from synthalign.generation import model_folder
 
 # -- all runs ---------------------------------------------------------------------------------------------------------
-
-CODE = (chat, dpo_frontier_runs, dpo_training, gradients, one_base, oracle, ppo_rollouts, ppo_training, training)
-"""What a run does, beside `answering.CODE` and `generate.CODE`."""
 
 
 def work_of(given: Given) -> Path:
     """The scratch folder of these inputs; how many seeds and which prices there are is none of them."""
     files = [Path(given.policy), Path(given.reward), Path(given.world) / "world.json", tables.path("queries")]
     files.append(tables.path(f"comparisons/{given.comparisons}"))
-    code = [*(str(module.__file__) for module in CODE), *answering.CODE, *generate.CODE]
     settings = given.model_dump_json(exclude={"sweep": {"betas", "kl_coefficients"}})
-    return stage.work_dir("dpo_frontier", settings, *files, *map(Path, code))
+    runs = code.of(str(dpo_frontier_runs.__file__))  # and not what the figures are made by
+    return stage.work_dir("dpo_frontier", settings, *files, *runs)
 
 
 SHARED, CURVE = 4, 6
@@ -130,9 +124,10 @@ def win_rates_of(found: dict[Job, Record], given: Given, seeds: int) -> Record:
     """Of the answers at every temperature against SFT, of the best of N, and of DPO against its equals."""
     sweep, sft = given.sweep, found[Job("sft")]
     opponents = np.array(sft["opponents"], float)
-    reward, oracle, characters = (
-        np.array(sft["candidates"][name], float).T for name in ("reward", "oracle", "characters")
-    )  # (Q, N) each
+    candidates = {
+        float(heat): {name: np.array(values, float).T for name, values in of_heat.items()}  # (Q, N) each
+        for heat, of_heat in sft["candidates"].items()
+    }
     runs: dict[str, list[Record]] = {
         "dpo": [found[given.own("dpo", seed)] for seed in range(seeds)],
         "ppo": [found[given.own("ppo", seed)] for seed in range(seeds)],
@@ -145,9 +140,13 @@ def win_rates_of(found: dict[Job, Record], given: Given, seeds: int) -> Record:
     def drops(name: str) -> list[figures.Floats]:
         return [figures.drop(won(record, 0.0), won(record, 1.0)) for record in runs[name]]
 
-    candidate_wins = figures.against(oracle.T, opponents).T  # (Q, N)
     numbers = [2**power for power in range(sweep.candidates.bit_length()) if 2**power <= sweep.candidates]
-    best = Answers(figures.pick(reward, oracle), figures.pick(reward, characters))
+
+    def best_of(heat: float, n: int) -> figures.Floats:
+        found = candidates[heat]
+        return figures.best_of(found["reward"], figures.against(found["oracle"].T, opponents).T, n)
+
+    best = Answers(*(figures.pick(candidates[1.0]["reward"], candidates[1.0][name]) for name in Answers._fields))
     return {
         "temperatures": {
             name: [
@@ -163,7 +162,9 @@ def win_rates_of(found: dict[Job, Record], given: Given, seeds: int) -> Record:
             ]
         },
         "best_of": [
-            {"n": n, "win_rate": [figures.win_rate(figures.best_of(reward, candidate_wins, n))]} for n in numbers
+            {"temperature": heat, "n": n, "win_rate": [figures.win_rate(best_of(heat, n))]}
+            for heat in candidates
+            for n in numbers
         ],
         "dpo_vs_best": [figures.duel(answers(run["temperatures"]["1"]), best) for run in runs["dpo"]],
         "dpo_vs_chosen": [figures.duel(answers(run["held_out"]), answers(run["chosen"])) for run in runs["dpo"]],

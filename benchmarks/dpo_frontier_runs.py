@@ -65,7 +65,8 @@ class Sweep(BaseModel, frozen=True, extra="forbid", strict=True):
     """Answers of SFT at temperature 1 that every answer is held against."""
 
     candidates: int = Field(default=128, gt=0)
-    """Answers of SFT to every question, of which the best of 1, 2, 4, … is taken."""
+    """Answers of SFT to every question, of which the best of 1, 2, 4, … is taken; so many at each temperature above 0,
+    where all would be one."""
 
 
 TINY = Sweep(
@@ -256,17 +257,22 @@ class Task:
             self.judged(questions, self.write(self.start, questions, f"opponent {turn}", job.seed))["oracle"]
             for turn in range(sweep.opponents)
         ]
-        candidates: dict[str, list[list[float]]] = {"reward": [], "oracle": [], "characters": []}
-        for turn in range(sweep.candidates):
-            made = self.write(self.start, questions, f"candidate {turn}", job.seed)
-            found = self.judged(questions, made) | {"reward": self.rewards(questions, made)}
-            for name, values in candidates.items():
-                values.append(found[name])
         return {
             "temperatures": self.at_temperatures(self.start, job.seed),
             "opponents": opponents,
-            "candidates": candidates,  # (N, Q) each
+            "candidates": {f"{heat:g}": self.candidates(job.seed, heat) for heat in sweep.temperatures if heat > 0},
         }
+
+    def candidates(self, seed: int, temperature: float) -> dict[str, list[list[float]]]:
+        """What reward model and oracle make of SFT's candidates, and their lengths: (N, Q) each."""
+        sweep, questions = self.given.sweep, self.questions[: self.given.sweep.questions]
+        found: dict[str, list[list[float]]] = {"reward": [], "oracle": [], "characters": []}
+        for turn in range(sweep.candidates):
+            made = self.write(self.start, questions, f"candidate {turn}", seed, temperature)
+            one = self.judged(questions, made) | {"reward": self.rewards(questions, made)}
+            for name, values in found.items():
+                values.append(one[name])
+        return found
 
     def dpo(self, job: Job, folder: Path) -> Record:
         """A policy by DPO, at every look, and at the price of params.yaml at every temperature."""

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -98,10 +99,10 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
 
 
 def _line(axis: Any, x: Sequence[float], intervals: Sequence[Mapping[str, float]], name: str) -> None:
-    """One line with its 95% intervals, in per cent."""
+    """One line with its 95% intervals, in per cent; a figure that has none gets no bar."""
     values = [100 * interval["value"] for interval in intervals]
     ends = [
-        [100 * abs(interval["value"] - interval[end]) if interval[end] is not None else 0.0 for interval in intervals]
+        [100 * abs(interval["value"] - interval[end]) if interval[end] is not None else nan for interval in intervals]
         for end in ("low", "high")
     ]
     axis.errorbar(

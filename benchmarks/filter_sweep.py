@@ -32,7 +32,7 @@ from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks import filter_figure, many_runs
-from synthalign.core import ids, stage, statistics
+from synthalign.core import code, ids, stage, statistics
 from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.dialogue import encoding
@@ -41,7 +41,7 @@ from synthalign.feedback.comparisons import Pair, Response
 from synthalign.generation import models
 from synthalign.generation.model_folder import check as check_folder
 from synthalign.reward import losses, pairwise, scoring, training
-from world import answers, exports, oracle, questions
+from world import exports
 from world.answers import Answerer
 from world.entities import World
 from world.oracle import Oracle
@@ -582,9 +582,7 @@ def run(world_folder: Path, model_folder: Path, out: Path, sweep: Sweep) -> None
         raise UserError(f"{world_folder}/world.json does not exist; `make world` builds a world")
     world = World.load(world_folder / "world.json")
     check_folder(model_folder)
-    code = (answers, comparisons, encoding, exports, filters, losses, oracle, questions, scoring, pairwise)
-    files = [__file__, *(str(module.__file__) for module in (*code, statistics, training))]
-    work = stage.work_dir("filter_sweep", sweep, world_folder / "world.json", model_folder, *map(Path, files))
+    work = stage.work_dir("filter_sweep", sweep, world_folder / "world.json", model_folder, *code.of(__file__))
     shutil.copytree(model_folder, work / "base", dirs_exist_ok=True)  # a world rebuilt meanwhile changes nothing here
     base = Base(work / "base", models.load_tokenizer(work / "base"))
     cells = sweep_cells(world, base, work / "cells.jsonl", sweep)

@@ -23,31 +23,21 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import dpo_frontier_runs, iterated_rlaif_runs, many_runs
+from benchmarks import iterated_rlaif_runs, many_runs
 from benchmarks.iterated_rlaif_runs import TINY, Given, Job, Method, Record, Scale, Task, read_settings
-from synthalign.core import stage, statistics, tables
+from synthalign.core import code, stage, statistics, tables
 from synthalign.core.statistics import Interval
-from synthalign.feedback import comparisons, option_tokens
-from synthalign.generation import generate, model_folder
-from synthalign.policies import answering, dpo_training, ppo_training
-from synthalign.reward import pairwise, training
-from world import oracle
+from synthalign.generation import model_folder
 
 METHODS: tuple[Method, ...] = ("dpo", "ppo")
-
-CODE = (
-    comparisons, dpo_frontier_runs, dpo_training, iterated_rlaif_runs, option_tokens, oracle, pairwise, ppo_training,
-    training,
-)  # fmt: skip
-"""What a run does, beside `answering.CODE` and `generate.CODE`."""
 
 
 def work_of(given: Given) -> Path:
     """The scratch folder of these inputs."""
     files = [Path(given.policy), Path(given.labeller), Path(given.principles), Path(given.reward["model"])]
     files += [Path(given.world) / "world.json", tables.path("queries")]
-    code = [*(str(module.__file__) for module in CODE), *answering.CODE, *generate.CODE]
-    return stage.work_dir("iterated_rlaif", given.model_dump_json(), *files, *map(Path, code))
+    runs = code.of(str(iterated_rlaif_runs.__file__))  # and not what the figures are made by
+    return stage.work_dir("iterated_rlaif", given.model_dump_json(), *files, *runs)
 
 
 @cache

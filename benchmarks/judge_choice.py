@@ -27,11 +27,11 @@ from pydantic import BaseModel
 
 from benchmarks import many_runs
 from synthalign.commands.people import FOLDER, HH, PANDALM
-from synthalign.core import stage, statistics
+from synthalign.core import code, stage, statistics
 from synthalign.core.tables import Row
 from synthalign.feedback import human_pairs, people
 from synthalign.generation import model_folder, models
-from synthalign.reward import losses, pairwise, training, training_settings
+from synthalign.reward import pairwise, training, training_settings
 
 Share = Literal["helpful", "equal", "all"]
 Kind = Literal["helpful", "harmless"]
@@ -118,26 +118,37 @@ def one_run(given: Given, work: Path, job: Job) -> Record:
 
 
 def report(found: dict[Job, Record]) -> list[Record]:
-    """A row for each choice: accuracy by kind over all folds, with that of the longer answer, and pairs learned."""
+    """A row for each choice: accuracy by kind over all folds, with that of the longer answer, and pairs learned.
+
+    Seeds are put together from an interval of each: the same questions once more are no more questions.
+    """
     rows = []
     for share, epochs in dict.fromkeys((job.share, job.epochs) for job in found):
-        runs = [record for job, record in found.items() if (job.share, job.epochs) == (share, epochs)]
-        row: Record = {"share": share, "epochs": epochs, "pairs": [run["pairs"] for run in runs]}
+        by_seed: dict[int, list[Record]] = {}
+        for job, record in found.items():
+            if (job.share, job.epochs) == (share, epochs):
+                by_seed.setdefault(job.seed, []).append(record)
+        pairs = [run["pairs"] for of_seed in by_seed.values() for run in of_seed]
+        row: Record = {"share": share, "epochs": epochs, "pairs": pairs}
         for kind in get_args(Kind):
-            queries = [query for run in runs for query in run[kind]["queries"]]
             for name in ("correct", "longer"):
-                values = [value for run in runs for value in run[kind][name]]
-                row[f"{kind}_{name}"] = statistics.mean_interval(values, queries, seed=0).metrics()
+                each = [over_folds(of_seed, kind, name) for of_seed in by_seed.values()]
+                row[f"{kind}_{name}"] = statistics.combine_seeds(each).metrics()
         rows.append(row)
     return rows
+
+
+def over_folds(runs: Sequence[Record], kind: Kind, name: str) -> statistics.Interval:
+    """A measure of one kind over the runs of one seed, which were asked about other questions each."""
+    values, queries = ([value for run in runs for value in run[kind][key]] for key in (name, "queries"))
+    return statistics.mean_interval(values, queries, seed=0)
 
 
 def run(shares: Sequence[Share], seeds: int, *, processes: int) -> None:
     settings = {key: one for key, one in stage.read("params.yaml")["train_reward"].items() if key != "feedback"}
     model_folder.check(settings["model"])
-    code = [Path(str(module.__file__)) for module in (human_pairs, losses, pairwise, people, training)]
     raw = [FOLDER / "raw" / name for name in (HH, PANDALM)]
-    work = stage.work_dir("judge_choice", json.dumps(settings), Path(settings["model"]), Path(__file__), *raw, *code)
+    work = stage.work_dir("judge_choice", json.dumps(settings), Path(settings["model"]), *raw, *code.of(__file__))
     given = Given(settings=settings)
     wanted = [Job(*one) for one in product(shares, EPOCHS, range(seeds), range(FOLDS))]
     runs = {job.name: partial(one_run, given, work, job) for job in wanted}

@@ -23,21 +23,18 @@ import torch
 from pydantic import BaseModel, Field
 
 from benchmarks import many_runs
-from synthalign.core import measures, stage, statistics, tables
+from synthalign.core import code, measures, stage, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.statistics import Interval
-from synthalign.feedback import bradley_terry
 from synthalign.generation import model_folder, models
-from synthalign.reward import losses, pairwise, rankings, training, training_settings
+from synthalign.reward import pairwise, rankings, training, training_settings
 
 Arm = Literal["pairs", "rankings", "ratings", "small", "large"]
 """What is learned; the last two learn pairs."""
 
 ARMS: tuple[Arm, ...] = get_args(Arm)
 Record = dict[str, Any]
-
-CODE = (bradley_terry, losses, pairwise, rankings, training)
 
 
 class Given(BaseModel, frozen=True):
@@ -118,8 +115,7 @@ def one_run(given: Given, work: Path, job: Job) -> Record:
 def all_runs(given: Given, seeds: int, *, processes: int) -> dict[Job, Record]:
     """The records of all runs; those that are in the journal are not run again."""
     table, bases = tables.path(f"comparisons/{given.comparisons}"), [Path(given.base(arm)) for arm in ARMS]
-    code = [Path(str(module.__file__)) for module in CODE]
-    work = stage.work_dir("reward_losses", given.model_dump_json(), table, *bases, Path(__file__), *code)
+    work = stage.work_dir("reward_losses", given.model_dump_json(), table, *bases, *code.of(__file__))
     wanted = [Job(arm, seed) for seed, arm in product(range(seeds), ARMS)]
     runs = {job.name: partial(one_run, given, work, job) for job in wanted}
     found = many_runs.kept(work, runs, processes=processes, desc="reward_losses")

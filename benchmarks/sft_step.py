@@ -1,5 +1,6 @@
 """Fine-tuning as in `train_sft` beside TRL's SFTTrainer as it comes, from the trainer's making to its last step."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -43,6 +44,7 @@ def ours(rows: Sequence[dict[str, Any]], work: Path) -> nn.Module:
         processing_class=models.load_tokenizer(MODEL),
     )
     training.fit(trainer)
+    shutil.rmtree(work / "checkpoints")  # the next run begins anew
     assert trainer.model is not None
     return trainer.model
 

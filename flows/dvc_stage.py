@@ -6,6 +6,7 @@ The stage may be skipped or come out of DVC's cache of runs, as ever.
 """
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from dvc.repo import Repo
 from dvc.stage import Stage
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dump_yaml
+
+from flows.dvc_node import end
 
 
 def main(name: str, file: Path) -> int:
@@ -26,6 +29,7 @@ def main(name: str, file: Path) -> int:
             dump_yaml(file, {lock: to_lockfile(done)})
         return done
 
+    signal.signal(signal.SIGTERM, end)
     try:
         with Repo(_wait_for_lock=True) as repo:
             repo.reproduce(name, single_item=True, repro_fn=reproduce_stage)

@@ -25,6 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from flows import machine
 from flows.beside import StageFailed
 from flows.failures import hint
 from flows.process import Finished, run
@@ -255,10 +256,15 @@ def git(*words: str) -> str:
 
 
 def equip(folder: Path, given: Run, task: Task) -> None:
-    """Give a clone what is not in the commit: entries, metrics, the remote, a cache that all clones here share."""
+    """Give a clone what is not in the commit: entries, metrics, the remote, a cache that all clones here share.
+
+    Of the files of the machine it has those that the driver has: one that an earlier run has left would change numbers.
+    """
     from dvc.utils.serialize import dump_yaml
 
     dump_yaml(folder / "dvc.lock", {"schema": "2.0", "stages": dict(task.entries)})
+    for name in machine.files().keys() - given.settings.keys():
+        (folder / name).unlink(missing_ok=True)
     write(folder, {**task.files, **{name: text.encode() for name, text in given.settings.items()}})
     config = ConfigParser(interpolation=None)
     config["cache"] = {"dir": str(folder.parents[1] / "cache")}

@@ -6,7 +6,7 @@ from heapq import merge
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from synthalign.core import stage, tables
 from synthalign.core.errors import UserError
@@ -36,6 +36,23 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     min_characters: int = Field(ge=0)
     """A response with fewer characters is taken for an accident (the paper's code: 50)."""
+
+    @field_validator("ranking")
+    @classmethod
+    def _makes_pairs(cls, ranking: list[str | list[str]]) -> list[str | list[str]]:
+        try:
+            comparisons.ranks(ranking)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return ranking
+
+    @field_validator("size_pairs")
+    @classmethod
+    def _are_of_two(cls, pairs: list[list[str]]) -> list[list[str]]:
+        for larger, smaller in pairs:
+            if larger == smaller:
+                raise ValueError(f"{[larger, smaller]} is no pair; a pair is two configurations, [larger, smaller]")
+        return pairs
 
 
 def responses_by_query(

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from synthalign.commands import profiles, setting_files
+from synthalign.commands import profiles, setting_files, setting_graph, setting_stages
 from synthalign.core import stage
 from synthalign.core.errors import UserError
 
@@ -42,10 +42,19 @@ def wrong_sections(settings: dict[str, Any], file: str) -> list[str]:
     return lines
 
 
+def wrong_together(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with settings that are each right: by the files they name, by each other, and by the graph."""
+    return (
+        setting_graph.wrong_names(settings) + setting_files.wrong(settings) + setting_stages.wrong(settings)
+        or setting_graph.wrong(settings)
+        or setting_files.wrong_held_out(settings)
+    )
+
+
 def main(file: str) -> None:
     overlay = profiles.is_overlay(file)
     settings = stage.checked(profiles.composed(Path(file)).settings, file) if overlay else stage.read(file)
-    wrong = wrong_sections(settings, file) or setting_files.wrong(settings)
+    wrong = wrong_sections(settings, file) or wrong_together(settings)
     if wrong:
         raise UserError(f"{len(wrong)} wrong\n" + "\n".join(wrong))
 

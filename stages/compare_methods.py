@@ -1,9 +1,9 @@
 """All methods on the same evaluation: points of the oracle, wins against the policies they began with, and ratings."""
 
 import functools
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
@@ -29,15 +29,14 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     differences: dict[str, list[str]]
     """Pairs of policies to compare in points and in wins besides, as name: [one, other]."""
 
+    @model_validator(mode="after")
+    def _differences_are_between_two(self) -> Self:
+        measures.check_differences(self.differences, [*self.baselines, *self.policies], of="baselines and policies")
+        return self
+
 
 def main(params: Params) -> None:
     known = [*params.baselines, *params.policies]
-    for name, pair in params.differences.items():
-        if len(pair) != 2 or not set(pair) <= set(known):
-            raise UserError(
-                f"params.yaml: compare_methods.differences.{name} = {pair}; a difference is between two of the "
-                f"policies, [one, other]: {', '.join(known)}"
-            )
     if params.oracle is None:
         stage.write_metrics("compare_methods")
         return

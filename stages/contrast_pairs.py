@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
-from synthalign.core import stage, tables
+from synthalign.core import code, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, prompts
 from synthalign.feedback import comparisons, contrast, contrast_sampling, contrast_table
@@ -30,6 +30,12 @@ class Simulation(BaseModel, frozen=True, extra="forbid", strict=True):
 
     matching: str | None
     """A regular expression that the last message must hold; null for all."""
+
+    @field_validator("matching")
+    @classmethod
+    def _is_an_expression(cls, matching: str | None) -> str | None:
+        prompts.expression(matching or "")
+        return matching
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -80,7 +86,8 @@ def main(params: Params, name: str) -> None:
         str(settings),
         str(dialogues),
         *engines.inputs(chosen.model, params.engine),
-        *map(Path, (chosen.affixes, __file__, chat.__file__, contrast.__file__, contrast_sampling.__file__)),
+        Path(chosen.affixes),
+        *code.of(__file__),
     )
     with engines.opened(chosen.model, params.engine, work) as write:
         sampled = contrast_sampling.sides(

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from synthalign.core import stage, tables, words
+from synthalign.core import code, stage, tables, words
 from synthalign.core.errors import UserError
 from synthalign.dialogue import endings
 from synthalign.generation import engines, parallel
@@ -66,6 +66,15 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     seed: int = Field(ge=0)
     """Draws the shots and the tokens."""
 
+    @model_validator(mode="after")
+    def _leaves_a_length(self) -> Self:
+        if self.min_characters > self.max_characters:
+            raise ValueError(
+                f"min_characters = {self.min_characters} is above max_characters = {self.max_characters}, so every "
+                "query would be dropped; turn them round"
+            )
+        return self
+
 
 def main(params: Params) -> None:
     seeds, eval_questions = mining.read_apart(params.seed_queries, params.eval_questions)
@@ -73,7 +82,9 @@ def main(params: Params) -> None:
         "mine_queries",
         params,
         *engines.inputs(params.model, params.engine),
-        *map(Path, (params.seed_queries, params.eval_questions, __file__, mining.__file__)),
+        Path(params.seed_queries),
+        Path(params.eval_questions),
+        *code.of(__file__),
     )
 
     def written(write: engines.Write, round: int, prompts: Mapping[str, str]) -> list[tuple[str, bool]]:

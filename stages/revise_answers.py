@@ -8,7 +8,7 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import code, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
 from synthalign.feedback import contrast, revision, simulation
@@ -63,7 +63,8 @@ def main(params: Params) -> None:
         params,
         *engines.inputs(params.model, params.engine),
         tables.path("queries"),
-        *map(Path, (params.constitution, __file__, chat.__file__, contrast.__file__, revision.__file__)),
+        Path(params.constitution),
+        *code.of(__file__),
     )
     with engines.opened(params.model, params.engine, work) as write:
 

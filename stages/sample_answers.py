@@ -1,13 +1,12 @@
 """Let one policy answer the evaluation questions."""
 
 from collections import Counter
-from pathlib import Path
 from statistics import fmean
 
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import code, stage, tables
 from synthalign.dialogue import chat, demonstrations
 from synthalign.generation import engines, parallel
 
@@ -71,7 +70,7 @@ def main(params: Params, policy: str) -> None:
         prefix,
         *engines.inputs(chosen.model, params.engine),
         tables.path("queries"),
-        *map(Path, (__file__, chat.__file__)),
+        *code.of(__file__),
     )
     with engines.opened(chosen.model, params.engine, work) as write:
         made = parallel.generated(

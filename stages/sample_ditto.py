@@ -4,12 +4,11 @@ For an author that a user has brought the prompts are those of data/authors/<nam
 """
 
 from collections import Counter
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import code, stage, tables
 from synthalign.dialogue import chat
 from synthalign.ditto import answers
 from synthalign.generation import engines, parallel
@@ -64,6 +63,7 @@ def main(params: Params, name: str) -> None:
 
     settings = params.model_dump(include={"samples", "max_new_tokens", "temperature", "top_p", "seed"})
     rows = []
+    folders = []
     paid: Counter[str] = Counter()
     for method, (model, prefix) in methods.items():
         work = stage.work_dir(
@@ -73,7 +73,7 @@ def main(params: Params, name: str) -> None:
             prefix,
             *prompts,
             *engines.inputs(model, params.engine),
-            *map(Path, (__file__, chat.__file__)),
+            *code.of(__file__),
         )
         with engines.opened(model, params.engine, work) as write:
             made = parallel.generated(
@@ -88,7 +88,7 @@ def main(params: Params, name: str) -> None:
             )
         rows += answers.rows(method, prompts, made)
         paid.update(engines.bill([model], work))
-        parallel.finish(work)
+        folders.append(work)
 
     if stage.is_main_process():
         tables.write(rows, f"ditto_answers/{name}", key=answers.KEY, schema=answers.SCHEMA)
@@ -101,6 +101,8 @@ def main(params: Params, name: str) -> None:
         )
         for row in [row for row in rows if row["method"] == "ditto" and not row["sample_index"]][:3]:
             print(f"\n{row['prompt']}\n  {row['text']!r}", flush=True)
+    for work in folders:
+        parallel.finish(work)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Let a fine-tuned policy answer every training query several times; its best and worst answer become a comparison."""
 
 from collections import Counter
-from pathlib import Path
 from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import code, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat
@@ -55,7 +54,7 @@ def main(params: Params) -> None:
         str(settings),
         *engines.inputs(params.model, params.engine),
         tables.path("queries"),
-        *map(Path, (__file__, chat.__file__)),
+        *code.of(__file__),
     )
     with engines.opened(params.model, params.engine, work) as write:
         made = parallel.generated(

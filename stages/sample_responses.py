@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import code, stage, tables
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat, demonstrations
 from synthalign.generation import engines, parallel
@@ -76,7 +76,8 @@ def main(params: Params, config: str) -> None:
         str(settings),
         *engines.inputs(chosen.model, params.engine),
         tables.path("queries"),
-        *map(Path, (chosen.demonstrations, __file__, chat.__file__)),
+        Path(chosen.demonstrations),
+        *code.of(__file__),
     )
     with engines.opened(chosen.model, params.engine, work) as write:
         made = parallel.generated(

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
@@ -37,6 +37,11 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     others: list[str]
     """Tables of comparisons that are no part of the raw pairs, each checked by itself."""
+
+    @model_validator(mode="after")
+    def _differences_are_between_two(self) -> Self:
+        measures.check_differences(self.differences, self.configurations, of="configurations")
+        return self
 
 
 TRAITS = ("helpful", "harmless", "honest")

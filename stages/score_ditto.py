@@ -2,11 +2,11 @@
 by a classifier that has learned other texts of the authors."""
 
 from statistics import fmean
+from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, tables
-from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
 from synthalign.ditto import authorship, round_robin
 from world.authors import AUTHORS, features, style_score
@@ -29,6 +29,18 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     authors: list[str] = Field(min_length=1)
     """Whose answers are scored."""
+
+    @model_validator(mode="after")
+    def _knows_the_authors(self) -> Self:
+        for name in self.authors:
+            if self.oracle is not None and name not in AUTHORS:
+                raise ValueError(
+                    f"authors: {name!r} is none of the world's, who are {', '.join(AUTHORS)}; leave it out, or set "
+                    "oracle to null and name files of texts in texts"
+                )
+            if self.oracle is None and self.texts is not None and name not in self.texts:
+                raise ValueError(f"texts has no {name!r}; name a file of other texts of theirs")
+        return self
 
 
 def by_oracle(params: Params, oracle: Oracle) -> list[Row]:
@@ -84,10 +96,6 @@ def main(params: Params) -> None:
     if params.oracle is not None:
         rows = by_oracle(params, Oracle.load(params.oracle))
     elif params.texts is not None:
-        if missing := sorted(set(params.authors) - set(params.texts)):
-            raise UserError(
-                f"params.yaml: score_ditto.texts has no {missing[0]!r}; name a file of other texts of theirs"
-            )
         learned = authorship.learned(params.texts, params.plain)
         rows, judge["classifier"] = by_classifier(params, learned), learned.accuracy(seed=params.seed)
     else:

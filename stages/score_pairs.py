@@ -2,9 +2,9 @@
 are."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
@@ -35,6 +35,18 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     gap_differences: dict[str, list[str]]
     """The same for the mean distance of the oracle's scores within a pair."""
+
+    @model_validator(mode="after")
+    def _compares_tables(self) -> Self:
+        known = {*self.tables, *(f"{table}_single_order" for table in self.tables)}
+        for key in ("label_differences", "gap_differences"):
+            for name, compared in getattr(self, key).items():
+                if len(compared) not in (2, 4) or not set(compared) <= known:
+                    raise ValueError(
+                        f"{key}.{name} = {compared}; allowed: two or four of tables ({', '.join(self.tables)}) and of "
+                        "<table>_single_order"
+                    )
+        return self
 
 
 def labels_by_table(names: list[str], oracle: Judge) -> dict[str, list[Label]]:

@@ -1,9 +1,9 @@
 """Ask the oracle, or people's reward model, how good every policy is, and when PPO pleases its reward alone."""
 
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
@@ -32,6 +32,11 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     differences: dict[str, list[str]]
     """Which of them to compare in every trait, as name: [better, worse]."""
+
+    @model_validator(mode="after")
+    def _differences_are_between_two(self) -> Self:
+        measures.check_differences(self.differences, self.policies, of="policies")
+        return self
 
 
 def curve_of(snapshots: list[Row], seed: int) -> list[dict[str, float | int]]:
@@ -78,12 +83,6 @@ def by_people(params: Params) -> dict[str, Any]:
 def main(params: Params) -> None:
     if not stage.is_main_process():
         return
-    for name, pair in params.differences.items():
-        if len(pair) != 2 or not set(pair) <= set(params.policies):
-            raise UserError(
-                f"params.yaml: score_policies.differences.{name} = {pair}; a difference is between two of the "
-                f"policies, [better, worse]: {', '.join(params.policies)}"
-            )
     if params.oracle is None:
         of_people = {"people": by_people(params)} if params.people is not None else {}
         stage.write_metrics("score_policies", **of_people)

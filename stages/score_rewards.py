@@ -1,12 +1,11 @@
 """Ask the oracle, or people's data, how often each reward model ranks right, beside always taking the longer one."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, statistics
-from synthalign.core.errors import UserError
 from synthalign.judging import scorers
 from synthalign.reward import scoring
 from world.oracle import Oracle
@@ -43,6 +42,14 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     batch_size: int = Field(gt=0)
     """Responses scored at a time; does not change the result but for rounding."""
 
+    @model_validator(mode="after")
+    def _compares_rewards(self) -> Self:
+        is_measured = self.oracle or self.human_pairs or self.votes
+        for key, name in (("subject", self.subject), ("upper_bound", self.upper_bound)):
+            if is_measured and name not in self.rewards:
+                raise ValueError(f"{key} = {name!r} is none of rewards: {', '.join(self.rewards)}")
+        return self
+
 
 def main(params: Params) -> None:
     if not stage.is_main_process():
@@ -51,9 +58,6 @@ def main(params: Params) -> None:
     if params.oracle is None and not any(files.values()):
         stage.write_metrics("score_rewards")
         return
-    missing = {params.subject, params.upper_bound} - set(params.rewards)
-    if missing:
-        raise UserError(f"params.yaml: score_rewards.rewards has no {sorted(missing)}; it names {list(params.rewards)}")
     scored = {
         name: partial(scoring.by_folder, folder, batch_size=params.batch_size)
         for name, folder in params.rewards.items()

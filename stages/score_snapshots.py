@@ -1,9 +1,9 @@
 """Compare trainers by their answers at snapshots: reward, oracle, KL, length, and who pleases the reward alone."""
 
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
@@ -32,6 +32,11 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     max_length_ratio: float = Field(gt=1)
     """Factor in length, up or down, beyond which a rise in reward is flagged."""
+
+    @model_validator(mode="after")
+    def _differences_are_between_two(self) -> Self:
+        measures.check_differences(self.differences, self.curves, of="curves")
+        return self
 
 
 def means(rows: list[Row], figure: str) -> dict[str, float]:
@@ -96,12 +101,6 @@ def report(found: dict[int, list[Row]], params: Params) -> dict[str, Any]:
 
 
 def main(params: Params) -> None:
-    unknown = {name for pair in params.differences.values() for name in pair} - set(params.curves)
-    if unknown or any(len(pair) != 2 for pair in params.differences.values()):
-        raise UserError(
-            f"params.yaml: score_snapshots.differences: {sorted(unknown) or 'not [one, other]'}; allowed: pairs of "
-            f"{list(params.curves)}"
-        )
     oracle = Oracle.load(params.oracle) if params.oracle else None
     found = {name: snapshots(table, oracle) for name, table in params.curves.items()}
 

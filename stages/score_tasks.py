@@ -1,11 +1,10 @@
 """Compare models on held-out tasks: tuned or not, on more tasks or fewer, with reasoning to learn from or without."""
 
-from typing import Annotated
+from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from synthalign.core import stage, tables
-from synthalign.core.errors import UserError
+from synthalign.core import measures, stage, tables
 from synthalign.flan import task_scores
 
 
@@ -19,23 +18,22 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     mixtures: list[str]
     """The mixtures that no held-out task may be in, as in data/mixtures/."""
 
-    differences: dict[str, Annotated[list[str], Field(min_length=2, max_length=2)]]
+    differences: dict[str, list[str]]
     """What to compare, as name: [better, worse]."""
 
     sweep: list[str] = Field(min_length=3)
     """The base model and what was tuned on ever more tasks; the share of the last step in the gain is reported."""
 
+    @model_validator(mode="after")
+    def _compares_subjects(self) -> Self:
+        measures.check_differences(self.differences, self.subjects, of="subjects")
+        if unknown := [name for name in self.sweep if name not in self.subjects]:
+            raise ValueError(f"sweep = {self.sweep}: {unknown[0]!r} is none of subjects: {', '.join(self.subjects)}")
+        return self
+
 
 def main(params: Params) -> None:
     answers = {name: tables.rows(f"task_answers/{name}") for name in params.subjects}
-    asked = {f"differences.{name}": pair for name, pair in params.differences.items()} | {"sweep": params.sweep}
-    for key, names in asked.items():
-        for name in names:
-            if name not in answers:
-                raise UserError(
-                    f"params.yaml: score_tasks.{key} = {names}: {name!r} is none of score_tasks.subjects: "
-                    f"{', '.join(answers)}"
-                )
     if not any(answers.values()):
         print("score_tasks: nothing was answered (answer_tasks.source is null), so nothing is scored", flush=True)
         for name in ("score_tasks", "plots/task_scores"):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, tables
+from synthalign.core import code, stage, tables
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat, demonstrations, endings
+from synthalign.dialogue import chat, demonstrations
 from synthalign.dialogue.chat import Message
 from synthalign.feedback import simulation
 from synthalign.feedback.simulation import Said
@@ -66,6 +66,8 @@ def main(params: Params, guide: str) -> None:
     chosen = stage.member("simulate_demonstrations", "guide", params.guides, guide)
     queries = {row["query_id"]: row["text"] for row in tables.rows("queries") if row["split"] == "train"}
     judge, samples = chosen.reward, chosen.candidates
+    if judge is not None:
+        models.check_reward(judge)  # which is loaded when all candidates are there
     speakers = params.assistant, params.user
     files = [tables.path("queries"), *(speaker.demonstrations for speaker in speakers), *([judge] if judge else [])]
     work = stage.work_dir(
@@ -73,7 +75,8 @@ def main(params: Params, guide: str) -> None:
         guide,
         params,
         *(given for speaker in speakers for given in engines.inputs(speaker.model, params.engine)),
-        *map(Path, (*files, __file__, chat.__file__, endings.__file__, scoring.__file__, simulation.__file__)),
+        *map(Path, files),
+        *code.of(__file__),
     )
     play = simulation.Play(queries)
 

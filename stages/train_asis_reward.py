@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from synthalign.core import stage, statistics
+from synthalign.core import code, launcher, stage, statistics
 from synthalign.core.ids import content_id
 from synthalign.feedback import community
 from synthalign.generation import adapters
@@ -41,7 +41,8 @@ def main(params: Params) -> None:
         params,
         Path(params.community_qa),
         Path(params.model),
-        *map(Path, (__file__, adapters.__file__, community.__file__, pairwise.__file__, training.__file__)),
+        launcher.of_results(draws=params.drops),
+        *code.of(__file__),
     )
 
     pairs = []

@@ -9,14 +9,12 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import hardware, stage, tables, tracking
-from synthalign.dialogue import encoding, endings
-from synthalign.ditto import authors, draws, steps
+from synthalign.core import code, hardware, launcher, stage, tables, tracking
+from synthalign.ditto import authors
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings, Supervised
-from synthalign.generation import adapters, generate, models, parallel, precision
+from synthalign.generation import adapters, models, parallel, precision
 from synthalign.policies import checkpoints, one_base
-from synthalign.reward import losses, training
 
 
 class Author(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -38,18 +36,20 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     params = hardware.read().fitted(params)
     checkpoints.check()
-    adapters.check(params.model, params.lora, "CAUSAL_LM", repeats=True)
+    adapters.check(params.model, params.lora, "CAUSAL_LM")
     known = {author: one.demonstrations for author, one in params.authors.items()}
     file = authors.file_of(name, known, stage="train_ditto")
     demonstrations = authors.load(file)
-    modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)
-    code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
+    if name not in known:
+        authors.asked_of_brought(file, demonstrations)  # sample_ditto would refuse them after all training
     work = stage.work_dir(
         "train_ditto",
         name,
         params.model_dump_json(exclude={"authors", "device_batch_size"}),
         Path(file),
-        *map(Path, [params.model, *code]),
+        Path(params.model),
+        launcher.of_results(),
+        *code.of(__file__),
     )
     accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(work))
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from synthalign.core import stage, tables
+from synthalign.core import code, launcher, stage, tables
 from synthalign.core.errors import UserError
-from synthalign.dialogue import encoding, endings
+from synthalign.dialogue import endings
 from synthalign.feedback import comparisons
 from synthalign.generation import adapters
 from synthalign.policies import dpo_training
@@ -35,9 +35,8 @@ def main(params: Params) -> None:
     adapters.check(params.model, params.lora, "CAUSAL_LM")
     table = tables.path(f"comparisons/{params.comparisons}")
     pairs = tables.rows(f"comparisons/{params.comparisons}")
-    modules = (adapters, encoding, endings, dpo_training, training)
-    code = map(Path, (__file__, *(str(module.__file__) for module in modules)))
-    work = stage.work_dir("train_dpo", params, table, Path(params.model), *code)
+    launched = launcher.of_results(draws=params.drops)
+    work = stage.work_dir("train_dpo", params, table, Path(params.model), launched, *code.of(__file__))
     try:
         comparisons.check_labels(pairs, hard=True)
         whole = [pair for pair in pairs if endings.is_whole(pair["chosen_finish_reason"])]

@@ -7,11 +7,11 @@ from datasets import Dataset
 from pydantic import BaseModel, Field
 from transformers import Trainer, TrainingArguments
 
-from synthalign.core import stage, tables
+from synthalign.core import code, launcher, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.flan import packing
-from synthalign.generation import adapters, attention, models
+from synthalign.generation import adapters, models
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
 
@@ -45,9 +45,8 @@ def main(params: Params, name: str) -> None:
             training.write_curve([], "train_flan", name)
         return
     settings = params.model_dump_json(exclude={"members"})
-    modules = (adapters, attention, encoding, packing, training)
-    code = map(Path, (__file__, *(str(module.__file__) for module in modules)))
-    work = stage.work_dir("train_flan", name, member, settings, tables.path(table), Path(member.model), *code)
+    inputs = [tables.path(table), Path(member.model), *code.of(__file__)]
+    work = stage.work_dir("train_flan", name, member, settings, launcher.of_results(draws=params.drops), *inputs)
 
     tokenizer = models.load_tokenizer(member.model)
     model = models.load_causal(member.model, "training")

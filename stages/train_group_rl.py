@@ -5,11 +5,10 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign.core import stage, tables
-from synthalign.generation import adapters, generate, models, precision
+from synthalign.core import code, launcher, stage, tables
+from synthalign.generation import adapters, models, precision
 from synthalign.policies import answering, checkpoints, group_training, one_base, prompting
 from synthalign.policies.group_training import Method, Settings
-from synthalign.reward import training
 
 
 class Member(Method, frozen=True, extra="forbid", strict=True):
@@ -31,7 +30,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member = stage.member("train_group_rl", "policy", params.policies, name)
     checkpoints.check()
-    adapters.check(member.policy, params.lora, "CAUSAL_LM", repeats=True)
+    adapters.check(member.policy, params.lora, "CAUSAL_LM")
     tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     start = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward)
@@ -39,11 +38,8 @@ def main(params: Params, name: str) -> None:
     longest = params.max_prompt_tokens
     prompts, questions = prompting.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
-    modules = (adapters, group_training, one_base, training)
-    files = (__file__, *(str(module.__file__) for module in modules), *answering.CODE, *generate.CODE)
-    code = map(Path, files)
-    family = params.model_dump_json(exclude={"policies"})
-    work = stage.work_dir("train_group_rl", name, member, family, *inputs, *code)
+    family, launched = params.model_dump_json(exclude={"policies"}), launcher.of_results(draws=True)
+    work = stage.work_dir("train_group_rl", name, member, family, launched, *inputs, *code.of(__file__))
     folder = f"models/group_rl/{name}"
     log, counts = group_training.train(
         member.policy, start, reward_model, params, member, prompts=prompts, folder=folder, work=work

@@ -6,10 +6,10 @@ from typing import Self
 from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign.core import hardware, json_lines, stage, tables, tracking
+from synthalign.core import code, hardware, json_lines, launcher, stage, tables, tracking
 from synthalign.dialogue import encoding
-from synthalign.generation import adapters, generate, models, precision
-from synthalign.policies import answering, checkpoints, gradients, one_base, ppo_rollouts, ppo_training, prompting
+from synthalign.generation import adapters, models, precision
+from synthalign.policies import answering, checkpoints, one_base, ppo_training, prompting
 from synthalign.policies.ppo_settings import Settings
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
@@ -65,7 +65,7 @@ def main(params: Params, name: str) -> None:
     settings = hardware.read().fitted(params.settings(name))
     queries = tables.rows("queries")
     checkpoints.check()
-    adapters.check(member.policy, settings.lora, "CAUSAL_LM", repeats=True)
+    adapters.check(member.policy, settings.lora, "CAUSAL_LM")
     tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     policy = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(policy, settings.lora, folder=member.policy, reward=member.reward)
@@ -80,11 +80,8 @@ def main(params: Params, name: str) -> None:
         rows = encoding.tokenize(tokenizer, [encoding.unmarked(tokenizer, text) for text in texts])
         ptx_texts = [encoding.ended(tokenizer, tokens)[: params.ptx_max_tokens] for tokens in rows]
 
-    modules = (adapters, gradients, one_base, ppo_rollouts, ppo_training)
-    files = (__file__, *(str(module.__file__) for module in modules), *answering.CODE, *generate.CODE)
-    code = map(Path, files)
-    cuts = f"{params.max_prompt_tokens} {params.ptx_max_tokens}"
-    folder = stage.work_dir("train_ppo", name, settings.model_dump_json(exclude=HARDWARE), cuts, *inputs, *code)
+    said = [settings.model_dump_json(exclude=HARDWARE), f"{params.max_prompt_tokens} {params.ptx_max_tokens}"]
+    folder = stage.work_dir("train_ppo", name, *said, launcher.of_results(), *inputs, *code.of(__file__))
     accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(folder))
     state = ppo_training.train(
         accelerator,

@@ -6,15 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from synthalign.core import stage, statistics, tables
+from synthalign.core import code, launcher, stage, statistics, tables
 from synthalign.core.errors import UserError
-from synthalign.feedback import bradley_terry, comparisons
+from synthalign.feedback import comparisons
 from synthalign.generation import adapters
-from synthalign.reward import losses, pairwise, rankings, training
+from synthalign.reward import pairwise, rankings, training
 from synthalign.reward.training_settings import Settings
-
-CODE = (adapters, bradley_terry, losses, pairwise, rankings, training)
-"""What a checkpoint is of, besides the settings and the comparisons."""
 
 
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -56,7 +53,8 @@ def main(params: Params, feedback: str) -> None:
         settings.model_dump_json(exclude={"feedback"}),
         tables.path(f"comparisons/{feedback}"),
         Path(params.model),
-        *map(Path, (__file__, *(str(module.__file__) for module in CODE))),
+        launcher.of_results(draws=params.drops),
+        *code.of(__file__),
     )
 
     comparisons.check_labels(pairs)

@@ -6,19 +6,9 @@ from typing import Literal
 from accelerate import Accelerator
 from pydantic import Field
 
-from synthalign.core import hardware, stage, tables, tracking
-from synthalign.generation import adapters, generate, models, parallel, precision
-from synthalign.policies import (
-    answering,
-    beams,
-    checkpoints,
-    gradients,
-    one_base,
-    prompting,
-    rrhf,
-    rrhf_sources,
-    rrhf_training,
-)
+from synthalign.core import code, hardware, launcher, stage, tables, tracking
+from synthalign.generation import adapters, models, parallel, precision
+from synthalign.policies import answering, checkpoints, one_base, prompting, rrhf_sources, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
 
 HARDWARE = {"checkpoint_every", "device_batch_size"}
@@ -51,7 +41,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, name: str) -> None:
     member = stage.member("train_rrhf", "policy", params.policies, name)
     checkpoints.check()
-    adapters.check(member.policy, params.lora, "CAUSAL_LM", repeats=True)
+    adapters.check(member.policy, params.lora, "CAUSAL_LM")
     tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     policy = models.load_causal(member.policy, "training")
     reward_model = one_base.reward_of(policy, params.lora, folder=member.policy, reward=member.reward)
@@ -69,11 +59,9 @@ def main(params: Params, name: str) -> None:
             after=after, file=str(tables.path(candidates)),
         )  # fmt: skip
 
-    modules = (adapters, beams, gradients, one_base, rrhf, rrhf_sources, rrhf_training)
-    files = (__file__, *(str(module.__file__) for module in modules), *answering.CODE, *generate.CODE)
-    code = map(Path, files)
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
-    folder = stage.work_dir("train_rrhf", name, member, family, *inputs, *code)
+    launched = launcher.of_results()
+    folder = stage.work_dir("train_rrhf", name, member, family, launched, *inputs, *code.of(__file__))
     accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(folder))
     state = rrhf_training.train(
         accelerator,

@@ -6,7 +6,7 @@ from datasets import Dataset
 from pydantic import Field
 from trl import SFTConfig, SFTTrainer
 
-from synthalign.core import stage, tables
+from synthalign.core import code, launcher, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import adapters, models
@@ -37,7 +37,8 @@ def main(params: Params, data: str) -> None:
         params,
         tables.path(f"demonstrations/{data}"),
         Path(params.model),
-        *map(Path, (__file__, adapters.__file__, encoding.__file__, endings.__file__, training.__file__)),
+        launcher.of_results(draws=params.drops),
+        *code.of(__file__),
     )
 
     tokenizer = models.load_tokenizer(params.model)

@@ -9,14 +9,12 @@ from pathlib import Path
 from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
-from synthalign.core import hardware, stage, tracking
-from synthalign.dialogue import encoding, endings
-from synthalign.ditto import authors, draws, steps
+from synthalign.core import code, hardware, launcher, stage, tracking
+from synthalign.ditto import authors
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
-from synthalign.generation import adapters, generate, models, parallel, precision
+from synthalign.generation import adapters, models, parallel, precision
 from synthalign.policies import checkpoints, one_base
-from synthalign.reward import losses, training
 
 
 class Author(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -33,17 +31,16 @@ def main(params: Params, name: str) -> None:
     file = stage.member("train_spin", "author", params.authors, name).demonstrations
     model = f"models/ditto_sft/{name}"
     checkpoints.check()
-    adapters.check(model, params.lora, "CAUSAL_LM", repeats=True)
+    adapters.check(model, params.lora, "CAUSAL_LM")
     demonstrations = authors.load(file)
-    modules = (adapters, draws, ditto_training, encoding, endings, losses, one_base, steps, training)
-    code = (__file__, *(str(module.__file__) for module in modules), *generate.CODE)
     work = stage.work_dir(
         "train_spin",
         name,
         params.model_dump_json(exclude={"authors", "device_batch_size"}),
         Path(file),
         Path(model),
-        *map(Path, code),
+        launcher.of_results(),
+        *code.of(__file__),
     )
     policy, tokenizer = models.load_causal(model, "training"), models.load_tokenizer(model)
     learner = one_base.learner(policy, params.lora, seed=params.seed)

@@ -66,6 +66,12 @@ def test_the_name_of_an_author_is_one_word_whatever_is_in_it(here: Path) -> None
     assert [word for word in said if "hara" in word] == ['o"hara $(HOME)'] * 2
 
 
+def test_an_author_is_aligned_with_the_base_models_of_the_settings_in_force(here: Path) -> None:
+    Path(".venv/bin/dvc").write_text('#!/bin/sh\necho "dvc $*"\n')
+
+    assert make("ditto", "NAME=anna").startswith("dvc repro base_models\n")  # though models/base is there
+
+
 def test_the_reports_address_can_be_pasted(here: Path) -> None:
     address = make("report").strip()
 

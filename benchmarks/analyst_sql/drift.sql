@@ -3,7 +3,8 @@ WITH older AS (
         policy_a, policy_b, judge, question_id,
         avg(CASE verdict WHEN 'a' THEN 1 WHEN 'tie' THEN 0.5 WHEN 'b' THEN 0 END) AS win
     FROM read_parquet('published/2026-11-14-00000000/data/judgements.parquet')
-    WHERE verdict <> 'unjudged'
+    ANTI JOIN (FROM read_parquet('published/2026-11-14-00000000/data/judgements.parquet') WHERE verdict = 'unjudged')
+        USING (judge, policy_a, policy_b, question_id, sample_index)
     GROUP BY ALL
 ),
 newer AS (
@@ -11,7 +12,8 @@ newer AS (
         policy_a, policy_b, judge, question_id,
         avg(CASE verdict WHEN 'a' THEN 1 WHEN 'tie' THEN 0.5 WHEN 'b' THEN 0 END) AS win
     FROM read_parquet('published/2026-11-21-00000000/data/judgements.parquet')
-    WHERE verdict <> 'unjudged'
+    ANTI JOIN (FROM read_parquet('published/2026-11-21-00000000/data/judgements.parquet') WHERE verdict = 'unjudged')
+        USING (judge, policy_a, policy_b, question_id, sample_index)
     GROUP BY ALL
 )
 SELECT

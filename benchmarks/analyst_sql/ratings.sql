@@ -16,7 +16,8 @@ games AS MATERIALIZED (
                 count(*)                                                              AS played,
                 count(*) FILTER (verdict = 'a') + 0.5 * count(*) FILTER (verdict = 'tie') AS won
             FROM read_parquet('data/judgements.parquet')
-            WHERE verdict <> 'unjudged'
+            ANTI JOIN (FROM read_parquet('data/judgements.parquet') WHERE verdict = 'unjudged')
+                USING (judge, policy_a, policy_b, question_id, sample_index)
             GROUP BY ALL
         )
     )

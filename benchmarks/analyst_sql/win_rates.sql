@@ -7,7 +7,8 @@ judged AS NOT MATERIALIZED (
         greatest(characters_a, characters_b) <= 1.2 * least(characters_a, characters_b) AS is_similar,
         characters_a - characters_b AS difference
     FROM read_parquet('data/judgements.parquet')
-    WHERE verdict <> 'unjudged'
+    ANTI JOIN (FROM read_parquet('data/judgements.parquet') WHERE verdict = 'unjudged')
+        USING (judge, policy_a, policy_b, question_id, sample_index)
 ),
 
 rates AS (

@@ -7,7 +7,8 @@ WITH questions AS (
         avg(CASE verdict WHEN 'a' THEN 1 WHEN 'tie' THEN 0.5 WHEN 'b' THEN 0 END) AS win,
         avg((verdict = 'tie')::INT) AS tie
     FROM read_parquet('data/judgements.parquet')
-    WHERE verdict <> 'unjudged'
+    ANTI JOIN (FROM read_parquet('data/judgements.parquet') WHERE verdict = 'unjudged')
+        USING (judge, policy_a, policy_b, question_id, sample_index)
     GROUP BY ALL
 )
 SELECT

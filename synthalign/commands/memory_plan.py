@@ -12,7 +12,7 @@ from typing import Any
 
 from synthalign.commands import memory
 from synthalign.commands.memory import Held, Need, Shape
-from synthalign.commands.memory_shapes import Unknown, base_of, shape_of
+from synthalign.commands.memory_shapes import Unknown, base_of, is_adapters, shape_of
 from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import demonstrations
@@ -54,9 +54,10 @@ class Way:
     rank: int | None = None
     """In place of what params.yaml says, where that is null."""
 
-    def held(self, section: Mapping[str, Any], member: Mapping[str, Any]) -> Held:
+    def held(self, section: Mapping[str, Any], member: Mapping[str, Any], *, adapted: bool) -> Held:
+        """adapted  whether what is trained is loaded from a folder of adapters"""
         lora = member.get("lora") or section.get("lora")
-        w = width(self.hardware.weights.training)
+        w = width("fp32" if adapted else self.hardware.weights.training)
         return Held(
             w=w,
             a=2 if self.mixed else w,
@@ -64,10 +65,6 @@ class Way:
             rank=lora["rank"] if lora else self.rank,
             device=self.device,
         )
-
-    @property
-    def reading(self) -> int:
-        return width(self.hardware.weights.reading)
 
     def decoders(self, rows: int | None, held: int) -> dict[str, int]:
         """The workers and slots of `memory.sampling` for a call that asks all processes together for so many rows.
@@ -97,6 +94,13 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     def of(folder: str) -> Shape:
         return shape_of(folder, params)
 
+    def held_of(way: Way, section: Mapping[str, Any], member: Mapping[str, Any], folder: str) -> Held:
+        return way.held(section, member, adapted=is_adapters(folder, params))
+
+    def read_in(way: Way, folder: str, use: hardware.Use = "reading") -> int:
+        """Bytes of a weight of a folder that is not trained."""
+        return width("fp32" if is_adapters(folder, params) else getattr(way.hardware.weights, use))
+
     def samples(
         section: Mapping[str, Any], model: str, rows: int | None, shown: str | None = None, shots: int = 0, **given: Any
     ) -> Plan:
@@ -108,7 +112,7 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
                 raise Unknown("vLLM takes a fixed share of a GPU and fits its caches in it")
             need = memory.sampling(
                 model_shape,
-                w=way.reading,
+                w=read_in(way, model),
                 prefix=prefix_tokens(shown, shots),
                 own=given.get("own", QUESTION),
                 new=given.get("new") or section["max_new_tokens"],
@@ -116,7 +120,7 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
                 **way.decoders(rows, SLOTS),
             )
             if way.device == "cpu" and (judge := given.get("judge")):
-                return replace(need, weights=need.weights + way.reading * of(judge).as_reward().parameters)
+                return replace(need, weights=need.weights + read_in(way, judge) * of(judge).as_reward().parameters)
             return need
 
         return plan
@@ -128,13 +132,15 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
             rows = way.hardware.device_rows.scoring or section.get("batch_size", SCORED)
             found = of(model).as_reward() if reward else of(model)
             tokens, workers = section.get("max_length", TEXT), way.workers if threads else 1
-            return memory.scoring(found, w=way.reading, rows=rows, tokens=tokens, workers=workers, words=words)
+            w = read_in(way, model)
+            return memory.scoring(found, w=w, rows=rows, tokens=tokens, workers=workers, words=words)
 
         return plan
 
-    def asks(way: Way, section: Mapping[str, Any], policy: Shape, weights: float) -> Need:
+    def asks(way: Way, section: Mapping[str, Any], policy: Shape, w: int, weights: float) -> Need:
         """`answering.before_and_after`: the evaluation questions answered, and the answers read by two policies.
 
+        w        bytes of a weight of the policies
         weights  bytes of those of all models that are there
         """
         rows = queries(params, ["eval"])
@@ -142,11 +148,9 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         mine = way.workers * ASKED if rows is None else max(1, -(-rows // way.processes))
         readers = min(way.workers, -(-mine // ASKED))
         decoding = memory.sampling(
-            policy, w=way.reading, prefix=0, own=prompt, new=new, device=way.device, **way.decoders(rows, 4 * ASKED)
+            policy, w=w, prefix=0, own=prompt, new=new, device=way.device, **way.decoders(rows, 4 * ASKED)
         )
-        reading = memory.scoring(
-            policy, w=way.reading, rows=min(ASKED, mine), tokens=prompt + new, workers=readers, words=new
-        )
+        reading = memory.scoring(policy, w=w, rows=min(ASKED, mine), tokens=prompt + new, workers=readers, words=new)
         return replace(largest(decoding, reading), weights=weights)
 
     def snapshot(section: Mapping[str, Any]) -> Plan:
@@ -154,7 +158,9 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
 
         def plan(way: Way) -> Need:
             policy, judge = of(section["policy"]), of(section["reward"]).as_reward()
-            return asks(way, section, policy, way.reading * (2 * policy.parameters + judge.parameters))
+            before, after = (read_in(way, section[name]) for name in ("start", "policy"))
+            weights = (before + after) * policy.parameters + read_in(way, section["reward"]) * judge.parameters
+            return asks(way, section, policy, max(before, after), weights)
 
         return plan
 
@@ -167,7 +173,7 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
 
         def plan(way: Way) -> Need:
             member = given.get("member", {})
-            held, shape_ = way.held(section, member), of(model).as_reward() if reward else of(model)
+            held, shape_ = held_of(way, section, member, model), of(model).as_reward() if reward else of(model)
             share = max(1, (given.get("rows") or section["batch_size"]) // way.processes)
             rows = held_rows(share, way.hardware.device_rows.training)
             need = memory.training(
@@ -197,10 +203,10 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         def plan(way: Way) -> Need:
             if way.sharded:
                 raise Unknown(WHOLE)
-            held, policy, judge = way.held(section, member), of(folder), of(reward).as_reward()
+            held, policy, judge = held_of(way, section, member, folder), of(folder), of(reward).as_reward()
             apart = 0 if on_one_base(way, held, folder, reward) else judge.parameters
             step = trained(way)
-            step = replace(step, weights=step.weights + held.w * apart)
+            step = replace(step, weights=step.weights + read_in(way, reward, "training") * apart)
             decoding = memory.sampling(
                 policy,
                 w=held.w,
@@ -211,8 +217,10 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
                 **way.decoders(section["rollout_batch"], SLOTS),
             )
             written = replace(decoding, weights=step.weights, optimizer=step.optimizer)
-            policies = policy.parameters * (2 if held.rank is None else 1)
-            return largest(step, written, asks(way, section, policy, way.reading * (policies + apart)))
+            w = read_in(way, folder)
+            after = width(way.hardware.weights.reading) if held.rank is None else 0  # else adapters on what was before
+            weights = (w + after) * policy.parameters + read_in(way, reward) * apart
+            return largest(step, written, asks(way, section, policy, w, weights))
 
         return plan
 
@@ -227,12 +235,13 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         def plan(way: Way) -> Need:
             if way.sharded:
                 raise Unknown(WHOLE)
-            held, found = way.held(section, given.get("member", {})), of(policy)
+            held, found = held_of(way, section, given.get("member", {}), policy), of(policy)
             judge = of(reward).as_reward() if reward else None
             beside = 0.0 if held.rank is not None else held.w * found.parameters
             if judge is not None and reward is not None:
-                beside += 0 if on_one_base(way, held, policy, reward) else held.w * judge.parameters
-                beside += held.w * judge.parameters if value and held.rank is None else 0
+                judging = read_in(way, reward, "training") * judge.parameters
+                beside += 0 if on_one_base(way, held, policy, reward) else judging
+                beside += judging if value and held.rank is None else 0
             rows = way.hardware.device_rows.training or section["device_batch_size"]
             groups = -(-given["batch"] // (way.processes * rows))
             threads = way.workers if reward and way.processes == 1 else 1  # DITTO's groups come one after the other

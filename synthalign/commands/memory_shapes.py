@@ -31,6 +31,18 @@ def base_of(folder: str, params: Mapping[str, Any]) -> str:
     return base_of(begins[kind](), params) if kind in begins else folder
 
 
+def is_adapters(folder: str, params: Mapping[str, Any]) -> bool:
+    """Whether a model folder holds adapters alone, or will: they are merged in float32 as they are loaded."""
+    from synthalign.generation import model_folder
+
+    parts = Path(folder).parts
+    kind = parts[1].removesuffix("_sft") if len(parts) > 1 and parts[0] == "models" else ""  # train_ditto makes two
+    trainer = params.get(f"train_{kind}")
+    if trainer is None:
+        return (Path(folder) / model_folder.ADAPTER).is_file()
+    return bool(trainer["lora"]) and not trainer["lora"]["merge"]
+
+
 def shape_of(folder: str, params: Mapping[str, Any]) -> Shape:
     """The shape of a model folder or of one that a stage makes; Unknown with the reason.
 
@@ -75,6 +87,7 @@ def shape(source: str, revision: str | None) -> Shape:
     """The shape of the model that `configuration` finds."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
 
     config = configuration(source, revision)
     with torch.device("meta"):
@@ -85,10 +98,10 @@ def shape(source: str, revision: str | None) -> Shape:
     tied = head is not None and head.weight is model.get_input_embeddings().weight
     heads = text.num_attention_heads
     depth = getattr(text, "head_dim", None) or text.hidden_size // heads
-    linears = [
-        (module.in_features, module.out_features)
+    weights = [
+        module.weight.T if isinstance(module, Conv1D) else module.weight  # GPT-2's layers have (in, out)
         for module in model.modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
     ]
     return Shape(
         parameters=model.num_parameters(),
@@ -100,5 +113,5 @@ def shape(source: str, revision: str | None) -> Shape:
         vocabulary=text.vocab_size,
         head_count=heads,
         untied=0 if tied or head is None else head.weight.numel(),
-        linears=tuple(linears),
+        linears=tuple((weight.shape[1], weight.shape[0]) for weight in weights),
     )

@@ -38,7 +38,7 @@ def check(command: Sequence[str], environment: Mapping[str, str] = os.environ) -
     given, _ = parser.parse_known_args(command)
     settings = _settings(given.config_file)
     promised = given.num_processes or settings.get("num_processes")
-    present = int(next((environment[name] for name in WORLD_SIZES if environment.get(name)), "1"))
+    present = processes(environment)
     if isinstance(promised, int) and max(promised, 1) != present:
         file = given.config_file or "the command line"
         place = f"--num_processes {promised}" if given.num_processes else f"{file}: num_processes = {promised}"
@@ -48,6 +48,20 @@ def check(command: Sequence[str], environment: Mapping[str, str] = os.environ) -
             "write distributed_type: MULTI_GPU, on CPUs too (with ACCELERATE_USE_CPU=true in the environment where "
             f"there are GPUs), and leave --cpu out; or write num_processes: {present}"
         )
+
+
+def processes(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes the launcher has started."""
+    return int(next((environment[name] for name in WORLD_SIZES if environment.get(name)), "1"))
+
+
+def of_results(*, draws: bool = False) -> str:
+    """What of accelerate.yaml changes what a trainer makes, for `stage.work_dir`: no run goes on in another precision.
+
+    draws  whether each process draws for itself, so that another number of them learns something else
+    """
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    return f"mixed_precision {precision}, " * (precision != "no") + f"num_processes {processes()}" * draws
 
 
 def _settings(file: str | None) -> dict[str, Any]:

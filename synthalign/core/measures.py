@@ -5,7 +5,7 @@ intervals are drawn over, and a preference on which the oracle has equal scores 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -52,6 +52,15 @@ def paired(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, fl
 
 LARGER = {f"demonstrations_over_{other}": ("demonstrations", other) for other in ("size", "shots")}
 """Differences of which the first is claimed to be the larger (ALMoST Table 2)."""
+
+
+def check_differences(asked: Mapping[str, Sequence[str]], known: Collection[str], *, of: str) -> None:
+    """ValueError, as settings are refused, for a difference that is not between two of those there are."""
+    for name, compared in asked.items():
+        if len(compared) != 2 or not set(compared) <= set(known):
+            raise ValueError(
+                f"differences.{name} = {list(compared)}; a difference is between two of {of}: {', '.join(known)}"
+            )
 
 
 def effects(

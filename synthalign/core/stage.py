@@ -31,8 +31,11 @@ M = TypeVar("M")
 DURATIONS = Path(".work/durations.jsonl")
 """How long the stages took on this machine, a line a run: what `make plan` estimates with; see `note_duration`."""
 
-STARTERS = {"dvc", "torchrun", "torch.distributed.run"} | launcher.NAMES
+STARTERS = {"dvc", "flows.dvc_stage", "flows.dvc_node", "torchrun", "torch.distributed.run"} | launcher.NAMES
 """What starts a stage, by the names of their commands and modules."""
+
+gone_on_from: set[Path] = set()
+"""The scratch folders of this process that an earlier run has left."""
 
 
 def explain(section: str, error: ValidationError, file: str = "params.yaml") -> list[str]:
@@ -178,7 +181,8 @@ def _is_alive(process: psutil.Process) -> bool:
 def note_duration(section: str, item: str | None = None) -> None:
     """Append to .work/durations.jsonl how long this stage took, counted from the start of its launcher.
 
-    What DVC does around the command, hashing and storing its files, is left out.
+    What DVC does around the command, hashing and storing its files, is left out.  So is what an interrupted run had
+    done before; the line then says that it is of a rest, `resumed`.
     """
     if not is_main_process():
         return
@@ -191,6 +195,8 @@ def note_duration(section: str, item: str | None = None) -> None:
         "seconds": round(time.time() - started, 1),
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
     }
+    if gone_on_from:
+        row["resumed"] = True
     DURATIONS.parent.mkdir(exist_ok=True)
     with DURATIONS.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
@@ -240,6 +246,8 @@ def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
     digest = hashlib.sha256(hardware.read().of_results().encode())
     for given in inputs:
         if isinstance(given, Path):
+            if not given.exists():
+                raise UserError(f"{given} is not there, and {stage} reads it; `dvc repro` makes what is the graph's")
             files = sorted(file for file in given.rglob("*") if file.is_file()) if given.is_dir() else [given]
             for file in files:
                 digest.update(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file).encode())
@@ -250,6 +258,8 @@ def work_dir(stage: str, *inputs: str | BaseModel | Path) -> Path:
         digest.update(b"\0")
     folder = Path(".work") / stage / digest.hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        gone_on_from.add(folder)
     return folder
 
 
@@ -261,7 +271,9 @@ def give_up(folder: Path) -> None:
     """
     name = os.environ.get("DVC_STAGE")
     if name:
-        (folder / "finished").write_text(json.dumps([name, _recorded(name)]), encoding="utf-8")
+        partial = folder / "finished.partial"
+        partial.write_text(json.dumps([name, _recorded(name)]), encoding="utf-8")
+        partial.replace(folder / "finished")
     else:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -269,10 +281,11 @@ def give_up(folder: Path) -> None:
 def sweep() -> None:
     """Remove the scratch folders of the stages whose entry in dvc.lock is another than when they gave them up.
 
-    That dvc.lock is newer is not enough: DVC, started again, may run other stages first.
+    That dvc.lock is newer is not enough: DVC, started again, may run other stages first.  A mark that a full disk has
+    left empty says nothing, and its folder stays.
     """
     for mark in Path(".work").glob("*/*/finished"):
-        with suppress(FileNotFoundError):  # a stage that starts beside this one has just removed it
+        with suppress(FileNotFoundError, ValueError):  # a stage that starts beside this one has just removed it
             name, before = json.loads(mark.read_text(encoding="utf-8"))
             if _recorded(name) != before:
                 shutil.rmtree(mark.parent, ignore_errors=True)

@@ -248,8 +248,8 @@ def p_value(intervals: Sequence[Interval], bound: float, *, seeds: int | None = 
     So p < .05 exactly where the 95% interval leaves the bound out.  None where there is no interval.
 
     seeds  where a single interval is given that several seeds were put together to already: how many.  What part of
-           its width is whose is not known any more, so all of it is taken for the seeds' (Student's t), which gives
-           the larger p.
+           its width is whose is not known any more.  p is the larger of what comes out with all of it the seeds'
+           (Student's t), which is that below .05, and with none of it (the normal distribution), which is that above.
     """
     combined = combine_seeds(intervals)
     if combined.low is None or combined.high is None:
@@ -263,9 +263,10 @@ def p_value(intervals: Sequence[Interval], bound: float, *, seeds: int | None = 
     if len(intervals) == 1:
         if not half:  # an end that is the figure itself
             return SMALLEST_P
-        if seeds is not None and seeds > 1:
-            return float(2 * stdtr(seeds - 1, -gap / half * _student(seeds - 1, 0.05)))
-        return float(2 * ndtr(-gap / half * _normal(0.05)))
+        normal = float(2 * ndtr(-gap / half * _normal(0.05)))
+        if seeds is None or seeds < 2:
+            return normal
+        return max(normal, float(2 * stdtr(seeds - 1, -gap / half * _student(seeds - 1, 0.05))))
     questions = _half_widths(intervals)[combined.value <= bound] / _normal(0.05)
     error, freedom = _standard_error(intervals), len(intervals) - 1
 

@@ -41,16 +41,21 @@ def _checked(given: Any, place: str) -> list[Message]:
     return messages
 
 
+def expression(text: str) -> re.Pattern[str]:
+    """What a text says as a regular expression; ValueError when it is none, as settings are refused."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression ({error}); null takes all") from error
+
+
 def chosen(dialogues: Mapping[str, list[Message]], *, matching: str | None, most: int) -> dict[str, list[Message]]:
     """At most `most` of the dialogues whose last message holds the regular expression, in the order of their ids.
 
     Ids are hashes of the content, so their order is a draw that does not change when others come or go. UserError when
-    none is left, or the expression is none.
+    none is left.
     """
-    try:
-        wanted = re.compile(matching or "")
-    except re.error as error:
-        raise UserError(f"matching = {matching!r} is no regular expression ({error}); null takes all") from error
+    wanted = expression(matching or "")
     kept = {key: messages for key, messages in sorted(dialogues.items()) if wanted.search(messages[-1]["content"])}
     if not kept:
         raise UserError(f"none of {len(dialogues)} prompts holds matching = {matching!r}; null takes all")

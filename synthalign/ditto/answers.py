@@ -39,11 +39,10 @@ def held_out(name: str, known: Mapping[str, tuple[str, str]]) -> tuple[list[Demo
     """
     file = authors.file_of(name, {author: shown for author, (shown, _) in known.items()}, stage="sample_ditto")
     demonstrations = authors.load(file)
-    asked = Path(known[name][1]) if name in known else file.with_suffix(".txt")
-    if name not in known and not asked.exists():
-        return demonstrations, list(dict.fromkeys(one.prompt for one in demonstrations))
-    prompts = authors.prompts(asked)
-    authors.check_held_out(prompts, demonstrations, asked)
+    if name not in known:
+        return demonstrations, authors.asked_of_brought(file, demonstrations)
+    prompts = authors.prompts(known[name][1])
+    authors.check_held_out(prompts, demonstrations, known[name][1])
     return demonstrations, prompts
 
 

@@ -54,18 +54,39 @@ def load(file: str | Path) -> list[Demonstration]:
     return found
 
 
+def brought(name: str) -> Path:
+    """Where a user brings the demonstrations of an author, who need not be in the settings."""
+    return Path(f"data/authors/{name}.jsonl")
+
+
 def file_of(name: str, known: Mapping[str, str], *, stage: str) -> Path:
     """An author's demonstrations: the file that the settings name, or what a user has brought to data/authors/.
 
-    known  the files of the stage's authors by name; UserError where there is neither
+    known  the files of the stage's authors by name; UserError where there is neither, or both
     """
-    brought = Path(f"data/authors/{name}.jsonl")
-    if name not in known and not brought.exists():
+    file = brought(name)
+    if name not in known and not file.exists():
         raise UserError(
-            f"{stage} has no author {name!r} (it has {', '.join(known)}), and there is no {brought}; "
+            f"{stage} has no author {name!r} (it has {', '.join(known)}), and there is no {file}; "
             'write up to nine lines {"prompt": …, "output": …} into it'
         )
-    return Path(known.get(name, brought))
+    if name in known and file.exists() and not (Path(known[name]).exists() and file.samefile(known[name])):
+        raise UserError(
+            f"{file} would not be read: {stage}.authors has an author {name!r} too, of {known[name]}; give the file "
+            "another name"
+        )
+    return Path(known.get(name, file))
+
+
+def asked_of_brought(file: Path, shown: Sequence[Demonstration]) -> list[str]:
+    """The prompts that an author whom a user has brought is measured on: those of the .txt beside the demonstrations,
+    or else the demonstrations' own. UserError for a prompt that was shown."""
+    asked = file.with_suffix(".txt")
+    if not asked.exists():
+        return list(dict.fromkeys(one.prompt for one in shown))
+    found = prompts(asked)
+    check_held_out(found, shown, asked)
+    return found
 
 
 def prompts(file: str | Path) -> list[str]:

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 from synthalign.ditto.draws import Fractions
-from synthalign.generation.adapters import Lora
+from synthalign.generation.adapters import Repeating
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -49,7 +49,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     seed: int = Field(ge=0)
     """Draws the order of demonstrations, the samples and the pairs."""
 
-    lora: Lora | None = None
+    lora: Repeating | None = None
     """Adapters that are trained in place of all weights; null trains all weights."""
 
 

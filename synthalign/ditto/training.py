@@ -27,6 +27,7 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import durable
 from synthalign.dialogue import chat, endings
 from synthalign.dialogue.encoding import Encoded
 from synthalign.ditto import draws
@@ -154,7 +155,7 @@ def supervised(
     lora            adapters in place of all weights: the folder then has them merged, or them alone, as they say
     """
     done = folder / "sft"
-    if not done.exists():
+    if not done.exists() or durable.first_whole([done], last=LOG) is None:
         tokenizer = models.load_tokenizer(base_model)
         policy = models.load_causal(base_model, "training")
         check_lengths(demonstrations, tokenizer, policy, max_new_tokens=max_new_tokens, file=file)
@@ -166,7 +167,7 @@ def supervised(
             partial_folder = folder / "sft.partial"
             one_base.save(learner, tokenizer, partial_folder, lora=lora, base=base_model)
             (partial_folder / LOG).write_text(json.dumps(log), encoding="utf-8")
-            partial_folder.rename(done)
+            durable.put(partial_folder, done)
         accelerator.free_memory()
         accelerator.wait_for_everyone()
     return done, json.loads((done / LOG).read_text(encoding="utf-8"))

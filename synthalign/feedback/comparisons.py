@@ -81,7 +81,7 @@ def ranks(ranking: Sequence[str | Sequence[str]]) -> dict[str, int]:
             if config in places:
                 raise UserError(f"the configuration {config!r} is twice in the ranking {list(ranking)}; name it once")
             places[config] = place
-    if len(groups) < 2:
+    if len({*places.values()}) < 2:
         raise UserError(
             f"the ranking {list(ranking)} has fewer than two places, so it makes no pair; add a configuration"
         )

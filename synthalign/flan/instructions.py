@@ -79,6 +79,8 @@ def example(row: Any, place: str) -> Example:
     if options is not None and not (isinstance(options, list) and all(isinstance(one, str) for one in options)):
         raise UserError(f"{place}: options is {options!r}; it is a list of texts, null, or left out")
     target, answers = row["target"].strip(), [one.strip() for one in options or ()]
+    if len(answers) == 1:
+        raise UserError(f"{place}: options is {options!r}; name two or more to choose from, or leave it out")
     if answers and (target not in answers or len(set(answers)) != len(answers)):
         raise UserError(f"{place}: options is {options!r}; it needs each answer once, {target!r} too")
     return Example(

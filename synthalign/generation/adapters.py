@@ -11,11 +11,11 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from accelerate.utils import parse_flag_from_env
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -59,20 +59,26 @@ class Lora(BaseModel, frozen=True, extra="forbid", strict=True):
     """Whether the stage writes the merged model, with the adapters in adapter/ below it; else the adapters alone."""
 
 
-def check(folder: str | Path, lora: Lora | None, task: Task, *, repeats: bool = False) -> None:
-    """UserError unless the model of this folder has the modules that are to get adapters; no weights are loaded.
+def _without_dropout(lora: Lora) -> Lora:
+    if lora.dropout:
+        raise ValueError(
+            f"dropout = {lora.dropout}; this trainer compares log-probabilities of the same text, which have to "
+            "repeat: set dropout to 0"
+        )
+    return lora
 
-    repeats  log-probabilities of the same text have to repeat, as in reinforcement learning: no dropout then
+
+Repeating = Annotated[Lora, AfterValidator(_without_dropout)]
+"""LoRA where log-probabilities of the same text have to repeat, as in reinforcement learning: no dropout."""
+
+
+def check(folder: str | Path, lora: Lora | None, task: Task) -> None:
+    """UserError unless the model of this folder has the modules that are to get adapters; no weights are loaded.
 
     UserError also for a merged model where accelerate shards its weights.
     """
     if lora is None:
         return
-    if repeats and lora.dropout:
-        raise UserError(
-            f"lora: dropout = {lora.dropout}; this trainer compares log-probabilities of the same text, which have to "
-            "repeat: set dropout to 0"
-        )
     if lora.merge and parse_flag_from_env("ACCELERATE_USE_FSDP"):
         raise UserError("lora: merge needs whole models, and accelerate.yaml shards them (FSDP); set merge: false")
     model_folder.check(folder)

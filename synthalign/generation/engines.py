@@ -66,7 +66,7 @@ def opened(model: str, engine: Engine, folder: Path) -> Iterator[Write]:
 
 
 def inputs(model: str, engine: Engine) -> list[str | Path]:
-    """What of a model and its engine decides on what a row says, for `stage.work_dir`.
+    """What of a model and its engine decides on what a row says besides the code, for `stage.work_dir`.
 
     Of an endpoint that is its address and the model's name there: a higher cap or a further replica must not lose what
     was paid for.
@@ -74,9 +74,7 @@ def inputs(model: str, engine: Engine) -> list[str | Path]:
     if endpoint.is_endpoint(model):
         given = endpoint.read(model)
         return [given.identity, given.model]
-    if engine == "vllm":
-        return [Path(model), Path(vllm_engine.__file__), *map(Path, generate.CODE)]
-    return [Path(model), *map(Path, generate.CODE)]
+    return [engine, Path(model)]
 
 
 def bill(models: Iterable[str], folder: Path) -> dict[str, int]:

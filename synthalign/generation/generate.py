@@ -23,19 +23,11 @@ from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import (
     attention,
-    attention_interface,
-    large_vocabulary,
     models,
-    partial_attention,
     sampling,
-    shared_prefix,
 )
 from synthalign.generation.attention_interface import attention_of
 from synthalign.generation.shared_prefix import BLOCK, Memory, blocks
-
-PARTS = (attention, attention_interface, encoding, large_vocabulary, models, partial_attention, sampling, shared_prefix)
-CODE = tuple(str(part.__file__) for part in PARTS) + (__file__,)
-"""What the sampled texts depend on besides model, texts and settings."""
 
 
 @dataclass(frozen=True)

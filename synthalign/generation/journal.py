@@ -40,16 +40,20 @@ class Journal:
             self._file.write(b"\n")  # the next line must not continue the torn one
 
     def append(self, id: str, record: Record) -> None:
-        """Write a finished row; it survives the process once this returns, and the machine after `close`."""
+        """Write a finished row; it survives the process once this returns, and the machine after `sync` or `close`."""
         body = json.dumps([id, record], ensure_ascii=False)
         line = json.dumps({"id": id, "record": record, "check": _checksum(body)}, ensure_ascii=False)
         self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
         self._file.flush()
         self.done[id] = record
 
-    def close(self) -> None:
+    def sync(self) -> None:
+        """Have all rows on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self.sync()
         self._file.close()
 
 

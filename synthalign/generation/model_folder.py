@@ -25,6 +25,15 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLED_ADAPTER = "adapter_model.bin"
 BASE_HASH = "base.sha256"
 """`weights_hash` of the base that adapters were trained on; those made elsewhere have none."""
+UNQUANTISED = (
+    "the weights are quantised, and here they are read as they are: take the unquantised folder or a GGUF file"
+)
+QUANTISED = "hf_quant_config.json"
+"""What ModelOpt writes beside quantised weights; transformers does not read it."""
+WEIGHT_TYPES = {"F64", "F32", "F16", "BF16"}
+"""As a file's header names them. What is quantised has others: F8_E4M3, I8, codes of 4 bits packed in U8 or I32."""
+BUFFERS = (".bias", "_mask", "position_ids")
+"""How tensors of other types end that are no weights: masks and places that GPT-2, Pythia or CodeGen are saved with."""
 NAMES_OF_TOKENS = ("tokenizer.json", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")
 """Where tokens may be named; those of the last three are added to the vocabulary where it lacks them."""
 
@@ -42,10 +51,28 @@ def check(folder: str | Path) -> None:
         raise UserError(f"{file.parent}: config.json is missing, so this is not a model folder") from error
     if not isinstance(config, dict) or not config.get("model_type"):
         raise UserError(f"{file} names no model_type, so transformers cannot load it")
+    _check_unpacked(base)
     weight_files(base)
     for adapter, below in reversed(list(pairwise(chain(folder)))):
         _check_adapter(adapter, below)
     _check_tokenizer(tokenizer_folder(folder))
+
+
+def _check_unpacked(folder: Path) -> None:
+    """UserError where a model's configuration says that its weights are quantised.
+
+    transformers needs packages for most methods, and takes codes for weights where it knows no method (ModelOpt). What
+    it unpacks by itself, fp8 and mxfp4, it saves under the names of the codes: fp8 is then read as other weights.
+    """
+    file = folder / "config.json"
+    given = _json(file) if file.exists() else {}
+    parts = [given, given.get("text_config")] if isinstance(given, dict) else []
+    for part in (one for one in parts if isinstance(one, dict)):
+        if said := part.get("quantization_config") or part.get("compression_config"):
+            method = said.get("quant_method") if isinstance(said, dict) else None
+            raise UserError(f"{file} has a quantization_config{f' ({method})' if method else ''}; {UNQUANTISED}")
+    if (folder / QUANTISED).exists():
+        raise UserError(f"{folder} has a {QUANTISED}; {UNQUANTISED}")
 
 
 def chain(folder: str | Path) -> list[Path]:
@@ -162,14 +189,18 @@ def _shards(index: Path) -> dict[str, set[str]]:
 
 
 def _tensors(file: Path) -> set[str]:
-    """The names in the header of a file of weights."""
+    """The names in the header of a file of weights; UserError where one is quantised."""
     try:
         with safe_open(file, framework="pt") as weights:
-            return set(weights.keys())
+            types = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{file} does not hold weights ({error}); where it is a pointer of Git LFS, fetch the file itself"
         ) from error
+    for name, kind in sorted(types.items()):
+        if kind not in WEIGHT_TYPES | {"BOOL", "I64"} and not name.endswith(BUFFERS):
+            raise UserError(f"{file}: {name} is of the type {kind}; {UNQUANTISED}")
+    return {*types}
 
 
 def _check_tokenizer(folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,6 +22,7 @@ from transformers import (
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from synthalign.core import hardware
@@ -89,11 +91,33 @@ def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     model_folder.check(folder)
     try:
         place = model_folder.tokenizer_folder(folder)
-        tokenizer = AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
+        tokenizer = _as_filed(AutoTokenizer.from_pretrained(str(place), trust_remote_code=False), place)
     except Exception as error:  # the tokenizers library knows no class of its own
         raise UserError(f"{folder}: the tokenizer cannot be loaded ({type(error).__name__}: {error})") from error
     tokenizer.init_kwargs.pop("local_files_only", None)  # saved with it, HF_HUB_OFFLINE would be a part of the model
     return tokenizer
+
+
+def _as_filed(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer with the normalizer and the pre-tokenizer of tokenizer.json, where there is one.
+
+    Some classes take vocabulary and merges of it, and split texts by rules of their own: GPT2Tokenizer, which SmolLM2
+    and StarCoder2 name, leaves out that numbers are split into digits
+    (findings/transformers_tokenizer_forgets_its_pre_tokenizer.sh).
+    """
+    file = folder / "tokenizer.json"
+    if type(tokenizer) is PreTrainedTokenizerFast or not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return tokenizer
+    if not file.exists() or _rules(Tokenizer.from_file(str(file))) == _rules(tokenizer.backend_tokenizer):
+        return tokenizer
+    kept = ("model_input_names", "padding_side", "truncation_side", "clean_up_tokenization_spaces")
+    settings = {name: getattr(tokenizer, name) for name in kept} | tokenizer.special_tokens_map
+    return PreTrainedTokenizerFast.from_pretrained(str(folder), **settings)
+
+
+def _rules(tokenizer: Tokenizer) -> list[bytes | None]:
+    """How a text becomes words, before a vocabulary is looked at."""
+    return [part and part.__getstate__() for part in (tokenizer.normalizer, tokenizer.pre_tokenizer)]
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -180,16 +204,16 @@ def load_causal(folder: str | Path, use: hardware.Use = "reading") -> PreTrained
 def _load(
     kind: Any, folder: str | Path, *, use: hardware.Use = "reading", new: Set[str] = frozenset(), **settings: Any
 ) -> PreTrainedModel:
-    """The model of a folder in evaluation mode; adapters are merged into their base.
+    """The model of a folder in evaluation mode; adapters are merged into their base, in float32.
 
     new  weights that the folder need not have; any other that is missing would be drawn at random, without a word
     """
     model_folder.check(folder)
     fix_rounding(use)
     keep_memory()
-    settings |= precision.loading(hardware.read(), use)
-    settings |= {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     *above, base = model_folder.chain(folder)
+    settings |= precision.loading(hardware.read(), use, adapted=bool(above))
+    settings |= {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     if above:
         place = model_folder.config_file(folder).parent
         own = {name: settings.pop(name) for name in ("num_labels",) if name in settings}
@@ -267,3 +291,12 @@ def load_reward(folder: str | Path, use: hardware.Use = "reading", *, new_head: 
     """
     new = {HEAD} if new_head else frozenset()
     return _load(AutoModelForSequenceClassification, folder, use=use, new=new, num_labels=1)
+
+
+def check_reward(folder: str | Path) -> None:
+    """UserError as `load_reward` and `load_tokenizer` have it, before any weights are loaded: for what reads the model
+    after hours of sampling."""
+    load_tokenizer(folder)
+    *above, base = model_folder.chain(folder)
+    new = {HEAD} if any(adapters.has_head(one) for one in above) else frozenset()
+    _load(AutoModelForSequenceClassification, base, new=new, num_labels=1, device_map="meta")

@@ -95,7 +95,10 @@ def generated(
 
 
 def finish(folder: Path) -> None:
-    """Give up a stage's journals once its tables are written, on every host.
+    """Give up a stage's journals once its tables are written.
+
+    The first process does it for all: it alone knows when DVC has recorded the tables, and its folder may be that of
+    other hosts.  What a host keeps for itself stays there.
 
     A shard that found all rows has written none: shards.Ended, on every process, as `tables.write` has it on the first.
     """
@@ -103,7 +106,7 @@ def finish(folder: Path) -> None:
         raise shards.Ended(f"shard {shard.number}/{shard.of} finds all rows there; run the stage without it")
     here = state()
     here.wait_for_everyone()
-    if here.is_local_main_process:
+    if here.is_main_process:
         give_up(folder)
 
 

@@ -13,14 +13,16 @@ from synthalign.core.hardware import FILE, Hardware, Use
 DTYPES: dict[str, torch.dtype | str] = {"auto": "auto", "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def loading(hardware: Hardware, use: Use) -> dict[str, Any]:
+def loading(hardware: Hardware, use: Use, *, adapted: bool = False) -> dict[str, Any]:
     """The settings of `from_pretrained`: dtype, and attn_implementation where the file names one.
+
+    adapted  adapters are merged into what is loaded, which is float32 then: 16 bits would round small updates away
 
     UserError when the device computes no bf16, or the kernel needs a GPU, a package or another type of weights.
     """
     if use == "copying":
-        return {"dtype": "auto"}
-    dtype, kernel = getattr(hardware.weights, use), hardware.attention
+        return {"dtype": torch.float32 if adapted else "auto"}
+    dtype, kernel = "fp32" if adapted else getattr(hardware.weights, use), hardware.attention
     if dtype == "bf16" and not has_bf16():
         raise UserError(
             f"{FILE}: weights.{use} = 'bf16': this GPU ({torch.cuda.get_device_name()}) does not compute in bf16; take "
@@ -34,9 +36,9 @@ def loading(hardware: Hardware, use: Use) -> dict[str, Any]:
                 "which has a flash kernel of its own"
             )
         if dtype == "fp32":
-            raise UserError(
-                f"{FILE}: attention = {kernel!r} reads no fp32, and weights.{use} = 'fp32'; write bf16, or take sdpa"
-            )
+            why = "adapters are merged in fp32" if adapted else f"weights.{use} = 'fp32'"
+            instead = "train them with `merge: true`" if adapted else "write bf16"
+            raise UserError(f"{FILE}: attention = {kernel!r} reads no fp32, and {why}; {instead}, or take sdpa")
     return {"dtype": DTYPES[dtype]} | ({"attn_implementation": kernel} if kernel else {})
 
 

@@ -6,8 +6,11 @@
 A request that nothing is known of any more may have been paid for all the same: what it might have cost stays.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from secrets import token_hex
 
 from synthalign.core.ids import content_id
 from synthalign.generation.endpoint import Endpoint
@@ -58,6 +61,9 @@ class Spending:
     under_way: dict[str, Tokens] = field(default_factory=dict)
     """The requests that may still turn out cheaper, with the most that each can cost."""
 
+    names: Iterator[str] = field(default_factory=lambda: map(f"{token_hex(8)}.{{}}".format, count()))
+    """Of the requests to come: two runs that write one journal at once have no name in common."""
+
     @classmethod
     def open(cls, folder: Path, file: str, endpoint: Endpoint, *, process: str = "0", processes: int = 1) -> "Spending":
         """Go on with what the folder says was paid; all processes have to be here before one sends a request."""
@@ -80,12 +86,16 @@ class Spending:
         return None
 
     def reserve(self, worst: Tokens) -> str:
-        """Write down the most that a request can cost, before it is sent; returns its name for the calls below."""
+        """Write down the most that a request can cost, before it is sent; returns its name for the calls below.
+
+        It is on the disk then: a power cut may take what the request brings, and not what it cost.
+        """
         assert not self.exceeded(worst)
-        name = str(len(self.journal.done))
+        name = next(self.names)
         self.under_way[name] = worst
         self.since += worst
         self.journal.append(name, [worst.prompt, worst.completion])
+        self.journal.sync()
         return name
 
     def settle(self, name: str, paid: Tokens) -> None:

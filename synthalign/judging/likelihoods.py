@@ -10,6 +10,7 @@ from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
 from synthalign.generation import models
 from synthalign.policies import batching, ppo, rrhf
+from synthalign.reward import scoring
 
 
 @torch.no_grad()
@@ -22,12 +23,15 @@ def mean_logprobs(
 ) -> list[float]:
     """`rrhf.mean_logprobs` of each dialogue's last message and its end of sequence, given the messages before it.
 
+    What is longer than the model's context is cut at the left, as `scoring.score` cuts it; a token of the prompt stays.
+
     UserError names an answer whose log-probability is none.
     """
     batch_size = hardware.read().device_rows.scoring or batch_size
-    encoded = encoding.encode(tokenizer, dialogues)
+    longest, keep = models.context_of(model) or 0, max(1, len(encoding.opening(tokenizer)))
+    encoded = [scoring.cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
     found: dict[int, float] = {}
-    given, chosen = [prompt for prompt, _ in encoded], [answer for _, answer in encoded]
+    given, chosen = [list(prompt) for prompt, _ in encoded], [list(answer) for _, answer in encoded]
     for group in batching.read_together(given, chosen, rows=batch_size, vocabulary=models.vocabulary_of(model)):
         batch = batching.collate(
             [given[place] for place in group],

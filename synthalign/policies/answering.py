@@ -15,15 +15,12 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.dialogue import chat, encoding, endings
+from synthalign.dialogue import chat, endings
 from synthalign.generation import models
 from synthalign.generation.generate import Generation, generate
-from synthalign.policies import batching, ppo, prompting
+from synthalign.policies import batching, ppo
 from synthalign.policies.prompting import Prompt
 from synthalign.reward import scoring
-
-CODE = tuple(str(part.__file__) for part in (batching, encoding, endings, ppo, prompting, scoring)) + (__file__,)
-"""What answers and their figures depend on besides `generate.CODE`, models, texts and settings."""
 
 Row = dict[str, Any]
 

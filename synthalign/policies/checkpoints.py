@@ -11,6 +11,7 @@ from accelerate.utils import DistributedType, gather_object, parse_flag_from_env
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from synthalign.core import durable
 from synthalign.core.errors import UserError
 
 
@@ -60,19 +61,20 @@ def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optim
     save_file(weights, partial / "models.safetensors")
     torch.save(optimizer.state_dict(), partial / "optimizer.pt")
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    older = sorted(folder.glob("step-*"))
-    partial.rename(folder / f"step-{step:08d}")
-    for checkpoint in older:
-        shutil.rmtree(checkpoint)
+    newest = folder / f"step-{step:08d}"
+    durable.put(partial, newest)
+    for checkpoint in folder.glob("step-*"):
+        if checkpoint != newest:
+            shutil.rmtree(checkpoint)
 
 
 def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     """Put model and optimizer where the newest checkpoint left them, and return its state; None when there is none.
+    One that cannot be read is passed over.
 
     UserError when not every process sees the same checkpoint.
     """
-    checkpoints = sorted(folder.glob("step-*"))
-    newest = checkpoints[-1] if checkpoints else None
+    newest = durable.first_whole(sorted(folder.glob("step-*"), reverse=True), last="state.json")
     if len(set(gather_object([newest.name if newest else None]))) > 1:
         raise UserError(
             f"{folder}: not every process sees the checkpoint that the others go on from; on several hosts this folder "

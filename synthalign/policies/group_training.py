@@ -11,14 +11,18 @@ from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import torch
 from datasets import Dataset
 from pydantic import BaseModel, Field, model_validator
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
+from synthalign.core.errors import UserError
 from synthalign.dialogue import chat, encoding, endings
-from synthalign.generation import models
-from synthalign.generation.adapters import Lora
+from synthalign.generation import attention, models
+from synthalign.generation.adapters import Repeating
+from synthalign.generation.attention_interface import as_it_reads
 from synthalign.generation.generate import generate
 from synthalign.policies import one_base, prompting
 from synthalign.policies.answering import Row
@@ -91,7 +95,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     max_new_tokens: int = Field(ge=1)
     """Where an answer is cut off."""
 
-    lora: Lora | None = None
+    lora: Repeating | None = None
     """Adapters that are trained in place of all weights; null trains all weights."""
 
     @model_validator(mode="after")
@@ -151,6 +155,45 @@ class OurGRPO(OurAnswers, GRPOTrainer):
         self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int, has_tool_images: bool = False
     ) -> tuple[list[list[int]], None]:
         return self._sampled(), None
+
+
+def count_from_the_first_token(model: PreTrainedModel) -> None:
+    """Have a model that counts padding on the left as positions count them from the first token of the text.
+
+    TRL pads prompts on the left and names no positions. Rotary ones are differences, which padding leaves as they are;
+    GPT-2 learned a vector for each place, and would give an answer other probabilities than it was sampled with.
+
+    UserError where padding is told from none even so.
+    """
+    if _reads_past_padding(model):
+        return
+    model.base_model.register_forward_pre_hook(_with_positions, with_kwargs=True)
+    if not _reads_past_padding(model):
+        raise UserError(
+            f"{type(model).__name__} says something else behind padding, which TRL puts before the prompts; RLOO and "
+            "GRPO cannot train it: take train_ppo or train_rrhf, which put it behind the answers"
+        )
+
+
+def _with_positions(body: nn.Module, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    mask = given.get("attention_mask")
+    if mask is not None and given.get("position_ids") is None:
+        given["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp(min=0)
+    return args, given
+
+
+@torch.no_grad()
+def _reads_past_padding(model: PreTrainedModel) -> bool:
+    """Whether a short text has the same hidden states behind padding, but for rounding."""
+    ids = torch.tensor([attention.some_tokens(model, 12)], device=model.device)
+    mask = torch.tensor([[0] * 4 + [1] * 8], device=model.device)
+    with as_it_reads(model):
+        padded, alone = (
+            model.base_model(input_ids=one, attention_mask=seen, use_cache=False).last_hidden_state[:, -8:].float()
+            for one, seen in ((ids, mask), (ids[:, 4:], mask[:, 4:]))
+        )
+    far = float((padded - alone).abs().max() / alone.abs().max())
+    return not far > (1e-3 if model.dtype == torch.float32 else 0.05)  # sampling says what is wrong with no number
 
 
 def reward_function(
@@ -234,6 +277,7 @@ def train(
     reward_model = reward_model.requires_grad_(False).eval().to(arguments.device)
     if settings.lora is None:
         training.show_reference(start, policy, work)
+    count_from_the_first_token(start)
     model = training.without_dropout(training.to_train(start, settings.lora, "CAUSAL_LM", seed=settings.seed))
     ends, penalty = models.end_tokens(start, tokenizer), settings.missing_stop_penalty
     trainer: Any = trainer_class(
@@ -244,6 +288,8 @@ def train(
         processing_class=tokenizer,
     )
     trainer.settings = settings
+    if trainer.ref_model is not None:
+        count_from_the_first_token(trainer.accelerator.unwrap_model(trainer.ref_model))
     if "ref" in getattr(trainer.model, "peft_config", {}):
         trainer.model.delete_adapter("ref")  # TRL's copy of the new adapter; without one it reads the base as reference
     training.fit(trainer)

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign.generation.adapters import Lora
+from synthalign.generation.adapters import Repeating
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -91,7 +91,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     device_batch_size: int = Field(ge=1)
     """Rows that go through a model at once on one device; does not change the result but for rounding."""
 
-    lora: Lora | None = None
+    lora: Repeating | None = None
     """Adapters that are trained in place of all weights; null trains all weights."""
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from synthalign.generation.adapters import Lora
+from synthalign.generation.adapters import Repeating
 
 
 class Variant(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -63,7 +63,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     device_batch_size: int = Field(ge=1)
     """Responses that go through a model at once on one device; does not change the result but for rounding."""
 
-    lora: Lora | None = None
+    lora: Repeating | None = None
     """Adapters that are trained in place of all weights; null trains all weights."""
 
     @property

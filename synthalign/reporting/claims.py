@@ -55,9 +55,10 @@ def configurations(seeds: Seeds) -> list[Claim]:
             weakest_first([above(found[step], 0, f"{step[0].upper()} over {step[-1].upper()}") for step in STEPS]),
         ),
         "size_effect": ("A larger model answers better", [above(found["size"], 0)]),
-        "shots_effect": ("More shots answer better", [above(found["shots"], 0)]),
+        "shots_effect": ("More shots answer better, for the small model", [above(found["shots"], 0)]),
         "demonstration_effect": (
-            "Better demonstrations answer better, and matter more than size and shots",
+            "For the large model better demonstrations answer better, and matter more than size, and than shots for "
+            "the small one",
             [
                 above(found["demonstrations"], 0),
                 *(above(found[f"demonstrations_over_{x}"], 0, f"more than {x}") for x in ("size", "shots")),
@@ -78,7 +79,8 @@ def labels(seeds: Seeds) -> list[Claim]:
         for name, text, path, bound in [
             (
                 "raw",
-                "Labels by the rule of thumb alone are right more often than not",
+                "Labels by the rule of thumb alone are right more often than not, of pairs on which the oracle has a "
+                "preference",
                 ("no_filter", "agreement"),
                 EVEN,
             ),
@@ -167,7 +169,7 @@ def policies(seeds: Seeds) -> list[Claim]:
             ),
             (
                 "small_vs_large",
-                "The aligned small model beats the large one with the plain HHH prompt",
+                "The aligned medium model beats the large one with the plain HHH prompt",
                 "ALMoST section 1",
                 "ppo",
                 "large_hhh",

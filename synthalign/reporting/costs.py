@@ -5,7 +5,7 @@ endpoints.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -51,15 +51,27 @@ def last_run(figures: Mapping[str, Any]) -> dict[str, int]:
 def durations(file: Path = DURATIONS) -> dict[str, list[float]]:
     """The seconds of every run that this machine knows of, by stage, the oldest first."""
     found: dict[str, list[float]] = {}
+    for name, seconds, _ in _runs(file):
+        found.setdefault(name, []).append(seconds)
+    return found
+
+
+def last_whole(file: Path) -> dict[str, float]:
+    """The seconds of every stage's last run, where it was not the rest of an interrupted one."""
+    last = {name: (seconds, is_rest) for name, seconds, is_rest in _runs(file)}
+    return {name: seconds for name, (seconds, is_rest) in last.items() if not is_rest}
+
+
+def _runs(file: Path) -> Iterator[tuple[str, float, bool]]:
+    """The stage of every run, its seconds, and whether an interrupted run had begun it."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             name = row["stage"] if row["item"] is None else f"{row['stage']}@{row['item']}"
-            found.setdefault(name, []).append(float(row["seconds"]))
+            yield name, float(row["seconds"]), bool(row.get("resumed"))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file}:{number}: no duration: {line[:80]!r}; remove the line") from error
-    return found
 
 
 def estimate(stage: str, history: Mapping[str, Sequence[float]]) -> tuple[float | None, bool]:

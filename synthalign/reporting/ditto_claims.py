@@ -20,7 +20,8 @@ NAMES = {
     "zero_shot": "zero-shot",
 }
 
-STYLE = "of the author's style"
+STYLE, OF_TWO = "of the style of four fixed authors", "of the style of two fixed authors"
+"""The unit is the held-out prompt, so nothing is said of other authors. Labels were asked of two."""
 
 
 def claims(seeds: Seeds) -> list[Claim]:
@@ -86,7 +87,8 @@ def claims(seeds: Seeds) -> list[Claim]:
         ),
         (
             "negatives",
-            "With one sample a demonstration runs vary more over seeds than with ten (ratio of variances)",
+            "With one sample a demonstration runs of four fixed authors vary more over seeds than with ten (ratio of "
+            "variances)",
             "Figure 2",
             above(None if ratio is None else Figure(ratio.each[:1], count), 1),
         ),
@@ -104,7 +106,7 @@ def claims(seeds: Seeds) -> list[Claim]:
         ),
         (
             "online_samples",
-            f"Samples that are all drawn up front give less {STYLE} than those drawn online",
+            f"Samples that are all drawn up front give less {STYLE} than those drawn online (most of it one author's)",
             "Table 3",
             minus("ditto_minus_up_front"),
         ),
@@ -128,18 +130,19 @@ def claims(seeds: Seeds) -> list[Claim]:
         ),
         (
             "vs_labels_of_base",
-            f"DITTO on four demonstrations has more {STYLE} than DPO on 500 labelled pairs of the base model's answers",
+            f"DITTO on four demonstrations has more {OF_TWO} than DPO on 500 labelled pairs of the base model's "
+            "answers",
             "Figure 3",
             minus("ditto_4_minus_base"),
         ),
         (
             "vs_labels_of_tuned",
-            f"DITTO on four demonstrations has more {STYLE} than DPO on 500 labelled pairs of the SFT model's answers",
+            f"DITTO on four demonstrations has more {OF_TWO} than DPO on 500 labelled pairs of the SFT model's answers",
             "Figure 3",
             minus("ditto_4_minus_tuned"),
         ),
     ]
     return [
-        seeds.claim(f"ditto_{name}", text, f"DITTO {place}", "metrics/ditto.json", parts) | {"seeds": count}
+        seeds.claim(f"ditto_{name}", text, f"DITTO {place}", "metrics/ditto.json", parts)
         for name, text, place, parts in rows
     ]

@@ -20,7 +20,6 @@ REWARD_MARGIN = Margin(0.05, "of the reward's unit, the deviation of its scores:
 
 def claims(seeds: Seeds) -> list[Claim]:
     """All of them; the file has its own seeds, one by one, and is the same in every folder of metrics."""
-    count = (seeds.get("dpo_frontier", "seeds") or [0])[0]
 
     def figure(*path: str | int) -> Figure | None:
         found = seeds.get("dpo_frontier", *path)
@@ -44,19 +43,18 @@ def claims(seeds: Seeds) -> list[Claim]:
     chosen, fair_chosen = (duel("dpo_vs_chosen", key) for key in ("win_rate", "length_controlled"))
     return [
         seeds.claim(f"dpo_{name}", text, f"DPO {place}", "metrics/dpo_frontier.json", parts, margin=margin)
-        | {"seeds": count}
         for name, text, place, parts, margin in [
             (
                 "frontier",
-                "At equal KL DPO's reward is not worse than PPO's, at every KL; the smallest difference",
+                "At equal KL DPO's reward is not worse than PPO's, at four KL points; the smallest difference",
                 "section 6.1",
                 at_equal_kl("reward", REWARD_MARGIN),
                 REWARD_MARGIN,
             ),
             (
                 "frontier_oracle",
-                "At equal KL DPO's answers are not worse than PPO's in the oracle's eyes, at every KL; the smallest "
-                "difference",
+                "At equal KL DPO's answers are not worse than PPO's in the oracle's eyes, at four KL points; the "
+                "smallest difference",
                 "section 6.1",
                 at_equal_kl("oracle", ORACLE_MARGIN),
                 ORACLE_MARGIN,

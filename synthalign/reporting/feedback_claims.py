@@ -42,9 +42,6 @@ def claims(seeds: Seeds) -> list[Claim]:
         found = seeds.get(*path, "each")
         return None if found is None else Figure(tuple(Interval.of(one) for one in found[0]))
 
-    def own(file: str) -> dict[str, int]:
-        return {"seeds": (seeds.get(file, "seeds") or [0])[0]}
-
     def wins(method: str) -> list[Part]:
         at = ("iterated_rlaif", "methods", method, -1)
         fair = figure(*at, "length_controlled")
@@ -61,7 +58,6 @@ def claims(seeds: Seeds) -> list[Claim]:
                 above(figure("reward_losses", "over_pairs", arm), -margin.size if margin else 0),
                 margin=margin,
             )
-            | own("reward_losses")
             for arm, text, source, margin in REWARD_LOSSES
         ),
         *(
@@ -73,7 +69,6 @@ def claims(seeds: Seeds) -> list[Claim]:
                 rounds,
                 wins(method),
             )
-            | own("iterated_rlaif")
             for method, name in [("dpo", "DPO"), ("ppo", "PPO")]
         ),
     ]

@@ -89,7 +89,8 @@ def contrast(seeds: Seeds) -> list[Claim]:
         ),
         seeds.claim(
             "rlcd_equal_affixes",
-            "Without a difference between the two prompts the label means nothing: it is right as often as a coin",
+            "Without a difference between the two prompts the label means nothing: of pairs without a tie it is right "
+            "as often as a coin",
             "RLCD section 3.2",
             "metrics/score_pairs.json: labels",
             level(seeds.figure("score_pairs", "labels", "rlcd_equal", "agreement"), EVEN, SHARE_MARGIN),
@@ -247,9 +248,11 @@ def trainers(seeds: Seeds) -> list[Claim]:
     def gain(trainer: str) -> Figure | None:
         return seeds.figure("score_snapshots", "trainers", trainer, "reward_gain")
 
+    def true_gain(trainer: str) -> Figure | None:
+        return seeds.figure("score_snapshots", "trainers", trainer, "oracle_gain")
+
     free = seeds.get("score_snapshots", "trainers", "rrhf_online", "flags") or []
     priced = seeds.get("score_snapshots", "trainers", "rrhf_online_kl", "flags")
-    true_gain = seeds.figure("score_snapshots", "trainers", "rrhf_online_kl", "oracle_gain")
     return [
         seeds.claim(
             "rrhf_near_best",
@@ -281,10 +284,11 @@ def trainers(seeds: Seeds) -> list[Claim]:
         ),
         seeds.claim(
             "rrhf_online_hacks",
-            "Online RRHF without a price on distance raises the reward and is flagged as reward hacking",
+            "Online RRHF without a price on distance raises the reward, lowers the oracle's score, and is flagged as "
+            "reward hacking",
             "RRHF section 4.3",
             snapshots,
-            above(gain("rrhf_online"), 0),
+            [above(gain("rrhf_online"), 0), below(true_gain("rrhf_online"), 0, "in the oracle's eyes")],
             also=("flagged under every seed", bool(free) and all(free)),
         ),
         seeds.claim(
@@ -293,7 +297,10 @@ def trainers(seeds: Seeds) -> list[Claim]:
             "flagged",
             "RRHF section 4.3",
             snapshots,
-            [above(gain("rrhf_online_kl"), 0), above(true_gain, -ORACLE_MARGIN.size, "in the oracle's eyes")],
+            [
+                above(gain("rrhf_online_kl"), 0),
+                above(true_gain("rrhf_online_kl"), -ORACLE_MARGIN.size, "in the oracle's eyes"),
+            ],
             margin=ORACLE_MARGIN,
             also=("unflagged under every seed", priced is not None and not any(priced)),
         ),

@@ -27,7 +27,7 @@ def table(metrics: Sequence[Metrics], seconds: Sequence[Mapping[str, float]] = (
                                           reward is flagged as one to distrust
     tokens                                of an answer
     seconds                               of the training stage, start-up included, where it is known how long it took
-    seeds                                 runs that the figures are of
+    seeds                                 runs that differ in the oracle's points; what no seed changes is of one
 
     metrics  the metrics of one run per seed
     seconds  by policy, one mapping a seed; `seconds_of`
@@ -40,6 +40,7 @@ def table(metrics: Sequence[Metrics], seconds: Sequence[Mapping[str, float]] = (
 
 def _row(seeds: Seeds, name: str, seconds: Sequence[float]) -> dict[str, Any]:
     policy = ("compare_methods", "policies", name)
+    oracle = seeds.figure(*policy)
     wins = {
         f"wins_against_{short}": _figure(seeds.interval(*policy, "against", base, "win_rate"))
         for short, base in (("base", "base"), ("sft", "sft_rmsp"))
@@ -47,7 +48,7 @@ def _row(seeds: Seeds, name: str, seconds: Sequence[float]) -> dict[str, Any]:
     trainer = ("score_snapshots", "trainers", name)
     kl, flags = seeds.get(*trainer, "curve", -1, "kl"), seeds.get(*trainer, "flags")
     return {
-        "oracle": _figure(seeds.interval(*policy)),
+        "oracle": _figure(oracle.whole if oracle else None),
         **{trait: round(fmean(seeds.get(*policy, trait) or []), 3) for trait in TRAITS},
         **wins,
         "elo": _figure(seeds.interval("compare_methods", "ratings", "oracle", name)),
@@ -56,7 +57,7 @@ def _row(seeds: Seeds, name: str, seconds: Sequence[float]) -> dict[str, Any]:
         "flagged": sum(map(bool, flags)) if flags else None,
         "tokens": round(fmean(seeds.get(*policy, "tokens") or []), 1),
         "seconds": round(fmean(seconds), 1) if seconds else None,
-        "seeds": len(seeds.metrics),
+        "seeds": oracle.count if oracle else 0,
     }
 
 
@@ -66,7 +67,7 @@ def _figure(found: Interval | None) -> dict[str, float | int] | None:
 
 def seconds_of(run: Path) -> dict[str, float]:
     """How long the stage that trained each policy took in the run of this folder; those that it did not train are left
-    out.
+    out, and those whose training went on after an interruption.
 
     run  the folder of params.yaml, dvc.lock and .work/durations.jsonl; without them nothing is known
     """
@@ -75,10 +76,10 @@ def seconds_of(run: Path) -> dict[str, float]:
     policies = yaml_file.load((run / "params.yaml").read_text(encoding="utf-8"))["sample_answers"]["policies"]
     stages = yaml_file.load((run / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     made_by = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
-    took = costs.durations(run / DURATIONS)
+    took = costs.last_whole(run / DURATIONS)
     found = {}
     for policy, settings in policies.items():
         stage = made_by.get(settings["model"], "")
         if stage.startswith("train_") and stage in took:
-            found[policy] = took[stage][-1]
+            found[policy] = took[stage]
     return found

@@ -7,9 +7,9 @@ in which it was kept (`run_record`): which models and files the figures are of, 
 metrics/claims.json with three keys more.
 
     question       the question of which the row is a part
-    decision       yes: the claim holds; no: a part of it lies on the other side of its bound with its whole interval;
-                   open: neither; too few, all equal, not measured: it could not be decided; a figure: nothing is
-                   claimed of it
+    decision       yes: the claim holds; no: a part of it lies on the other side of its bound with its whole interval,
+                   of two parts with that of 97.5%, as either may (Bonferroni); open: neither; too few, all equal, not
+                   measured: it could not be decided; a figure: nothing is claimed of it
     decision_holm  the same with the error of all rows together held at 5%
 
 Whatever the decision is, the row is written.
@@ -67,8 +67,8 @@ QUESTIONS: dict[str, list[Row]] = {
             ("a_e", "The first configuration of the ranking is better than the last"),
             *((step, f"The ranking holds from {step[0].upper()} to {step[-1].upper()}") for step in claims.STEPS),
             ("size", "A larger model answers better"),
-            ("shots", "More shots answer better"),
-            ("demonstrations", "Better demonstrations answer better"),
+            ("shots", "More shots answer better, for the small model"),
+            ("demonstrations", "Better demonstrations answer better, for the large model"),
         ]
     ]
     + [
@@ -241,11 +241,12 @@ def rows(metrics: Sequence[Metrics]) -> list[Claim]:
 
 def decided(claim: Claim, parts: Sequence[Part]) -> dict[str, Any]:
     """What a row comes to, and how surprising that is: `yes` is that all parts hold, `no` that one lies on the other
-    side, any of them at 5% together (Bonferroni), so that neither is said of nothing more often than that."""
-    against = [below(part.figure, part.bound).row()["p"] for part in parts]
+    side, any of them at 5% together (Bonferroni), so that neither is said of nothing more often than that. A part
+    without an interval cannot lie there and is not counted."""
+    against = [p for part in parts if (p := below(part.figure, part.bound).row()["p"]) is not None]
     if claim["p"] is None:
         return {"decision": claim["why"]}
-    no = min(1.0, len(parts) * min(against))
+    no = min(1.0, len(against) * min(against))
     return {"decision": "yes" if claim["holds"] else "no" if no < LEVEL else "open", "p": rounded(min(claim["p"], no))}
 
 

@@ -36,17 +36,24 @@ def where(folder: Path, lock: recorded.Lock) -> str:
 
 
 def against_recorded(now: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]) -> Rows:
-    """This run's figure for each claim that it measured, and whether it lies within the recorded interval."""
-    intervals = {claim["id"]: claim for claim in known if claim["value"] is not None}
+    """This run's figure for each claim that it measured, and whether it lies within the recorded interval.
+
+    Of several figures it is the one that this run shows least, beside the recorded one of the same name: which comes
+    first differs from run to run.
+    """
+    recorded_parts = {
+        (claim["id"], part["of"]): part for claim in known for part in claim["parts"] if part["value"] is not None
+    }
     rows: Rows = [("claim", "this run", "recorded interval", "within")]
     for claim in now:
         if claim["value"] is not None:
-            found, value = intervals.get(claim["id"]), f"{claim['value']:.3f}"
+            of = claim["parts"][0]["of"]
+            found, value = recorded_parts.get((claim["id"], of)), f"{claim['value']:.3f}"
             interval = result_tables.ends(found) if found else ""
             within = ""
             if found is not None and found["low"] is not None:
                 within = "yes" if found["low"] <= claim["value"] <= found["high"] else "NO"
-            rows.append((claim["id"], value, interval, within))
+            rows.append((f"{claim['id']}: {of}" if of else claim["id"], value, interval, within))
     return rows
 
 

@@ -125,7 +125,8 @@ def together(paths: Sequence[Path]) -> list[Run]:
     """The runs in these metrics folders and files, one a seed.
 
     UserError where one has other settings than the first, or the seeds of another one: then they are no seeds of one,
-    or a run is counted twice, which makes every interval too narrow.
+    or a run is counted twice, which makes every interval too narrow. So it is where some runs alone share the seed of a
+    section: what comes after it shares that training.
     """
     runs = [kept(path) if path.is_file() else of_folder(path) for path in paths]
     for place, (path, run) in enumerate(zip(paths, runs, strict=True)):
@@ -137,6 +138,13 @@ def together(paths: Sequence[Path]) -> list[Run]:
         for other, before in zip(paths[:place], runs[:place], strict=True):
             if run.seeds == before.seeds:
                 raise UserError(f"{path}: the seeds of {other} once more; one run counted twice makes intervals narrow")
+    for name in runs[0].seeds if runs else []:
+        given = [run.seeds.get(name) for run in runs]
+        if 1 < len(set(given)) < len(given):
+            raise UserError(
+                f"{', '.join(map(str, paths))}: the seeds of {name} are {', '.join(map(str, given))}; where some runs "
+                "share one, intervals are too narrow, so have all of them differ, or none"
+            )
     return runs
 
 

@@ -7,6 +7,7 @@ A claim has one part or several; a part is a figure whose whole 95% interval has
 - "Not worse" is shown above minus a margin, "level" on both sides of one (two one-sided tests; Schuirmann 1987). The
   margin stands in the claim with the reason for its size, so that a wide interval shows nothing.
 - A figure without an interval (`Interval.why`) shows nothing, and the claim says why.
+- What no seed changes is one run (`Figure.runs`), in the figure, its p-value and the number of seeds.
 """
 
 from collections import Counter
@@ -55,9 +56,19 @@ class Figure:
     seeds: int | None = None
 
     @property
+    def runs(self) -> tuple[Interval, ...]:
+        """Those that differ: what no seed changes is one run, however many seeds there are."""
+        return tuple(dict.fromkeys(self.each))
+
+    @property
+    def count(self) -> int:
+        """How many runs it is of."""
+        return len(self.runs) if self.seeds is None else self.seeds
+
+    @property
     def whole(self) -> Interval:
-        """All seeds together."""
-        return combine_seeds(self.each)
+        """All runs together."""
+        return combine_seeds(self.runs)
 
     def minus(self, other: "Figure") -> "Figure":
         """The difference to another figure, seed by seed, where the two were not measured as a pair.
@@ -96,16 +107,16 @@ class Part:
 
     def row(self) -> dict[str, Any]:
         """For a metrics file; p is 1 where the figure is on the wrong side, None where it has no interval."""
-        shown: dict[str, Any] = {"of": self.of, **nothing(), "must": self.must, "bound": self.bound}
+        shown: dict[str, Any] = {"of": self.of, **nothing(), "seeds": 0, "must": self.must, "bound": self.bound}
         if self.figure is None:
             return shown | {"p": None, "holds": False, "why": NOT_MEASURED, "each": None}
         whole = self.figure.whole
-        p = p_value(self.figure.each, self.bound, seeds=self.figure.seeds)
+        p = p_value(self.figure.runs, self.bound, seeds=self.figure.seeds)
         if p is not None and (whole.value <= self.bound if self.must == "above" else whole.value >= self.bound):
             p = 1.0
-        each = [one.metrics() for one in self.figure.each]
+        each = [one.metrics() for one in self.figure.runs]
         found = {"p": rounded(p), "holds": self.lead > 0, "why": whole.why, "each": each}
-        return shown | whole.metrics() | found
+        return shown | whole.metrics() | {"seeds": self.figure.count} | found
 
 
 def nothing() -> dict[str, Any]:
@@ -195,9 +206,9 @@ class Seeds:
 
         id, claim, source      what is claimed, by whom, and where the figures are from
         value, low, high, n    of the first part; low and high null where it has no interval, all where no figure
-        seeds                  runs that were given
-        parts                  each: of, value, low, high, n, must (above or below), bound, p, holds, why not, and each
-                               seed's own figure
+        seeds                  runs that differ, of the part that has the fewest: what no seed changes is of one
+        parts                  each: of, value, low, high, n, seeds, must (above or below), bound, p, holds, why not,
+                               and the figure of each run that differs
         margin                 size and why, where something is claimed to be not worse or level; else null
         also                   what has to be the case besides: of, holds; else null
         p                      the largest of the parts'; null where it could not be decided
@@ -215,7 +226,7 @@ class Seeds:
             "claim": text,
             "source": f"{paper}; {file}",
             **{key: rows[0][key] for key in nothing()},
-            "seeds": len(self.metrics),
+            "seeds": min((row["seeds"] for row in rows if row["seeds"]), default=0),
             "holds": all(row["holds"] for row in rows) and (also is None or also[1]),
             "why": why,
             "p": None if why else max(row["p"] for row in rows if row["p"] is not None),
@@ -247,11 +258,14 @@ def corrected(claims: Sequence[Claim]) -> list[Claim]:
 
 
 def outcome(recorded: Sequence[Mapping[str, Any]]) -> str:
-    """How many claims hold, how many with all decided at once, and how many could not be decided."""
+    """How many claims hold, how many with all decided at once, how many could not be decided, and how many are of one
+    run."""
     held, together = (sum(claim[key] for claim in recorded) for key in ("holds", "holds_holm"))
     said = f"{held} hold, {together} of them with all decided at once (Holm)"
     reasons = Counter(claim["why"] for claim in recorded if claim["why"])
-    return said + "".join(f"; {count} {why}" for why, count in sorted(reasons.items()))
+    said += "".join(f"; {count} {why}" for why, count in sorted(reasons.items()))
+    of_one = sum(claim["seeds"] == 1 for claim in recorded)
+    return said + (f"; {of_one} of one run" if of_one else "")
 
 
 def all_figures(claim: Mapping[str, Any], after: int = 0) -> str:

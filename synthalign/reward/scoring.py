@@ -77,7 +77,7 @@ def last_token_scores(model: PreTrainedModel, input_ids: Tensor, attention_mask:
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], max_length: int | None = None) -> list[int]:
     """The tokens a reward model reads: dialogue and end of sequence, cut at the left so that the answer survives."""
     [(prompt, answer)] = encoding.encode(tokenizer, [messages])
-    before, kept = _cut(prompt, answer, max_length or 0, len(encoding.opening(tokenizer)))
+    before, kept = cut(prompt, answer, max_length or 0, len(encoding.opening(tokenizer)))
     return [*before, *kept]
 
 
@@ -99,7 +99,7 @@ def score(
     batch_size = hardware.read().device_rows.scoring or batch_size
     longest = max_length or models.context_of(model) or 0
     keep = len(encoding.opening(tokenizer))
-    keys = [_cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
+    keys = [cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
     together = attention.shares_rows(model, max((len(prompt) + len(answer) for prompt, answer in keys), default=0))
 
     def read(rows: Sequence[Row]) -> list[float]:
@@ -131,7 +131,7 @@ ANSWERS = 8
 """At most so many in a row: every answer is compared with the whole row, and masked out of the others."""
 
 
-def _cut(prompt: list[int], answer: list[int], longest: int, keep: int) -> tuple[Tokens, Tokens]:
+def cut(prompt: list[int], answer: list[int], longest: int, keep: int) -> tuple[Tokens, Tokens]:
     """Prompt and answer, cut at the left to `longest` tokens behind the prompt's first `keep`; 0 is no limit."""
     if not longest:
         return tuple(prompt), tuple(answer)

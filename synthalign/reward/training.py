@@ -4,7 +4,6 @@ The order of rows is made here and the trainers read it from front to back. So a
 process or on eight, with or without accumulation, and a resumed run goes on exactly where it stopped.
 """
 
-import json
 import math
 import random
 import shutil
@@ -25,7 +24,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from synthalign.core import hardware, tracking
+from synthalign.core import durable, hardware, tracking
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.stage import give_up, write_points
@@ -164,7 +163,6 @@ def arguments(
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=LOG_EVERY * max(1, math.ceil(steps / 5 / LOG_EVERY)),
-        save_total_limit=1,
         push_to_hub=False,
         **tracking.of_trainer(work),
         **special,
@@ -227,7 +225,8 @@ def recomputing(model: PreTrainedModel) -> None:
 
 
 class Watch(TrainerCallback):
-    """Put the last step on the curve, and stop a run whose loss is no number: every later step would be wasted."""
+    """Put the last step on the curve, keep one checkpoint, and stop a run whose loss is no number: every later step
+    would be wasted."""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
         control.should_log |= state.global_step == state.max_steps
@@ -247,12 +246,23 @@ class Watch(TrainerCallback):
                 f"{LOG_EVERY} steps); try a smaller `learning_rate` (now {args.learning_rate}) or a longer `warmup`"
             )
 
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+        """Remove the older checkpoints when the newest is on the disk; `save_total_limit` would not wait for that."""
+        parallel.state().wait_for_everyone()  # each writes its part
+        if state.is_world_process_zero:
+            work = Path(str(args.output_dir))
+            newest = work / f"checkpoint-{state.global_step}"
+            durable.keep(newest)
+            for checkpoint in work.glob("checkpoint-*"):
+                if checkpoint != newest:
+                    shutil.rmtree(checkpoint)
+
 
 def fit(trainer: Trainer) -> Curve:
     """Train, going on from the last whole checkpoint if there is one, and return the curve.
 
-    A checkpoint is whole when its state, which is written last, can be read. The folder of checkpoints is given up at
-    the end.
+    A checkpoint is whole when its state, which is written last, is there and all of it can be read. The folder of
+    checkpoints stays until `save`.
     """
     trainer.add_callback(Watch())
     work = Path(str(trainer.args.output_dir))
@@ -263,9 +273,6 @@ def fit(trainer: Trainer) -> Curve:
             "must be on a file system that they share, or be removed on all of them to begin anew"
         )
     trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.accelerator.wait_for_everyone()
-    if trainer.is_world_process_zero():
-        give_up(work)
     return [
         {"step": entry["step"]} | {name: round(entry[name], 6) for name in CURVE if name in entry}
         for entry in trainer.state.log_history
@@ -274,14 +281,12 @@ def fit(trainer: Trainer) -> Curve:
 
 
 def _last_checkpoint(work: Path) -> str | None:
-    for folder in sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        print(f"{folder}: going on from here", flush=True)
-        return str(folder)
-    return None
+    newest_first = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    folder = durable.first_whole(newest_first, last="trainer_state.json")
+    if folder is None:
+        return None
+    print(f"{folder}: going on from here", flush=True)
+    return str(folder)
 
 
 def save(
@@ -293,6 +298,8 @@ def save(
     base: str | Path = "",
 ) -> None:
     """Write the trained model and its tokenizer to `folder`: whole weights of all processes, written by one.
+
+    The checkpoints are given up then.
 
     lora, base  of adapters, how they are written, and the folder of the model that they are on
     """
@@ -306,6 +313,8 @@ def save(
         model.save_pretrained(str(folder), state_dict=state)
         tokenizer.save_pretrained(str(folder))
     trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        give_up(Path(str(trainer.args.output_dir)))
 
 
 def write_curve(curve: Curve, stage: str, item: str) -> None:

@@ -28,3 +28,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
 
     lora: Lora | None = None
     """Adapters that are trained in place of all weights; null trains all weights."""
+
+    @property
+    def drops(self) -> bool:
+        """Whether inputs of adapters are dropped, which each process draws for itself."""
+        return self.lora is not None and self.lora.dropout > 0

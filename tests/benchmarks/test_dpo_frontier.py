@@ -263,7 +263,8 @@ def test_a_tiny_sweep_goes_on_where_it_stopped_and_its_claims_and_its_section_ca
     found = json.loads(written)
     assert found["frontier"]["points"]["ppo"][0]["kl"][0]["value"] == 0.0
     assert found["frontier"]["points"]["ppo"][2]["kl"][0]["value"] > 0
-    assert [point["n"] for point in found["win_rates"]["best_of"]] == [1, 2, 4]
+    best = found["win_rates"]["best_of"]
+    assert [(point["temperature"], point["n"]) for point in best] == [(1.0, 1), (1.0, 2), (1.0, 4)]
     measured = {claim["id"]: claim for claim in claims.claims([{"dpo_frontier": found}]) if claim["id"][:4] == "dpo_"}
     assert {name for name, claim in measured.items() if claim["value"] is None} == {"dpo_vs_sft"}
     made = {"dpo_frontier": found, "sample_preferences": {"pairs": 24}}

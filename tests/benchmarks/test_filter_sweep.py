@@ -1,10 +1,12 @@
 import json
+import math
 from itertools import permutations
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from matplotlib import pyplot
 
 from benchmarks import filter_figure, filter_sweep
 from benchmarks.filter_sweep import Answered, Base, Labelled, Sweep
@@ -247,6 +249,21 @@ def test_a_folder_without_a_world_is_named(base: Base, tmp_path: Path) -> None:
 def test_more_test_questions_than_the_world_has_are_an_error(world: entities.World) -> None:
     with pytest.raises(UserError, match="take a smaller test_queries than 100000"):
         filter_sweep.test_questions(world, Asker(world), 100000)
+
+
+def test_a_figure_without_an_interval_is_drawn_without_a_bar() -> None:
+    without = {"value": 0.5, "low": None, "high": None, "n": 3, "why": "too few"}
+    figure, axis = pyplot.subplots()
+
+    filter_figure._line(axis, [0, 1], [{"value": 0.6, "low": 0.55, "high": 0.7, "n": 9}, without], "both")
+    [(line, caps, [bars])] = axis.containers
+    pyplot.close(figure)
+
+    assert list(line.get_ydata()) == [60, 50]
+    ends = [[y for _, y in bar] for bar in bars.get_segments()]
+    assert ends[0] == pytest.approx([55, 70])
+    assert all(math.isnan(y) for bar in ends[1:] for y in bar)
+    assert all(math.isnan(cap.get_ydata()[1]) for cap in caps)
 
 
 def test_the_table_of_the_page_is_that_of_the_metrics() -> None:

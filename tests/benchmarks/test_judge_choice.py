@@ -1,4 +1,5 @@
 from benchmarks.judge_choice import FOLDS, Job, dealt, report, split
+from synthalign.core import statistics
 from synthalign.core.ids import content_id
 
 
@@ -48,3 +49,18 @@ def test_a_choice_is_right_as_often_as_its_models_of_all_folds_together():
     assert row["helpful_correct"]["value"] == 0.5
     assert row["harmless_longer"]["value"] == 0.833333
     assert row["pairs"] == [9, 9]
+
+
+def test_a_seed_more_of_the_same_questions_makes_no_interval_narrower():
+    def record(right):
+        one = {"queries": list("pqrstuvw"), "correct": right, "longer": [1.0, 0.0] * 4}
+        return {"pairs": 9, "helpful": one, "harmless": one}
+
+    first, second = [1.0] * 4 + [0.0] * 4, [1.0] * 5 + [0.0] * 3
+    [row] = report({Job("all", 1, seed, 0): record(right) for seed, right in enumerate((first, second))})
+    [alone] = report({Job("all", 1, 0, 0): record(first)})
+
+    each = [statistics.mean_interval(right, list("pqrstuvw"), seed=0) for right in (first, second)]
+    assert row["helpful_correct"] == statistics.combine_seeds(each).metrics()
+    assert row["helpful_longer"] == alone["helpful_longer"]  # the longer is the longer under every seed
+    assert row["helpful_correct"]["n"] == 8

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from synthalign.commands import cli, memory, memory_card, memory_plan, memory_shapes
 from synthalign.commands.memory import Held, Need
 from synthalign.core import hardware
 from synthalign.core.errors import UserError
-from synthalign.generation import gguf_header, shared_prefix
+from synthalign.generation import adapters, gguf_header, shared_prefix
 from synthalign.generation.generate import generate
 from synthalign.policies import answering
 from tests import tiny, tiny_gguf
@@ -59,6 +60,18 @@ def test_an_adapter_has_rank_times_inputs_and_outputs_of_every_linear_layer(shap
     queries_and_output, keys_and_values, mlp = 2 * (32 + 32), 2 * (32 + 16), 3 * (32 + 64)
 
     assert shape.adapter(4) == 4 * 2 * (queries_and_output + keys_and_values + mlp)
+
+
+def test_layers_that_gpt2_has_the_other_way_round_get_adapters_too(folder: Path):
+    GPT2Config(vocab_size=400, n_positions=64, n_embd=32, n_layer=2, n_head=4).save_pretrained(folder)
+
+    found = memory_shapes.shape(str(folder), None)
+
+    attention, mlp = [(32, 3 * 32), (32, 32)], [(32, 4 * 32), (4 * 32, 32)]
+    assert found.linears == tuple(2 * (attention + mlp))
+    lora = adapters.Lora(rank=4, alpha=8.0, dropout=0.0, target_modules=None, merge=False)
+    model = adapters.attach(GPT2LMHeadModel(GPT2Config.from_pretrained(folder)), lora, "CAUSAL_LM", seed=0)
+    assert found.adapter(4) == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def test_training_all_weights_takes_sixteen_bytes_a_parameter_and_adapters_one_base(shape: memory.Shape):
@@ -383,6 +396,24 @@ def test_group_rl_decodes_a_rollout_batch_beside_the_moments_of_adam(params: dic
 
     assert found.caches == memory.cache(shape, 128 * (192 + 64), 4)
     assert found.optimizer == 8 * P
+
+
+def test_a_folder_of_adapters_is_counted_in_float32_whatever_type_hardware_yaml_names(params: dict[str, Any]):
+    half = replace(CPU, hardware=hardware.Hardware(weights=hardware.Weights(training="bf16", reading="bf16")))
+    params["train_dpo"]["model"] = "models/sft/rmsp"
+    for policy in params["sample_answers"]["policies"].values():
+        policy["model"] = "models/sft/rmsp"
+    whole = {stage: need(params, stage, half).weights for stage in ("sample_answers", "train_dpo", "score_rewards")}
+    params["train_sft"]["lora"] = params["train_reward"]["lora"] = LORA | {"merge": False}
+
+    for stage, weights in whole.items():
+        assert need(params, stage, half).weights == 2 * weights, stage
+    params["train_sft"]["lora"] = params["train_reward"]["lora"] = LORA
+    for stage, weights in whole.items():
+        assert need(params, stage, half).weights == weights, stage
+    Path("mine").mkdir()
+    Path("mine/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "tiny"}), encoding="utf-8")
+    assert memory_shapes.is_adapters("mine", params) and not memory_shapes.is_adapters("tiny", params)
 
 
 @pytest.mark.parametrize("stage", ["train_ppo", "train_rrhf", "train_group_rl", "train_ditto", "train_spin"])

@@ -8,7 +8,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from stages import check_settings
-from synthalign.commands import cli, people, profiles, setting_files
+from synthalign.commands import cli, people, profiles
 from synthalign.core.errors import UserError
 
 PROFILES = sorted(file for file in Path("profiles").glob("*.yaml") if profiles.is_overlay(file))
@@ -322,7 +322,7 @@ def test_every_profile_is_right_at_every_scale(
     settings = yaml.safe_load(text)
 
     assert check_settings.wrong_sections(settings, str(file)) == []
-    assert setting_files.wrong(settings) == []
+    assert check_settings.wrong_together(settings) == []
 
 
 @each_profile

@@ -195,6 +195,29 @@ def test_every_question_has_the_answer_of_sql_that_is_written_by_hand(
         assert analyst_queries_100m.same(answer, other), f"{name}: {answer} against {other}"
 
 
+def test_by_hand_too_answers_that_one_order_did_not_judge_count_nowhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks import analyst_queries_100m, analyst_tables
+
+    small_tables.project(tmp_path)
+    questions = analyst_queries_100m.questions()
+    analyst_tables.make(tmp_path, analyst_tables.Sizes(20_000))
+    monkeypatch.chdir(tmp_path)
+    one_order = """SELECT * REPLACE (
+        if("order" = 'ba' AND hash([question_id, policy_a, policy_b]) % 3 = 0, 'unjudged', verdict) AS verdict
+    )"""
+    for file in (Path("data/judgements.parquet"), *Path("published").glob("*/data/judgements.parquet")):
+        duckdb.sql(f"{one_order} FROM '{file}'").write_parquet("without.parquet")
+        Path("without.parquet").replace(file)
+
+    for name in ("drift", "ratings", "win_rates", "win_rates_of_policies"):
+        text, by_hand = questions[name]
+        with sql.opened().connection as ours, duckdb.connect() as theirs:
+            answer, other = ours.execute(text).fetchall(), theirs.execute(by_hand).fetchall()
+        assert len(answer) >= 2 and analyst_queries_100m.same(answer, other), f"{name}: {answer} against {other}"
+
+
 # -- published runs ---------------------------------------------------------------------------------------------------
 
 

@@ -98,3 +98,21 @@ def test_accelerates_launcher_starts_two_processes_on_the_cpu_or_the_stage_says_
     assert ended.stdout.count("the stage ran") == runs
     assert (ended.returncode == 0) == bool(runs)
     assert ("train: accelerate.yaml: num_processes = 2, but accelerate launch started 1" in ended.stderr) == (not runs)
+
+
+def test_a_trainer_does_not_go_on_in_another_precision_nor_where_each_draws_on_another_number_of_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("ACCELERATE_MIXED_PRECISION", *launcher.WORLD_SIZES):
+        monkeypatch.delenv(name, raising=False)
+    assert launcher.of_results() == ""
+    assert launcher.of_results(draws=True) == "num_processes 1"
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # as accelerate-launch says it
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert launcher.of_results() == ""
+    assert launcher.of_results(draws=True) == "num_processes 4"
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert launcher.of_results() == "mixed_precision bf16, "
+    assert launcher.of_results(draws=True) == "mixed_precision bf16, num_processes 4"

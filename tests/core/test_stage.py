@@ -150,6 +150,17 @@ def test_scratch_belongs_to_the_content_of_its_inputs() -> None:
     assert stage.work_dir("train", Params(steps=3, rate=0.1), file) == first
 
 
+def test_a_run_knows_whether_an_earlier_one_has_left_its_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "gone_on_from", set())
+
+    work = stage.work_dir("train", "settings")
+    assert stage.gone_on_from == set()  # it has made the folder itself
+    (work / "rows.jsonl").touch()
+
+    assert stage.work_dir("train", "settings") == work
+    assert stage.gone_on_from == {work}
+
+
 ROOT = Path(__file__).resolve().parents[2]
 STAGE = """
 import sys
@@ -176,9 +187,9 @@ sys.exit(subprocess.run([sys.executable, "stage.py"]).returncode)
 """
 
 
-def run(*command: str, steps: int = 3, rank: int = 0) -> int:
+def run(*command: str, steps: int = 3, rank: int = 0, text: str = STAGE) -> int:
     write(f"train: {{steps: {steps}}}")
-    Path("stage.py").write_text(STAGE)
+    Path("stage.py").write_text(text)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RANK": str(rank)}
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True).returncode
 
@@ -203,6 +214,15 @@ def test_a_run_that_fails_and_a_process_that_does_not_write_add_nothing() -> Non
     assert run("stage.py", rank=1) == 0
 
     assert durations() == []
+
+
+def test_a_run_that_goes_on_after_an_interrupted_one_says_that_its_time_is_of_the_rest() -> None:
+    begin = STAGE.replace("    if params", '    (stage.work_dir("train") / "checkpoint").touch()\n    if params')
+
+    assert run("stage.py", text=begin) == 0
+    assert run("stage.py", text=begin) == 0
+
+    assert [row.get("resumed", False) for row in durations()] == [False, True]
 
 
 def test_the_time_is_counted_from_the_start_of_the_launcher() -> None:
@@ -277,6 +297,36 @@ def test_scratch_is_kept_while_dvc_writes_its_lock_beside_the_stage(monkeypatch:
     assert work.exists()
 
 
+def test_an_empty_mark_stops_no_stage_and_its_scratch_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, done = stage.work_dir("train", "done"), stage.work_dir("sample", "done")
+    (work / "finished").touch()  # of a full disk
+    monkeypatch.setenv("DVC_STAGE", "sample")
+    stage.give_up(done)
+    record(sample="made once")
+
+    stage.sweep()
+
+    assert work.exists()
+    assert not done.exists()
+
+
+def test_a_mark_is_there_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = stage.work_dir("train", "done")
+    monkeypatch.setenv("DVC_STAGE", "train")
+
+    def full(file: Path, text: str, encoding: str) -> int:
+        file.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError):
+        patched.setattr(Path, "write_text", full)
+        stage.give_up(work)
+    assert not (work / "finished").exists()
+
+    stage.give_up(work)
+    assert json.loads((work / "finished").read_text()) == ["train", None]
+
+
 def test_without_dvc_scratch_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
     work = stage.work_dir("train", "done")
@@ -305,13 +355,15 @@ PARENT = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]]
 
 
 @pytest.mark.parametrize("killed", [0, 1], ids=["dvc", "launcher"])
-def test_a_stage_ends_soon_after_what_started_it_was_killed(killed: int) -> None:
+@pytest.mark.parametrize("dvc_is", [["dvc"], ["-m", "flows.dvc_stage"], ["-m", "flows.dvc_node"]], ids=" ".join)
+def test_a_stage_ends_soon_after_what_started_it_was_killed(dvc_is: list[str], killed: int) -> None:
     write("train: {steps: 3}")
     Path("stage.py").write_text(SLEEPER)
-    Path("dvc").write_text(PARENT)
-    Path("accelerate-launch").write_text(PARENT)
+    Path("flows").mkdir()
+    for file in ("dvc", "flows/__init__.py", "flows/dvc_stage.py", "flows/dvc_node.py", "accelerate-launch"):
+        Path(file).write_text("" if file.endswith("__init__.py") else PARENT)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    dvc = subprocess.Popen([sys.executable, "dvc", "accelerate-launch", "stage.py"], env=environment)
+    dvc = subprocess.Popen([sys.executable, *dvc_is, "accelerate-launch", "stage.py"], env=environment)
     until(Path("started").exists)
     launcher, sleeper = psutil.Process(dvc.pid).children(recursive=True)
 

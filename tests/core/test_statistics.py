@@ -275,6 +275,14 @@ def test_questions_count_as_normal_and_seeds_as_students_t():
     assert p_value([Interval(0.0, -4.302653, 4.302653, 400)], -9.924843, seeds=3) == pytest.approx(0.01, rel=1e-4)
 
 
+def test_of_seeds_that_are_put_together_already_the_larger_of_two_p_values_is_said():
+    # Fisher's F of 16 and 16 degrees of freedom, which made this interval, has .135; Student's t alone has .081
+    ratio = Interval(2.155688, 0.776342, 5.997207, 20)
+
+    assert p_value([ratio], 1.0, seeds=5) == p_value([ratio], 1.0) == pytest.approx(0.1006, abs=1e-4)
+    assert p_value([ratio], 0.5, seeds=5) > p_value([ratio], 0.5)  # below .05 Student's t is the larger
+
+
 def test_a_bound_at_the_figure_itself_is_no_surprise_and_without_an_interval_nothing_is_known():
     seeds = [Interval(value, value - 0.1, value + 0.1, 400) for value in (0.5, 0.7)]
 

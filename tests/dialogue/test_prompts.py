@@ -50,8 +50,8 @@ def test_prompts_are_taken_by_id_and_by_their_last_message():
 
 
 def test_an_expression_that_is_none_or_finds_nothing_is_told():
-    with pytest.raises(UserError, match=r"matching = '\(' is no regular expression"):
-        prompts.chosen(said("a"), matching="(", most=1)
+    with pytest.raises(ValueError, match=r"'\(' is no regular expression .*; null takes all"):
+        prompts.expression("(")
     with pytest.raises(UserError, match="none of 1 prompts holds matching = 'z'"):
         prompts.chosen(said("a"), matching="z", most=1)
 

@@ -299,6 +299,20 @@ def test_the_fine_tuned_model_is_kept_and_not_trained_twice(tmp_path, monkeypatc
     assert not same(models.load_causal(folder), tiny.causal())
 
 
+def test_a_fine_tuned_model_that_a_power_cut_has_left_empty_is_trained_again(tmp_path):
+    tiny.save(tmp_path / "base", tiny.causal(), tiny.tokenizer())
+    settings = SFT | {"folder": tmp_path, "file": "x.jsonl", "max_new_tokens": 64, "max_steps": 2}
+
+    folder, log = training.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
+    whole = training.fingerprint(models.load_causal(folder))
+    for name in ("model.safetensors", training.LOG):
+        (folder / name).write_bytes(b"")
+        again = training.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
+
+        assert again == (folder, log)
+        assert training.fingerprint(models.load_causal(folder)) == whole
+
+
 # --- what is refused
 
 

@@ -204,6 +204,11 @@ def test_configurations_of_one_group_are_not_compared(mode):
         assert kept(ranked_pairs(given, mode=mode)) == ["A>B", "B>D"]  # the rank of B and C is chosen once
 
 
+def test_a_ranking_of_one_configuration_beside_an_empty_group_ranks_nothing():
+    with pytest.raises(UserError, match="fewer than two places"):
+        ranks(["a", []])
+
+
 def test_a_ranking_that_repeats_a_name_or_ranks_nothing_is_refused():
     with pytest.raises(UserError, match="'a' is twice"):
         ranks(["a", "b", ["c", "a"]])

@@ -57,6 +57,7 @@ def test_an_example_that_comes_twice_is_one():
         (ROW | {"options": "red"}, "options is 'red'; it is a list of texts"),
         (ROW | {"options": ["blue", "green"]}, "it needs each answer once, 'red' too"),
         (ROW | {"options": ["red", "red "]}, "it needs each answer once, 'red' too"),
+        (ROW | {"options": ["red"]}, "options is ['red']; name two or more to choose from, or leave it out"),
         (ROW | {"options": ["red", "red"]}, "it needs each answer once, 'red' too"),
         ([ROW], "is no object with task, input, target"),
         ("{\n", "not JSON"),

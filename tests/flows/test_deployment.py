@@ -194,10 +194,11 @@ def test_a_run_that_the_system_kills_is_told_of_too(
         command = ("deployment", "run", "align/nightly", "--param", "notify=custom-webhook/nightly")
         assert server.prefect(folder, *command, "--param", 'targets=["wait"]').returncode == 0
         wait_for((folder / "waiting").exists)
-        [dvc] = [process for process in within(folder) if "--single-item" in process.cmdline()]
+        working = [process for process in within(folder) if {"flows.dvc_stage", "sleep"} & {*process.cmdline()}]
+        [dvc, sleeper] = sorted(working, key=lambda process: "sleep" in process.cmdline())
         dvc.parent().kill()
         wait_for(heard)
-        wait_for(lambda: not [process for process in within(folder) if "--single-item" in process.cmdline()])
+        wait_for(lambda: not dvc.is_running() and not sleeper.is_running(), 30.0)
 
     run = server.newest_run()
     assert run["state_name"] == "Crashed"

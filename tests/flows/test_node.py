@@ -154,6 +154,20 @@ def test_the_stages_that_run_in_shards_are_those_that_say_so() -> None:
     } == on_ray.IN_SHARDS
 
 
+def test_a_node_keeps_no_file_of_the_machine_that_the_driver_has_no_more(driver: Path, at: At) -> None:
+    at("a")
+    (driver / "hardware.yaml").write_text("threads: 2\n")
+    with node.held(on_ray.described(None), "top") as folder:
+        node.equip(folder, on_ray.described(None), task("top"))
+    assert (folder / "hardware.yaml").read_text() == "threads: 2\n"
+
+    (driver / "hardware.yaml").unlink()
+    node.equip(folder, on_ray.described(None), task("top"))
+
+    assert not (folder / "hardware.yaml").exists()
+    assert (folder / "accelerate.yaml").exists()
+
+
 @pytest.mark.slow
 def test_a_stage_that_fails_tells_its_last_lines_and_the_node(driver: Path, at: At) -> None:
     at("a")

@@ -122,6 +122,14 @@ def test_what_a_kill_takes_from_the_lock_comes_out_of_the_cache(repository: Make
     assert sorted(locked(folder)["stages"]) == ["done", "one", "two"]
 
 
+def test_a_kill_of_the_command_alone_ends_its_stages(repository: Make) -> None:
+    folder = waiting(repository)
+    with begun(folder) as process:
+        process.kill()
+        process.communicate()
+        wait_for(lambda: not within(folder), 20.0)
+
+
 def test_entries_that_are_written_together_are_those_of_dvc_to_the_byte(repository: Make) -> None:
     folder = repository(
         {

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load_file
 
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
-from synthalign.generation import adapters, model_folder, models
+from synthalign.generation import adapters, model_folder, models, precision
 from synthalign.generation.adapters import Lora
 from tests import families, tiny
 
@@ -195,6 +198,41 @@ def test_a_reward_models_head_is_trained_and_saved_with_its_adapters_on_a_policy
         models.load_reward("models/sft")
 
 
+@pytest.mark.parametrize("use", ["training", "reading", "copying"])
+def test_a_small_update_of_a_base_of_16_bits_is_loaded_whole(
+    base: str, monkeypatch: pytest.MonkeyPatch, use: hardware.Use
+) -> None:
+    tiny.save(Path(base), tiny.causal().to(torch.bfloat16), TOKENIZER)
+    trained(base, "models/sft", lora(alpha=0.05))  # a thousandth of the weights: bf16 keeps half of it
+    trained(base, "models/reward", lora(alpha=0.05), task="SEQ_CLS")
+    Path("bf16.yaml").write_text("weights: {training: bf16, reading: bf16}\n")
+    monkeypatch.setenv("SYNTHALIGN_HARDWARE", "bf16.yaml")
+
+    below, name = models.load_causal(base, use), "model.layers.0.mlp.up_proj.weight"
+    assert below.dtype == torch.bfloat16
+    for folder, load in (("models/sft", models.load_causal), ("models/reward", models.load_reward)):
+        a, b = (
+            tensor.float()
+            for key, tensor in sorted(load_file(f"{folder}/adapter_model.safetensors").items())
+            if "layers.0.mlp.up_proj" in key
+        )
+        update = 0.05 / 4 * b @ a
+        before = below.get_parameter(name).float()
+        assert 0.0005 < update.norm() / before.norm() < 0.005
+        added = load(folder, use).get_parameter(name) - before
+        torch.testing.assert_close(added, update, atol=1e-3 * float(update.abs().max()), rtol=1e-3)
+
+
+def test_a_kernel_that_reads_no_float32_names_what_adapters_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "on_cpu", lambda: False)
+    monkeypatch.setattr(precision, "is_flash_attn_2_available", lambda: True)
+    given = hardware.Hardware(attention="flash_attention_2", weights=hardware.Weights(reading="bf16"))
+
+    assert precision.loading(given, "reading")["dtype"] == torch.bfloat16
+    with pytest.raises(UserError, match="adapters are merged in fp32; train them with `merge: true`, or take sdpa"):
+        precision.loading(given, "reading", adapted=True)
+
+
 # --- folders that are wrong
 
 
@@ -243,8 +281,9 @@ def test_adapters_from_elsewhere_take_config_and_tokenizer_of_their_base(base: s
     assert models.load_tokenizer("models/sft").get_vocab() == TOKENIZER.get_vocab()
 
 
-def test_a_dropout_is_refused_where_log_probabilities_have_to_repeat(tmp_path: Path) -> None:
-    lora = Lora(rank=2, alpha=4.0, dropout=0.1, target_modules=None, merge=False)
+def test_a_dropout_is_refused_where_log_probabilities_have_to_repeat() -> None:
+    given = {"rank": 2, "alpha": 4.0, "dropout": 0.1, "target_modules": None, "merge": False}
 
-    with pytest.raises(UserError, match="lora: dropout = 0.1; .* set dropout to 0"):
-        adapters.check(tmp_path / "not read", lora, "CAUSAL_LM", repeats=True)
+    with pytest.raises(ValidationError, match="dropout = 0.1; .* set dropout to 0"):
+        TypeAdapter(adapters.Repeating).validate_python(given)
+    TypeAdapter(adapters.Repeating).validate_python(given | {"dropout": 0.0})

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, Gemma3Config
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3Config
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
@@ -162,6 +163,18 @@ def test_weights_that_are_missing_are_not_drawn_at_random(folder: Path) -> None:
         models.load_causal(folder)
 
 
+def test_a_reward_model_is_known_by_its_headers_and_its_tokenizer_has_to_be_there(folder: Path, tmp_path: Path) -> None:
+    rewarding = tmp_path / "reward"
+    tiny.save(rewarding, tiny.reward(), tiny.tokenizer())
+    models.check_reward(rewarding)
+
+    with pytest.raises(UserError, match=r"is no reward model, it has no head \(score.weight\)"):
+        models.check_reward(folder)
+    (rewarding / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="no tokenizer"):
+        models.check_reward(rewarding)
+
+
 def test_a_language_model_is_no_reward_model_but_one_can_be_trained_from_it(folder: Path) -> None:
     with pytest.raises(UserError, match=r"is no reward model, it has no head \(score.weight\)"):
         models.load_reward(folder)
@@ -194,6 +207,36 @@ def test_a_tokenizer_is_saved_with_the_same_bytes_on_a_machine_without_a_network
     assert "local_files_only" not in one
 
 
+def test_a_tokenizer_splits_texts_as_its_file_says_whatever_class_is_named(folder: Path, tmp_path: Path) -> None:
+    file = folder / "tokenizer.json"
+    digits = {"type": "Digits", "individual_digits": True}
+    own = json.loads(file.read_text())["pre_tokenizer"]
+    edit(file, pre_tokenizer={"type": "Sequence", "pretokenizers": [digits, own]})  # as SmolLM2's and StarCoder2's
+    edit(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer", bos_token="<pad>", unk_token="<pad>")
+    text = "So:\n\n1. Yes\n\n2. No"
+
+    read = models.load_tokenizer(folder)
+
+    named = AutoTokenizer.from_pretrained(folder)  # which has ByteLevel alone: two line ends before a number are apart
+    assert read.tokenize(text)[2:4] == [":", "ĊĊ"] and named.tokenize(text)[2:5] == [":", "Ċ", "Ċ"]
+    assert read(text).input_ids == Tokenizer.from_file(str(file)).encode(text).ids
+    assert read.decode(read(text).input_ids) == text
+    assert read.special_tokens_map == named.special_tokens_map
+    assert read.model_max_length == named.model_max_length == tiny.CONTEXT
+    tiny.save(tmp_path / "trained", tiny.causal(), read)
+    assert AutoTokenizer.from_pretrained(tmp_path / "trained")(text) == read(text)  # as a server opens it
+
+
+def test_special_tokens_that_only_a_class_knows_stay(folder: Path) -> None:
+    edit(folder / "tokenizer.json", normalizer={"type": "NFC"})
+    edit(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+
+    read = models.load_tokenizer(folder)
+
+    assert read.tokenize("Ri\u0308ga") == read.tokenize("R\u00efga")
+    assert (read.bos_token, read.eos_token, read.pad_token) == ("<|endoftext|>", "<eos>", "<pad>")
+
+
 def test_a_text_ends_with_any_end_of_tokenizer_config_and_generation_config() -> None:
     model, tokenizer = tiny.causal(eos_token_id=[3, 7]), tiny.tokenizer()
     model.generation_config.eos_token_id = 9
@@ -204,6 +247,64 @@ def test_a_text_ends_with_any_end_of_tokenizer_config_and_generation_config() ->
 
 
 # ------------------------------------------------------------------------------------------------ what is in a folder
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}},
+        {"quantization_config": {"load_in_4bit": True}},
+        {"quantization_config": {"quant_method": "awq", "bits": 4}},
+        {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
+        {"text_config": {"quantization_config": {"quant_method": "mxfp4"}}},
+        {"compression_config": {"quant_method": "compressed-tensors"}},
+    ],
+)
+def test_a_configuration_of_quantised_weights_is_refused_before_they_are_read(folder: Path, config: dict) -> None:
+    edit(folder / "config.json", **config)
+
+    with pytest.raises(UserError, match="quantization_config.*quantised.*take the unquantised folder or a GGUF file"):
+        models.load_causal(folder)
+
+
+def test_a_file_that_modelopt_writes_beside_the_configuration_is_seen(folder: Path) -> None:
+    (folder / "hf_quant_config.json").write_text(json.dumps({"producer": {"name": "modelopt"}}))
+
+    with pytest.raises(UserError, match="has a hf_quant_config.json; the weights are quantised"):
+        models.load_causal(folder)
+
+
+@pytest.mark.parametrize(
+    "name, kind, says",
+    [
+        ("model.layers.0.mlp.up_proj.weight", torch.float8_e4m3fn, "up_proj.weight is of the type F8_E4M3"),
+        ("model.layers.0.mlp.up_proj.weight", torch.int8, "up_proj.weight is of the type I8"),
+        ("model.layers.0.mlp.up_proj.weight", torch.uint8, "up_proj.weight is of the type U8"),
+        ("model.layers.0.mlp.up_proj.qweight", torch.int32, "up_proj.qweight is of the type I32"),
+    ],
+)
+def test_codes_in_place_of_weights_are_refused_whatever_the_configuration_says(
+    folder: Path, name: str, kind: torch.dtype, says: str
+) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights[name] = torch.zeros(64, 32).to(kind)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(UserError, match=says):
+        models.load_causal(folder)
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.float16])
+def test_masks_and_positions_that_older_models_were_saved_with_are_no_quantised_weights(
+    folder: Path, kind: torch.dtype
+) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.0.attn.bias"] = torch.ones(1, 1, 8, 8).tril().to(kind)  # GPT-2's, Pythia's
+    weights["model.layers.0.attn.causal_mask"] = torch.ones(1, 1, 8, 8).tril().to(kind)  # CodeGen's
+    weights["model.position_ids"] = torch.arange(8)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    assert {one.dtype for one in models.load_causal(folder).parameters()} == {torch.float32}
 
 
 @pytest.fixture

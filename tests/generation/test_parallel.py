@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,6 +98,19 @@ def test_the_journal_is_gone_when_the_stage_has_finished(tmp_path: Path) -> None
     parallel.finish(tmp_path / "work")
 
     assert not (tmp_path / "work").exists()
+
+
+def test_another_host_leaves_the_folder_to_the_first_which_may_still_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(tmp_path / "work")
+    second = SimpleNamespace(is_main_process=False, is_local_main_process=True, wait_for_everyone=lambda: None)
+    monkeypatch.setattr(parallel, "state", lambda: second)
+    monkeypatch.delenv("DVC_STAGE", raising=False)  # DVC runs on the first host alone
+
+    parallel.finish(tmp_path / "work")
+
+    assert (tmp_path / "work/rows.0.jsonl").exists()
 
 
 @pytest.mark.slow

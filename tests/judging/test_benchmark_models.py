@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
 from synthalign.judging import benchmark_models, benchmarks, likelihoods
 from synthalign.judging.benchmark_models import batches, continuation_log_probs, text_log_probs, token_log_probs
 from synthalign.judging.benchmarks import Preference
@@ -154,6 +155,24 @@ def test_a_text_or_an_answer_whose_log_probability_is_none_is_named(damaged, tok
         text_log_probs(damaged, tokenizer, ["The red fox"], batch_size=1)
     with pytest.raises(UserError, match="models/damaged scores 'So it is.' with nan"):
         likelihoods.mean_logprobs(damaged, tokenizer, [asked], batch_size=1)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # a position too many is another reading, and of GPT-2 a crash
+def test_likelihoods_are_read_of_what_fits_a_models_context(tokenizer, family):
+    model = families.causal(family, families.WHOLE[family] | dict(n_positions=32, max_position_embeddings=32))
+    said = [("Why? " * 20, "So it is."), ("Why?", "So it is. " * 20), ("Why?", "So.")]
+    dialogues = [[{"role": "user", "content": a}, {"role": "assistant", "content": b}] for a, b in said]
+
+    found = likelihoods.mean_logprobs(model, tokenizer, dialogues, batch_size=2)
+
+    (asked, told), (short, long), (first, last) = encoding.encode(tokenizer, dialogues)
+    kept = [([asked[0], *asked[-(31 - len(told)) :]], told), (short[:1], long[-31:]), (first, last)]
+    for (prompt, answer), value in zip(kept, found, strict=True):
+        assert len(prompt) + len(answer) <= 32
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+        expected = logits.log_softmax(-1).gather(-1, torch.tensor(answer)[:, None]).mean()
+        assert value == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_a_reward_model_whose_rewards_are_none_is_named(tokenizer):

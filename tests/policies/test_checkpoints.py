@@ -1,7 +1,11 @@
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from accelerate.utils import DistributedType
+from torch import nn
 
 from synthalign.core.errors import UserError
 from synthalign.policies import checkpoints
@@ -29,3 +33,37 @@ def test_whole_models_on_every_device_are_not_and_no_loss_is_divided_for_accumul
     checkpoints.take_over(accelerator)
 
     assert accelerator.gradient_accumulation_steps == 1
+
+
+def saved(folder: Path, step: int) -> None:
+    """A checkpoint of a model whose weights are the step's number."""
+    model = nn.Linear(2, 1)
+    for parameter in model.parameters():
+        parameter.data.fill_(step)
+    checkpoints.save(folder, step, model, torch.optim.AdamW(model.parameters()), {"step": step})
+
+
+@pytest.mark.parametrize("name", ["models.safetensors", "optimizer.pt", "state.json"])
+def test_a_checkpoint_that_a_power_cut_has_left_empty_is_passed_over_and_made_again(tmp_path, name):
+    saved(tmp_path / "one", 1)
+    saved(tmp_path, 2)
+    shutil.move(tmp_path / "one/step-00000001", tmp_path / "step-00000001")
+    (tmp_path / "step-00000002" / name).write_bytes(b"")
+    model = nn.Linear(2, 1)
+
+    state = checkpoints.load(tmp_path, model, torch.optim.AdamW(model.parameters()))
+
+    assert state == {"step": 1}
+    assert model.weight.tolist() == [[1.0, 1.0]]
+
+    saved(tmp_path, 2)  # in the place of the one that cannot be read
+    assert [folder.name for folder in tmp_path.glob("step-*")] == ["step-00000002"]
+    assert checkpoints.load(tmp_path, model, torch.optim.AdamW(model.parameters())) == {"step": 2}
+
+
+def test_without_a_checkpoint_that_can_be_read_a_run_begins_anew(tmp_path):
+    saved(tmp_path, 1)
+    (tmp_path / "step-00000001/state.json").write_bytes(b"")
+    model = nn.Linear(2, 1)
+
+    assert checkpoints.load(tmp_path, model, torch.optim.AdamW(model.parameters())) is None

@@ -21,7 +21,7 @@ from synthalign.core import tables
 from synthalign.core.errors import UserError
 from synthalign.generation import models
 from synthalign.policies import group_training
-from tests import tiny
+from tests import families, tiny
 from tests.taught import QUESTIONS, TOKENIZER, fond_of, taught
 
 REPOSITORY = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ MEMBER: dict[str, Any] = dict(
 
 def params(**changes: Any) -> train_group_rl.Params:
     member = MEMBER | {key: value for key, value in changes.items() if key in MEMBER}
-    family = FAMILY | {key: value for key, value in changes.items() if key in FAMILY}
+    family = FAMILY | {key: value for key, value in changes.items() if key in FAMILY or key == "lora"}
     policies = {name: member | {"algorithm": name} for name in ("rloo", "grpo")}
     return train_group_rl.Params.model_validate(family | {"policies": policies})
 
@@ -156,6 +156,53 @@ def test_learning_reads_the_prompts_that_answers_were_sampled_behind(
     train_group_rl.main(params(steps=1, epochs=1), name)
 
     assert read and all(row[-1] != TOKENIZER.eos_token_id for row in read)
+
+
+@pytest.mark.parametrize("lora", [None, dict(rank=2, alpha=4.0, dropout=0.0, target_modules=None, merge=True)])
+@pytest.mark.parametrize("name", ["rloo", "grpo"])
+def test_probabilities_behind_padding_are_those_without_it_also_where_positions_are_learned(
+    workspace: Path, name: str, lora: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt2 = families.causal("gpt2", families.WHOLE["gpt2"])
+    gpt2.generation_config.eos_token_id = gpt2.config.eos_token_id = TOKENIZER.eos_token_id
+    tiny.save(Path("models/sft/rmsp"), gpt2, TOKENIZER)
+    kind = group_training.OurRLOO if name == "rloo" else group_training.OurGRPO
+    [method] = [one for one in dir(kind) if one.startswith("_get_per_token_logps")]
+    theirs, padding, models_read = getattr(kind, method), [], set()
+
+    def compared(self: Any, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, *given: Any, **more: Any):
+        found = theirs(self, model, ids, mask, keep, *given, **more)
+        for row, real, said in zip(ids, mask.bool(), found[0], strict=True):
+            alone = model(input_ids=row[real][None]).logits[0, :-1].log_softmax(-1)
+            expected = alone.gather(-1, row[real][1:, None])[:, 0][-int(real[-keep:].sum()) :]
+            torch.testing.assert_close(said[real[-keep:]], expected, atol=1e-4, rtol=1e-4)
+            padding.append(int((~real[:-keep]).sum()))
+        models_read.add(id(model))
+        return found
+
+    monkeypatch.setattr(kind, method, compared)
+
+    train_group_rl.main(params(steps=2, epochs=1, rollout_batch=16, minibatch=16, lora=lora), name)
+
+    assert max(padding) > 0, "no prompt was padded"
+    assert len(models_read) == (1 if lora else 2)  # policy and reference, which with adapters are one model
+
+
+def test_a_model_that_tells_padding_from_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = families.causal("gpt2", families.WHOLE["gpt2"])
+    monkeypatch.setattr(model.base_model, "register_forward_pre_hook", lambda *given, **more: None)
+
+    with pytest.raises(UserError, match="GPT2LMHeadModel says something else behind padding.*train_ppo or train_rrhf"):
+        group_training.count_from_the_first_token(model)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt_neox", "opt", "gemma", "olmo2", "mixtral"])
+def test_a_model_that_padding_leaves_alone_is_left_as_it_is(family: str) -> None:
+    model = families.causal(family, families.WHOLE[family])
+
+    group_training.count_from_the_first_token(model)
+
+    assert not model.base_model._forward_pre_hooks
 
 
 def test_sharded_models_are_refused_before_one_loads(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

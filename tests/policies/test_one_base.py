@@ -214,13 +214,12 @@ def test_a_run_with_adapters_that_was_killed_goes_on_to_the_same_bytes_and_store
 def test_on_a_base_of_16_bits_adapters_and_heads_are_float32_and_ppo_changes_them(
     base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adapted("models/sft", base, task="CAUSAL_LM", seed=1, merge=False)
     reward = adapted("models/reward", base, task="SEQ_CLS", seed=2, merge=False)
     expected = scoring.score(models.load_reward(reward), TOKENIZER, DIALOGUES)
     Path("bf16.yaml").write_text("weights: {training: bf16, reading: bf16}\n")
     monkeypatch.setenv("SYNTHALIGN_HARDWARE", "bf16.yaml")
 
-    policy, reward_model, _ = start("models/sft", reward)
+    policy, reward_model, _ = start(base, reward)
     value = one_base.value_of(reward_model, LORA, seed=0)
 
     for model in (policy, value):

@@ -1,9 +1,12 @@
 import copy
 import json
 import math
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
 from synthalign.reporting import claims, recorded, run_record
 
@@ -143,7 +146,7 @@ METRICS = {
     "score_snapshots": {
         "trainers": {
             "rrhf": {"curve": [{"reward": figure(1.0)}, {"reward": figure(1.8)}]},
-            "rrhf_online": {"reward_gain": figure(0.5), "flags": ["oracle"]},
+            "rrhf_online": {"reward_gain": figure(0.5), "oracle_gain": figure(-0.4), "flags": ["oracle"]},
             "rrhf_online_kl": {"reward_gain": figure(0.4), "oracle_gain": figure(0.0, half=0.1), "flags": []},
         },
         "differences": {
@@ -273,6 +276,7 @@ BREAKS = [
     ("rrhf_mixed_sources", ("score_snapshots", "differences", "mixed_sources", "reward"), figure(0.04)),
     ("rrhf_second_round", ("score_snapshots", "differences", "second_round", "reward"), figure(0.04)),
     ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "reward_gain"), figure(0.04)),
+    ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "oracle_gain"), figure(-0.04)),
     ("rrhf_online_hacks", (*TRAINERS, "rrhf_online", "flags"), []),
     ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "reward_gain"), figure(0.04)),
     ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "flags"), ["kl"]),
@@ -353,7 +357,8 @@ def test_a_claim_falls_with_its_figure_and_no_other_does(name, path, value):
 
 
 def found(name, *metrics):
-    [claim] = [claim for claim in claims.claims(metrics) if claim["id"] == name]
+    """The claim; without metrics, one that was not measured."""
+    [claim] = [claim for claim in claims.claims(metrics or [{}]) if claim["id"] == name]
     return claim
 
 
@@ -485,6 +490,75 @@ def test_every_seeds_own_figure_stands_in_the_claim():
     assert [one["value"] for one in found("size_effect", METRICS, other)["parts"][0]["each"]] == [0.3, 0.5]
 
 
+def test_what_no_seed_changes_is_a_claim_of_one_run():
+    same = found("size_effect", METRICS, METRICS, METRICS, METRICS)
+
+    assert (same["seeds"], same["parts"][0]["each"]) == (1, [figure(0.3)])
+    assert same == found("size_effect", METRICS)
+
+
+def test_a_run_that_is_there_twice_counts_once_in_the_interval_the_p_value_and_the_seeds():
+    win_rate = (JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate")
+    one, other = (changed(win_rate, figure(value)) for value in (0.55, 0.65))
+
+    twice, once = found("ppo_vs_sft", one, one, other, other), found("ppo_vs_sft", one, other)
+
+    low = 0.6 - math.hypot(0.05, 12.7062 * 0.05)  # two means .1 apart, by Student's t with 1 degree of freedom
+    assert (twice["value"], twice["low"]) == pytest.approx((0.6, low), abs=1e-4)
+    assert twice == once and twice["parts"][0]["seeds"] == 2
+
+
+def test_a_claim_is_of_as_many_runs_as_the_part_that_has_the_fewest():
+    other = changed((JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.61))
+
+    ppo = found("ppo_vs_sft", METRICS, other)
+
+    assert ([part["seeds"] for part in ppo["parts"]], ppo["seeds"]) == ([2, 1], 1)
+
+
+def test_a_difference_to_what_no_seed_changes_is_of_as_many_runs_as_the_rest():
+    other = changed(("score_scorers", "likelihoods", "rrhf", "accuracy"), figure(0.72))
+
+    rrhf = found("rrhf_as_reward_model", METRICS, other)  # the base model's .5 is the same under both seeds
+
+    assert [one["value"] for one in rrhf["parts"][1]["each"]] == [pytest.approx(0.2), pytest.approx(0.22)]
+    assert rrhf["seeds"] == 2
+
+
+def test_the_number_of_authors_in_a_claim_of_ditto_is_that_of_its_file():
+    of = json.loads(Path("metrics/ditto.json").read_text(encoding="utf-8"))
+    count = {2: "two", 4: "four"}
+
+    for claim in claims.claims([METRICS]):
+        if claim["id"].startswith("ditto_"):
+            authors = of["labels"]["authors"] if "_vs_labels_" in claim["id"] else of["authors"]
+            assert f"{count[len(authors)]} fixed authors" in claim["claim"]
+    gains = [fmean(of["variants"]["ditto"]["by_author"][name]) - fmean(up_front)
+             for name, up_front in of["variants"]["up_front"]["by_author"].items()]  # fmt: skip
+    assert max(gains) > sum(gains) / 2  # most of it one author's
+    assert "most of it one author's" in found("ditto_online_samples", METRICS)["claim"]
+
+
+def test_a_claim_names_the_models_that_it_was_measured_on():
+    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
+    compared, models = settings["score_comparisons"]["differences"], settings["sample_responses"]["configurations"]
+
+    def sizes(name):
+        return {models[one]["model"].removeprefix("models/base/") for one in compared[name]}
+
+    assert sizes("demonstrations") == {"large"} and "For the large model" in found("demonstration_effect")["claim"]
+    assert sizes("shots") == {"small"} and "for the small model" in found("shots_effect")["claim"]
+    assert settings["train_sft"]["model"] == "models/base/medium"
+    assert "aligned medium model" in found("small_vs_large")["claim"]
+
+
+def test_a_claim_about_all_kl_points_says_how_many_there_are():
+    points = json.loads(Path("metrics/dpo_frontier.json").read_text(encoding="utf-8"))["frontier"]["shared"]
+
+    assert len(points) == 4
+    assert all("at four KL points" in found(name)["claim"] for name in ("dpo_frontier", "dpo_frontier_oracle"))
+
+
 def test_what_was_not_measured_has_no_value_and_does_not_hold():
     found = claims.claims([{}])
 
@@ -500,7 +574,7 @@ def test_ditto_has_seeds_of_its_own_and_more_folders_with_the_same_file_do_not_n
     def ditto(*metrics):
         return [claim for claim in claims.claims(metrics) if claim["id"] == "ditto_vs_sft"]
 
-    assert ditto(METRICS, METRICS) == ditto(METRICS)
+    assert ditto(METRICS, METRICS) == ditto(METRICS)  # one run twice
     low = 0.105 - math.hypot(0.05, 12.706 * 0.005)  # of .1 and .11, by Student's t with 1 degree of freedom
     assert (ditto(METRICS)[0]["seeds"], ditto(METRICS)[0]["low"]) == (2, pytest.approx(low, abs=1e-5))
     assert ditto({})[0]["seeds"] == 0
@@ -514,7 +588,7 @@ def test_seeds_that_disagree_widen_the_interval():
 
     half = math.sqrt(0.05**2 + 4.30265**2 * 0.05**2 / 3)
     assert (ppo["value"], ppo["low"], ppo["high"]) == pytest.approx((0.6, 0.6 - half, 0.6 + half), abs=1e-6)
-    assert (ppo["seeds"], ppo["holds"]) == (3, False)  # 0.6 - 0.134 is not above 1/2
+    assert (ppo["parts"][0]["seeds"], ppo["holds"]) == (3, False)  # 0.6 - 0.134 is not above 1/2
 
 
 def test_the_command_writes_a_list_from_the_folders_of_the_seeds(tmp_path, monkeypatch):
@@ -550,13 +624,13 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_the_frontier_is_as_good_as_at_its_worst_kl_and_all_its_seeds_count():
     of_seeds = [figure(value, half=0.02) for value in (0.01, 0.02, 0.03, 0.04, 0.05)]
     metrics = changed(("dpo_frontier", "frontier", "shared", 1, "reward"), of_seeds)
-    metrics["dpo_frontier"]["seeds"] = 5
+    metrics["dpo_frontier"]["frontier"]["shared"][0]["reward"] = [figure(0.0025 * place) for place in range(5)]
 
     claim = found("dpo_frontier", metrics, metrics)  # the file is the same in the folder of every seed of `make claims`
 
     assert (claim["seeds"], claim["holds"]) == (5, True)
     assert [(part["of"], part["value"], part["bound"]) for part in claim["parts"]] == [
-        ("at 0.50 nats", 0.01, -0.05),
+        ("at 0.50 nats", pytest.approx(0.005), -0.05),
         ("at 1.00 nats", pytest.approx(0.03), -0.05),
     ]
     assert len(claim["parts"][1]["each"]) == 5

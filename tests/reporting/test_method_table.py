@@ -75,6 +75,7 @@ def test_seconds_are_those_of_the_stage_that_made_the_policy(tmp_path: Path):
         "train_group_rl@rloo": {"outs": [{"path": "models/group_rl/rloo"}]},
     }
     runs = [("base_models", None, 5.0), ("train_ppo", "almost", 99.0), ("train_ppo", "almost", 61.5)]
+    rest = {"stage": "train_ppo", "item": "almost", "seconds": 3.0, "resumed": True}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"sample_answers": {"policies": policies}}))
     (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
     (tmp_path / ".work").mkdir()
@@ -83,3 +84,7 @@ def test_seconds_are_those_of_the_stage_that_made_the_policy(tmp_path: Path):
 
     assert method_table.seconds_of(tmp_path) == pytest.approx({"ppo": 61.5})  # the last run; rloo came from the cache
     assert method_table.seconds_of(tmp_path / "elsewhere") == {}
+
+    with (tmp_path / ".work/durations.jsonl").open("a") as file:
+        file.write(json.dumps(rest) + "\n")
+    assert method_table.seconds_of(tmp_path) == {}  # how long the whole training took, nobody knows

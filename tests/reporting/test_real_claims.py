@@ -92,6 +92,20 @@ def test_a_no_of_one_of_two_figures_has_to_be_clear_enough_for_two():
     assert duel(0.6, 0.448)["decision"] == "open"
 
 
+def test_a_figure_that_was_not_measured_decides_nothing_beside_one_that_was():
+    # one seed has no win rate at equal lengths: that part is not measured, and no second chance of a no either
+    def of_two(value):
+        runs = [
+            {"win_rate": figure(value, 0.01), "length_controlled": figure(value)},
+            {"win_rate": figure(value, 0.01)},
+        ]
+        metrics = [{"judge_answers": {"ppo_vs_base": {"people": one}}} | judge(votes=0.9) for one in runs]
+        return {row["id"]: row for row in rows(metrics)}["ppo_vs_base"]
+
+    assert [part["why"] for part in of_two(0.45)["parts"]] == [None, "not measured"]
+    assert [of_two(value)["decision"] for value in (0.45, 0.505, 0.6)] == ["no", "open", "not measured"]
+
+
 def test_a_yes_and_a_no_that_are_not_clear_enough_for_all_rows_are_open_among_them():
     metrics = {
         "score_rewards": {

@@ -1,5 +1,6 @@
 """The report: what it says, that model output stays text in a real browser, and that it follows the whole graph."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -237,6 +238,23 @@ def test_the_frontier_has_the_mean_of_every_snapshot():
     assert (second["KL, nats"], second["reward"]) == ("0.500", f"{(2 + 3) / 2:.3f}")
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["oracle", "kl"], "each with its whole interval: that is over-optimisation."),
+        (["kl"], "Over-optimisation is not shown here"),
+        (None, "Over-optimisation is not shown here"),
+    ],
+)
+def test_a_peak_without_an_interval_is_no_over_optimisation(flags, said):
+    run = a_run()
+    measured = {**run.metrics, "score_snapshots": {"trainers": {"ppo": {"flags": flags}}}} if flags else run.metrics
+
+    first = curves.frontier(dataclasses.replace(run, metrics=measured)).blocks[0]
+
+    assert "highest at step 0" in first and said in first
+
+
 def of_seeds(*values: float) -> list[dict]:
     return [figure(value) for value in values]
 
@@ -262,7 +280,8 @@ def dpo_frontier() -> dict:
         "win_rates": {
             "temperatures": {"dpo": rates, "ppo": rates, "sft": [rate | {"win_rate": of_seeds(0.5)} for rate in rates]},
             "drop": {name: of_seeds(0.1, 0.1) for name in ("dpo", "ppo", "sft", "ppo_minus_dpo")},
-            "best_of": [{"n": n, "win_rate": of_seeds(0.5)} for n in (1, 2)],
+            "best_of": [{"temperature": heat, "n": n, "win_rate": of_seeds(heat * n / 4)}
+                        for heat in (0.5, 1.0) for n in (1, 2)],
             "dpo_vs_best": [duel, duel],
             "dpo_vs_chosen": [duel, duel | {"length_controlled": None}],
         },
@@ -288,7 +307,8 @@ def test_dpo_stands_beside_ppo_at_equal_kl_and_at_every_temperature():
     claimed = {row["figure"]: row["value"] for row in table(part, "What the claims are about")}
     assert claimed["DPO over the best of 2, at equal lengths"] == "0.480"
     assert claimed["DPO over the chosen, at equal lengths"] == "–"  # one seed has none: all of one length
-    assert [row["N"] for row in table(part, "The best of N")] == ["1", "2"]
+    assert [(row["N"], row["win rate"]) for row in table(part, "The best of N")] == [("1", "0.250"), ("2", "0.500")]
+    assert [row["best of 2"] for row in rates] == ["–", "0.500"]  # at 0 all candidates are one
     drawn = [chart for block in blocks(part) if isinstance(block, Figure) for chart in block.charts]
     assert len(drawn) == 4
 
@@ -486,7 +506,7 @@ def test_figures_over_seeds_are_shown_on_the_page_of_the_run_that_they_are_of(he
     text = Path("report/index.html").read_text()
     assert "Recorded of ppo_vs_sft" in text and "Recorded of DITTO" in text and "grpo" in text
     assert "recorded over 3 seeds (outputs 0a1b2c3d, settings e4f5a6b7)" in text
-    assert "claims measured here over 3 seeds, " in text
+    assert "claims measured here, recorded over 3 seeds (outputs 0a1b2c3d, settings e4f5a6b7), " in text
 
 
 def test_figures_of_another_run_are_not_shown_as_this_ones(here):

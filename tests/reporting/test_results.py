@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import json
 import shutil
@@ -170,6 +171,15 @@ def test_this_runs_figure_is_held_against_the_recorded_interval():
     ]
 
 
+def test_this_runs_least_shown_figure_is_held_against_the_recorded_one_of_the_same_name():
+    fair = FAIR | {"value": 0.54}
+    now = [CLAIM | {"value": 0.54, "parts": [fair, PLAIN]}]  # of the recorded run it was the other that came first
+
+    assert results.against_recorded(now, [CLAIM])[1:] == [
+        ("ppo_vs_sft: at equal lengths", "0.540", "0.530 to 0.630", "yes")
+    ]
+
+
 def test_the_readme_is_written_between_its_markers_and_then_checks(tmp_path, monkeypatch):
     in_folder(tmp_path, monkeypatch)
 
@@ -279,6 +289,11 @@ def test_too_few_units_stand_where_the_interval_would():
     assert seeds.outcome([claim, CLAIM]).endswith("; 1 too few")
 
 
+def test_claims_that_no_seed_changes_are_counted_as_of_one_run():
+    assert seeds.outcome([CLAIM, CLAIM | {"seeds": 1}, CLAIM | {"seeds": 1}]).endswith("(Holm); 2 of one run")
+    assert "of one run" not in seeds.outcome([CLAIM])
+
+
 def test_a_readme_without_markers_is_refused(tmp_path, monkeypatch):
     in_folder(tmp_path, monkeypatch, readme="# x\n")
 
@@ -329,11 +344,14 @@ def test_methods_stand_in_one_table_with_what_their_trainers_say():
 
 
 def test_the_recorded_table_of_methods_is_shown_instead_of_one_seed():
-    recorded = method_table.table([COMPARED, COMPARED], [{"rloo": 10.0}, {"rloo": 13.0}])
+    other = copy.deepcopy(COMPARED)
+    other["compare_methods"]["policies"]["rloo"] |= {"value": 1.4, "low": 1.3, "high": 1.5}
+    recorded = method_table.table([COMPARED, other], [{"rloo": 10.0}, {"rloo": 13.0}])
 
     _, rloo, _ = result_tables.method_rows(COMPARED | {"methods": recorded})
 
     assert rloo[-3:] == (f"{(10 + 13) / 2:.0f}", "400", "2")
+    assert recorded["ppo_rlcd"]["seeds"] == 1  # the same under both
 
 
 def test_the_page_of_real_models_has_each_question_once_and_leaves_out_what_was_not_measured():

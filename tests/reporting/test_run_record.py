@@ -67,6 +67,19 @@ def test_one_run_is_not_counted_twice(tmp_path: Path):
         run_record.together(folders)
 
 
+def test_runs_of_which_some_share_a_training_are_no_seeds_of_what_comes_after_it(tmp_path: Path):
+    # SFT once with seed 0 for two of them, and once with 1: three runs of PPO, and no three of both
+    trained = [(0, 0), (0, 1), (1, 2)]
+    folders = [
+        run(tmp_path / f"{place}", place, sft={"seed": sft}, ppo={"seed": ppo})
+        for place, (sft, ppo) in enumerate(trained)
+    ]
+
+    with pytest.raises(UserError, match="the seeds of sft are 0, 0, 1; where some runs share one"):
+        run_record.together(folders)
+    assert len(run_record.together(folders[:2])) == 2  # one SFT under both, as a stage that is not reseeded
+
+
 WRONG = [("{", "1.json"), ("{}", "1.json: metrics"), ('{"loss": 1}', "1.json: loss")]
 
 

@@ -159,3 +159,54 @@ def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
 
     assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
     assert training._last_checkpoint(tmp_path / "empty") is None
+
+    (tmp_path / "checkpoint-10/optimizer.pt").touch()  # a power cut has taken what was in it
+    assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+
+
+def test_the_older_checkpoint_stays_until_the_newest_is_on_the_disk(tmp_path, monkeypatch):
+    for step in (10, 20):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    seen = []
+    monkeypatch.setattr(training.durable, "keep", lambda newest: seen.append((newest.name, len([*tmp_path.iterdir()]))))
+    state = TrainerState(global_step=20, is_world_process_zero=True)
+
+    training.Watch().on_save(TrainingArguments(output_dir=str(tmp_path), use_cpu=True), state, TrainerControl())
+
+    assert seen == [("checkpoint-20", 2)]
+    assert [folder.name for folder in tmp_path.iterdir()] == ["checkpoint-20"]
+
+
+def test_a_run_that_is_killed_before_its_model_is_written_trains_no_step_again(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    base = tiny.save(tmp_path / "base", tiny.causal(), tiny.tokenizer())
+    pairs = [
+        {
+            "comparison_id": str(row), "prompt": [{"role": "user", "content": f"Where is number {row}?"}],
+            "chosen": [{"role": "assistant", "content": "In Riga."}], "chosen_finish_reason": "eos",
+            "rejected": [{"role": "assistant", "content": "No."}], "rejected_finish_reason": "eos", "p_chosen": 1.0,
+        }
+        for row in range(8)
+    ]  # fmt: skip
+    settings = Settings(epochs=1, batch_size=4, warmup=0.0, weight_decay=0.0, max_length=200, seed=0)
+
+    def train():
+        return dpo_training.train(
+            pairs, base_model=base, folder=tmp_path / "dpo", work=tmp_path / "work", beta=0.1, learning_rate=1e-4,
+            settings=settings,
+        )  # fmt: skip
+
+    def killed(*given, **others):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "save", killed)
+        train()
+    assert [folder.name for folder in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-2"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", killed)
+        curve, _ = train()
+    assert curve[-1]["step"] == 2
+    assert (tmp_path / "dpo/model.safetensors").exists()
+    assert not (tmp_path / "work").exists()

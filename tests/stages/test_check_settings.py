@@ -13,25 +13,16 @@ import yaml
 from ruamel.yaml import YAML
 
 from stages import check_settings
-from synthalign.commands import profiles
 from synthalign.core.errors import UserError
-
-EMBEDDED = Path("profiles/embedded.yaml")
+from tests import checked_settings
+from tests.checked_settings import complaint
 
 DVC = [sys.executable, "-m", "dvc"]
 
 
-def complaint(tmp_path: Path, settings: dict[str, Any]) -> str:
-    file = tmp_path / "mine.yaml"
-    YAML().dump(settings, file)
-    with pytest.raises(UserError) as caught:
-        check_settings.main(str(file))
-    return str(caught.value)
-
-
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    return yaml.safe_load(profiles.composed(EMBEDDED).settings)
+    return checked_settings.embedded()
 
 
 @pytest.mark.parametrize("profile", sorted(Path("profiles").glob("*.yaml")), ids=lambda file: file.stem)
@@ -96,7 +87,7 @@ def test_a_pair_of_sizes_may_differ_in_the_model_alone(tmp_path: Path, settings:
 
 def test_the_stages_of_ditto_agree_about_their_authors(tmp_path: Path, settings: dict[str, Any]) -> None:
     settings["train_spin"]["authors"].pop("poet")
-    settings["score_ditto"]["authors"] = ["captain", "nobody"]
+    settings["score_ditto"] |= {"oracle": None, "authors": ["captain", "nobody"]}
 
     told = complaint(tmp_path, settings)
 
@@ -254,6 +245,50 @@ def test_an_engine_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path
         ("judge_answers.reward", None, "judge_answers.reward is null, and dvc.yaml needs it"),
         ("simulate_demonstrations.guides.selfplay.reward", None, "simulate_demonstrations.selfplay: reward is null"),
         ("build_comparisons.ranking", ["a", "b", "c", "d", "small_faithful3"], "are compared by ranking already"),
+        ("build_comparisons.ranking", ["a", "b", "a"], "the configuration 'a' is twice in the ranking"),
+        ("build_comparisons.ranking", ["a"], "has fewer than two places, so it makes no pair"),
+        ("build_comparisons.size_pairs", [["a", "a"]], r"\['a', 'a'\] is no pair"),
+        ("mine_queries.min_characters", 900, "min_characters = 900 is above max_characters = 120"),
+        ("contrast_pairs.simulations.rlcd.matching", "(", r"matching = '\(': .* is no regular expression"),
+        (
+            "score_comparisons.configurations",
+            ["a", "b", "c", "d", "e", "small_hhh5", "small_faithful3"],
+            r"score_comparisons: .*differences.size = \['large_hhh3', 'd'\]; a difference is between two of",
+        ),
+        ("score_comparisons.differences.size", ["a", "b", "c"], r"size = \['a', 'b', 'c'\]; a difference is"),
+        ("score_policies.differences.ppo_sft", ["ppo"], r"differences.ppo_sft = \['ppo'\]; a difference is between"),
+        ("score_snapshots.differences.ptx", ["ppo", "x"], r"differences.ptx = \['ppo', 'x'\]; .* curves: ppo, ppo_ptx"),
+        ("score_tasks.differences.small", ["small", "x"], r"differences.small = \['small', 'x'\]; .*two of subjects"),
+        ("compare_methods.differences.rlcd_rlaif", ["ppo", "x"], r"rlcd_rlaif = \['ppo', 'x'\]; .* baselines and"),
+        ("score_pairs.gap_differences.rlcd_over_iid", ["rlcd", "x"], r"over_iid = \['rlcd', 'x'\]; allowed: two or"),
+        ("score_rewards.subject", "almots", "subject = 'almots' is none of rewards: almost, almost_size"),
+        ("score_scorers.likelihoods", {"dpo": "models/dpo"}, "score_scorers.likelihoods.base is not there, and"),
+        ("label_pairs.orders", "first", "both_orders: rlaif_single_order needs .* and label_pairs.orders is 'first'"),
+        (
+            "score_pairs.label_differences.both_orders",
+            ["rlcd", "rlcd_single_order"],
+            "rlcd_single_order needs labels of rlcd by both orders .*, and contrast_pairs asks no labeller",
+        ),
+        ("label_gold.oracle", None, "label_gold: oracle and human_pairs are both null, so there is nothing to label"),
+        *(
+            (f"train_{method}.lora.dropout", 0.1, f"train_{method}.lora: Value error, dropout = 0.1; .*to 0")
+            for method in ("ppo", "rrhf", "group_rl", "ditto", "spin")
+        ),
+        ("score_ditto.authors", ["captain", "anna"], "score_ditto: .*'anna' is none of the world's, who are captain"),
+        ("sample_ditto.self_prompts", {"captian": "Hm."}, "'captian' is no author there, .* they are captain"),
+        ("label_pairs.labels.rlaif.labeller", str(ENDPOINT), "rlaif.labeller: .* asked for texts alone"),
+        ("simulate_demonstrations.guides.rmsp.reward", str(ENDPOINT), "rmsp.reward: .* asked for texts alone"),
+        ("score_scorers.likelihoods.dpo", str(ENDPOINT), "likelihoods.dpo: .* asked for texts alone"),
+        ("train_ppo.policies.ptx.policy", str(ENDPOINT), "ptx.policy: .* asked for texts alone"),
+        ("snapshot_dpo.start", str(ENDPOINT), "start: .* asked for texts alone"),
+        ("judge_answers.people", str(ENDPOINT), "people: .* asked for texts alone"),
+        (
+            "base_models.small.source",
+            "models/base/small",
+            "small.source = 'models/base/small': models/base/small is made by base_models, and DVC deletes it",
+        ),
+        ("base_models.small.source", "models/sft/rmsp/old", "models/sft/rmsp is made by train_sft, and DVC deletes it"),
+        ("build_mixture.block_list", [], "mixtures.three: its task 'bed_choice' is in answer_tasks.written too"),
     ],
 )
 def test_what_would_go_wrong_later_is_told_now(
@@ -261,11 +296,15 @@ def test_what_would_go_wrong_later_is_told_now(
 ) -> None:
     *within, key = place.split(".")
     section = settings
+    if "lora" in within:
+        settings[within[0]]["lora"] = {"rank": 2, "alpha": 4.0, "target_modules": None, "merge": True}
     for name in within:
         section = section[name]
     section[key] = value
     if key == "kl_target":
         section["kl_horizon"] = 20.0
+    if key == "block_list":
+        settings["build_mixture"]["direct_tasks"].insert(0, "bed_choice")
 
     assert re.search(says, complaint(tmp_path, settings))
 
@@ -359,10 +398,7 @@ def test_names_that_work_everywhere_are_right(tmp_path: Path, settings: dict[str
     members = settings["sample_answers"]["policies"]
     for name in ("smollm2-1_7b", "_x", "no", "on", "null", "True", "a-"):
         members[name] = members["ppo"]
-    file = tmp_path / "mine.yaml"
-    YAML().dump(settings, file)
-
-    check_settings.main(str(file))
+    checked_settings.check(tmp_path, settings)
 
 
 @pytest.mark.slow
@@ -426,3 +462,25 @@ def test_a_model_that_no_stage_makes_is_told_with_the_nearest_that_one_makes(
     assert told.startswith("2 wrong\nbase_models.small: owner/name is not a folder here, and as a hub model it needs")
     assert "train_ppo.policies.almost.reward = 'models/reward/almost_sizee': no stage makes it; perhaps" in told
     assert "models/reward/almost_size or " in told
+
+
+@pytest.mark.parametrize(("label", "is_refused"), [("rescore", True), ("rlaif", False)])
+def test_pairs_of_a_contrast_need_a_principle_for_each_pair_of_phrases(
+    tmp_path: Path, settings: dict[str, Any], label: str, is_refused: bool
+) -> None:
+    few = yaml.safe_load(Path(settings["label_pairs"]["labels"][label]["principles"]).read_text())
+    few["tasks"]["harmless"] = few["tasks"]["harmless"][:1]
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump(few))
+    settings["label_pairs"]["labels"][label]["principles"] = str(tmp_path / "few.yaml")
+
+    if is_refused:
+        told = complaint(tmp_path, settings)
+        assert f"labels.{label}: {tmp_path}/few.yaml has 1 principles for 'harmless', and rlcd is made with" in told
+    else:  # of pairs without phrases a principle is drawn
+        checked_settings.check(tmp_path, settings)
+
+
+def test_a_task_of_no_mixture_may_be_held_out_without_a_block_list(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["build_mixture"]["block_list"] = []
+    settings["build_mixture"]["direct_tasks"].append("bed_choice")  # behind those that a mixture takes
+    checked_settings.check(tmp_path, settings)

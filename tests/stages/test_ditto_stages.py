@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from stages import sample_ditto, score_ditto, train_ditto, train_spin
@@ -23,6 +24,7 @@ from synthalign.core import tables
 from synthalign.core.errors import UserError
 from synthalign.ditto import answers as ditto_answers
 from synthalign.ditto import authors, round_robin
+from synthalign.generation import generate
 from synthalign.judging import verdicts, win_rates
 from tests import tiny
 from world.authors import AUTHORS
@@ -126,6 +128,26 @@ def test_the_stages_train_sample_and_score_and_say_the_same_again(workspace):
     score_ditto.main(score_ditto.Params(**SCORE))
     assert everything("models", "data", "metrics") == once
     assert not list(Path(".work").rglob("*.safetensors"))
+
+
+def test_answers_that_were_made_stay_until_their_table_is_written(workspace, monkeypatch):
+    for method in ("ditto_sft", "ditto", "spin"):
+        shutil.copytree("models/base", f"models/{method}/captain")
+
+    def killed(*given, **others):
+        raise KeyboardInterrupt
+
+    monkeypatch.delenv("DVC_STAGE", raising=False)  # as `make ditto` runs it
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tables, "write", killed)
+        sample_ditto.main(sample_ditto.Params(**SAMPLE), "captain")
+    assert len(list(Path(".work/sample_ditto").glob("*/*.jsonl"))) == len(METHODS)
+
+    monkeypatch.setattr(generate, "generate", killed)
+    sample_ditto.main(sample_ditto.Params(**SAMPLE), "captain")
+
+    assert len(tables.rows("ditto_answers/captain")) == len(METHODS) * 4 * 2
+    assert list(Path(".work/sample_ditto").iterdir()) == []
 
 
 def test_D8_swapped_labels_give_the_rest_to_1_and_a_round_robin_has_a_mean_of_one_half(workspace):
@@ -238,8 +260,8 @@ def test_without_a_world_a_classifier_that_knows_other_texts_of_the_author_says_
     assert found["classifier"]["value"] > found["classifier"]["chance"]
     assert "oracle" not in found["methods"]["ditto"]
 
-    with pytest.raises(UserError, match="score_ditto.texts has no 'bierce'"):
-        score_ditto.main(score_ditto.Params(**given | {"texts": {"austen": "bierce.txt"}}))
+    with pytest.raises(ValidationError, match="texts has no 'bierce'; name a file of other texts of theirs"):
+        score_ditto.Params(**given | {"texts": {"austen": "bierce.txt"}})
 
 
 # --- what a user brings
@@ -276,6 +298,42 @@ def test_prompts_of_a_user_are_answered_where_there_are_some(workspace):
     Path("data/authors/anna.txt").write_text(demonstrations[0].prompt)
     with pytest.raises(UserError, match=r"anna\.txt: .* is the prompt of a demonstration too"):
         ditto_answers.held_out("anna", {})
+
+
+def test_an_author_that_the_world_does_not_know_is_refused(workspace):
+    with pytest.raises(ValidationError, match=r"authors: 'anna' is none of the world's, who are captain, "):
+        score_ditto.Params(**SCORE | {"authors": ["captain", "anna"]})
+
+    score_ditto.Params(**SCORE | {"authors": ["captain", "anna"], "oracle": None})  # nothing is measured
+
+
+def test_a_prompt_that_was_shown_is_refused_before_the_training(workspace):
+    bring("anna")
+    shown = authors.load("data/authors/anna.jsonl")
+    Path("data/authors/anna.txt").write_text(shown[0].prompt)
+
+    with pytest.raises(UserError, match=r"anna\.txt: .* is the prompt of a demonstration too"):
+        train_ditto.main(train_ditto.Params(**DITTO), "anna")
+
+    assert not Path("models/ditto_sft").exists() and not Path(".work").exists()
+
+
+def test_a_file_that_a_user_brings_under_the_name_of_an_author_there_is_gets_another_name(workspace):
+    bring("captain")
+
+    for stage, params in ((train_ditto, train_ditto.Params(**DITTO)), (sample_ditto, sample_ditto.Params(**SAMPLE))):
+        with pytest.raises(UserError, match=r"data/authors/captain\.jsonl would not be read: .* give the file another"):
+            stage.main(params, "captain")
+    own = {"captain": "data/authors/captain.jsonl"}
+    assert authors.file_of("captain", own, stage="train_ditto") == Path(own["captain"])  # the settings name it
+
+
+def test_a_model_that_is_not_there_is_told_in_one_line(workspace):
+    for folder in ("ditto_sft", "spin", "ditto"):
+        Path("models", folder, "captain").mkdir(parents=True)
+
+    with pytest.raises(UserError, match="models/nowhere is not there, and sample_ditto reads it"):
+        sample_ditto.main(sample_ditto.Params(**SAMPLE | {"model": "models/nowhere"}), "captain")
 
 
 def test_an_author_that_was_not_trained_is_refused_before_a_model_is_loaded(workspace):

@@ -50,6 +50,16 @@ def simulation(**changes: Any) -> simulate_demonstrations.Params:
     return simulate_demonstrations.Params(**(settings | DRAW | changes))
 
 
+def test_a_language_model_in_the_place_of_the_reward_model_is_refused_before_anything_is_sampled() -> None:
+    queries()
+    guides = {"rmsp": simulate_demonstrations.Guide(reward="base", candidates=4)}
+
+    with pytest.raises(UserError, match=r"base is no reward model, it has no head"):
+        simulate_demonstrations.main(simulation(guides=guides), "rmsp")
+
+    assert not Path(".work").exists()
+
+
 def test_mining_accounts_for_every_candidate_and_keeps_evaluation_apart(capsys: pytest.CaptureFixture[str]) -> None:
     mine_queries.main(mining())
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from stages import score_snapshots
 from synthalign.core import tables
@@ -87,7 +88,7 @@ def test_wrong_names_and_curves_of_one_snapshot_are_refused(questions) -> None:
     write("one", {0: (GOOD, 1.0, 0.0)})
     write("other", {0: (GOOD, 1.0, 0.0), 9: (BAD, 2.0, 5.0)})
 
-    with pytest.raises(UserError, match=r"score_snapshots\.differences: \['third'\]; allowed: pairs of"):
+    with pytest.raises(ValidationError, match=r"differences\.both = \['one', 'third'\]; .* is between two of"):
         score(differences={"both": ["one", "third"]})
     with pytest.raises(UserError, match=r"data/curve/one\.parquet: answers of 1 snapshots"):
         score()

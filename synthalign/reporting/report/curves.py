@@ -225,11 +225,24 @@ def frontier(run: Run) -> Section:
             0,
             f"The oracle's mean is highest at step {over['peak_step']} ({over['peak_oracle']:.3f}). From there to the "
             f"last snapshot, step {over['last_step']}, reward changes by {signed(over['reward_after_peak'])} and "
-            f"oracle by {signed(over['oracle_after_peak'])}. Reward up and oracle down is over-optimisation.",
+            f"oracle by {signed(over['oracle_after_peak'])}, which after a maximum is never up. {optimised(run)}",
         )
     else:
         blocks.insert(0, "There is no oracle in this run, so the reward model's view is the only one.")
     return Section(title, anchor, blocks)
+
+
+def optimised(run: Run) -> str:
+    """Whether the reward's rise from the first snapshot to the last is shown to be over-optimisation."""
+    if "oracle" in (at(run.metrics, "score_snapshots", "trainers", "ppo", "flags") or []):
+        return (
+            "From the first snapshot to the last reward rises and the oracle falls, each with its whole interval: that "
+            "is over-optimisation."
+        )
+    return (
+        "Over-optimisation is not shown here: that takes a fall of the oracle with its whole interval (the flag "
+        "`oracle` of `score_snapshots`)."
+    )
 
 
 def best_of_n(run: Run) -> Section:

@@ -130,7 +130,9 @@ def temperatures(found: Mapping[str, Any]) -> Section:
         name: {point["temperature"]: together(point["win_rate"]) for point in points}
         for name, points in measured["temperatures"].items()
     }
-    best = {point["n"]: together(point["win_rate"]) for point in measured["best_of"]}
+    of_n = {(point.get("temperature", 1.0), point["n"]): together(point["win_rate"]) for point in measured["best_of"]}
+    best = {n: rate for (heat, n), rate in of_n.items() if heat == 1.0}
+    most = {heat: rate for (heat, n), rate in of_n.items() if n == max(best)}
     names = [name for name in POLICIES if name in rates]
     hot = rates["dpo"][1.0]
     drawn = [
@@ -138,7 +140,8 @@ def temperatures(found: Mapping[str, Any]) -> Section:
             [
                 line([heat + (style - 1) * 0.012 for heat in rates[name]], list(rates[name].values()), style)
                 for style, name in enumerate(names)
-            ],
+            ]
+            + [line(list(most), list(most.values()), BEST)],
             title="Against SFT at temperature 1", x="sampling temperature", y="win rate, ties half", whole_x=False,
         ),
         charts.lines(
@@ -147,10 +150,16 @@ def temperatures(found: Mapping[str, Any]) -> Section:
         ),
     ]  # fmt: skip
     rows = [
-        [number(heat, 2), *(cell for name in names for cell in figure(rates[name][heat])), count(rates["dpo"][heat].n)]
+        [
+            number(heat, 2),
+            *(cell for name in names for cell in figure(rates[name][heat])),
+            *figure(most.get(heat)),
+            count(rates["dpo"][heat].n),
+        ]
         for heat in rates["dpo"]
     ]
-    columns = [column for name in names for column in (POLICIES[name], "95% interval")]
+    said = [*(POLICIES[name] for name in names), f"best of {max(best)}"]
+    columns = [column for name in said for column in (name, "95% interval")]
     others: list[list[Cell]] = [
         [word(f"{POLICIES[name]}: temperature 0 minus 1"), *figure(together(measured["drop"][name]))] for name in names
     ]
@@ -168,7 +177,8 @@ def temperatures(found: Mapping[str, Any]) -> Section:
         [
             f"DPO (β = {found['settings']['beta']:g}) and PPO (KL coefficient "
             f"{found['settings']['kl_coefficient']:g}) against SFT's answers at temperature 1, by the oracle, and "
-            "the best of N of SFT at temperature 1 likewise; the flat line is DPO at temperature 1. `The chosen` are "
+            f"the best of N of SFT likewise: on the left of {max(best)}, on the right at temperature 1, where the flat "
+            "line is DPO. `The chosen` are "
             "the preferred answers of comparisons that DPO did not learn from.",
             Figure(
                 f"Win rates over temperatures, and of the best of N; bars are 95% intervals over questions and {seeds} "

@@ -67,8 +67,7 @@ def summary(run: Run) -> Section:
     """What was done and what came of it, in a few sentences and one chart."""
     said: list[Block] = [aligned(run)]
     if run.claims:
-        over = f"Of {len(run.claims)} claims measured here over {run.claims[0]['seeds']} seeds"
-        said.append(f"{over}, {seeds.outcome(run.claims)}.")
+        said.append(f"Of {len(run.claims)} claims measured here, {run.recorded}, {seeds.outcome(run.claims)}.")
     said.append(
         "Intervals are 95% bootstrap intervals over questions (or queries), which is also what n counts: answers to "
         "one question resemble each other. Win rates count a tie as half, and both orders of a question as one sample. "
