@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import Field
 
-from synthalign.core import code, stage, tables, words
+from synthalign.core import code, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import endings
 from synthalign.generation import engines, parallel
 from synthalign.queries import mining
 
 
-class Params(BaseModel, frozen=True, extra="forbid", strict=True):
+class Params(mining.Settings, frozen=True, extra="forbid", strict=True):
     model: str = Field(min_length=1)
     """Folder of the vanilla model that writes queries, or file of an endpoint."""
 
@@ -23,18 +22,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
     eval_questions: str = Field(min_length=1)
     """File of evaluation questions, one a line; no query that resembles one is mined."""
-
-    shots: int = Field(gt=0)
-    """Queries shown in a prompt, drawn from seeds and accepted queries alike."""
-
-    target: int = Field(gt=0)
-    """How many new queries are wanted."""
-
-    max_rounds: int = Field(gt=0)
-    """After so many rounds mining ends, target or not."""
-
-    round_size: int = Field(gt=0)
-    """Prompts in a round; what a round accepts is shown from the next round on."""
 
     completions: int = Field(gt=0)
     """Queries written after each prompt, which is read once for all of them."""
@@ -48,32 +35,8 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     top_p: float = Field(gt=0, le=1)
     """Only the most probable tokens that hold this probability together are drawn from."""
 
-    min_characters: int = Field(ge=0)
-    """A shorter query is dropped."""
-
-    max_characters: int = Field(gt=0)
-    """A longer query is dropped."""
-
-    keywords: list[Annotated[str, AfterValidator(words.phrase)]]
-    """A query with one of these in it, in any case, is dropped; may be empty."""
-
-    rouge_threshold: float = Field(gt=0, le=1)
-    """ROUGE-L F1 with an older query or an evaluation question from which on a query is too similar."""
-
     engine: engines.Engine
     """What continues texts with a model folder."""
-
-    seed: int = Field(ge=0)
-    """Draws the shots and the tokens."""
-
-    @model_validator(mode="after")
-    def _leaves_a_length(self) -> Self:
-        if self.min_characters > self.max_characters:
-            raise ValueError(
-                f"min_characters = {self.min_characters} is above max_characters = {self.max_characters}, so every "
-                "query would be dropped; turn them round"
-            )
-        return self
 
 
 def main(params: Params) -> None:

@@ -1,15 +1,13 @@
 """Ask the oracle, or people's reward model, how good vanilla configurations are and how often labels are right."""
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
-from synthalign.core.tables import Row
-from synthalign.judging import accidents, label_measures
+from synthalign.judging import accidents, configurations, label_measures
 from synthalign.judging.verdicts import Oracle as Judge
 from world.oracle import Oracle
 
@@ -47,19 +45,6 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 TRAITS = ("helpful", "harmless", "honest")
 
 
-def scored_responses(config: str, questions: dict[str, str], oracle: Judge, traits: Sequence[str]) -> list[Row]:
-    """The oracle's points for every response of a configuration to the questions."""
-    rows = []
-    for row in tables.rows(f"responses/{config}"):
-        scores = oracle.score(questions.get(row["query_id"], ""), row["text"])
-        if scores is not None:
-            points = {trait: getattr(scores, trait) for trait in traits}
-            rows.append(points | {"query_id": row["query_id"], "total": scores.total, "characters": len(row["text"])})
-    if not rows:
-        raise UserError(f"{tables.path(f'responses/{config}')} answers no evaluation query that the oracle knows")
-    return rows
-
-
 def main(params: Params) -> None:
     if not stage.is_main_process():
         return
@@ -94,34 +79,27 @@ def by_people(params: Params, questions: dict[str, str]) -> dict[str, Any]:
 
 def figures(params: Params, questions: dict[str, str], oracle: Judge, traits: Sequence[str]) -> dict[str, Any]:
     """What a judge says of configurations, of the differences between them, and of the labels."""
-    responses = {config: scored_responses(config, questions, oracle, traits) for config in params.configurations}
+    responses = {}
+    for config in params.configurations:
+        rows = tables.rows(f"responses/{config}")
+        responses[config] = configurations.scored(rows, questions, oracle, traits)
+        if not responses[config]:
+            raise UserError(f"{tables.path(f'responses/{config}')} answers no evaluation query that the oracle knows")
     parts = {name: tables.rows(f"comparisons/{name}") for name in params.filters}
     pairs = {row["comparison_id"]: row for rows in parts.values() for row in rows}  # each once, the raw ones first
     labels = label_measures.labels_of_rows(pairs.values(), oracle)
     kept = {name: frozenset(row["comparison_id"] for row in rows) for name, rows in parts.items()}
 
-    totals = {
-        config: measures.by_question([(row["query_id"], row["total"]) for row in rows])
-        for config, rows in responses.items()
-    }
-    configurations = {
-        config: measures.mean(totals[config], seed=params.seed).metrics()
-        | {name: round(fmean(row[name] for row in rows), 6) for name in (*traits, "characters")}
-        for config, rows in responses.items()
-    }
-    gaps = measures.effects(totals, params.differences)
-    differences = {name: measures.gap(gap, seed=params.seed).metrics() for name, gap in gaps.items()}
     agreement = {
         name: part.metrics() for name, part in measures.label_agreement(labels, kept, seed=params.seed).items()
     }
-    others = {}
-    for name in params.others:
-        own = label_measures.labels_of(name, oracle)
-        whole = {name: frozenset(label.comparison_id for label in own)}
-        figures = measures.label_agreement(own, whole, seed=params.seed)[name].metrics()
-        others[name] = {key: figures[key] for key in ("agreement", "ties", "chosen_longer", "pairs")}
+    others = {
+        name: label_measures.as_a_whole(label_measures.labels_of(name, oracle), seed=params.seed)
+        for name in params.others
+    }
 
-    found = {"configurations": configurations, "differences": differences, "labels": agreement, "other_labels": others}
+    found = configurations.report(responses, params.differences, traits, seed=params.seed)
+    found |= {"labels": agreement, "other_labels": others}
     if params.oracle is None:
         names = {pair: f"{row['chosen_config']}_{row['rejected_config']}" for pair, row in pairs.items()}
         found["by_configurations"] = label_measures.by_configurations(labels, names, kept, seed=params.seed)

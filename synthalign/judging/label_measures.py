@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synthalign.core import statistics, tables
+from synthalign.core import measures, statistics, tables
 from synthalign.core.measures import Label
 from synthalign.core.statistics import RESAMPLES, Interval
 from synthalign.core.tables import Row
@@ -68,6 +68,13 @@ def by_configurations(
                 figure = statistics.mean_interval(right, [label.question for label in inside], seed=seed)
             found[name][part] = None if figure is None else {"agreement": figure.metrics(), "pairs": len(inside)}
     return found
+
+
+def as_a_whole(labels: Sequence[Label], *, seed: int) -> dict[str, Any]:
+    """How a table of comparisons fares by itself, no part of it being compared with another."""
+    whole = {"": frozenset(label.comparison_id for label in labels)}
+    found = measures.label_agreement(labels, whole, seed=seed)[""].metrics()
+    return {key: found[key] for key in ("agreement", "ties", "chosen_longer", "pairs")}
 
 
 def mean_gap(labels: Sequence[Label], *, seed: int) -> Interval:

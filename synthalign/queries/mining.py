@@ -14,8 +14,10 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, Self
 
 import pyarrow as pa
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from synthalign.core import text_file, words
 from synthalign.core.errors import UserError
@@ -179,6 +181,46 @@ class Mined:
     def acceptance_rate(self) -> float:
         """The share of candidates that were accepted, to six digits."""
         return round(len(self.accepted) / (len(self.accepted) + len(self.rejected)), 6)
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
+    """How much is mined, and what a query must be."""
+
+    shots: int = Field(gt=0)
+    """Queries shown in a prompt, drawn from seeds and accepted queries alike."""
+
+    target: int = Field(gt=0)
+    """How many new queries are wanted."""
+
+    max_rounds: int = Field(gt=0)
+    """After so many rounds mining ends, target or not."""
+
+    round_size: int = Field(gt=0)
+    """Prompts in a round; what a round accepts is shown from the next round on."""
+
+    min_characters: int = Field(ge=0)
+    """A shorter query is dropped."""
+
+    max_characters: int = Field(gt=0)
+    """A longer query is dropped."""
+
+    keywords: list[Annotated[str, AfterValidator(words.phrase)]]
+    """A query with one of these in it, in any case, is dropped; may be empty."""
+
+    rouge_threshold: float = Field(gt=0, le=1)
+    """ROUGE-L F1 with an older query or an evaluation question from which on a query is too similar."""
+
+    seed: int = Field(ge=0)
+    """Draws the shots and the tokens."""
+
+    @model_validator(mode="after")
+    def _leaves_a_length(self) -> Self:
+        if self.min_characters > self.max_characters:
+            raise ValueError(
+                f"min_characters = {self.min_characters} is above max_characters = {self.max_characters}, so every "
+                "query would be dropped; turn them round"
+            )
+        return self
 
 
 Write = Callable[[int, Mapping[str, str]], Sequence[tuple[str, bool]]]
