@@ -14,7 +14,7 @@ from synthalign.feedback.labelling import Verdict
 from synthalign.generation import model_folder, models, parallel
 
 ORIGIN = [("p_ab", pa.float64()), ("p_ba", pa.float64()), ("principle", pa.int64()), ("labeller", pa.string())]
-"""The labeller's probability that `chosen` is better in each order: p_ab in the one that a single order would be."""
+"""The labeller's probability that `chosen` is better: p_ab where it was shown first, p_ba where it was shown second."""
 
 
 class Labels(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -73,11 +73,12 @@ def first_options(
 def labelled(pair: Row, verdict: Verdict, *, turned: bool, name: str, clamp: Sequence[float] | None) -> Row:
     """The pair with the labeller's preference; `turned` when the table's `rejected` was the first answer."""
     base = {column: pair[column] for column in comparisons.SCHEMA.names} | {"feedback": name}
-    p_first, orders = verdict.p_first, [verdict.first_shown_first, verdict.first_shown_second]
-    first_wins = p_first >= 0.5  # of a tie the first, which was drawn
+    first_wins = verdict.p_first >= 0.5  # of a tie the first, which was drawn
     row = base if first_wins != turned else comparisons.swapped(base)
-    p_ab, p_ba = (p if p is None or first_wins else round(1 - p, 6) for p in orders)
-    p_chosen = labelling.clamped(p_first if first_wins else 1 - p_first, clamp)
+    p_ab, p_ba = verdict.first_shown_first, verdict.first_shown_second
+    if not first_wins:  # the second is the chosen one, and was shown first where the first was shown second
+        p_ab, p_ba = (None if p is None else round(1 - p, 6) for p in (p_ba, p_ab))
+    p_chosen = labelling.clamped(max(verdict.p_first, 1 - verdict.p_first), clamp)
     return row | {"p_chosen": round(p_chosen, 6), "p_ab": p_ab, "p_ba": p_ba}
 
 

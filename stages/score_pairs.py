@@ -56,7 +56,7 @@ def labels_by_table(names: list[str], oracle: Judge) -> dict[str, list[Label]]:
         if labels := label_measures.labels_of(name, oracle):
             found[name] = labels
             table = tables.read(f"comparisons/{name}")
-            if "p_ba" in table.column_names and not table["p_ba"].null_count:
+            if "p_ba" in table.column_names and not (table["p_ab"].null_count or table["p_ba"].null_count):
                 orders = zip(table["p_ab"].to_pylist(), table["p_ba"].to_pylist(), strict=True)
                 by_id = dict(zip(table["comparison_id"].to_pylist(), orders, strict=True))
                 found[f"{name}_single_order"] = label_measures.single_order(labels, by_id)
