@@ -62,6 +62,7 @@ def train(
             seed=settings.seed,
             beta=beta,
             precompute_ref_log_probs=True,
+            disable_dropout=False,  # the base has none (`to_train`), and an adapter has its own
             max_length=None,
         ),
         train_dataset=shared(rows, work / "rows"),

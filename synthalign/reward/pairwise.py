@@ -109,6 +109,7 @@ def fit(
         args=training.arguments(
             RewardConfig,
             work=work,
+            disable_dropout=False,  # the base has none (`to_train`), and an adapter has its own
             steps=len(order) // settings.batch_size,
             batch_size=settings.batch_size,
             learning_rate=learning_rate,

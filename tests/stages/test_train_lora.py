@@ -182,6 +182,22 @@ def test_a_target_that_no_module_has_stops_a_stage_before_it_has_begun(workspace
     assert not Path(".work").exists()
 
 
+def test_an_adapters_dropout_drops_in_every_trainer_that_takes_one(workspace: Path) -> None:
+    def of_reward(lora: dict[str, Any]) -> None:
+        train_reward.main(train_reward.Params(**REWARD | lora), "test")
+
+    for folder, train in (
+        ("models/sft/test", lambda lora: train_sft.main(train_sft.Params(**SFT | lora), "test")),
+        ("models/dpo", lambda lora: train_dpo.main(train_dpo.Params(**DPO | lora))),
+        ("models/reward/test", of_reward),
+    ):
+        found = []
+        for dropout in (0.0, 0.5):
+            train({"lora": LORA | {"dropout": dropout}, "epochs": 1})
+            found.append(load_file(f"{folder}/adapter_model.safetensors"))
+        assert any(not torch.equal(found[0][name], found[1][name]) for name in found[0]), folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["train_reward", "train_dpo"])
 def test_a_run_of_adapters_that_was_killed_goes_on_and_ends_with_the_same_bytes(workspace: Path, name: str) -> None:
