@@ -204,14 +204,20 @@ class State:
     curve: list[Row]
 
 
-def describe(rollouts: Sequence[Rollout]) -> Row:
-    """What the log says about the answers of a step."""
+def describe(rollouts: Sequence[Rollout], *, turn_ends: bool) -> Row:
+    """What the log says about the answers of a step.
+
+    missing_stop_share  without an end of sequence
+    penalised_share     with the penalty in the place of their score: the same, but for another turn where it is an end
+    """
+    paid = [endings.is_complete(one.finish_reason, one.text, turn_ends=turn_ends) for one in rollouts]
     return {
         "reward": mean([rollout.reward for rollout in rollouts]),
         "kl": mean([rollout.kl for rollout in rollouts]),
         "entropy": mean([rollout.entropy for rollout in rollouts]),
         "tokens": mean([len(rollout.token_ids) for rollout in rollouts]),
         "missing_stop_share": mean([not rollout.is_complete for rollout in rollouts]),
+        "penalised_share": mean([not one for one in paid]),
     }
 
 
@@ -333,7 +339,7 @@ def train(
                 device_batch_size=settings.device_batch_size,
             )
             sums = {name: sums.get(name, 0.0) + amount for name, amount in done.items()}
-        row = {"step": step, **describe(rollouts), "kl_coefficient": state.kl_coefficient}
+        row = {"step": step, **describe(rollouts, turn_ends=settings.turn_ends), "kl_coefficient": state.kl_coefficient}
         for name in ("policy_loss", "value_loss", "clip_fraction", "approximate_kl"):
             row[name] = sums[name] / sums["tokens"]
         return row | ({"ptx_loss": sums["ptx_loss"] / sums["ptx_tokens"]} if ptx else {})

@@ -468,6 +468,15 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_the_share_with_the_penalty_leaves_out_another_turn_where_that_is_an_end() -> None:
+    made = [rollout(" Riga.", [1], reason, 0.0) for reason in ("eos", "stop", "stop", "length")]
+
+    of_turns, of_none = (ppo_training.describe(made, turn_ends=turn_ends) for turn_ends in (True, False))
+
+    assert (of_turns["missing_stop_share"], of_turns["penalised_share"]) == (0.75, 0.25)
+    assert (of_none["missing_stop_share"], of_none["penalised_share"]) == (0.75, 0.75)
+
+
 def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(workspace: Path) -> None:
     train_ppo.main(stage_params(), "test")
 
@@ -479,6 +488,7 @@ def test_the_stage_writes_policy_curve_log_and_summary_and_leaves_no_scratch(wor
     log = json.loads(Path("metrics/plots/train_ppo/test.json").read_text())
     assert [row["step"] for row in log] == [1, 2, 3]
     assert {"reward", "kl", "entropy", "clip_fraction", "value_loss", "tokens", "missing_stop_share"} <= set(log[0])
+    assert [row["penalised_share"] for row in log] == [row["missing_stop_share"] for row in log]  # no turn is an end
     summary = json.loads(Path("metrics/train_ppo/test.json").read_text())
     assert (summary["prompts"], summary["prompts_too_long"], summary["questions"]) == (3, 1, 1)
     assert summary["answers"] == 3 * 16
