@@ -71,6 +71,7 @@ def main(params: Params, name: str) -> None:
             "messages": one.messages,
             "finish_reason": one.finish_reason,
             "reward": None,
+            "taught": 1,  # answers of earlier turns were brought, and not written with the prompt
         }
         for one in found
         if one.reason is None

@@ -46,6 +46,7 @@ def main(params: Params, data: str) -> None:
     replies, ends = [], []
     for row in demonstrations:
         own = encoding.replies(row["messages"])
+        own = own[-row["taught"] :] if row["taught"] else own
         replies += own
         ends += [True] * (len(own) - 1) + [endings.is_whole(row["finish_reason"])]
     rows = [labelled(fitted) for fitted in encoding.fitting(tokenizer, replies, params.max_length, ends)]

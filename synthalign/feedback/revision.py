@@ -144,6 +144,7 @@ def demonstrations(drafts: Mapping[str, Draft], name: str) -> list[Row]:
             ],
             "finish_reason": row["finish_reason"],
             "reward": None,
+            "taught": None,
         }
         for draft in drafts.values()
         for row in draft.rows

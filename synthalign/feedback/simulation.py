@@ -37,9 +37,13 @@ DEMONSTRATIONS = pa.schema(
         ("messages", MESSAGES),
         ("finish_reason", pa.string()),
         ("reward", pa.float64()),
+        ("taught", pa.int64()),
     ]
 )
-"""What was said; finish_reason (NULL: a person's) and reward are those of the last answer, all before it ended."""
+"""What was said; finish_reason (NULL: a person's) and reward are those of the last answer, all before it ended.
+
+taught  how many answers, the last ones, are to be learned; NULL for all
+"""
 
 
 class Said(NamedTuple):
@@ -145,7 +149,7 @@ class Play:
                 name = content_id("demonstration", guide, query, *(message["content"] for message in said))
                 finish_reason, reward = self._last[query]
                 row = {"demonstration_id": name, "query_id": query, "messages": said}
-                rows.append(row | {"finish_reason": finish_reason, "reward": reward})
+                rows.append(row | {"finish_reason": finish_reason, "reward": reward, "taught": None})
         return rows
 
 

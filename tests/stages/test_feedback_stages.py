@@ -20,6 +20,7 @@ from synthalign.core import tables
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.feedback import comparisons, contrast, revision
+from synthalign.feedback.labelling import Verdict
 from synthalign.queries.mining import QUERIES, query_rows
 from tests import tiny
 
@@ -197,6 +198,31 @@ def test_a_labeller_turns_pairs_as_it_prefers_and_its_probability_is_the_label(s
     assert {"swap_consistency", "first_position"} <= set(metrics("label_pairs/rlaif")["labeller"])
 
 
+def test_p_ab_is_of_the_order_in_which_the_chosen_one_was_shown_first(stopping: None) -> None:
+    simulate("iid", contrast="none", attempts=40)
+    pair = tables.rows("comparisons/iid")[0]
+    told = {"turned": False, "name": "rlaif", "clamp": None}
+
+    first = label_pairs.labelled(pair, Verdict(0.9, 0.6), **told)
+    second = label_pairs.labelled(pair, Verdict(0.2, 0.1), **told)
+    alone = label_pairs.labelled(pair, Verdict(0.2, None), **told)
+
+    assert (first["chosen_id"], first["p_ab"], first["p_ba"]) == (pair["chosen_id"], 0.9, 0.6)
+    # .2 for the first where it stood first, so .8 for the second where that stood second; .9 where that stood first
+    assert (second["chosen_id"], second["p_ab"], second["p_ba"]) == (pair["rejected_id"], 0.9, 0.8)
+    assert (alone["chosen_id"], alone["p_ab"], alone["p_ba"]) == (pair["rejected_id"], None, 0.8)
+
+
+def test_the_table_of_labels_says_how_far_the_order_decides(stopping: None) -> None:
+    simulate("iid", contrast="none", attempts=40)
+    label(pairs="iid")
+
+    shown_first = [(row["p_ab"] + 1 - row["p_ba"]) / 2 for row in tables.rows("comparisons/rlaif")]
+    said = metrics("label_pairs/rlaif")["labeller"]["p_first_position"]
+    assert sum(shown_first) / len(shown_first) == pytest.approx(said, abs=2e-6)
+    assert said != pytest.approx(0.5, abs=0.001)  # or the turned orders would give the same
+
+
 def test_turned_texts_get_the_complement_of_the_label(stopping: None) -> None:
     simulate("iid", contrast="none", attempts=40)
     label(pairs="iid")
@@ -216,9 +242,9 @@ def test_one_order_and_a_clamp_are_settings(stopping: None) -> None:
     label("single", pairs="iid", orders="first", clamp=[0.45, 0.55])
 
     rows = tables.rows("comparisons/single")
-    assert {row["p_ba"] for row in rows} == {None}
+    assert {(row["p_ab"] is None, row["p_ba"] is None) for row in rows} == {(True, False), (False, True)}
     assert all(0.5 <= row["p_chosen"] <= 0.55 for row in rows)
-    assert any(row["p_ab"] > 0.55 for row in rows)  # or the clamp has done nothing
+    assert any((row["p_ab"] or row["p_ba"]) > 0.55 for row in rows)  # or the clamp has done nothing
     with pytest.raises(ValueError, match="two bounds with 1/2 between them"):
         label_pairs.Params(labels={}, orders="both", clamp=[0.6, 0.4], batch_size=1, seed=0)
 
@@ -311,6 +337,7 @@ def test_chosen_answers_become_demonstrations_without_the_phrase(stopping: None)
 
     pairs = {row["query_id"]: [*row["prompt"], *row["chosen"]] for row in tables.rows("comparisons/rlcd")}
     assert {row["query_id"]: row["messages"] for row in tables.rows("demonstrations/distilled")} == pairs
+    assert {row["taught"] for row in tables.rows("demonstrations/distilled")} == {1}  # of earlier turns, none
 
 
 def test_a_chosen_answer_that_was_cut_off_is_no_demonstration(stopping: None) -> None:

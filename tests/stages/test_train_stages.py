@@ -331,10 +331,12 @@ def test_a_file_that_is_no_community_file_is_refused(workspace):
 # --- fine-tuning
 
 
-def write_demonstrations(name: str, dialogues: list[list[dict[str, str]]], finish_reason: str = "eos") -> None:
+def write_demonstrations(
+    name: str, dialogues: list[list[dict[str, str]]], finish_reason: str = "eos", taught: int | None = None
+) -> None:
     rows = [
         {"demonstration_id": f"d{number:04}", "query_id": f"q{number}", "messages": messages, "reward": 0.0}
-        | {"finish_reason": finish_reason}
+        | {"finish_reason": finish_reason, "taught": taught}
         for number, messages in enumerate(dialogues)
     ]
     tables.write(rows, f"demonstrations/{name}", key="demonstration_id", schema=simulation.DEMONSTRATIONS)
@@ -404,6 +406,17 @@ def test_every_turn_of_a_demonstration_is_a_reply_to_learn(workspace):
 
     metrics = read_json("metrics/train_sft/test.json")
     assert (metrics["demonstrations"], metrics["replies"], metrics["too_long"]) == (4, 4 * 2, 0)
+
+
+def test_of_a_distilled_dialogue_the_last_answer_alone_is_learned(workspace):
+    turns = [*said("user", "One?"), *said("assistant", "First."), *said("user", "Two?"), *said("assistant", "Second.")]
+    write_demonstrations("test", [turns] * 4, taught=1)
+
+    train_sft.main(train_sft.Params(**SFT), "test")
+
+    metrics = read_json("metrics/train_sft/test.json")
+    tokens = len(models.load_tokenizer("models/base")(" Second.<eos>").input_ids)
+    assert (metrics["replies"], metrics["target_tokens"]) == (4, 4 * tokens)
 
 
 def test_demonstrations_that_do_not_fit_are_counted_or_refused(workspace):
