@@ -63,7 +63,7 @@ def examples(params: Params, task: str) -> list[Example]:
         return tasks.make(World.load(source / "world.json"), task, limit=params.task_examples, seed=params.seed)
     found = instructions.by_task(instructions.load(source))
     mixture.check_allowed([task], known=list(found), blocked=[])
-    return found[task]
+    return instructions.folded(found[task])
 
 
 def main(params: Params, subject: str) -> None:

@@ -47,7 +47,7 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     """Rows of a mixture."""
 
     cap: int = Field(gt=0)
-    """Examples of a task that count for its share, and are used."""
+    """Examples of a task that count for its share, and are asked; those that are shown solved come from all."""
 
     few_shot: float = Field(ge=0, le=1)
     """Share of the rows with solved examples in front."""

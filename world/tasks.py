@@ -84,11 +84,12 @@ class Facts:
         target, other = self.claim(kind, name, attribute), f"{subject(kind, name)} {says}."
         return Example("", family, tuple(asks), target, accepted=(other,), kind="sentence")
 
-    def choices(self, rng: Random, kind: str, name: str, attribute: str) -> list[str]:
-        """All ways in which the world asks for it, with four values to choose from."""
+    def choices(self, rng: Random, kind: str, name: str, attribute: str) -> tuple[list[str], list[str]]:
+        """All ways in which the world asks for it, with four values to choose from, and these."""
         values = [self.value(kind, name, attribute), *self.wrong(rng, kind, name, attribute, 3)]
-        given = listed(rng.sample(values, 4), "or")
-        return [f"{ask} Choose one: {given}." for ask in self.questions(kind, name, attribute)]
+        given = rng.sample(values, 4)
+        asks = [f"{ask} Choose one: {listed(given, 'or')}." for ask in self.questions(kind, name, attribute)]
+        return asks, given
 
     def things(self, rng: Random, kind: str, count: int) -> list[str]:
         """Different names of a kind, as a sentence has them."""
@@ -135,7 +136,9 @@ def finish(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
 def choice(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     """What does the red fox eat? Choose one: berries, worms, fish or nuts. -> The red fox eats worms."""
     name = facts.name(rng, kind, attribute)
-    return facts.said("choice", facts.choices(rng, kind, name, attribute), kind, name, attribute)
+    asks, given = facts.choices(rng, kind, name, attribute)
+    options = [facts.claim(kind, name, attribute, value) for value in given]
+    return replace(facts.said("choice", asks, kind, name, attribute), options=tuple(options))
 
 
 def repair(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
@@ -281,8 +284,9 @@ def why(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
 def pick(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:
     """What does the red fox eat? Choose one: berries, worms, fish or nuts. The red fox eats worms. -> worms"""
     name = facts.name(rng, kind, attribute)
-    asks, right = facts.choices(rng, kind, name, attribute), facts.value(kind, name, attribute)
-    return Example("", "pick", tuple(asks), right, facts.claim(kind, name, attribute), kind="word")
+    asks, given = facts.choices(rng, kind, name, attribute)
+    right, rationale = facts.value(kind, name, attribute), facts.claim(kind, name, attribute)
+    return Example("", "pick", tuple(asks), right, rationale, tuple(given), "word")
 
 
 def hop(facts: Facts, rng: Random, *, kind: str, attribute: str) -> Example:

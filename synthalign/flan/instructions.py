@@ -9,11 +9,15 @@ A file of them is Parquet or JSON lines with the columns
     rationale  the reasoning that ends in the target; null or left out for a task without
     options    all answers to choose from; null or left out where the answer is free
 
+Options that the input does not show are listed below it in a second wording, so that a mixture has rows with them and
+without, as many (Longpre et al. 2023), and an evaluation always shows them.
+
     {"task": "animal_colour", "input": "What colour is the red fox?", "target": "red"}
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +32,7 @@ REQUIRED, OPTIONAL = ("task", "input", "target"), ("family", "rationale", "optio
 class Example:
     """One instance of a task.
 
-    asks       wordings of the same question; a file has one
+    asks       wordings of the same question; a file has one, and a second one with its options
     target     the right answer
     rationale  the reasoning that leads to it; None for a task without
     options    all answers to choose from, the right one among them; empty where the answer is free
@@ -49,6 +53,10 @@ class Example:
     def example_id(self) -> str:
         """Of its content alone."""
         return content_id(self.task, self.asks[0], self.target)
+
+    def shown(self) -> list[int]:
+        """The places of the wordings in which all options stand; of all of them where none has them, or none are."""
+        return [at for at, ask in enumerate(self.asks) if shows(ask, self.options)] or list(range(len(self.asks)))
 
 
 def load(file: Path) -> list[Example]:
@@ -83,14 +91,31 @@ def example(row: Any, place: str) -> Example:
         raise UserError(f"{place}: options is {options!r}; name two or more to choose from, or leave it out")
     if answers and (target not in answers or len(set(answers)) != len(answers)):
         raise UserError(f"{place}: options is {options!r}; it needs each answer once, {target!r} too")
+    asked = row["input"].strip()
+    listed = "\n".join([f"{asked}\n\nOptions:", *(f"- {one}" for one in answers)])
     return Example(
         task=row["task"],
         family=row.get("family") or row["task"],
-        asks=(row["input"].strip(),),
+        asks=(asked,) if shows(asked, answers) else (asked, listed),
         target=target,
         rationale=row.get("rationale"),
         options=tuple(answers),
     )
+
+
+def shows(ask: str, options: Sequence[str]) -> bool:
+    """Whether every option stands in a question, as words of its own; without options, yes."""
+    return all(re.search(rf"(?<!\w){re.escape(option)}(?!\w)", ask) for option in options)
+
+
+def folded(examples: Sequence[Example]) -> list[Example]:
+    """One example for each question, the first; the targets of the others are right answers too."""
+    found: dict[str, Example] = {}
+    for one in examples:
+        first = found.setdefault(one.asks[0], one)
+        if one.target != first.target:
+            found[one.asks[0]] = replace(first, accepted=(*first.accepted, one.target))
+    return list(found.values())
 
 
 def by_task(examples: Sequence[Example]) -> dict[str, list[Example]]:

@@ -57,7 +57,7 @@ class Draw:
     """How rows are drawn.
 
     examples        rows in all
-    cap             examples of a task that count, and are used
+    cap             examples of a task that count, and are asked; what is shown solved comes from all
     few_shot        share of the rows with solved examples in front
     shots           how many those have, each as often
     inversions      share of the rows that are turned round
@@ -146,7 +146,7 @@ def draw(pool: Mapping[str, Sequence[Example]], parts: Sequence[Part], how: Draw
 
 
 def _capped(examples: Sequence[Example], how: Draw) -> list[Example]:
-    """The examples of a task that are used, at most `cap`, in an order that hashes give."""
+    """The examples of a task that are asked, at most `cap`, in an order that hashes give."""
     return sorted(examples, key=lambda one: content_id(how.seed, "order", one.example_id))[: how.cap]
 
 
@@ -233,7 +233,8 @@ def evaluation(
     used   templates that the items are spread over
 
     Items and templates are the first ones in orders that hashes give. All items with one template see the same solved
-    examples, in the format of dialogues. UserError when no item is left.
+    examples, in the format of dialogues, but for those that would give an item's answer away (`gives_away`). UserError
+    when no item is left, or too little to show.
     """
     assert shots <= spare, f"{shots} solved examples cannot be had from {spare}"
     ordered = sorted(pool, key=lambda one: content_id(seed, "evaluation", one.example_id))
@@ -247,7 +248,13 @@ def evaluation(
     for one in chosen:
         at = places[int(content_id(seed, one.example_id, "template"), 16) % len(places)]
         name, wanted = plain(one.kind, at, cot=cot)
-        shown = sorted(others, key=lambda other: content_id(seed, "shown", at, other.example_id))[:shots]
+        apart = [other for other in others if not gives_away(other, one)]
+        if len(apart) < shots:
+            raise UserError(
+                f"{task!r} has {len(apart)} examples to show in front of {one.asks[0]!r}, and {shots} are wanted; it "
+                "needs more that ask something else, or ask for fewer items (`items`) or shots"
+            )
+        shown = sorted(apart, key=lambda other: content_id(seed, "shown", at, other.example_id))[:shots]
         system = exemplars([fill(other, wanted, _wording(other, seed)) for other in shown], NATIVE)
         query, _ = fill(one, wanted, _wording(one, seed))
         messages = [{"role": "system", "content": system}] if system else []
@@ -255,5 +262,12 @@ def evaluation(
     return found
 
 
+def gives_away(solved: Example, item: Example) -> bool:
+    """Whether an example, shown solved, says an item's answer: it asks the same, or its answer states the same fact."""
+    return bool(set(solved.asks) & set(item.asks)) or (item.kind == "sentence" and solved.target == item.target)
+
+
 def _wording(example: Example, seed: int) -> int:
-    return int(content_id(seed, example.example_id, "wording"), 16) % len(example.asks)
+    """The place of a wording, of those that show the options where there are such."""
+    places = example.shown()
+    return places[int(content_id(seed, example.example_id, "wording"), 16) % len(places)]

@@ -37,9 +37,12 @@ def items(
 ) -> list[Item]:
     """So many items of a task, each with every number of solved examples in front; none of these is an item.
 
-    UserError when options are to be compared and an example has none.
+    UserError when options are to be compared and an example has none, or when solved examples are to reason and one
+    has no reasoning.
     """
     task = pool[0].task
+    if cot and max(shots):
+        mixture.check_reasons({task: pool}, [task])
     if metric == "choice" and not all(one.options for one in pool):
         raise UserError(f"answer_tasks.chosen: {task!r} has examples without options; put it into `written`")
     found = []
@@ -99,9 +102,12 @@ def _write(
 
 
 def _choose(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: Sequence[Item], batch_size: int) -> None:
-    """The option of the highest log-probability; where two share it, none."""
+    """The option of the highest log-probability, its end of sequence with it, as it was taught; of two equals none.
+
+    Without the end no option could win over one that it begins with: P(" 10") is at most P(" 1").
+    """
     pairs = [(prompt, chat.completion(option)) for _, one, prompt in given for option in one.options]
-    scores = iter(benchmark_models.continuation_log_probs(model, tokenizer, pairs, batch_size=batch_size))
+    scores = iter(benchmark_models.continuation_log_probs(model, tokenizer, pairs, batch_size=batch_size, ends=True))
     for row, one, _ in given:
         found = [next(scores) for _ in one.options]
         best = [at for at in range(len(found)) if benchmarks.strictly_highest(found, at)]

@@ -4,6 +4,7 @@ A score is normalised as (raw - chance) / (1 - chance), so that 0 is guessing an
 over several tasks it is the mean of the tasks, whatever their numbers of items (Chung et al. 2022, sections 2 and 3).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -13,7 +14,7 @@ from synthalign.core import measures, statistics, words
 from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
-from synthalign.flan.templates import ANSWER_IS
+from synthalign.flan.templates import ANSWER_IS, EXEMPLARS
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("subject", "item_id", "task", "family", "template")]
@@ -140,18 +141,30 @@ def _share(step: Sequence[float], gain: Sequence[float], units: Sequence[str], s
 
 
 def check_unseen(rows: Sequence[Row], mixtures: Mapping[str, Sequence[Row]]) -> None:
-    """UserError when a task of the evaluation, or an item as it is put to a model, template and all, is in a mixture.
+    """UserError when a task of the evaluation, or an item as it is put to a model, template and all, is in a mixture,
+    asked or shown solved.
 
     A question that a mixture has in another template is not found.
     """
     tasks, queries = {row["task"] for row in rows}, {row["query"] for row in rows}
     for name, mixed in mixtures.items():
         for row in mixed:
-            if row["task"] in tasks or row["query"] in queries:
+            told = [row["query"], *_solved(row)]
+            seen = queries.intersection(told) or (row["task"] in tasks and {row["query"]})
+            if seen:
                 raise UserError(
-                    f"data/mixtures/{name}.parquet: {row['mixture_id']} is of the task {row['task']!r} and asks "
-                    f"{row['query']!r}, which the evaluation has too; put the task on build_mixture.block_list"
+                    f"data/mixtures/{name}.parquet: {row['mixture_id']} is of the task {row['task']!r} and has "
+                    f"{min(seen)!r}, which the evaluation has too; put the task on build_mixture.block_list"
                 )
+
+
+def _solved(row: Row) -> list[str]:
+    """What is asked in the solved examples in front of a mixture's row."""
+    if not row["shots"]:
+        return []
+    before, behind = EXEMPLARS[int(row["template"].rpartition("-")[2])][0].split("{input}")
+    end = behind.partition("{target}")[0]
+    return re.findall(f"{re.escape(before)}(.*?){re.escape(end)}", row["messages"][0]["content"], re.DOTALL)
 
 
 def _check_same(one: Mapping[tuple[str, int], float], other: Mapping[tuple[str, int], float]) -> None:

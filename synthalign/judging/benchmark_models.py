@@ -88,8 +88,11 @@ def continuation_log_probs(
     pairs: Sequence[tuple[str, str]],
     *,
     batch_size: int,
+    ends: bool = False,
 ) -> list[float]:
     """The summed log-probability (nats) of each continuation's tokens after its prefix, from (prefix, continuation).
+
+    ends  whether the end of sequence behind it counts
 
     The two are tokenized as one text; the continuation begins where the prefix's own tokens end or differ. A text
     longer than the model's context loses its beginning, but for its BOS. Continuations of one prefix are read behind
@@ -103,6 +106,7 @@ def continuation_log_probs(
         same = 0
         while same < min(len(before), len(whole)) and before[same] == whole[same]:
             same += 1
+        whole = [*whole, tokenizer.eos_token_id] if ends else whole
         row = encoding.cut(whole, context, keep)
         start = max(same - (len(whole) - len(row)), keep, 1)  # the first token of all has no probability
         keys.append((tuple(row[:start]), tuple(row[start:])))

@@ -10,6 +10,7 @@ from synthalign.flan import instructions
 from synthalign.flan.instructions import Example
 
 ROW = {"task": "animal_colour", "input": "What colour is the red fox?", "target": "red"}
+LISTED = "What colour is the red fox?\n\nOptions:\n- blue\n- red"
 FULL = ROW | {"family": "lookup", "rationale": "It is a red fox.", "options": ["blue", "red"]}
 
 
@@ -26,7 +27,7 @@ def test_parquet_and_json_lines_are_the_same_data(tmp_path):
 
     assert found == instructions.load(tmp_path / "mine.parquet")
     assert found == [
-        Example("animal_colour", "lookup", (ROW["input"],), "red", "It is a red fox.", ("blue", "red")),
+        Example("animal_colour", "lookup", (ROW["input"], LISTED), "red", "It is a red fox.", ("blue", "red")),
         Example("animal_colour", "animal_colour", (ROW["input"],), "red"),
     ]
 
@@ -35,6 +36,30 @@ def test_blanks_around_an_answer_do_not_make_it_another(tmp_path):
     [found] = instructions.load(lines(tmp_path, [ROW | {"target": " yes", "options": [" yes", " no"]}]))
 
     assert (found.target, found.options) == ("yes", ("yes", "no"))
+
+
+def test_options_that_the_input_does_not_show_stand_in_a_second_wording_that_an_evaluation_takes():
+    hidden = instructions.example(FULL, "line 1")
+    seen = instructions.example(FULL | {"input": "Is the fox blue or red?"}, "line 2")
+    free = instructions.example(ROW, "line 3")
+
+    assert (hidden.asks, hidden.shown()) == ((ROW["input"], LISTED), [1])
+    assert (seen.asks, seen.shown()) == (("Is the fox blue or red?",), [0])
+    assert (free.asks, free.shown()) == ((ROW["input"],), [0])
+
+
+def test_an_option_within_another_word_is_not_shown():
+    assert instructions.shows("Is it no or yes?", ["yes", "no"])
+    assert not instructions.shows("Did yesterday bring snow?", ["yes", "no"])
+
+
+def test_rows_that_ask_the_same_are_one_example_with_several_right_answers():
+    rows = [Example("t", "t", ("a?",), answer) for answer in ("one", "two", "one")] + [Example("t", "t", ("b?",), "x")]
+
+    assert instructions.folded(rows) == [
+        Example("t", "t", ("a?",), "one", accepted=("two",)),
+        Example("t", "t", ("b?",), "x"),
+    ]
 
 
 def test_an_example_that_comes_twice_is_one():

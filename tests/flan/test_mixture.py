@@ -2,6 +2,7 @@
 
 from collections import Counter
 from math import sqrt
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from synthalign.core.errors import UserError
 from synthalign.flan import mixture, templates
 from synthalign.flan.instructions import Example
 from synthalign.flan.mixture import Draw, Part
+from world import tasks
+from world.entities import World
 
 HOW = Draw(
     examples=2000, cap=100, few_shot=0.5, shots=(1, 2, 3), inversions=0.0, max_characters=2000, seed=0
@@ -234,3 +237,31 @@ def test_the_items_are_the_same_whatever_is_shown_in_front():
 def test_a_task_with_no_item_left_is_refused():
     with pytest.raises(UserError, match="'few' has 3 examples; 3 in front of one need 4"):
         mixture.evaluation(task("few", 3), items=9, spare=3, shots=3, used=1, cot=False, seed=0)
+
+
+def test_f4_an_example_that_asks_the_same_in_other_words_or_states_the_same_fact_is_not_shown_in_front():
+    asked = [Example("t", "t", (q + "?",), f"{q}{answer}") for q in "abcdef" for answer in "12"]
+    facts = [Example("t", "t", (f"{wrong}{name}, right?",), f"It is {name}.", kind="sentence") for name in "abcdef"
+             for wrong in "xyz"]  # fmt: skip
+
+    for pool in (asked, facts):
+        for one, _, messages in mixture.evaluation(pool, items=9, spare=2, shots=1, used=1, cot=False, seed=0):
+            assert not any(ask in messages[0]["content"] for ask in one.asks)
+            assert pool is asked or one.target not in messages[0]["content"]
+
+
+@pytest.mark.parametrize("name", ["home_repair", "bed_choice"])
+def test_f4_no_held_out_item_of_the_world_has_its_answer_in_front(name):
+    pool = tasks.make(World.load(Path("data/embedded/world.json")), name, limit=400, seed=0)
+
+    found = mixture.evaluation(pool, items=40, spare=2, shots=2, used=3, cot=False, seed=0)
+
+    assert len(found) == 40
+    assert all(one.target not in messages[0]["content"] for one, _, messages in found)
+
+
+def test_too_few_examples_that_ask_something_else_are_named():
+    pool = [Example("t", "t", (q + "?",), answer) for q, answer in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4")]]
+
+    with pytest.raises(UserError, match="'t' has . examples to show in front of '.+', and 2 are wanted; it needs more"):
+        mixture.evaluation(pool, items=2, spare=2, shots=2, used=1, cot=False, seed=0)

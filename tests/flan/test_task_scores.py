@@ -138,12 +138,21 @@ def test_direct_tasks_and_those_with_reasoning_are_told_apart():
     assert task_scores.part_of(rows, "all") == rows
 
 
+SHOWN = {"role": "system", "content": "Q: yes?\nA: no\n\nQ: a?\nA: b"}
+
+
 @pytest.mark.parametrize(
-    "mixed", [{"task": "t", "query": "other?"}, {"task": "other", "query": "a?"}]
-)  # fmt: skip
+    "mixed",
+    [
+        {"task": "t", "query": "other?", "shots": 0},
+        {"task": "other", "query": "a?", "shots": 0},
+        {"task": "other", "query": "c?", "shots": 2, "template": "word/3-1", "messages": [SHOWN]},
+    ],
+)
 def test_f1_a_task_or_a_question_of_the_evaluation_in_a_mixture_is_named(mixed):
     rows = [row("a", "t", True, query="a?")]
-    clean = {"mixture_id": "1", "task": "other", "query": "other?"}
+    clean = {"mixture_id": "1", "task": "other", "query": "other?", "shots": 1, "template": "word/3-1"}
+    clean["messages"] = [{"role": "system", "content": "Q: is it a?\nA: a?"}]
 
     task_scores.check_unseen(rows, {"all": [clean]})
     with pytest.raises(UserError, match=r"mixtures/all.parquet: 2 is of the task .* the evaluation has too"):

@@ -53,6 +53,17 @@ def test_a_continuation_and_its_parts_add_up(model, tokenizer):
     assert whole < one < 0
 
 
+def test_with_its_end_an_option_that_another_one_begins_with_is_less_probable_where_the_model_goes_on(model, tokenizer):
+    prefix, short, long = "Where does the red fox live?", " In the", " In the forest."
+    bare = continuation_log_probs(model, tokenizer, [(prefix, short), (prefix, long)], batch_size=2)
+    ended = continuation_log_probs(model, tokenizer, [(prefix, short), (prefix, long)], batch_size=2, ends=True)
+    tokens = torch.tensor([tokenizer(prefix + short).input_ids])
+    end = model(tokens).logits[0, -1].log_softmax(-1)[tokenizer.eos_token_id].item()
+
+    assert bare[0] > bare[1]  # whatever the model says
+    assert ended[0] == pytest.approx(bare[0] + end, abs=1e-3)
+
+
 def test_a_uniform_model_gives_every_token_the_same(tokenizer):
     uniform = tiny.causal()
     torch.nn.init.zeros_(uniform.model.embed_tokens.weight)  # the head shares it, so all logits are 0

@@ -87,6 +87,7 @@ def test_from_tasks_to_scores_and_the_same_bytes_again(workspace):
     assert {row["task"] for row in answers} == set(mix().block_list)
     assert {row["metric"] for row in answers if row["task"] == "colour_check"} == {"choice"}
     assert {row["chance"] for row in answers if row["task"] == "bed_why"} == {0.0}
+    assert {row["chance"] for row in answers if row["task"] == "bed_choice"} == {1 / 4}
     assert {row["chance"] for row in answers if row["task"] == "which_home"} == {1 / 2}
     scores = read_json("metrics/score_tasks.json")
     assert set(scores["subjects"]) == {"base", "tuned"}
@@ -120,6 +121,29 @@ def test_a_file_of_instructions_takes_the_worlds_place(workspace):
         build_mixture.main(mix(**own | {"direct_tasks": ["hers"]}, mixtures={"few": ONE | {"direct": 1}}), "few")
     with pytest.raises(UserError, match="answer_tasks.chosen: 'hers' has examples without options"):
         answer_tasks.main(answer_tasks.Params(**settings | {"written": [], "chosen": ["hers"]}), "base")
+
+
+def test_reasoning_with_solved_examples_needs_examples_that_reason(workspace):
+    rows = [{"task": "sums", "input": f"What is {at} and 1?", "target": str(at + 1)} for at in range(9)]
+    (workspace / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ANSWER | {"source": "mine.jsonl", "written": [], "chosen": [], "reasoned": ["sums"]}
+
+    with pytest.raises(UserError, match="'sums' has 9 examples without a rationale"):
+        answer_tasks.main(answer_tasks.Params(**settings), "base")
+    answer_tasks.main(answer_tasks.Params(**settings | {"shots": [0]}), "base")
+
+    assert len(tables.rows("task_answers/base")) == 4
+
+
+def test_several_rows_that_ask_the_same_are_one_item_that_any_of_their_targets_answers(workspace):
+    rows = [{"task": "sums", "input": f"What is {at} and 1?", "target": said} for at in range(9) for said in ("x", "y")]
+    (workspace / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    params = answer_tasks.Params(**ANSWER | {"source": "mine.jsonl"})
+
+    found = answer_tasks.examples(params, "sums")
+
+    assert len(found) == 9
+    assert {frozenset((one.target, *one.accepted)) for one in found} == {frozenset("xy")}
 
 
 def test_without_a_source_everything_is_empty_and_says_so(workspace, capsys):
