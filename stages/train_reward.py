@@ -1,4 +1,4 @@
-"""Train a reward model on one kind of feedback; all kinds share every setting but how much of it is read."""
+"""Train a reward model on one kind of feedback; all share every setting but what a member has of its own."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,8 @@ from synthalign.generation import adapters
 from synthalign.reward import pairwise, rankings, training
 from synthalign.reward.training_settings import Settings
 
+Loss = Literal["pairs", "rankings", "ratings"]
+
 
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
     max_pairs: int = Field(gt=0)
@@ -20,6 +22,9 @@ class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
 
     epochs: int | None = Field(default=None, gt=0)
     """Passes over them, in place of those that all others make."""
+
+    loss: Loss | None = None
+    """What is learned of them, in place of what all others learn: a member of ratings beside those of pairs."""
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):
@@ -33,7 +38,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
     """Share of the queries whose comparisons are not trained on: they measure accuracy and set the scores' zero and
     unit."""
 
-    loss: Literal["pairs", "rankings", "ratings"]
+    loss: Loss
     """What is learned: pairs, each comparison by itself; rankings, all comparisons of a query as one element of a batch
     with 1 / C(K, 2) (InstructGPT); ratings, likewise, each response's Elo rating in place of the comparisons."""
 
@@ -44,7 +49,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params, feedback: str) -> None:
     adapters.check(params.model, params.lora, "SEQ_CLS")
     own = stage.member("train_reward", "feedback", params.feedback, feedback)
-    settings = params if own.epochs is None else params.model_copy(update={"epochs": own.epochs})
+    settings = params.model_copy(update=own.model_dump(include={"epochs", "loss"}, exclude_none=True))
     pairs = tables.rows(f"comparisons/{feedback}")
     work = stage.work_dir(
         "train_reward",
@@ -63,7 +68,7 @@ def main(params: Params, feedback: str) -> None:
         max_pairs=own.max_pairs,
         held_out=params.held_out,
         seed=params.seed,
-        whole_queries=params.loss != "pairs",
+        whole_queries=settings.loss != "pairs",
     )
     if all(pair["p_chosen"] == 0.5 for pair in held_out):
         raise UserError(
@@ -73,8 +78,8 @@ def main(params: Params, feedback: str) -> None:
     folder = f"models/reward/{feedback}"
     rows, more = train, dict[str, int]()
     fit: Callable[..., training.Curve] = pairwise.train
-    if params.loss != "pairs":
-        rows, fit = rankings.of_queries(train, params.loss, params.model, params.max_length), rankings.train
+    if settings.loss != "pairs":
+        rows, fit = rankings.of_queries(train, settings.loss, params.model, params.max_length), rankings.train
         more = {
             "queries": len(rows),
             "queries_left_out": len({pair["query_id"] for pair in train}) - len(rows),

@@ -127,7 +127,7 @@ def report(
     subject      the scorer that is compared with every other
     upper_bound  the scorer trained on people's pairs, of whose accuracy the others' are given as a share
 
-    Of votes also Krippendorff's alpha of the annotators, and of the annotators and each scorer.
+    Of votes also Krippendorff's alpha of the annotators, and of the annotators and each scorer or the longer answer.
     """
     pairs = held_out.pairs
     right = {name: measures.ranks_right(pairs, values) for name, values in scores.items()}
@@ -155,7 +155,8 @@ def _alphas(held_out: HeldOut, scores: Mapping[str, Sequence[float]], seed: int)
         for one in range(max(map(len, held_out.verdicts)))
     ]
     judges: dict[str, list[agreement.Points]] = {"people": people}
-    for name, values in scores.items():
+    lengths = [len(dialogue[-1]["content"]) for dialogue in held_out.dialogues]
+    for name, values in ({"longer": lengths} | dict(scores)).items():
         gaps = np.sign(np.subtract(values[::2], values[1::2]))
         judges[name] = [*people, dict(zip(units, ((gaps + 1) / 2).tolist(), strict=True))]
     found = {name: agreement.alpha(given, seed=seed) for name, given in judges.items()}

@@ -4,7 +4,7 @@
 
 writes metrics/real_claims.json from one run per seed, its metrics folder (beside params.yaml and dvc.lock) or the file
 in which it was kept (`run_record`): which models and files the figures are of, and the claims in the form of
-metrics/claims.json with three keys more.
+metrics/claims.json with three keys more. Where it has more seeds of the same models and files, it stays as it is.
 
     question       the question of which the row is a part
     decision       yes: the claim holds; no: a part of it lies on the other side of its bound with its whole interval,
@@ -15,6 +15,7 @@ metrics/claims.json with three keys more.
 Whatever the decision is, the row is written.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ PARTS = ("no_filter", "no_length", "no_keyword", "heuristic")
 """Reward models that lack a filter, or a part of one; `almost` has both."""
 
 KINDS = {"human_pairs": "people's held-out pairs", "votes": "the majority of several annotators"}
+
+RECORDED = Path("metrics/real_claims.json")
 
 CONFIGURATIONS = ("a", "b", "c", "d", "e")
 
@@ -103,8 +106,15 @@ QUESTIONS: dict[str, list[Row]] = {
     + [
         Row("alpha_people", "Krippendorff's alpha of the annotators",
             ("score_rewards", "votes", "alpha", "people"), None),
-        Row("alpha_synthetic", "Krippendorff's alpha of the annotators and the synthetic reward model",
-            ("score_rewards", "votes", "alpha", "almost"), None),
+        *(
+            Row(f"alpha_{row}", f"Krippendorff's alpha of the annotators and the {of}",
+                ("score_rewards", "votes", "alpha", scorer), None)
+            for row, of, scorer in (
+                ("synthetic", "synthetic reward model", "almost"),
+                ("gold", "one trained on people's pairs", "gold"),
+                ("longer", "longer answer", "longer"),
+            )
+        ),
     ]
     + [
         row
@@ -282,7 +292,17 @@ def main(paths: Sequence[str]) -> None:
     for row in found:
         counts[row["decision"]] = counts.get(row["decision"], 0) + 1
     says = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items()))
-    claims.write("real_claims", {"of": of, "claims": found}, f"{says} over {len(runs)} seeds")
+    says += f" over {len(runs)} seeds"
+    if (seeds := seeds_of(RECORDED, of)) > len(runs):
+        print(f"{RECORDED} stays as it is, of {seeds} seeds of the same models and files; here: {says}")
+        return
+    claims.write("real_claims", {"of": of, "claims": found}, says)
+
+
+def seeds_of(file: Path, of: dict[str, Any]) -> int:
+    """How many seeds a file of real claims has of these models and files; 0 where it is of others, or is not there."""
+    recorded = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return max((row["seeds"] for row in recorded["claims"]), default=0) if recorded.get("of") == of else 0
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ def test_alpha_falls_where_a_scorer_contradicts_people_and_rises_where_it_agrees
     alpha = report(held_out, {"same": agreeing, "opposite": [-one for one in agreeing]}, seed=0)["alpha"]
 
     assert alpha["opposite"]["value"] < alpha["people"]["value"] < alpha["same"]["value"] < 1
+    assert set(alpha) == {"people", "longer", "same", "opposite"}
     assert {figure["n"] for figure in alpha.values()} == {4}
 
 

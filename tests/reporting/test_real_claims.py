@@ -239,6 +239,22 @@ def test_the_file_says_of_which_models_and_files_it_is(tmp_path, monkeypatch, ca
     assert "real_claims" not in run_record.metrics_in(Path("metrics"))
 
 
+def test_one_run_does_not_take_the_place_of_several_seeds_of_the_same_models_and_files(tmp_path, monkeypatch, capsys):
+    folders = [run(tmp_path / f"seed-{seed}", 0.7 + seed / 100, seed) for seed in range(2)]
+    other = run(tmp_path / "other", 0.7, seeds="Who?\n")
+    monkeypatch.chdir(tmp_path)
+    file = Path("metrics/real_claims.json")
+
+    real_claims.main(folders)
+    two = file.read_bytes()
+    real_claims.main(folders[:1])
+    assert file.read_bytes() == two
+    assert "stays as it is, of 2 seeds of the same models and files" in capsys.readouterr().out
+    real_claims.main([other])
+
+    assert file.read_bytes() != two
+
+
 def test_runs_of_other_files_are_no_seeds_of_one(tmp_path):
     folders = [run(tmp_path / "one", 0.7), run(tmp_path / "other", 0.7, 1, seeds="Who?\n")]
 

@@ -117,6 +117,20 @@ def test_a_member_with_epochs_of_its_own_makes_as_many_passes_and_the_others_the
     assert steps == {"test": math.ceil(pairs / 8), "twice": math.ceil(2 * pairs / 8)}
 
 
+def test_a_member_of_ratings_stands_beside_those_of_pairs(workspace):
+    members = {"test": {"max_pairs": 400}, "rated": {"max_pairs": 400, "loss": "ratings"}}
+    params = train_reward.Params(**REWARD | {"feedback": members, "loss": "pairs", "epochs": 4})
+
+    for name in members:
+        write_pairs(name, of_three(48))
+        train_reward.main(params, name)
+
+    pairs, rated = (read_json(f"metrics/train_reward/{name}.json") for name in members)
+    assert "responses" not in pairs
+    assert rated["responses"] == 3 * rated["queries"] == rated["pairs"]
+    assert rated["held_out_accuracy"]["value"] == 1.0
+
+
 def test_a_reward_model_learns_which_side_is_chosen_and_its_scores_are_normalised(workspace):
     write_pairs("test", [pair(number) for number in range(96)])
 
@@ -173,8 +187,9 @@ def test_accumulation_takes_the_same_steps_as_one_large_batch(workspace, monkeyp
         assert torch.allclose(tensor, at_once[name], atol=2e-4), name
 
 
-@pytest.mark.parametrize("loss", ["rankings", "ratings"])
-def test_a_reward_model_learns_from_whole_queries(workspace, loss):
+def of_three(queries: int) -> list[dict]:
+    """The three comparisons of three responses to each query, the third the worst."""
+
     def compared(number: int, better: int, worse: int) -> dict:
         texts = {"good": f"{GOOD} {better}", "bad": f"{GOOD if worse < 2 else BAD} {worse}"}
         return pair(2 * number, **texts) | {
@@ -183,7 +198,12 @@ def test_a_reward_model_learns_from_whole_queries(workspace, loss):
             "rejected": said("assistant", texts["bad"]),
         }
 
-    write_pairs("test", [compared(number, *two) for number in range(48) for two in ((0, 1), (0, 2), (1, 2))])
+    return [compared(number, *two) for number in range(queries) for two in ((0, 1), (0, 2), (1, 2))]
+
+
+@pytest.mark.parametrize("loss", ["rankings", "ratings"])
+def test_a_reward_model_learns_from_whole_queries(workspace, loss):
+    write_pairs("test", of_three(48))
 
     changes = {"loss": loss, "epochs": 4, "feedback": {"test": {"max_pairs": 143}}}
     train_reward.main(train_reward.Params(**REWARD | changes), "test")
