@@ -1,7 +1,7 @@
 # Everything a developer or a user runs. `make help` lists it.
 SHELL := /bin/bash
 PYTHON ?= python3
-ACCELERATE ?= cpu
+ACCELERATE ?= $(if $(shell grep -s '^use_cpu: false' accelerate.yaml),gpu,cpu)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 export HF_HUB_DISABLE_TELEMETRY := 1

@@ -5,8 +5,9 @@ import re
 HINTS = (
     (
         r"out of memory|OutOfMemoryError|allocate memory|MemoryError|SIGKILL|exited with (137|-9)\b",
-        "out of memory: lower the batch size of this stage in params.yaml, or run fewer stages at once "
-        "(`parallel` and `gpu_tasks` of the flow); what was finished is kept",
+        "out of memory: `python -m synthalign plan --memory --card 24GB`, with the size of yours, says what to write "
+        "into hardware.yaml (`device_rows`), which changes no method; or run fewer at once (`make repro JOBS=1`, "
+        "in the flow `parallel` and `gpu_tasks`); what was finished is kept",
     ),
     (
         r"No space left on device|disk is full|Disk quota exceeded",

@@ -72,6 +72,29 @@ def test_an_author_is_aligned_with_the_base_models_of_the_settings_in_force(here
     assert make("ditto", "NAME=anna").startswith("dvc repro base_models\n")  # though models/base is there
 
 
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
+def test_the_hardware_file_that_make_copies_belongs_to_the_launch_file_that_is_there(here: Path, device: str) -> None:
+    Path("accelerate").symlink_to(ROOT / "accelerate")
+    launch = (ROOT / f"accelerate/{device}.yaml").read_text(encoding="utf-8")
+    Path("accelerate.yaml").write_text(launch.replace("num_processes: 1", "num_processes: 2"), encoding="utf-8")
+    Path("hardware.yaml").unlink()
+
+    make("hardware.yaml")
+
+    assert Path("hardware.yaml").read_bytes() == (ROOT / f"accelerate/{device}.hardware.yaml").read_bytes()
+
+
+def test_without_a_launch_file_make_takes_those_of_the_device_that_is_named(here: Path) -> None:
+    for name in ("accelerate.yaml", "hardware.yaml"):
+        Path(name).unlink()
+    (here / "accelerate").symlink_to(ROOT / "accelerate")
+
+    make("accelerate.yaml", "hardware.yaml", "ACCELERATE=gpu")
+
+    assert Path("hardware.yaml").read_bytes() == (ROOT / "accelerate/gpu.hardware.yaml").read_bytes()
+    assert Path("accelerate.yaml").read_bytes() == (ROOT / "accelerate/gpu.yaml").read_bytes()
+
+
 def test_the_reports_address_can_be_pasted(here: Path) -> None:
     address = make("report").strip()
 

@@ -31,6 +31,9 @@ GUTTER = " | "
 NARROWEST = 24
 """Columns of fewer characters are no help; the two answers are then printed one above the other."""
 
+CUT = " […]"
+"""Behind an answer that was cut off; it is no part of the conversation."""
+
 HELP = """\
 Type a question; both models answer and remember what was said.
   /reset   forget the conversation and begin anew
@@ -43,7 +46,9 @@ class Side:
     """One of the two who answer."""
 
     name: str
-    answer: Callable[[Sequence[chat.Message]], str]
+
+    answer: Callable[[Sequence[chat.Message]], tuple[str, str]]
+    """What is said to these messages, and how it ended, as `chat.ended`."""
 
 
 def visible(text: str) -> str:
@@ -129,7 +134,7 @@ def load(role: str, folder: str, *, seed: int, max_new_tokens: int, temperature:
     def count(messages: Sequence[chat.Message]) -> int:
         return len(encoding.tokenize(tokenizer, [chat.prompt(messages)])[0])
 
-    def answer(messages: Sequence[chat.Message]) -> str:
+    def answer(messages: Sequence[chat.Message]) -> tuple[str, str]:
         prompt = chat.prompt(fitting(messages, count, room))
         [[generation]] = generate.generate(
             model,
@@ -143,7 +148,7 @@ def load(role: str, folder: str, *, seed: int, max_new_tokens: int, temperature:
             top_p=top_p,
             stops=chat.STOPS,
         )
-        return chat.clean(generation.text)
+        return chat.ended(generation.text, generation.finish_reason)
 
     return Side(name=f"{role}: {folder}", answer=answer)
 
@@ -193,46 +198,53 @@ def talk(lines: Iterator[str], aligned: Side, base: Side) -> None:
             print(f"({error})\n")
             continue
         histories = {
-            role: [*messages, {"role": "assistant", "content": answers[role]}] for role, messages in asked.items()
+            role: [*messages, {"role": "assistant", "content": answers[role][0]}] for role, messages in asked.items()
         }
 
-        texts = {role: visible(f"[{sides[role].name}]\n{answers[role] or '(no answer)'}") for role in sides}
+        said = {role: (text or "(no answer)") + CUT * (reason == "length") for role, (text, reason) in answers.items()}
+        texts = {role: visible(f"[{sides[role].name}]\n{said[role]}") for role in sides}
         cells = shutil.get_terminal_size((100, 24)).columns
         print(side_by_side(texts["aligned"], texts["base"], cells), end="\n\n", flush=True)
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Talk to an aligned policy and its base model side by side.")
+    parser = argparse.ArgumentParser(
+        description="Talk to an aligned policy and its base model side by side.",
+        epilog="What is not said of sampling is as in sample_answers of params.yaml.",
+    )
     parser.add_argument("--aligned", required=True, metavar="FOLDER", help="the aligned policy, such as models/dpo")
     parser.add_argument(
         "--base", metavar="FOLDER", help="the model it was made from (default: that of train_sft in params.yaml)"
     )
     parser.add_argument("--question", action="append", help="ask this and leave; may be given again for a next turn")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other answers (default 0)")
-    parser.add_argument("--max-new-tokens", type=int, default=64, help="longest answer in tokens (default 64)")
-    parser.add_argument("--temperature", type=float, default=0.7, help="above 0; lower is less varied (default 0.7)")
-    parser.add_argument("--top-p", type=float, default=0.9, help="sample from this share of the probability (0.9)")
+    parser.add_argument("--max-new-tokens", type=int, help="longest answer in tokens")
+    parser.add_argument("--temperature", type=float, help="above 0; lower is less varied")
+    parser.add_argument("--top-p", type=float, help="sample from this share of the probability")
     given = parser.parse_args()
     if given.seed < 0:
         parser.error(f"--seed {given.seed}: must be 0 or more")
-    if given.max_new_tokens < 1:
+    if given.max_new_tokens is not None and given.max_new_tokens < 1:
         parser.error(f"--max-new-tokens {given.max_new_tokens}: must be 1 or more")
-    if not given.temperature > 0:
+    if given.temperature is not None and not given.temperature > 0:
         parser.error(f"--temperature {given.temperature}: must be above 0")
-    if not 0 < given.top_p <= 1:
+    if given.top_p is not None and not 0 < given.top_p <= 1:
         parser.error(f"--top-p {given.top_p}: must be above 0 and at most 1")
     return given
 
 
 def main() -> None:
     given = arguments()
-    sampling = {name: getattr(given, name) for name in ("seed", "max_new_tokens", "temperature", "top_p")}
+    sampling = {name: getattr(given, name) for name in ("max_new_tokens", "temperature", "top_p")}
     sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     transformers.logging.disable_progress_bar()
     try:
-        aligned = load("aligned", given.aligned, **sampling)
-        base = load("base", given.base or stage.read("params.yaml")["train_sft"]["model"], **sampling)
+        left = [name for name, value in sampling.items() if value is None]
+        params = stage.read("params.yaml") if left or given.base is None else {}
+        sampling |= {name: params["sample_answers"][name] for name in left}
+        aligned = load("aligned", given.aligned, seed=given.seed, **sampling)
+        base = load("base", given.base or params["train_sft"]["model"], seed=given.seed, **sampling)
         if given.question:
             lines = shown(given.question)
         elif sys.stdin.isatty():

@@ -8,13 +8,37 @@ from synthalign.feedback import contrast, principles
 
 
 def wrong(settings: dict[str, Any]) -> list[str]:
-    """Everything that does not fit, one line each."""
+    """Everything that does not fit, one line each; stdout says what is in doubt."""
+    for line in doubts(settings):
+        print(line)
     return wrong_configurations(settings) + wrong_principles(settings) + wrong_tasks(settings)
 
 
 def ranking(settings: dict[str, Any]) -> list[list[str]]:
     """The configurations from best to worst; those of a group are not compared with each other."""
     return [[group] if isinstance(group, str) else group for group in settings["build_comparisons"]["ranking"]]
+
+
+def doubts(settings: dict[str, Any]) -> list[str]:
+    """What may be meant and hardly ever is, one line each."""
+    known, simulated = settings["sample_responses"]["configurations"], settings["simulate_demonstrations"]
+    speaker, longest, room = simulated["assistant"], simulated["max_new_tokens"], settings["train_sft"]["max_length"]
+    strongest = [name for name in ranking(settings)[0] if name in known]
+    unlike = [[key for key in speaker if speaker[key] != known[name][key]] for name in strongest]
+    lines = []
+    if strongest and all(unlike):
+        mine = ", ".join(f"{key} = {speaker[key]!r}" for key in unlike[0])
+        theirs = ", ".join(repr(known[strongest[0]][key]) for key in unlike[0])
+        lines.append(
+            f"simulate_demonstrations.assistant: {mine}, and configuration {strongest[0]}, the strongest of "
+            f"build_comparisons.ranking, has {theirs}; the policy learns from the assistant's answers"
+        )
+    if room <= longest:
+        lines.append(
+            f"train_sft.max_length = {room} is not above simulate_demonstrations.max_new_tokens = {longest}; the "
+            "longest demonstrations would be left out, and others lose their questions"
+        )
+    return lines
 
 
 def wrong_configurations(settings: dict[str, Any]) -> list[str]:

@@ -22,6 +22,8 @@ def rows(file: Path, one: str, *, step: str) -> list[tuple[str, Any]]:
 
     A .json file may hold a list or lines, as on the hub.  UserError when it can be read as none of them.
     """
+    if not {".jsonl", ".json", ".parquet"} & {*file.suffixes}:
+        raise UserError(f"{file}: no rows are read of it; write .jsonl, .json, .parquet or .jsonl.gz")
     if file.suffix == ".parquet":
         try:
             found = pq.read_table(file).to_pylist()

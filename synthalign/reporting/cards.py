@@ -18,6 +18,7 @@ from ruamel.yaml import YAMLError
 
 from synthalign.core.errors import UserError
 from synthalign.core.yaml_file import load
+from synthalign.dialogue import chat
 from synthalign.reporting import lineage
 from synthalign.reporting.recorded import Lock
 from synthalign.reporting.text_tables import Rows, markdown
@@ -241,7 +242,7 @@ def model_card(lock: Lock, subject: Subject, listed: Listed, licence_id: str | N
         "## What it is not for",
         LIMITS,
         "## How to load it",
-        LOADING.format(**subject.decoding),
+        LOADING.format(stops=json.dumps(chat.STOPS), **subject.decoding),
     ]
     text = f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
     try:
@@ -258,10 +259,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
 asked = [{{"role": "user", "content": "…"}}]
 tokens = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-answer = model.generate(**tokens)[0, tokens["input_ids"].shape[1] :]
-print(tokenizer.decode(answer, skip_special_tokens=True))
+stops = {stops}
+written = model.generate(**tokens, stop_strings=stops, tokenizer=tokenizer)[0, tokens["input_ids"].shape[1] :]
+text = tokenizer.decode(written, skip_special_tokens=True)
+print(min((text.split(stop)[0] for stop in stops), key=len).strip())
 ```
 
+An answer ends by itself or where another turn begins, which is how base models, and some policies, end it: that is
+what `stops` are for. A server takes them as `stop`: `{stops}`.
 generation_config.json has what its answers were sampled with (temperature {temperature}, top_p {top_p}, at most
 {max_new_tokens} tokens). The data it was made from are in [DATA.md](DATA.md)."""
 

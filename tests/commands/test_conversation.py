@@ -24,13 +24,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+SAMPLING = ("--max-new-tokens", "8", "--temperature", "0.7", "--top-p", "0.9")
+
+
 def chat_with(
-    folder: Path, *options: str, typed: bytes = b"", base: tuple[str, ...] = ("--base", "base")
+    folder: Path,
+    *options: str,
+    typed: bytes = b"",
+    base: tuple[str, ...] = ("--base", "base"),
+    sampling: tuple[str, ...] = SAMPLING,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command in the folder that holds the models, 100 columns wide, with `typed` piped in."""
     command = [sys.executable, "-m", "synthalign.commands.conversation", "--aligned", "ppo", *base]
     return subprocess.run(
-        [*command, "--max-new-tokens", "8", *options],
+        [*command, *sampling, *options],
         input=typed,
         capture_output=True,
         cwd=folder,
@@ -48,6 +55,39 @@ def test_the_base_beside_a_policy_is_the_one_that_params_name(folder: Path) -> N
 
     assert named.returncode == told.returncode == 0
     assert told.stdout == named.stdout and b"[base: base]" in told.stdout
+
+
+def test_answers_are_sampled_as_the_profile_does_where_nothing_else_is_said(folder: Path) -> None:
+    (folder / "params.yaml").write_text("sample_answers: {max_new_tokens: 40, temperature: 1.0, top_p: 0.5}\n")
+    asked = ("--question", "Where does it live?")
+    sampling = ("--max-new-tokens", "40", "--temperature", "1.0", "--top-p", "0.5")
+
+    told, named = chat_with(folder, *asked, sampling=()), chat_with(folder, *asked, sampling=sampling)
+    short = chat_with(folder, *asked, sampling=("--max-new-tokens", "8"))
+
+    assert told.returncode == short.returncode == 0, told.stderr + short.stderr
+    assert told.stdout == named.stdout
+    assert len(short.stdout) < len(told.stdout)
+
+
+def test_an_answer_that_is_cut_off_says_so_and_is_remembered_as_it_was_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endless = conversation.load("base", str(folder / "base"), seed=0, max_new_tokens=8, temperature=1.0, top_p=1.0)
+    seen = []
+
+    def answer(messages):
+        seen.append([message["content"] for message in messages])
+        return endless.answer(messages)
+
+    brief = conversation.Side(name="brief", answer=lambda messages: ("In the forest.", "eos"))
+    conversation.talk(iter(["Where?", "Why?"]), brief, conversation.Side(name="endless", answer=answer))
+
+    [_, (_, said, _)] = seen
+    assert endless.answer([{"role": "user", "content": "Where?"}]) == (said, "length")
+    assert "[…]" not in said
+    shown = capsys.readouterr().out
+    assert shown.count("[…]") == 2 and "forest. […]" not in shown
 
 
 def test_control_characters_are_written_out_and_letters_of_any_script_are_kept():
@@ -103,7 +143,7 @@ def test_a_model_sees_its_own_earlier_answers_until_reset():
     def speaker(role: str) -> conversation.Side:
         def answer(messages):
             seen[role].append([message["content"] for message in messages])
-            return f"{role} {len(seen[role])}"
+            return f"{role} {len(seen[role])}", "eos"
 
         return conversation.Side(name=role, answer=answer)
 
@@ -121,7 +161,7 @@ def test_an_interrupted_answer_is_forgotten_and_the_conversation_goes_on(capsys)
         seen.append([message["content"] for message in messages])
         if messages[-1]["content"] == "slow":
             raise KeyboardInterrupt
-        return "fine"
+        return "fine", "eos"
 
     side = conversation.Side(name="model", answer=answer)
     conversation.talk(iter(["slow", "quick"]), side, side)
@@ -131,7 +171,7 @@ def test_an_interrupted_answer_is_forgotten_and_the_conversation_goes_on(capsys)
 
 
 def test_what_a_model_writes_cannot_steer_the_terminal(capsys):
-    side = conversation.Side(name="model", answer=lambda messages: "\x1b]0;owned\x07 hello")
+    side = conversation.Side(name="model", answer=lambda messages: ("\x1b]0;owned\x07 hello", "eos"))
 
     conversation.talk(iter(["hi"]), side, side)
 
@@ -141,7 +181,7 @@ def test_what_a_model_writes_cannot_steer_the_terminal(capsys):
 
 
 def test_commands_are_obeyed_and_nothing_is_answered_after_quit(capsys):
-    side = conversation.Side(name="model", answer=lambda messages: "never said")
+    side = conversation.Side(name="model", answer=lambda messages: ("never said", "eos"))
 
     conversation.talk(iter(["/dance\x1b", "/help", "/reset", "/quit", "What is a fox?"]), side, side)
 
@@ -153,7 +193,7 @@ def test_commands_are_obeyed_and_nothing_is_answered_after_quit(capsys):
 
 
 def test_the_same_seed_gives_the_same_answer_and_another_seed_another(folder):
-    def answer(seed: int) -> str:
+    def answer(seed: int) -> tuple[str, str]:
         side = conversation.load(
             "aligned", str(folder / "ppo"), seed=seed, max_new_tokens=8, temperature=1.0, top_p=1.0
         )

@@ -27,6 +27,7 @@ TALK = [
     {"role": "assistant", "content": "In the forest."},
     {"role": "user", "content": " And the owl?\n"},
 ]
+ASKED = [{"role": "user", "content": "…"}]
 LISTS = Path("data/sources").resolve()
 RAW = Path("../shared/data").resolve()
 FIGURE = {"value": 0.625, "low": 0.5, "high": 0.75, "n": 40}
@@ -289,6 +290,48 @@ def test_what_stood_in_front_of_the_questions_is_in_the_card(project: Path) -> N
     text = (export.export("base") / "README.md").read_text()
 
     assert "2 dialogues of hhh.jsonl stood before every question" in text
+
+
+def endless(tokenizer: Any) -> Any:
+    """A policy that ends an answer by another turn, as RLCD's do: asked "…" it says "In the forest." and writes on."""
+    prompt = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=False)
+    turn = "\n\nHuman: And the owl?\n\nAssistant: In a tree."
+    ids = torch.tensor([prompt + tokenizer(f" In the forest.{turn}{turn}", add_special_tokens=False).input_ids])
+    model = tiny.causal(seed=1, bos_token_id=2, initializer_range=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(ids, labels=ids).loss.backward()
+        optimizer.step()
+    return model
+
+
+def test_the_cards_own_code_prints_no_other_turn_of_a_policy_that_writes_on(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = tiny.tokenizer(bos=True)
+    tiny.save(Path("models/mine"), endless(tokenizer), tokenizer)
+    given = yaml.safe_load(Path("params.yaml").read_text())
+    given["sample_answers"] |= {"temperature": 0, "max_new_tokens": 40}
+    write_yaml("params.yaml", given)
+    folder = export.export("models/mine")
+    monkeypatch.chdir(folder)
+    prompt = torch.tensor([tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=False)])
+    written = AutoModelForCausalLM.from_pretrained(".").generate(prompt)[0, prompt.shape[1] :]
+    code = re.search(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
+    capsys.readouterr()
+
+    assert code is not None
+    exec(code[1], {})
+
+    assert tokenizer.decode(written).startswith(" In the forest.\n\nHuman: And the owl?\n\nAssistant:")
+    assert capsys.readouterr().out == "In the forest.\n"
+
+
+def test_the_card_names_what_a_server_is_to_stop_at(project: Path) -> None:
+    text = (export.export("dpo") / "README.md").read_text()
+
+    assert r'A server takes them as `stop`: `["\n\nHuman:", "\n\nAssistant:", "\n\n-----"]`.' in text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Profiles: a base with every setting, overlays with what differs, and one number that scales all counts."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from stages import check_settings
-from synthalign.commands import cli, people, profiles
+from synthalign.commands import cli, people, profiles, setting_graph
 from synthalign.core.errors import UserError
 
 PROFILES = sorted(file for file in Path("profiles").glob("*.yaml") if profiles.is_overlay(file))
@@ -332,6 +333,40 @@ def test_answers_that_trainers_write_for_one_table_are_as_long(file: Path, key: 
     trainers = ("train_ppo", "train_rrhf", "train_group_rl", "snapshot_dpo")
 
     assert len({settings[name][key] for name in trainers}) == 1
+
+
+@each_profile
+def test_who_brings_peoples_pairs_is_judged_by_them(file: Path) -> None:
+    settings = yaml.safe_load(profiles.composed(file).settings)
+    judged = [section for section in settings.values() if {"oracle", "people"} <= section.keys()]
+
+    assert len(judged) == 5
+    if settings["judge_answers"]["oracle"] is None and settings["label_gold"]["human_pairs"] is not None:
+        assert {section["people"] for section in judged} == {"models/reward/gold"}
+
+
+@each_profile
+def test_no_profile_but_the_worlds_own_reads_its_words(file: Path) -> None:
+    settings = yaml.safe_load(profiles.composed(file).settings)
+
+    assert ("data/embedded" in json.dumps(settings)) == (file.stem == "embedded")
+
+
+def test_make_pocket_waits_for_no_file_but_those_that_it_fetches() -> None:
+    settings, graph = yaml.safe_load(profiles.composed(Path("profiles/pocket.yaml")).settings), setting_graph.stages()
+    outs = setting_graph.made(settings, graph)
+    made = {*outs, *(str(folder) for out in outs for folder in Path(out).parents)}
+    read = {dep.path for dep in setting_graph.dependencies(settings, graph)}
+
+    missing = {one for one in read - made if not (Path(one).exists() or outs.keys() & {*map(str, Path(one).parents)})}
+    assert {one for one in missing if not one.startswith(("data/people/", "models/gguf/"))} == set()
+
+
+@each_profile
+def test_a_demonstration_of_full_length_has_room_for_its_question(file: Path) -> None:
+    settings = yaml.safe_load(profiles.composed(file).settings)
+
+    assert settings["train_sft"]["max_length"] >= settings["simulate_demonstrations"]["max_new_tokens"] + 64
 
 
 @each_profile

@@ -36,6 +36,16 @@ def test_half_a_character_in_a_list_is_named_with_its_line(tmp_path):
         rows(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.csv.gz", "pairs.txt", "pairs"])
+def test_a_file_of_another_form_is_told_which_forms_are_read(tmp_path, name):
+    (tmp_path / name).write_text("prompt,chosen,rejected\nWhy?,So.,No.\nWho?,I.,You.\n")
+
+    with pytest.raises(UserError) as error:
+        rows(tmp_path / name)
+
+    assert str(error.value) == f"{tmp_path / name}: no rows are read of it; write .jsonl, .json, .parquet or .jsonl.gz"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

@@ -24,6 +24,14 @@ def test_known_failures_have_a_hint(tail: str, start: str) -> None:
     assert (hint(tail) or "").startswith(start)
 
 
+def test_what_is_said_of_memory_changes_no_method() -> None:
+    said = hint("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB.") or ""
+
+    assert "params.yaml" not in said
+    for word in ("plan --memory --card 24GB", "hardware.yaml (`device_rows`)", "JOBS=1", "`parallel` and `gpu_tasks`"):
+        assert word in said
+
+
 @pytest.mark.parametrize("tail", ["", "AssertionError", "loss 0.31, a banana in the information", "KeyError: 'a'"])
 def test_unknown_failures_have_none(tail: str) -> None:
     assert hint(tail) is None

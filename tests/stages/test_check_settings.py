@@ -13,11 +13,13 @@ import yaml
 from ruamel.yaml import YAML
 
 from stages import check_settings
+from synthalign.commands import profiles, setting_stages
 from synthalign.core.errors import UserError
 from tests import checked_settings
 from tests.checked_settings import complaint
 
 DVC = [sys.executable, "-m", "dvc"]
+HHH, FAITHFUL = (f"data/embedded/demonstrations/{name}.jsonl" for name in ("hhh", "faithful"))
 
 
 @pytest.fixture
@@ -83,6 +85,58 @@ def test_a_pair_of_sizes_may_differ_in_the_model_alone(tmp_path: Path, settings:
     told = complaint(tmp_path, settings)
 
     assert "build_comparisons.size_pairs: b and e differ in shots: 5 and 1" in told
+
+
+def test_an_assistant_that_is_not_the_strongest_configuration_is_said_and_not_refused(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings["simulate_demonstrations"]["assistant"] |= {"demonstrations": HHH, "shots": 2}
+
+    checked_settings.check(tmp_path, settings)
+
+    assert (
+        f"simulate_demonstrations.assistant: demonstrations = {HHH!r}, shots = 2, and configuration a, the strongest "
+        f"of build_comparisons.ranking, has {FAITHFUL!r}, 3; the policy learns from the assistant's answers"
+    ) in capsys.readouterr().out
+
+
+def test_the_assistant_may_be_any_of_the_strongest_configurations(settings: dict[str, Any]) -> None:
+    settings["build_comparisons"]["ranking"] = [["a", "b"], "c"]
+    settings["simulate_demonstrations"]["assistant"] |= {"demonstrations": HHH, "shots": 5}
+
+    assert setting_stages.doubts(settings) == []
+
+
+@pytest.mark.parametrize(("longest", "is_said"), [(64, True), (65, False)])
+def test_demonstrations_as_long_as_what_training_reads_are_said(
+    settings: dict[str, Any], longest: int, is_said: bool
+) -> None:
+    settings["simulate_demonstrations"]["max_new_tokens"] = 64
+    settings["train_sft"]["max_length"] = longest
+
+    assert setting_stages.doubts(settings) == is_said * [
+        "train_sft.max_length = 64 is not above simulate_demonstrations.max_new_tokens = 64; the longest "
+        "demonstrations would be left out, and others lose their questions"
+    ]
+
+
+@pytest.mark.parametrize("profile", sorted(Path("profiles").glob("*.yaml")), ids=lambda file: file.stem)
+def test_nothing_is_doubted_of_a_profile_of_ours(profile: Path) -> None:
+    overlay = profiles.is_overlay(profile)
+    text = profiles.composed(profile).settings if overlay else profile.read_text(encoding="utf-8")
+
+    assert setting_stages.doubts(yaml.safe_load(text)) == []
+
+
+def test_demonstrations_named_as_data_md_says_reach_the_assistant() -> None:
+    said = re.findall(r"^ {4}(\S+demonstrations): (data/mine/\S+)$", Path("docs/data.md").read_text(), re.MULTILINE)
+    named = [f"{key}={file}" for key, file in said]
+
+    settings = yaml.safe_load(profiles.composed(Path("profiles/smollm.yaml"), changes=named).settings)
+
+    assert settings["simulate_demonstrations"]["assistant"]["demonstrations"] == "data/mine/faithful.jsonl"
+    assert {one["demonstrations"] for one in settings["sample_answers"]["policies"].values()} == {"data/mine/hhh.jsonl"}
+    assert setting_stages.doubts(settings) == [] and setting_stages.wrong_configurations(settings) == []
 
 
 def test_the_stages_of_ditto_agree_about_their_authors(tmp_path: Path, settings: dict[str, Any]) -> None:
