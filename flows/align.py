@@ -150,8 +150,7 @@ def bring_up_to_date(
         cluster = None
         if elsewhere and to_run != set():
             cluster = held.enter_context(elsewhere(entries))
-            made = {need for name in to_run or () for need in stages[name].needs} - (to_run or set())
-            cluster.share(sorted(made))
+            cluster.share(made_here(stages, to_run))
         elif accelerated:
             held.enter_context(start.beside())
         states = run_stages(stages, host, cluster)
@@ -191,6 +190,13 @@ def ask_dvc(targets: Sequence[str]) -> tuple[dict[str, graph.Stage], set[str] | 
     except RuntimeError as error:
         get_run_logger().warning(f"what has changed cannot be told, so DVC is asked about every stage: {error}")
         return graph.select(graph.read(), targets), None
+
+
+def made_here(stages: Mapping[str, graph.Stage], to_run: set[str] | None) -> list[str]:
+    """The stages whose outs nodes may need, and no node makes; any of them where DVC could not tell what runs."""
+    if to_run is None:
+        return sorted(stages)
+    return sorted({need for name in to_run for need in stages[name].needs} - to_run)
 
 
 def run_stages(

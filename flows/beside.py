@@ -7,8 +7,8 @@ by this module.
 
 import json
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from graphlib import TopologicalSorter
 from pathlib import Path
 from queue import SimpleQueue
@@ -137,14 +137,15 @@ def run_stage(
     """
     log = Path("logs") / f"{stage.name.replace('/', '_')}.log"
     for delay in (*BUSY_DELAYS, None):
-        with ExitStack() as held:
-            devices = {}
+        with fails_where_the_system_does(stage), ExitStack() as held:
+            own = {}
             if stage.gpu and gpu_tasks:
-                devices = share(held.enter_context(slot("gpu", gpu_tasks, stop)), gpu_tasks, nvidia_devices())
+                devices = nvidia_devices()
+                own = share(held.enter_context(slot("gpu", gpu_tasks, devices, stop)), gpu_tasks, devices)
             if stop.is_set():
                 raise Stopped("the run was ended before this stage began")
             made = Path(held.enter_context(TemporaryDirectory()), "entry.yaml")
-            done = run(command(stage, made), log, say, given=devices, stop=stop, seconds=seconds)
+            done = run(command(stage, made), log, say, given=own, stop=stop, seconds=seconds)
             if done.cut is None and done.returncode == 0:
                 entries.take(made)
         if done.cut == "stopped":
@@ -162,6 +163,16 @@ def run_stage(
     raise StageFailed(
         f"{stage.name} ended {how}; its output is in {log}" + (f"; {known}" if known else "") + f"\n{tail}"
     )
+
+
+@contextmanager
+def fails_where_the_system_does(stage: Stage) -> Iterator[None]:
+    """A disk that is full below a log ends this stage, and no other."""
+    try:
+        yield
+    except OSError as error:
+        known = hint(str(error))
+        raise StageFailed(f"{stage.name} ended: {error}" + (f"; {known}" if known else "")) from error
 
 
 def command(stage: Stage, made: Path) -> list[str]:

@@ -3,8 +3,9 @@
     python -m flows.dvc_node NAME 0/4       the rows of the first of four shards of NAME, in their journal
 
 Two things are as DVC's commands do not have them. An input that is there, but is not what dvc.lock says, is fetched
-too: `--pull` takes whatever a file holds that an earlier run has left. And what the cache of runs names is pushed with
-it: `dvc push --run-cache` leaves the metrics out, without which no other node can take a run for done.
+too: `--pull` takes whatever a file holds that an earlier run has left. And of the cache of runs the stage's own run is
+pushed, with what it names: `dvc push --run-cache` pushes the runs of all stages and leaves the metrics out, without
+which no other node can take a run for done.
 """
 
 import logging
@@ -13,12 +14,15 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException, UploadError
+from dvc.fs import generic
 from dvc.repo import Repo
 from dvc.stage import Stage
-from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_cache_hash, _get_stage_hash
+from dvc.stage.serialize import to_single_stage_lockfile
 
 
 def main(name: str, shard: str | None = None) -> int:
@@ -46,13 +50,22 @@ def main(name: str, shard: str | None = None) -> int:
 
 
 def push(name: str) -> None:
-    """Push the stage's outs, and its run with all that this names."""
+    """Push the stage's outs, and its run with all that this names; others' runs may name what was removed since."""
     with Repo() as repo:
         repo.push([name])
-        runs = repo.stage_cache.push(None)
-        for objects in repo.stage_cache.get_used_objs(runs).values():
+        [stage] = repo.stage.collect(name)
+        if not _can_hash(stage):  # DVC keeps no run of it
+            return
+        runs, odb = repo.stage_cache, repo.cloud.get_remote_odb(None, "push --run-cache", hash_name="md5-dos2unix")
+        run = _get_stage_hash(stage), _get_cache_hash(to_single_stage_lockfile(stage))
+        path = runs._get_cache_path(*run)
+        if not Path(path).exists():  # nothing ran or was restored
+            return
+        for objects in runs.get_used_objs([run]).values():
             if failed := repo.cloud.push(objects).failed:
                 raise UploadError(len(failed))
+        place = Path(path).parts[-4:]  # runs/ab/abcd…/value
+        generic.copy(repo.cache.legacy.fs, path, odb.fs, odb.fs.join(odb.path, *place))
 
 
 def sample(stage: Stage, *, shard: str, upstream: list[Stage] | None = None, **_: Any) -> None:

@@ -1,10 +1,11 @@
 """What stages have made, until it is in dvc.lock.
 
 DVC reads and writes the whole file for each entry: seconds for the graph of this repository. Here the entries of all
-stages that ended in the last minute are written together, as DVC writes them. What a kill takes from them is in DVC's
-cache of runs: the next run restores it and runs nothing again.
+stages that ended in the last minute are written together, to the bytes that DVC would write. What a kill takes from
+them is in DVC's cache of runs: the next run restores it and runs nothing again.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,7 +41,7 @@ class Entries:
     def write(self) -> None:
         """Write all of them; what cannot be written now is kept for the next time."""
         from dvc.repo import Repo, lock_repo
-        from dvc.utils.serialize import modify_yaml
+        from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
         with self._writing:
             with self._adding:
@@ -49,15 +50,30 @@ class Entries:
                 return
             with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
                 for lock, entries in waiting.items():
-                    with modify_yaml(lock) as content:
-                        content.setdefault("schema", "2.0")
-                        content.setdefault("stages", {}).update(entries)
+                    file = Path(lock)
+                    content = parse_yaml_for_update(file.read_text(encoding="utf-8") if file.exists() else "", lock)
+                    content.setdefault("schema", "2.0")
+                    content.setdefault("stages", {}).update(entries)
+                    replace(file, dumps_yaml(content))
             with self._adding:
                 for lock, entries in waiting.items():
                     for name, entry in entries.items():
                         if self._waiting[lock][name] is entry:
                             del self._waiting[lock][name]
                 self._waiting = {lock: entries for lock, entries in self._waiting.items() if entries}
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file so that it is the old one or the new one, on a full disk and after a kill too: DVC cuts it first."""
+    making = file.with_name(f".{file.name}.making")
+    try:
+        with making.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        making.replace(file)
+    finally:
+        making.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -145,10 +145,11 @@ class Cluster:
 
 
 def dvc(command: str, names: Sequence[str]) -> None:
-    """`dvc push` or `dvc pull` of stages; RuntimeError with its reason and what to do."""
+    """`dvc push` or `dvc pull` of stages, once no other DVC is at work; RuntimeError with its reason and what to do."""
     if not names:
         return
-    done = subprocess.run([sys.executable, "-m", "dvc", command, "--quiet", *names], capture_output=True, text=True)
+    asking = [sys.executable, "-m", "dvc", "--wait-for-lock", command, "--quiet", *names]
+    done = subprocess.run(asking, capture_output=True, text=True)
     if done.returncode:
         known = f"; {words}" if (words := hint(done.stderr)) else ""
         raise RuntimeError(f"dvc {command} of what the nodes need or have made{known}: {done.stderr.strip()[-2000:]}")

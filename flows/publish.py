@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,27 +29,34 @@ FOLDER = Path("published")
 def publish(stages: Collection[str], today: date) -> tuple[Path, bool]:
     """Publish what dvc.lock says of these stages; returns the folder, and whether it is new.
 
-    ValueError where a file is not what dvc.lock says (another DVC is at work, or somebody has changed it), or where a
-    table has rows that break its rules: nothing is published then.
+    ValueError where dvc.lock lacks a stage, where a file is not what it says (another DVC is at work, or somebody has
+    changed it), or where a table has rows that break its rules: nothing is published then.
     """
-    lock = Path("dvc.lock").read_bytes()
-    short = hashlib.sha256(lock).hexdigest()[:8]
+    lock, settings = Path("dvc.lock").read_bytes(), Path("params.yaml").read_bytes()
+    entries: dict[str, Any] = YAML(typ="safe").load(lock).get("stages", {})
+    files = published_files(entries, stages)
     latest = FOLDER / "latest"
-    if latest.exists() and latest.resolve().name.endswith(f"-{short}"):
+    if (
+        latest.exists()
+        and (latest / "dvc.lock").read_bytes() == lock
+        and all((latest / path).exists() for path in files)
+    ):
         return FOLDER / latest.resolve().name, False
 
+    check_settings(entries, settings)
     FOLDER.mkdir(exist_ok=True)
     for left in FOLDER.glob(".making-*"):  # by a run that was killed
         shutil.rmtree(left)
+    short = hashlib.sha256("\n".join([lock.decode(), *sorted(files)]).encode()).hexdigest()[:8]
     final = FOLDER / f"{today.isoformat()}-{short}"
     if not final.exists():
         making = FOLDER / f".making-{os.getpid()}"
         making.mkdir()
-        for path, digest in published_files(lock, stages).items():
+        for path, digest in files.items():
             copy(Path(path), making / path, digest)
         (making / "dvc.lock").write_bytes(lock)
-        shutil.copyfile("params.yaml", making / "params.yaml")
-        if rows := offending(making.name):
+        (making / "params.yaml").write_bytes(settings)
+        if (making / "data").exists() and (rows := offending(making.name)):
             shutil.rmtree(making)
             raise ValueError(f"publish: tables have rows that break their rules; `make check-tables` shows all\n{rows}")
         making.rename(final)
@@ -60,11 +67,22 @@ def publish(stages: Collection[str], today: date) -> tuple[Path, bool]:
     return final, True
 
 
-def published_files(lock: bytes, stages: Collection[str]) -> dict[str, str]:
+def published_files(entries: Mapping[str, Any], stages: Collection[str]) -> dict[str, str]:
     """The tables, metrics and report of these stages, with their hashes.  Models stay in DVC's cache."""
-    entries: dict[str, Any] = YAML(typ="safe").load(lock).get("stages", {})
+    if missing := [name for name in stages if name not in entries and ":" not in name]:  # with a colon: another file's
+        raise ValueError(f"publish: dvc.lock has no entry of {', '.join(missing)}; run the flow again")
     outs = [out for name, entry in entries.items() if name in stages for out in entry.get("outs", [])]
     return {out["path"]: out["md5"] for out in outs if is_published(out["path"])}
+
+
+def check_settings(entries: Mapping[str, Any], settings: bytes) -> None:
+    """ValueError where params.yaml is not what the stage `check_settings` has seen, which sees all of it."""
+    if "check_settings" not in entries:
+        return
+    was: dict[str, Any] = entries["check_settings"]["params"]["params.yaml"]
+    now: dict[str, Any] = YAML(typ="safe").load(settings)
+    if others := sorted(name for name in {*was, *now} if name not in was or name not in now or was[name] != now[name]):
+        raise ValueError(f"publish: params.yaml is not what dvc.lock says of {', '.join(others)}; run the flow again")
 
 
 def offending(name: str) -> str:

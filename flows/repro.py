@@ -141,7 +141,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\nrepro: stopped; the next run goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise SystemExit(f"repro: {error}") from error
     if failed:
         names = ", ".join(waiting[:4]) + f" and {len(waiting) - 4} more" * (len(waiting) > 4)

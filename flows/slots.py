@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 
@@ -19,10 +19,11 @@ class Stopped(Exception):
 
 
 @contextmanager
-def slot(kind: str, places: int, stop: Event, folder: Path | None = None) -> Iterator[int]:
+def slot(kind: str, places: int, devices: Sequence[str], stop: Event, folder: Path | None = None) -> Iterator[int]:
     """Hold one of the first `places` places of a kind (`gpu`), and wait until one is free; Stopped when `stop` is set.
 
-    Gives the number of the place, from 0.
+    Gives the number of the place, from 0. It is held by the devices of its share, all or none: so no device has two,
+    whatever the places of others. Where there are more places than devices, a place without one has its number.
 
     A flow with a smaller limit takes only the first places, so the smallest limit on a host holds for those who set it.
     """
@@ -30,22 +31,27 @@ def slot(kind: str, places: int, stop: Event, folder: Path | None = None) -> Ite
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(PermissionError):
         folder.chmod(0o1777)  # the places belong to all users of the host
-    locks = [FileLock(folder / f"{kind}-{place}.lock", mode=0o666, thread_local=False) for place in range(places)]
-    while (held := next((place for place, lock in enumerate(locks) if _take(lock)), None)) is None:
+    while True:
+        for place in range(places):
+            own = _own(place, places, devices) or devices[place : place + 1]
+            names = [f"{kind}-device-{device.replace('/', '_')}" for device in own] or [f"{kind}-{place}"]
+            if held := _take([folder / f"{name}.lock" for name in names]):
+                with held:
+                    yield place
+                return
         if stop.wait(0.5):
             raise Stopped("the run was ended before this stage began")
-    try:
-        yield held
-    finally:
-        locks[held].release()
 
 
-def _take(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
+def _take(files: Sequence[Path]) -> ExitStack | None:
+    """The locks of all these files, or of none."""
+    with ExitStack() as held:
+        try:
+            for file in files:
+                held.enter_context(FileLock(file, timeout=0, mode=0o666, thread_local=False))
+        except Timeout:
+            return None
+        return held.pop_all()
 
 
 def nvidia_devices() -> list[str]:
@@ -61,7 +67,10 @@ def nvidia_devices() -> list[str]:
 
 def share(place: int, places: int, devices: Sequence[str]) -> dict[str, str]:
     """The variable by which what holds a place sees its share of the devices, and no other; {} where each sees all."""
+    own = _own(place, places, devices)
+    return {"CUDA_VISIBLE_DEVICES": ",".join(own)} if own and places > 1 else {}
+
+
+def _own(place: int, places: int, devices: Sequence[str]) -> Sequence[str]:
     each = len(devices) // places
-    if places == 1 or each == 0:
-        return {}
-    return {"CUDA_VISIBLE_DEVICES": ",".join(devices[place * each : (place + 1) * each])}
+    return devices[place * each : (place + 1) * each]

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.align import made_here
+from flows.graph import Stage
 from tests.flows.conftest import Make, Server, locked, wait_for
 
 
@@ -66,6 +68,15 @@ def test_siblings_run_at_the_same_time_and_the_lock_is_that_of_dvc(server: Serve
     assert messages == dict.fromkeys(tasks, "unchanged")
     assert list((diamond / "logs").iterdir()) == []
     assert sorted(os.listdir(diamond / "published")) == sorted([latest.resolve().name, "latest"])
+
+
+def test_nodes_get_what_is_made_here_and_all_that_may_be_where_dvc_cannot_tell() -> None:
+    needs = {"top": (), "left": ("top",), "right": ("top",), "bottom": ("left", "right")}
+    stages = {name: Stage(name, names, False, ()) for name, names in needs.items()}
+
+    assert made_here(stages, {"right", "bottom"}) == ["left", "top"]  # right is made on a node
+    assert made_here(stages, {"bottom"}) == ["left", "right"]
+    assert made_here(stages, None) == ["bottom", "left", "right", "top"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """`make nightly` as a user has it, and the flow on the real stages with toy numbers."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,44 @@ def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) 
         pass
 
     assert "Could not parse SQLAlchemy URL" in str(stopped.value)
+
+
+MAKE_LEASE = """
+import asyncio, datetime, uuid
+from prefect.server.concurrency.lease_storage import get_concurrency_lease_storage
+making = get_concurrency_lease_storage().create_lease([uuid.uuid4()], datetime.timedelta(minutes=5))
+print(asyncio.run(making).id)
+"""
+
+RENEW_LEASE = """
+import sys
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from prefect.server.api.concurrency_limits_v2 import router
+server = FastAPI()
+server.include_router(router)
+print(TestClient(server).post(f"/v2/concurrency_limits/leases/{sys.argv[1]}/renew").status_code)
+"""
+"""What a run at work asks the server every few minutes."""
+
+
+def test_the_place_of_a_run_outlives_its_server(tmp_path: Path) -> None:
+    given = os.environ | nightly.environment(tmp_path, free_port())
+
+    def server(*code: str) -> str:  # each in a process of its own
+        return subprocess.run(
+            [sys.executable, "-c", *code], env=given, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    assert server(RENEW_LEASE, server(MAKE_LEASE)) == "204"
+
+
+@pytest.mark.parametrize("before", ["export", "Environment="])
+def test_the_environments_of_the_docs_keep_the_places_of_runs_as_make_nightly_does(tmp_path: Path, before: str) -> None:
+    said = (small_graph.ROOT / "docs/nightly.md").read_text()
+    name = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
+
+    assert re.search(rf"^ +{before}.*\b{name}={nightly.environment(tmp_path, 1)[name]}$", said, re.MULTILINE)
 
 
 ON_NODES = {

@@ -3,15 +3,18 @@
 import json
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
 from flows import graph, local_cluster, node, on_ray
 from flows.beside import StageFailed
@@ -108,6 +111,50 @@ def test_what_one_node_makes_the_next_finds_in_the_remote(driver: Path, at: At, 
     assert again.how.startswith("restored or unchanged on ")
     assert (again.entry, again.files) == (left.entry, left.files)
     assert (tmp_path / "nodes/d").exists()
+
+
+@pytest.mark.slow
+def test_what_was_removed_from_the_remote_comes_back_with_no_other_stage_and_stops_none(
+    driver: Path, tmp_path: Path
+) -> None:
+    one = "{cmd: mkdir -p many; cp in many/one, deps: [in], outs: [many]}"
+    (driver / "dvc.yaml").write_text(
+        f"stages:\n  many: {one}\n  other: {{cmd: cp in x.out, deps: [in], outs: [x.out]}}"
+    )
+
+    def reproduced(folder: Path, name: str) -> int:
+        return subprocess.run([sys.executable, "-m", "flows.dvc_node", name], cwd=folder).returncode
+
+    def remote() -> set[str]:
+        return {str(file.relative_to(tmp_path / "store")) for file in (tmp_path / "store").rglob("*") if file.is_file()}
+
+    for text in ("old", "new"):
+        (driver / "in").write_text(text)
+        assert reproduced(driver, "many") == 0
+    has_old = shutil.copytree(driver, tmp_path / "has_old")
+    before = remote()
+    call("dvc", "--cd", str(driver), "gc", "--workspace", "--cloud", "--force", "--quiet")
+    removed = before - remote()
+    assert len(removed) == 2  # a file, and the list of its folder
+
+    for folder in (shutil.copytree(driver, tmp_path / "fresh", ignore=shutil.ignore_patterns("cache")), has_old):
+        assert reproduced(folder, "other") == 0
+        assert not remote() & removed
+    assert len(remote() - before) == 1  # the run of `other`; what it has made is there, as `many` made it too
+
+
+@pytest.mark.slow
+def test_what_nodes_need_is_pushed_when_another_dvc_has_ended(driver: Path, tmp_path: Path) -> None:
+    call("dvc", "repro", "--quiet", "top")
+
+    with Repo() as repo, ThreadPoolExecutor() as pool:
+        with repo.lock:
+            pushing = pool.submit(on_ray.dvc, "push", ["top"])
+            time.sleep(8)  # DVC's own patience is 3 s
+            assert not pushing.done()
+        pushing.result()
+
+    assert len([file for file in (tmp_path / "store").rglob("*") if file.is_file()]) == 1
 
 
 def logged(folder: Path) -> list[str]:

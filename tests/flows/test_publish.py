@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 import yaml
@@ -37,20 +38,26 @@ def write(text: str) -> None:
     lock(paths)
 
 
-def lock(paths: list[str]) -> None:
-    """The dvc.lock of a stage that wrote these files as they are now."""
-    outs = [{"path": path, "hash": "md5", "md5": hashlib.md5(Path(path).read_bytes()).hexdigest()} for path in paths]
+def lock(paths: list[str], **others: Any) -> None:
+    """The dvc.lock of a stage that wrote these files as they are now, and of others."""
     old = {"path": "data/old.parquet", "md5": "of a stage that is no more"}
-    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"all": {"outs": outs}, "former": {"outs": [old]}}}))
+    stages = {"all": {"outs": [out(path) for path in paths]}, "former": {"outs": [old]}, **others}
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+
+
+def out(path: str) -> dict[str, str]:
+    return {"path": path, "hash": "md5", "md5": hashlib.md5(Path(path).read_bytes()).hexdigest()}
 
 
 def test_tables_metrics_report_and_lock_are_published_and_nothing_else() -> None:
     found, is_new = publish.publish(["all"], TODAY)
 
-    short = hashlib.sha256(Path("dvc.lock").read_bytes()).hexdigest()[:8]
+    published = [*TABLES, "metrics/score.json", "report/index.html"]
+    text = "\n".join([Path("dvc.lock").read_text(), *sorted(published)])
+    short = hashlib.sha256(text.encode()).hexdigest()[:8]
     assert (found, is_new) == (Path(f"published/2026-11-21-{short}"), True)
     assert sorted(str(file.relative_to(found)) for file in found.rglob("*") if file.is_file()) == sorted(
-        [*TABLES, "metrics/score.json", "report/index.html", "dvc.lock", "params.yaml"]
+        [*published, "dvc.lock", "params.yaml"]
     )
     assert os.readlink("published/latest") == found.name
 
@@ -60,6 +67,45 @@ def test_the_same_lock_is_published_once_whatever_the_day() -> None:
 
     assert publish.publish(["all"], date(2026, 11, 22)) == (first, False)
     assert sorted(os.listdir("published")) == [first.name, "latest"]
+
+
+def test_a_run_without_tables_is_published() -> None:
+    lock(["metrics/score.json"])
+
+    found, is_new = publish.publish(["all"], TODAY)
+
+    assert is_new and sorted(os.listdir(found)) == ["dvc.lock", "metrics", "params.yaml"]
+
+
+def test_a_run_of_more_stages_is_published_with_the_tables_of_all() -> None:
+    lock(TABLES[:2], rlcd={"outs": [out(TABLES[2])]})
+    first, _ = publish.publish(["all"], TODAY)
+
+    second, is_new = publish.publish(["all", "rlcd"], TODAY)
+
+    assert is_new and second != first
+    assert [sorted(os.listdir(folder / "data")) for folder in (first, second)] == [
+        ["t0.parquet", "t1.parquet"],
+        ["t0.parquet", "t1.parquet", "t2.parquet"],
+    ]
+    assert publish.publish(["all"], TODAY) == (second, False)  # which has all of it
+
+
+def test_settings_that_were_edited_since_publish_nothing() -> None:
+    rlcd, rate = {"pairs": 8, "names": ["a", None]}, 1e-05
+    checked = {"params": {"params.yaml": {"rlcd": rlcd, "ppo": {"rate": rate}}}}
+    lock(TABLES, check_settings=checked)
+    Path("params.yaml").write_text("ppo:\n  rate: 2e-5  # more\nrlcd: {names: [a, null], pairs: 8}\nnew: {}\n")
+
+    told = "publish: params.yaml is not what dvc.lock says of new, ppo; run the flow again"
+    with pytest.raises(ValueError, match=told):
+        publish.publish(["all", "check_settings"], TODAY)
+    assert not Path("published/latest").exists()
+
+    # another order, another way to write it and words above a key are the same settings
+    Path("params.yaml").write_text("# less\nppo:\n  rate: 1.0e-5\nrlcd: {names: [a, ~], pairs: 8}\n")
+    found, _ = publish.publish(["all", "check_settings"], TODAY)
+    assert (found / "params.yaml").read_text().startswith("# less")
 
 
 def test_a_lock_that_comes_back_is_linked_again() -> None:
@@ -85,6 +131,13 @@ def test_a_file_that_is_not_what_the_lock_says_publishes_nothing() -> None:
     write("two")
     second, _ = publish.publish(["all"], TODAY)
     assert sorted(os.listdir("published")) == sorted([first.name, second.name, "latest"])
+
+
+def test_a_stage_that_the_lock_does_not_have_publishes_nothing() -> None:
+    with pytest.raises(ValueError, match="publish: dvc.lock has no entry of train_ppo; run the flow again"):
+        publish.publish(["all", "train_ppo"], TODAY)
+
+    assert not Path("published/latest").exists()
 
 
 def test_a_reader_always_sees_a_whole_run() -> None:

@@ -1,5 +1,6 @@
 """`make repro`'s command on small graphs of shell commands: real DVC, real processes."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from dvc.exceptions import DvcException
 
-from flows.lock import written_together
+from flows.lock import Entries, written_together
 from flows.machine import has_several_processes, settings
 from flows.repro import at_once
 from flows.slots import share
@@ -65,6 +66,25 @@ def test_a_failure_stops_what_follows_leaves_the_rest_and_the_next_run_goes_on(r
     assert repro(folder).returncode == 0
     assert sorted(locked(folder)["stages"]) == ["after", "beside", "fails", "follows"]
     assert (folder / "beside.runs").read_text() == "\n"
+
+
+def test_a_full_disk_below_a_log_fails_that_stage_and_no_other(repository: Make) -> None:
+    folder = repository(
+        {
+            "one": {"cmd": "touch one.out", "outs": ["one.out"]},
+            "beside": {"cmd": "sleep 5; touch beside.out", "outs": ["beside.out"]},
+            "after": {"cmd": "touch after.out", "deps": ["beside.out"], "outs": ["after.out"]},
+        }
+    )
+    (folder / "logs").mkdir()
+    (folder / "logs/one.log").symlink_to("/dev/full")
+
+    done = repro(folder, "--jobs", "2")
+
+    assert done.returncode == 1
+    assert "one    = one ended: [Errno 28] No space left on device; the disk is full: free some space" in done.stdout
+    assert done.stderr == "repro: failed: one; all else is made, and the next run goes on from here\n"
+    assert sorted(locked(folder)["stages"]) == ["after", "beside"]
 
 
 def waiting(repository: Make) -> Path:
@@ -182,6 +202,37 @@ def test_entries_are_written_while_stages_work_and_kept_while_that_fails(
         lock.write_text(whole)
 
     assert sorted(locked(Path())["stages"]) == ["one", "two"]
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """A write beyond that fails as one on a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_write_that_ends_in_the_middle_leaves_the_lock_and_the_next_one_has_all_entries(
+    repository: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository({}))
+    lock = Path("dvc.lock")
+    lock.write_text(yaml.safe_dump({"schema": "2.0", "stages": {"old": {"cmd": "true " * 200_000}}}))
+    whole = lock.read_bytes()
+    files = sorted(Path().iterdir())
+    entries = Entries()
+    entries.add({"dvc.lock": {"new": {"cmd": "true"}}})
+
+    with no_file_longer_than(len(whole) // 2), pytest.raises(OSError, match="File too large"):
+        entries.write()
+    assert lock.read_bytes() == whole
+    assert sorted(Path().iterdir()) == files
+
+    entries.write()
+    assert sorted(locked(Path())["stages"]) == ["new", "old"]
 
 
 def test_a_wrong_name_is_told_before_anything_runs(diamond: Path) -> None:
