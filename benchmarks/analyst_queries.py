@@ -159,6 +159,7 @@ def make(rows: int) -> int:
     )
     write(
         f"SELECT id([query, 9]) AS demonstration_id, id(query) AS query_id, 0.0::DOUBLE AS reward, "
+        "NULL::BIGINT AS taught, "
         f"'eos' AS finish_reason, "
         f"[{{'role': 'user', 'content': 'What?'}}, {{'role': 'assistant', 'content': 'This.'}}] AS messages "
         f"{queries} ORDER BY demonstration_id",

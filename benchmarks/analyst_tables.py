@@ -36,6 +36,7 @@ WORDS = ["the", "red", "fox", "lives", "under", "a", "plum", "tree", "and", "bak
 CONFIGS = ("a", "b", "c", "d", "e")
 POLICIES = ("base", "sft_selfplay", "sft_rmsp", "dpo", "ppo", "large_hhh")
 JUDGED = ("dpo sft_rmsp", "ppo sft_rmsp", "sft_rmsp sft_selfplay", "ppo base", "ppo large_hhh", "sft_rmsp base")
+SCORED = ("base", "sft_rmsp", "dpo", "ppo")
 RUNS = ("2026-11-14-00000000", "2026-11-21-00000000")
 
 MACROS = f"""
@@ -335,13 +336,38 @@ def curve(sizes: Sizes) -> str:
     """
 
 
+def written(sizes: Sizes, columns: str) -> str:
+    """A text for each number of an evaluation question, beside these columns."""
+    return f"""
+        SELECT {columns}, text_of(said, i, 18) AS text
+        FROM range({sizes.questions}) AS numbers(i) JOIN texts ON place = drawn(i, 22, {TEXTS})
+    """
+
+
+def of_methods(sizes: Sizes) -> dict[str, str]:
+    """What RRHF, DITTO, held-out tasks and revisions let a model write; not all of it was written by their stages."""
+    told = "(5 + drawn(i, 10, 40))::INT AS tokens, ended(i) AS finish_reason"
+    chosen = "if(i % 3 = 0, NULL, ended(i)) AS finish_reason"
+    columns = {
+        "rrhf_samples/mixed": f"id(i, {sizes.questions}, 32) AS query_id, if(i % 3 = 0, NULL, 0.1) AS kl, {told}",
+        "ditto_samples/captain": f"id(i, {sizes.questions}, 0) AS sample_id, {told}",
+        "ditto_answers/captain": f"id(i, {sizes.questions}, 0) AS prompt_id, 'ditto' AS method, {told}",
+        "task_answers/medium": f"'medium' AS subject, id(i, {sizes.questions}, 0) AS item_id, {chosen}",
+        "revisions": "i % 2 AS step, if(i % 2 = 0, NULL, 'It is not so.') AS critique, ended(i) AS finish_reason",
+    }
+    return {f"data/{name}": written(sizes, given) for name, given in columns.items()}
+
+
 def scores(subject: str) -> str:
-    """The two figures that a subject has in the embedded profile."""
+    """Figures of a policy or, without those that a policy alone has, of a reward model; and one that is no model's."""
+    figures = [("hhh", "accuracy", 0.6), ("hhh", "always_longer", 0.5)]
+    if subject != "reward_almost":
+        figures += [("cloze", "accuracy", 0.8), ("heldout_text", "loss_per_token", 1.2)]
     return f"""
         SELECT
             '{subject}' AS subject, benchmark, 'all' AS category, metric,
             value, value - 0.1 AS low, value + 0.1 AS high, 100::BIGINT AS n
-        FROM (VALUES ('cloze', 'accuracy', 0.8), ('heldout_text', 'bits_per_byte', 1.2)) AS t(benchmark, metric, value)
+        FROM (VALUES {", ".join(map(str, figures))}) AS t(benchmark, metric, value)
     """
 
 
@@ -356,7 +382,8 @@ def tables(sizes: Sizes) -> dict[str, str]:
         made |= {f"data/demonstrations/{guide}": demonstrations(sizes)}
     made |= {f"data/answers/{policy}": answers(sizes, place, policy) for place, policy in enumerate(POLICIES)}
     made |= {"data/judgements": judgements(sizes, 0), "data/ppo_curve/almost": curve(sizes)}
-    made |= {f"data/benchmark_scores/{subject}": scores(subject) for subject in ("base", "sft_rmsp", "dpo", "ppo")}
+    made |= {f"data/benchmark_scores/{subject}": scores(subject) for subject in (*SCORED, "reward_almost")}
+    made |= of_methods(sizes)
     return made | {f"published/{RUNS[0]}/data/judgements": judgements(sizes, 1)}
 
 

@@ -8,22 +8,23 @@ WITH ranked AS (
         length(text) AS characters,
         regexp_matches(text, '\S') AS spoken,
         spoken AND coalesce(finish_reason IN ('eos', 'stop'), true) AS whole,
-        (row_number() OVER (PARTITION BY query_id ORDER BY spoken, whole, reward, sample_index DESC))::INT AS place,
-        (count(*) OVER (PARTITION BY query_id))::INT AS candidates
+        row_number() OVER (PARTITION BY query_id ORDER BY spoken, whole, if(spoken, reward, 0), sample_index DESC) AS place,
+        count(*) OVER (PARTITION BY query_id) AS candidates
     FROM candidates
     WHERE guide = 'rmsp' AND turn = 1 AND reward IS NOT NULL
 ),
 chances AS (
-    -- the chance that the candidate at a place is the best of n: those worse than it fill the other n - 1 places
+    -- the chance that the candidate at a place is the best of n: those worse than it fill the other n - 1 places,
+    -- C(place - 1, n - 1) / C(candidates, n); the gamma of k + 1 is the factorial of k
     SELECT
         place,
         candidates,
         n,
-        if(place < n, 0, factorial(place - 1) / factorial(n - 1) / factorial(place - n))
-            / (factorial(candidates) / factorial(n) / factorial(candidates - n)) AS chance
+        n * exp(lgamma(place) - lgamma(place - n + 1) + lgamma(candidates - n + 1) - lgamma(candidates + 1)) AS chance
     FROM
         (SELECT DISTINCT place, candidates FROM ranked),
-        (SELECT unnest(range(1, 1 + (SELECT min(candidates) FROM ranked)))::INT AS n)
+        (SELECT unnest(range(1, 1 + (SELECT min(candidates) FROM ranked))) AS n)
+    WHERE place >= n
 ),
 queries_of AS (
     SELECT n, query_id, sum(chance * reward) AS reward, sum(chance * characters) AS characters

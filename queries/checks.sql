@@ -96,7 +96,9 @@ SELECT * FROM snapshots WHERE question_id NOT IN (SELECT query_id FROM queries W
 -- -- what must not leak -----------------------------------------------------------------------------------------------
 
 -- comparisons: no evaluation question is learned from
-SELECT comparisons.* FROM comparisons JOIN queries USING (query_id) WHERE split = 'eval';
+SELECT comparisons.*
+FROM comparisons LEFT JOIN queries USING (query_id)
+WHERE split = 'eval' OR said(prompt) IN (SELECT text FROM queries WHERE split = 'eval');
 
 -- demonstrations: no evaluation question is learned from
 SELECT demonstrations.* FROM demonstrations JOIN queries USING (query_id) WHERE split = 'eval';

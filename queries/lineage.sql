@@ -35,6 +35,22 @@ learned AS (
     ORDER BY overlap DESC, query_id
     LIMIT 1
 ),
+-- from the best to the last, as guided self-play has them
+ranked AS (
+    SELECT
+        guide,
+        query_id,
+        text,
+        is_best,
+        coalesce(round(candidates.reward, 2)::VARCHAR, 'none') AS points,
+        regexp_matches(text, '\S') AS spoken,
+        spoken AND coalesce(candidates.finish_reason IN ('eos', 'stop'), true) AS whole,
+        row_number() OVER (
+            ORDER BY spoken DESC, whole DESC, if(spoken, candidates.reward, NULL) DESC, sample_index
+        ) AS place
+    FROM candidates JOIN learned USING (guide, query_id)
+    WHERE turn = 1
+),
 ancestors AS (
     SELECT 0 AS generation, queries.* FROM queries JOIN learned USING (query_id)
     UNION ALL
@@ -52,10 +68,9 @@ steps AS (
     FROM learned
     UNION ALL
     SELECT 4, format('chosen by {} among {} candidates, reward {}; the last of them, reward {}', any_value(guide), count(*),
-            round(max(candidates.reward), 2), round(min(candidates.reward), 2)),
-        query_id, arg_min(text, (candidates.reward, candidates.sample_index))
-    FROM candidates JOIN learned USING (guide, query_id)
-    WHERE turn = 1
+            max(points) FILTER (is_best), arg_max(points, place)),
+        query_id, arg_max(text, place)
+    FROM ranked
     GROUP BY query_id
     UNION ALL
     SELECT 5 + generation,

@@ -3,7 +3,8 @@
 -- Elo ratings from the table `judgements` alone: Bradley-Terry with a mean of 1000 and 400 points for odds of 10 to 1, a tie half
 -- a win, one tie more between every two that were compared. metrics/judge_answers.json has them with their intervals;
 -- synthalign/judging/ratings.py says more. A judge that does not put its policies on one scale is left out. A step is
--- the MM algorithm's (Hunter 2004, Eq. 3): what was won, by what the strengths of before make of each game.
+-- the MM algorithm's (Hunter 2004, Eq. 3): what was won, by what the strengths of before make of each game. A judge's last step
+-- is the first that moves no strength by more than a hundred-millionth of it.
 WITH RECURSIVE
 
 verdicts AS MATERIALIZED (
@@ -53,14 +54,21 @@ on_one_scale AS MATERIALIZED (
 ),
 
 strengths AS (
-    SELECT 0 AS step, judge, policy, 1.0::DOUBLE AS strength FROM policies SEMI JOIN on_one_scale USING (judge)
+    SELECT judge, policy, 1.0::DOUBLE AS strength, true AS moves FROM policies SEMI JOIN on_one_scale USING (judge)
     UNION ALL
-    SELECT any_value(own.step) + 1, own.judge, own.policy, sum(won) / sum(played / (own.strength + other.strength))
-    FROM strengths AS own
-    JOIN games ON (games.judge, games.policy) = (own.judge, own.policy)
-    JOIN strengths AS other ON (other.judge, other.policy) = (games.judge, games.rival)
-    WHERE own.step < 500
-    GROUP BY own.judge, own.policy
+    SELECT judge, policy, stronger, max(abs(stronger / strength - 1)) OVER (PARTITION BY judge) > 1e-8
+    FROM (
+        SELECT
+            own.judge,
+            own.policy,
+            own.strength,
+            sum(won) / sum(played / (own.strength + other.strength)) AS stronger
+        FROM strengths AS own
+        JOIN games ON (games.judge, games.policy) = (own.judge, own.policy)
+        JOIN strengths AS other ON (other.judge, other.policy) = (games.judge, games.rival)
+        WHERE own.moves
+        GROUP BY ALL
+    )
 )
 
 SELECT
@@ -69,5 +77,5 @@ SELECT
     round(1000 + 400 * (log10(strength) - avg(log10(strength)) OVER (PARTITION BY judge)), 1) AS elo,
     (SELECT sum(played - 1) FROM games WHERE (games.judge, games.policy) = (strengths.judge, strengths.policy))::BIGINT AS verdicts
 FROM strengths
-WHERE step = 500
+WHERE NOT moves
 ORDER BY judge, elo DESC, policy;

@@ -32,7 +32,7 @@ COMMENT ON COLUMN queries.query_id IS 'Hash of the text';
 COMMENT ON COLUMN queries.text IS 'The query';
 COMMENT ON COLUMN queries.origin IS 'seed, mined, or eval for an evaluation question';
 COMMENT ON COLUMN queries.split IS 'train, or eval: never trained on';
-COMMENT ON COLUMN queries.nearest_id IS 'Mined: the older query or evaluation question that it resembles most; NULL for none';
+COMMENT ON COLUMN queries.nearest_id IS 'Mined: the older query that it resembles most, never an evaluation question; NULL for none';
 COMMENT ON COLUMN queries.nearest_rouge_l IS 'Mined: ROUGE-L F1 with that one, 0 to 1';
 
 CREATE OR REPLACE VIEW queries_rejected AS
@@ -100,7 +100,7 @@ WHERE false;
 COMMENT ON VIEW comparisons IS 'Pairs to learn from. A pair stands in several members: say which you mean';
 COMMENT ON COLUMN comparisons.member IS 'The table data/comparisons/<member>: what a reward model or DPO is trained on';
 COMMENT ON COLUMN comparisons.comparison_id IS 'Hash of the two response ids in this order; unique within a member';
-COMMENT ON COLUMN comparisons.query_id IS 'The query: queries.query_id';
+COMMENT ON COLUMN comparisons.query_id IS 'The query: queries.query_id; a hash of the prompt where people, a file or an author brought it';
 COMMENT ON COLUMN comparisons.prompt IS 'The dialogue up to the response: messages of role and content';
 COMMENT ON COLUMN comparisons.chosen IS 'The response that should be better: a message; said(chosen) is its text';
 COMMENT ON COLUMN comparisons.rejected IS 'The other response';
@@ -117,9 +117,9 @@ COMMENT ON COLUMN comparisons.asis_rejected IS 'As-is reward of the other';
 COMMENT ON COLUMN comparisons.affix IS 'Index of the pair of phrases that the two prompts had (RLCD); NULL where there was none';
 COMMENT ON COLUMN comparisons.chosen_affix IS 'The phrase in the prompt of the chosen one';
 COMMENT ON COLUMN comparisons.rejected_affix IS 'The phrase in the prompt of the other';
-COMMENT ON COLUMN comparisons.attempts IS 'How often both were sampled until both could be used';
-COMMENT ON COLUMN comparisons.p_ab IS 'A labellers probability for the chosen one when it was shown first; NULL without a labeller';
-COMMENT ON COLUMN comparisons.p_ba IS 'The same when it was shown second; NULL where one order was asked';
+COMMENT ON COLUMN comparisons.attempts IS 'Tries of both sides together until both could be used: 2 is the first of each';
+COMMENT ON COLUMN comparisons.p_ab IS 'A labellers probability for the chosen one when it was shown first; NULL without a labeller, or where it was asked in the other order alone';
+COMMENT ON COLUMN comparisons.p_ba IS 'The same when it was shown second; NULL likewise';
 COMMENT ON COLUMN comparisons.principle IS 'Index of the principle that the labeller was given';
 COMMENT ON COLUMN comparisons.labeller IS 'The labellers folder';
 COMMENT ON COLUMN comparisons.kind IS 'DITTO: online, replay or inter (samples of two iterations)';
@@ -140,7 +140,7 @@ WHERE false;
 COMMENT ON VIEW comparisons_dropped IS 'Pairs that are not learned from, and why';
 COMMENT ON COLUMN comparisons_dropped.member IS 'The table data/comparisons/<member> that it is not in';
 COMMENT ON COLUMN comparisons_dropped.comparison_id IS 'Hash of the two response ids in this order; unique within a member';
-COMMENT ON COLUMN comparisons_dropped.query_id IS 'The query: queries.query_id';
+COMMENT ON COLUMN comparisons_dropped.query_id IS 'The query: queries.query_id; a hash of the prompt where people, a file or an author brought it';
 COMMENT ON COLUMN comparisons_dropped.prompt IS 'The dialogue up to the response: messages of role and content';
 COMMENT ON COLUMN comparisons_dropped.chosen IS 'The response that should be better: a message; said(chosen) is its text';
 COMMENT ON COLUMN comparisons_dropped.rejected IS 'The other response';
@@ -158,7 +158,7 @@ COMMENT ON COLUMN comparisons_dropped.asis_rejected IS 'As-is reward of the othe
 COMMENT ON COLUMN comparisons_dropped.affix IS 'Index of the pair of phrases that the two prompts had (RLCD); NULL where there was none';
 COMMENT ON COLUMN comparisons_dropped.chosen_affix IS 'The phrase in the prompt of the chosen one';
 COMMENT ON COLUMN comparisons_dropped.rejected_affix IS 'The phrase in the prompt of the other';
-COMMENT ON COLUMN comparisons_dropped.attempts IS 'How often both were sampled until both could be used';
+COMMENT ON COLUMN comparisons_dropped.attempts IS 'Tries of both sides together until both could be used: 2 is the first of each';
 
 -- -- self-play --------------------------------------------------------------------------------------------------------
 
@@ -185,6 +185,7 @@ COMMENT ON COLUMN demonstrations.query_id IS 'The query that it begins with: que
 COMMENT ON COLUMN demonstrations.messages IS 'The dialogue: messages of role and content; said(messages) is the last answer';
 COMMENT ON COLUMN demonstrations.finish_reason IS 'How the last answer ended: eos, stop, or length (cut off: it is learned without an end); NULL where a person wrote it';
 COMMENT ON COLUMN demonstrations.reward IS 'Of the last answer; NULL where no reward model was asked';
+COMMENT ON COLUMN demonstrations.taught IS 'How many answers, the last ones, are learned; NULL for all';
 
 -- -- policies ---------------------------------------------------------------------------------------------------------
 
@@ -206,7 +207,7 @@ COMMENT ON COLUMN judgements.sample_index IS 'Sample of both answers';
 COMMENT ON COLUMN judgements.policy_a IS 'One policy: answers.policy';
 COMMENT ON COLUMN judgements.policy_b IS 'The other';
 COMMENT ON COLUMN judgements."order" IS 'Whose answer the judge saw first: ab or ba';
-COMMENT ON COLUMN judgements.judge IS 'Who judges: oracle, reward, llm:<model> or human:<id>';
+COMMENT ON COLUMN judgements.judge IS 'Who judges: oracle, reward, people (the reward model of people''s pairs), llm:<model> or human:<id>';
 COMMENT ON COLUMN judgements.verdict IS 'a, b, tie or unjudged; always of policy_a and policy_b, whatever the order';
 COMMENT ON COLUMN judgements.score_a IS 'What the judge gave policy_a''s answer; NULL where it gave nothing';
 COMMENT ON COLUMN judgements.score_b IS 'What it gave policy_b''s';
@@ -242,7 +243,7 @@ COMMENT ON COLUMN rrhf_samples.round IS 'Round of sampling, from 0';
 COMMENT ON COLUMN rrhf_samples.query_id IS 'The query: queries.query_id';
 COMMENT ON COLUMN rrhf_samples.sample_index IS 'Number of the response, from 0';
 COMMENT ON COLUMN rrhf_samples.text IS 'The response';
-COMMENT ON COLUMN rrhf_samples.tokens IS 'Tokens of it, the end included; 0 where another stage wrote it';
+COMMENT ON COLUMN rrhf_samples.tokens IS 'Tokens of it, the end included';
 COMMENT ON COLUMN rrhf_samples.finish_reason IS 'eos, stop, length (cut off), or error';
 COMMENT ON COLUMN rrhf_samples.reward IS 'By the reward model';
 COMMENT ON COLUMN rrhf_samples.kl IS 'Distance of the policy that wrote it from the first, in nats; NULL where another stage wrote it';
@@ -264,7 +265,7 @@ SELECT parse_filename(filename, true) AS author, * EXCLUDE (filename)
 FROM read_parquet(getvariable('root') || '/data/ditto_samples/*.parquet', filename = true, union_by_name = true);
 COMMENT ON VIEW ditto_samples IS 'What the policy wrote for an author''s prompts in every iteration';
 COMMENT ON COLUMN ditto_samples.author IS 'Member of train_ditto';
-COMMENT ON COLUMN ditto_samples.sample_id IS 'Hash of author, iteration, sample and text';
+COMMENT ON COLUMN ditto_samples.sample_id IS 'Hash of demonstration, iteration, sample and text';
 COMMENT ON COLUMN ditto_samples.demonstration_id IS 'Hash of the demonstration whose prompt it answers';
 COMMENT ON COLUMN ditto_samples.iteration IS 'Iteration, from 0';
 COMMENT ON COLUMN ditto_samples.sample_index IS 'Number of the sample, from 0';

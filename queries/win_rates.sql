@@ -1,7 +1,8 @@
 -- Which policy wins, by which judge, and how much of it is the judge's, the place's or the length's doing?
 --
 -- Every figure of metrics/judge_answers.json, its intervals left out, from the table `judgements` alone. A row for each pair of
--- policies and each judge; synthalign/judging/win_rates.py says what the columns mean.
+-- policies and each judge; synthalign/judging/win_rates.py says what the columns mean. Rates are shares of judgements, each of
+-- the same weight; in win_rates_of_policies every question has the same.
 WITH RECURSIVE
 
 judged AS NOT MATERIALIZED (

@@ -1,5 +1,6 @@
 -- Which policy answers better, and by whose judgement?
 -- A tie is half a win, answers that one order did not judge are left out, and both orders and all samples of a question count as one.
+-- So every question weighs the same here; in win_rates every judgement does, and questions with more of them weigh more.
 WITH questions AS (
     SELECT
         policy_a,

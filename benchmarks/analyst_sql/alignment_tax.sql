@@ -10,4 +10,10 @@ SELECT
 FROM read_parquet('data/benchmark_scores/*.parquet') AS tested
 LEFT JOIN read_parquet('data/benchmark_scores/base.parquet') AS base USING (benchmark, category, metric)
 WHERE tested.category = 'all'
+    AND NOT starts_with(tested.metric, 'always_')
+    AND tested.subject IN (
+        SELECT subject
+        FROM read_parquet('data/benchmark_scores/*.parquet')
+        WHERE NOT starts_with(metric, 'always_') AND benchmark <> 'hhh' AND metric <> 'highest_reward'
+    )
 ORDER BY ALL;

@@ -8,7 +8,7 @@ WITH ranked AS (
             ORDER BY
                 regexp_matches(text, '\S'),
                 regexp_matches(text, '\S') AND coalesce(finish_reason IN ('eos', 'stop'), true),
-                reward,
+                if(regexp_matches(text, '\S'), reward, 0),
                 sample_index DESC
         ) AS place,
         count(*) OVER (PARTITION BY query_id) AS candidates
@@ -21,11 +21,11 @@ chances AS (
         place,
         candidates,
         n,
-        if(place < n, 0, factorial(place - 1) / factorial(n - 1) / factorial(place - n))
-            / (factorial(candidates) / factorial(n) / factorial(candidates - n)) AS chance
+        n * exp(lgamma(place) - lgamma(place - n + 1) + lgamma(candidates - n + 1) - lgamma(candidates + 1)) AS chance
     FROM
-        (SELECT DISTINCT place::INT AS place, candidates::INT AS candidates FROM ranked),
-        (SELECT unnest(range(1, 1 + (SELECT min(candidates) FROM ranked)))::INT AS n)
+        (SELECT DISTINCT place, candidates FROM ranked),
+        (SELECT unnest(range(1, 1 + (SELECT min(candidates) FROM ranked))) AS n)
+    WHERE place >= n
 ),
 queries_of AS (
     SELECT n, query_id, sum(chance * reward) AS reward, sum(chance * characters) AS characters

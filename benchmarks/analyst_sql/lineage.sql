@@ -38,10 +38,22 @@ steps AS (
     FROM learned
     UNION ALL
     SELECT 4, format('chosen by rmsp among {} candidates, reward {}; the last of them, reward {}', count(*),
-            round(max(candidates.reward), 2), round(min(candidates.reward), 2)),
-        query_id, arg_min(text, (candidates.reward, candidates.sample_index))
-    FROM read_parquet('data/candidates/rmsp.parquet') AS candidates JOIN learned USING (query_id)
-    WHERE turn = 1
+            coalesce(round(max(reward) FILTER (is_best), 2)::VARCHAR, 'none'),
+            coalesce(round(arg_min(reward, worth), 2)::VARCHAR, 'none')),
+        query_id, arg_min(text, worth)
+    FROM (
+        SELECT
+            *,
+            regexp_matches(text, '\S') AS spoken,
+            row(
+                spoken,
+                spoken AND coalesce(finish_reason IN ('eos', 'stop'), true),
+                if(spoken, coalesce(reward, 0), 0),
+                -sample_index
+            ) AS worth
+        FROM read_parquet('data/candidates/rmsp.parquet')
+        WHERE turn = 1 AND query_id = (SELECT query_id FROM learned)
+    )
     GROUP BY query_id
     UNION ALL
     SELECT 5 + generation,

@@ -24,14 +24,17 @@ games AS MATERIALIZED (
     GROUP BY ALL
 ),
 strengths AS (
-    SELECT DISTINCT 0 AS step, judge, policy, 1.0::DOUBLE AS strength FROM games
+    SELECT DISTINCT judge, policy, 1.0::DOUBLE AS strength, true AS moves FROM games
     UNION ALL
-    SELECT s.step + 1, s.judge, s.policy, sum(g.won) / sum(g.played / (s.strength + r.strength))
-    FROM strengths AS s
-    JOIN games AS g ON (g.judge, g.policy) = (s.judge, s.policy)
-    JOIN strengths AS r ON (r.judge, r.policy) = (s.judge, g.rival)
-    WHERE s.step < 500
-    GROUP BY ALL
+    SELECT judge, policy, stronger, max(abs(stronger / strength - 1)) OVER (PARTITION BY judge) > 1e-8
+    FROM (
+        SELECT s.judge, s.policy, s.strength, sum(g.won) / sum(g.played / (s.strength + r.strength)) AS stronger
+        FROM strengths AS s
+        JOIN games AS g ON (g.judge, g.policy) = (s.judge, s.policy)
+        JOIN strengths AS r ON (r.judge, r.policy) = (s.judge, g.rival)
+        WHERE s.moves
+        GROUP BY ALL
+    )
 )
 SELECT
     judge,
@@ -39,5 +42,5 @@ SELECT
     round(1000 + 400 * (log10(strength) - avg(log10(strength)) OVER (PARTITION BY judge)), 1) AS elo,
     (SELECT sum(played - 1) FROM games AS g WHERE (g.judge, g.policy) = (s.judge, s.policy))::BIGINT AS verdicts
 FROM strengths AS s
-WHERE step = 500
+WHERE NOT moves
 ORDER BY judge, elo DESC, policy;

@@ -20,6 +20,25 @@ written AS (
         avg((finish_reason = 'length')::INT)
     FROM read_parquet('data/ppo_curve/almost.parquet')
     UNION ALL
+    SELECT 'train_rrhf@' || parse_filename(filename, true), 'models/', count(*), sum(length(text)), sum(tokens),
+        avg((finish_reason = 'length')::INT)
+    FROM read_parquet('data/rrhf_samples/*.parquet', filename = true) WHERE kl IS NOT NULL GROUP BY filename
+    UNION ALL
+    SELECT 'train_ditto@' || parse_filename(filename, true), 'models/', count(*), sum(length(text)), sum(tokens),
+        avg((finish_reason = 'length')::INT)
+    FROM read_parquet('data/ditto_samples/*.parquet', filename = true) GROUP BY filename
+    UNION ALL
+    SELECT 'sample_ditto@' || parse_filename(filename, true), NULL, count(*), sum(length(text)), sum(tokens),
+        avg((finish_reason = 'length')::INT)
+    FROM read_parquet('data/ditto_answers/*.parquet', filename = true) GROUP BY filename
+    UNION ALL
+    SELECT 'answer_tasks@' || subject, NULL, count(*), sum(length(text)), NULL, avg((finish_reason = 'length')::INT)
+    FROM read_parquet('data/task_answers/*.parquet') WHERE finish_reason IS NOT NULL GROUP BY subject
+    UNION ALL
+    SELECT 'revise_answers', NULL, count(*) + count(critique), sum(length(text) + coalesce(length(critique), 0)), NULL,
+        avg((finish_reason = 'length')::INT)
+    FROM read_parquet('data/revisions.parquet')
+    UNION ALL
     SELECT 'simulate_demonstrations@' || parse_filename(filename, true), NULL, count(*), sum(length(text)), NULL,
         avg((finish_reason = 'length')::INT)
     FROM read_parquet('data/candidates/*.parquet', filename = true) GROUP BY filename

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from synthalign.commands import answers, cli, sql
-from synthalign.core import tables
+from synthalign.core import measures, tables
 from synthalign.core.errors import UserError
 from tests import small_tables
 
@@ -127,6 +127,85 @@ def test_the_best_of_n_is_what_guided_self_play_says_and_no_text_that_was_cut_of
     assert float(best["gain"]) == 1.0 - (2.0 + 1.0 + 9.0 + 1.0) / 4
 
 
+def test_the_best_of_n_of_64_candidates_is_what_python_says_it_is(here: Path) -> None:
+    rows = small_tables.rows()
+    [candidate, _] = rows["candidates/rmsp"]
+    rewards = [1e5 * ((29 * place) % 64) ** 2 for place in range(64)]  # so large that four digits are a billionth
+    rows["candidates/rmsp"] = [
+        candidate | {"sample_index": place, "reward": reward} for place, reward in enumerate(rewards)
+    ]
+    small_tables.write(here, rows)
+
+    found = {int(row["n"]): float(row["reward"]) for row in answered("best_of_n")}
+
+    expected = {n: measures.expected_best(rewards, rewards, n) for n in range(1, 65)}
+    assert found == {n: pytest.approx(value, rel=1e-9) for n, value in expected.items()}
+
+
+def test_of_candidates_that_say_nothing_the_first_is_the_best_whatever_their_rewards(here: Path) -> None:
+    rows = small_tables.rows()
+    [candidate, _] = rows["candidates/rmsp"]
+    rows["candidates/rmsp"] = [
+        candidate | {"sample_index": place, "text": " ", "reward": reward} for place, reward in enumerate((1.0, 3.0))
+    ]
+    small_tables.write(here, rows)
+
+    assert [float(row["reward"]) for row in answered("best_of_n")] == [2.0, 1.0]
+
+
+def test_a_judge_that_scores_an_answer_anew_in_every_pair_gives_it_the_mean(here: Path) -> None:
+    rows = small_tables.rows()
+    rivals = dict(zip(("r1", "r2", "r3", "r4"), (8.0, 8.0, 8.0, 1.0), strict=True))
+    given = small_tables.judgement("llm:x", "ab", "a", 0.0, 5.0)
+    rows["judgements"] = [given | {"policy_b": rival, "score_a": score} for rival, score in rivals.items()]
+    rows["answers/ppo"][0]["text"] = "x" * 100
+    for rival in rivals:
+        rows[f"answers/{rival}"] = [small_tables.answer(rival) | {"text": rival * 5}]  # ten characters
+    small_tables.write(here, rows)
+
+    [found] = [row for row in answered("length_and_reward") if row["scorer"] == "llm:x"]
+
+    # (8 + 8 + 8 + 1) / 4 = 6.25 for a hundred characters, 5 for ten
+    assert (found["answers"], float(found["slope"])) == ("5", round(10 * (6.25 - 5) / (100 - 10), 4))
+
+
+def test_a_table_of_peoples_prompts_covers_no_training_query(here: Path) -> None:
+    rows = small_tables.rows()
+    rows["comparisons/gold"] = [small_tables.pair(f"prompt {place}") for place in range(5)]
+    small_tables.write(here, rows)
+
+    found = {row["of_table"]: (row["queries"], row["share_of_training_queries"]) for row in answered("coverage")}
+
+    assert found == {
+        "comparisons/almost": ("1", "0.5"),
+        "comparisons/gold": ("5", "0.0"),
+        "comparisons/no_filter": ("2", "1.0"),
+        "demonstrations/rmsp": ("1", "0.5"),
+    }
+
+
+def test_policies_forget_and_reward_models_and_baselines_do_not(here: Path) -> None:
+    rows = small_tables.rows()
+    shared = [("hhh", "accuracy"), ("hhh", "always_longer"), ("truthfulqa", "always_longest")]
+    kinds = {
+        "base": [*shared, ("heldout_text", "loss_per_token"), ("cloze", "accuracy"), ("truthfulqa", "mc1")],
+        "reward_almost": [*shared, ("truthfulqa", "highest_reward")],
+    }
+    for subject, figures in kinds.items():
+        rows[f"benchmark_scores/{subject}"] = [
+            rows["benchmark_scores/base"][0] | {"subject": subject, "benchmark": benchmark, "metric": metric}
+            for benchmark, metric in figures
+        ]
+    small_tables.write(here, rows)
+
+    assert [(row["subject"], row["benchmark"], row["metric"]) for row in answered("alignment_tax")] == [
+        ("base", "cloze", "accuracy"),
+        ("base", "heldout_text", "loss_per_token"),
+        ("base", "hhh", "accuracy"),
+        ("base", "truthfulqa", "mc1"),
+    ]
+
+
 def test_a_pair_that_a_filter_has_brought_together_was_never_judged_and_is_not_counted(here: Path) -> None:
     rows = small_tables.rows()
     rows["comparisons/heuristic"] = [
@@ -152,6 +231,96 @@ def test_an_endpoints_tokens_cost_what_its_file_says(here: Path) -> None:
 
     tokens = sum(row["tokens"] for row in rows["responses/a"])
     assert (int(cost[3]), float(cost[5])) == (tokens, tokens * 0.25)
+
+
+def test_every_table_that_keeps_tokens_has_them_in_the_sum(here: Path) -> None:
+    rows = small_tables.rows()
+    [own] = rows["rrhf_samples/offline"]
+    rows["rrhf_samples/offline"].append(own | {"sample_index": 1, "kl": None})  # another stage wrote it
+    small_tables.write(here, rows)
+
+    found = {row["stage"]: row["tokens"] for row in answered("tokens_and_cost") if row["tokens"]}
+
+    kept = {name.partition("/")[0] for name, given in rows.items() if "tokens" in given[0]}
+    assert kept == {"responses", "answers", "ppo_curve", "rrhf_samples", "ditto_samples", "ditto_answers"}
+    assert found == {
+        "sample_responses@a": str(sum(row["tokens"] for row in rows["responses/a"])),
+        "sample_responses@b": str(sum(row["tokens"] for row in rows["responses/b"])),
+        "sample_answers@base": "5",
+        "sample_answers@ppo": "5",
+        "train_ppo@almost (snapshots)": "5",
+        "train_rrhf@offline": "5",
+        "train_ditto@captain": "6",
+        "sample_ditto@captain": "6",
+    }
+
+
+def test_what_a_trainer_wrote_costs_nothing_and_what_names_no_model_has_no_cost(here: Path) -> None:
+    found = {row["stage"]: row["cost"] for row in answered("tokens_and_cost")}
+
+    assert [found[f"{stage}@captain"] for stage in ("train_ditto", "sample_ditto")] == ["0.0", ""]
+    assert (found["train_rrhf@offline"], found["revise_answers"], found["answer_tasks@medium"]) == ("0.0", "", "")
+
+
+def test_a_critique_was_written_and_an_option_that_was_chosen_was_not(here: Path) -> None:
+    rows = small_tables.rows()
+    [first] = rows["revisions"]
+    rows["revisions"].append(first | {"step": 1, "principle": 0, "critique": "No.", "text": "An ox."})
+    [written] = rows["task_answers/medium"]
+    rows["task_answers/medium"].append(written | {"item_id": "2", "metric": "choice", "finish_reason": None})
+    small_tables.write(here, rows)
+
+    found = {row["stage"]: (row["texts"], row["characters"]) for row in answered("tokens_and_cost")}
+
+    assert found["revise_answers"] == ("3", str(len("A yak.") + len("No.") + len("An ox.")))
+    assert found["answer_tasks@medium"] == ("1", str(len("A nest.")))
+
+
+def test_tokens_are_counted_before_rrhf_ditto_and_their_like_have_run(here: Path) -> None:
+    before = answered("tokens_and_cost")
+    for name in ("rrhf_samples/offline", "ditto_samples/captain", "ditto_answers/captain", "task_answers/medium"):
+        tables.path(name).unlink()
+    tables.path("revisions").unlink()
+
+    methods = ("train_rrhf", "train_ditto", "sample_ditto", "answer_tasks", "revise_answers")
+    assert answered("tokens_and_cost") == [row for row in before if not row["stage"].startswith(methods)]
+
+
+def test_a_lineage_has_the_reward_of_the_chosen_candidate_and_of_the_one_that_all_others_come_before(
+    here: Path,
+) -> None:
+    rows = small_tables.rows()
+    [candidate, _] = rows["candidates/rmsp"]
+    said = [("A yak that", "length", 2.0), ("A yak.", "eos", 1.0), (" ", "eos", 9.0), ("An ox.", "stop", 0.5)]
+    rows["candidates/rmsp"] = [
+        candidate
+        | {"sample_index": place, "text": text, "finish_reason": reason, "reward": reward, "is_best": place == 1}
+        for place, (text, reason, reward) in enumerate(said)
+    ]
+    small_tables.write(here, rows)
+
+    [chosen] = [row for row in answered("lineage") if row["step"] == "4"]
+
+    assert chosen["what"] == "chosen by rmsp among 4 candidates, reward 1.0; the last of them, reward 9.0"
+    assert chosen["text"] == " "
+
+
+def test_a_lineage_of_self_play_says_that_there_was_no_reward(here: Path) -> None:
+    rows = small_tables.rows()
+    without = {"reward": None}
+    rows["answers/sft_selfplay"] = [small_tables.answer("sft_selfplay")]
+    rows["demonstrations/selfplay"] = [rows["demonstrations/rmsp"][0] | without]
+    rows["candidates/selfplay"] = [
+        row | without | {"is_best": place == 0, "text": f"Yak {place}."}
+        for place, row in enumerate(rows["candidates/rmsp"])
+    ]
+    small_tables.write(here, rows)
+
+    steps = csv.DictReader(io.StringIO(asked("queries/lineage.sql", "--set", "policy=sft_selfplay")))
+    [chosen] = [row for row in steps if row["step"] == "4"]
+
+    assert chosen["what"] == "chosen by selfplay among 2 candidates, reward none; the last of them, reward none"
+    assert chosen["text"] == "Yak 1."
 
 
 def test_a_policy_that_learned_nothing_has_a_lineage_of_question_and_answer(here: Path) -> None:

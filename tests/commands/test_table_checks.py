@@ -117,6 +117,26 @@ def test_every_check_of_the_file_is_tried() -> None:
     assert {check.title for check in CHECKS} == set(BROKEN)
 
 
+def test_a_pair_of_people_that_asks_an_evaluation_question_fails_the_checks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = small_tables.rows()
+    turns = [*small_tables.said("user", "Hi."), *small_tables.said("assistant", "Hello.")]
+    prompt = turns + small_tables.said("user", "What is it?")  # the text of the evaluation question eel
+    people = {"prompt": prompt, "chosen_config": "human", "rejected_config": "human"}
+    rows["comparisons/gold"].append(pair("hash of Hi., Hello., What is it?", **people))
+    small_tables.write(Path("."), rows)
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["check-tables"])
+
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "comparisons: no evaluation question is learned from\n" in said.out
+    assert "hash of Hi., Hello., What is it?" in said.out
+    assert "1 of" in said.err
+
+
 def test_a_demonstration_may_be_of_a_prompt_of_ones_own_that_comparisons_have() -> None:
     rows = small_tables.rows()
     own = {"query_id": "a prompt with turns before it"}

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,24 @@ def test_sql_computes_the_same_ratings_and_leaves_out_who_has_none(
     assert set(ours) == set(sql) == {"fair", "certain"}
     for judge, policies in ours.items():
         assert sql[judge] == pytest.approx({name: one["value"] for name, one in policies.items()}, abs=0.06)
+
+
+def test_sql_rates_a_long_chain_of_policies_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"p{place:02d}" for place in range(21)]
+    rows = [
+        row(f"q{question}", one, other, "a" if question < 15 else "b")
+        for one, other in pairwise(names)
+        for question in range(20)
+    ]
+    tables.write(rows, "judgements", key=verdicts.KEY, schema=verdicts.SCHEMA)
+
+    found = by_sql(tmp_path)["oracle"]
+
+    # 15 of 20 and one tie more: odds of 15.5 to 5.5 at each of the twenty steps
+    points = {name: 1000 + 400 * math.log10(15.5 / 5.5) * (10 - place) for place, name in enumerate(names)}
+    assert found == pytest.approx(points, abs=0.06)
+    assert found == pytest.approx({n: one.value for n, one in ratings.elo(rows, seed=0, resamples=5).items()}, abs=0.06)
 
 
 @pytest.mark.skipif(not (ROOT / "data/judgements.parquet").exists(), reason="data/judgements.parquet is not made yet")
