@@ -75,11 +75,11 @@ def labelled(pair: Row, verdict: Verdict, *, turned: bool, name: str, clamp: Seq
     base = {column: pair[column] for column in comparisons.SCHEMA.names} | {"feedback": name}
     first_wins = verdict.p_first >= 0.5  # of a tie the first, which was drawn
     row = base if first_wins != turned else comparisons.swapped(base)
-    p_ab, p_ba = verdict.first_shown_first, verdict.first_shown_second
+    orders = [verdict.first_shown_first, verdict.first_shown_second]
     if not first_wins:  # the second is the chosen one, and was shown first where the first was shown second
-        p_ab, p_ba = (None if p is None else round(1 - p, 6) for p in (p_ba, p_ab))
+        orders = [None if p is None else round(1 - p, 6) for p in reversed(orders)]
     p_chosen = labelling.clamped(max(verdict.p_first, 1 - verdict.p_first), clamp)
-    return row | {"p_chosen": round(p_chosen, 6), "p_ab": p_ab, "p_ba": p_ba}
+    return row | {"p_chosen": round(p_chosen, 6), "p_ab": orders[0], "p_ba": orders[1]}
 
 
 def main(params: Params, name: str) -> None:

@@ -4,11 +4,10 @@ say what its reward and its KL have become."""
 import json
 from pathlib import Path
 
-from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
-from synthalign.generation import models, precision
+from synthalign.generation import models, parallel
 from synthalign.policies import answering, prompting
 
 
@@ -40,7 +39,7 @@ def main(params: Params) -> None:
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
     _, questions = prompting.prompts_of(queries, tokenizer, longest=longest, stage="snapshot_dpo")
-    accelerator = Accelerator(cpu=precision.on_cpu())
+    accelerator = parallel.accelerator()
     steps = json.loads(Path("metrics/train_dpo.json").read_text(encoding="utf-8"))["steps"]
     curve = answering.before_and_after(
         accelerator,

@@ -32,6 +32,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params) -> None:
+    dpo_training.check(params.lora)
     adapters.check(params.model, params.lora, "CAUSAL_LM")
     table = tables.path(f"comparisons/{params.comparisons}")
     pairs = tables.rows(f"comparisons/{params.comparisons}")

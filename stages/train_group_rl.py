@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from accelerate import Accelerator
 from pydantic import Field
 
 from synthalign.core import code, launcher, stage, tables
-from synthalign.generation import adapters, models, precision
+from synthalign.generation import adapters, models, parallel
 from synthalign.policies import answering, checkpoints, group_training, one_base, prompting
 from synthalign.policies.group_training import Method, Settings
 
@@ -48,7 +47,7 @@ def main(params: Params, name: str) -> None:
     if params.lora:  # one base again, as it was
         reward_model = one_base.reward_of(start, params.lora, folder=member.policy, reward=member.reward, use="reading")
 
-    accelerator = Accelerator(cpu=precision.on_cpu())
+    accelerator = parallel.accelerator()
     curve = answering.before_and_after(
         accelerator,
         start,

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Self
 
-from accelerate import Accelerator
 from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import code, hardware, json_lines, launcher, stage, tables, tracking
 from synthalign.dialogue import encoding
-from synthalign.generation import adapters, models, precision
+from synthalign.generation import adapters, models, parallel
 from synthalign.policies import answering, checkpoints, one_base, ppo_training, prompting
 from synthalign.policies.ppo_settings import Settings
 
@@ -82,7 +81,7 @@ def main(params: Params, name: str) -> None:
 
     said = [settings.model_dump_json(exclude=HARDWARE), f"{params.max_prompt_tokens} {params.ptx_max_tokens}"]
     folder = stage.work_dir("train_ppo", name, *said, launcher.of_results(), *inputs, *code.of(__file__))
-    accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(folder))
+    accelerator = parallel.accelerator(**tracking.of_accelerator(folder))
     state = ppo_training.train(
         accelerator,
         policy,

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from accelerate import Accelerator
 from pydantic import Field
 
 from synthalign.core import code, hardware, launcher, stage, tables, tracking
-from synthalign.generation import adapters, models, parallel, precision
+from synthalign.generation import adapters, models, parallel
 from synthalign.policies import answering, checkpoints, one_base, prompting, rrhf_sources, rrhf_training
 from synthalign.policies.rrhf_settings import Settings, Variant
 
@@ -62,7 +61,7 @@ def main(params: Params, name: str) -> None:
     family = params.model_dump_json(exclude=HARDWARE | {"policies", "candidates"})
     launched = launcher.of_results()
     folder = stage.work_dir("train_rrhf", name, member, family, launched, *inputs, *code.of(__file__))
-    accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(folder))
+    accelerator = parallel.accelerator(**tracking.of_accelerator(folder))
     state = rrhf_training.train(
         accelerator,
         policy,

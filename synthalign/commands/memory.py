@@ -69,22 +69,61 @@ class Need:
         return self.weights + self.optimizer + self.caches + moving
 
 
-def layer(shape: Shape, length: int, a: int) -> float:
+@dataclass(frozen=True)
+class Held:
+    """How a trainer holds models: bytes of a weight and an activation, and what hardware.yaml and `lora` say."""
+
+    w: int = 4
+    a: int = 4
+    """Of what goes into products: less than w under mixed precision."""
+
+    recomputed: bool = False
+    rank: int | None = None
+    """Of the adapters; None trains all weights."""
+
+    device: str = "gpu"
+
+    def trained(self, shape: Shape) -> tuple[float, float, float]:
+        """Bytes of weights beside the frozen ones, gradients and Adam's two moments: of all weights, or of adapters.
+
+        Adapters are float32; gradient and moments have the type of what they are of.
+        """
+        if self.rank is None:
+            return 0, self.w * shape.parameters, 2 * self.w * shape.parameters
+        adapter = 4 * shape.adapter(self.rank)
+        return adapter, adapter, 2 * adapter
+
+
+def layer(held: Held, shape: Shape, length: int) -> float:
     """What the backward pass needs of a token of a text of `length` in one layer of the Llama kind.
 
-    Two norms of 3 D (input, normalised, output); queries, keys and values as wide as all heads, and the output, 4 H;
-    gate, its activation, up and their product, 4 F; the token's row of the mask.
+    Two norms, which compute in float32: input and normalised, (4 + w) D. What they hand to the products, D each, and
+    under mixed precision a copy for every product: queries, keys and values, gate and up. Queries, keys and values as
+    wide as all heads, and the output, 4 H; gate, its activation, up and their product, 4 F; the token's row of the
+    mask.
     """
-    return a * (6 * shape.hidden + 4 * shape.heads + 4 * shape.inner + length)
+    handed = 5 if held.a < held.w else 2
+    norms = 2 * (4 + held.w) * shape.hidden
+    return norms + held.a * (handed * shape.hidden + 4 * shape.heads + 4 * shape.inner + length)
 
 
-def body(shape: Shape, rows: int, length: int, a: int, *, recomputed: bool = False) -> float:
+def body(held: Held, shape: Shape, rows: int, length: int) -> float:
     """Activations of a batch that a backward pass needs; recomputed, the inputs of the layers and one layer whole."""
-    tokens, one = rows * length, layer(shape, length, a)
-    ends = a * 3 * shape.hidden  # the last norm
-    if recomputed:
-        return tokens * (ends + a * shape.layers * shape.hidden + one)
+    tokens, one = rows * length, layer(held, shape, length)
+    ends = (4 + held.w + held.a) * shape.hidden  # the last norm
+    if held.recomputed:
+        return tokens * (ends + held.w * shape.layers * shape.hidden + one)
     return tokens * (ends + shape.layers * one)
+
+
+def copies(held: Held, shape: Shape) -> float:
+    """The weights once more, as products take them under mixed precision, until the backward pass has used them.
+
+    Of those that are trained autocast keeps its copies; frozen ones, of layers that are recomputed, go with the layer.
+    """
+    if held.a == held.w or (held.recomputed and held.rank is not None):
+        return 0
+    return held.a * shape.parameters
 
 
 def passing(shape: Shape, tokens: int, a: int) -> float:
@@ -161,29 +200,6 @@ def scoring(shape: Shape, *, w: int, rows: int, tokens: int, workers: int = 1, w
     )
 
 
-@dataclass(frozen=True)
-class Held:
-    """How a trainer holds models: bytes of a weight and an activation, and what hardware.yaml and `lora` say."""
-
-    w: int = 4
-    a: int = 4
-    recomputed: bool = False
-    rank: int | None = None
-    """Of the adapters; None trains all weights."""
-
-    device: str = "gpu"
-
-    def trained(self, shape: Shape) -> tuple[float, float, float]:
-        """Bytes of weights beside the frozen ones, gradients and Adam's two moments: of all weights, or of adapters.
-
-        Adapters are float32; gradient and moments have the type of what they are of.
-        """
-        if self.rank is None:
-            return 0, self.w * shape.parameters, 2 * self.w * shape.parameters
-        adapter = 4 * shape.adapter(self.rank)
-        return adapter, adapter, 2 * adapter
-
-
 def training(
     held: Held, shape: Shape, *, rows: int, tokens: int, accumulates: bool, words: bool = True, beside: float = 0
 ) -> Need:
@@ -194,7 +210,7 @@ def training(
     beside        bytes of frozen models beside
     """
     more, gradients, optimizer = held.trained(shape)
-    activations = body(shape, rows, tokens, held.a, recomputed=held.recomputed)
+    activations = body(held, shape, rows, tokens) + copies(held, shape)
     if words:
         activations += tiles(shape, rows * tokens, held.device)
         activations += head_gradient(shape) if held.rank is None else 0
@@ -210,6 +226,7 @@ def loop(
     rows: int,
     prompt: int,
     new: int,
+    words: int | None = None,
     accumulates: bool,
     slots: int | None = None,
     workers: int = 1,
@@ -219,6 +236,7 @@ def loop(
 
     rows            texts that go through a model at once; four times as many are decoded together
     prompt, new     tokens of a prompt and of an answer at most
+    words           tokens of a text that have logits, where they are not those of its answer
     beside          bytes of frozen models beside, and of the weights of the value model
     slots, workers  of its decoding, as `dealt` says, where slots are not four times the rows
     threads         parts of a loss that are computed beside each other (`gradients.add_gradients`), rows of one model
@@ -226,12 +244,12 @@ def loop(
     """
     more, gradients, optimizer = held.trained(policy)
     length = prompt + new
-    parts = [body(policy, rows, length, held.a, recomputed=held.recomputed) + answers(policy, rows * new)]
+    parts = [body(held, policy, rows, length) + copies(held, policy) + answers(policy, rows * (words or new))]
     own = [gradients]
     if value is not None:
         also = held.trained(value)
         more, gradients, optimizer = more + also[0], gradients + also[1], optimizer + also[2]
-        parts.append(body(value, rows, length, held.a, recomputed=held.recomputed))
+        parts.append(body(held, value, rows, length) + copies(held, value))
         own.append(also[1])
     activations = sum(parts)  # of both models in one pass, unless threads have a part each
     if threads > 1 and accumulates:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,8 +54,9 @@ def ways(way: Way) -> Iterator[tuple[str, Way]]:
 def remedy(plan: Plan, way: Way, card: float) -> str:
     """The first change with which the card holds a stage."""
     for words, changed in ways(way):
-        if plan(changed).peak <= card:
-            return words
+        with suppress(Unknown):  # refused that way
+            if plan(changed).peak <= card:
+                return words
     return "none of LoRA, bf16, recomputed layers and fewer rows: a larger card, a smaller model or an endpoint"
 
 

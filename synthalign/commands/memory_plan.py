@@ -16,6 +16,7 @@ from synthalign.commands.memory_shapes import Unknown, base_of, is_adapters, sha
 from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import demonstrations
+from synthalign.ditto import authors
 
 QUESTION = 64
 """Tokens that a question is taken to have where no setting bounds it."""
@@ -36,6 +37,11 @@ ASKED = 32
 WHOLE = (
     "refuses FSDP, as it keeps whole models on every device; where those do not fit, take accelerate/gpu.yaml and a "
     "`lora` block: then one base is on every device"
+)
+
+WITH_ADAPTERS = (
+    "DPO with a `lora` block refuses FSDP, as the reference reads the comparisons before models are sharded; take "
+    "accelerate/gpu.yaml"
 )
 
 
@@ -187,9 +193,15 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
             )
             if not way.sharded:
                 return need
+            if given.get("reads_first") and held.rank is not None:
+                raise Unknown(WITH_ADAPTERS)
             parts = way.processes
             return replace(
-                need, weights=need.weights / parts, gradients=need.gradients / parts, optimizer=need.optimizer / parts
+                need,
+                weights=need.weights / parts,
+                gradients=need.gradients / parts,
+                optimizer=need.optimizer / parts,
+                activations=need.activations - memory.copies(held, shape_),  # which FSDP makes of a layer at a time
             )
 
         return plan
@@ -227,7 +239,7 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     def loops(section: Mapping[str, Any], policy: str, reward: str | None, *, value: bool, **given: Any) -> Plan:
         """A loop of ours: with all weights a reference beside; with adapters one base, and the reward model's own.
 
-        batch  texts of an update
+        batch  texts of an update, or pairs of them: `pairs` have two texts each, with logits of the prompts too
         asked  sequences that one call of its decoding asks for, over all processes; None is any number
         slots  that a worker has at most, where they are not four times the rows
         """
@@ -245,14 +257,20 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
             rows = way.hardware.device_rows.training or section["device_batch_size"]
             groups = -(-given["batch"] // (way.processes * rows))
             threads = way.workers if reward and way.processes == 1 else 1  # DITTO's groups come one after the other
+            prompt, new, pairs = (
+                section.get("max_prompt_tokens", QUESTION),
+                section["max_new_tokens"],
+                given.get("pairs"),
+            )
             return memory.loop(
                 held,
                 found,
                 beside=beside,
                 value=judge if value else None,
-                rows=rows,
-                prompt=section.get("max_prompt_tokens", QUESTION),
-                new=section["max_new_tokens"],
+                rows=2 * rows if pairs else rows,
+                prompt=prompt,
+                new=new,
+                words=prompt + new if pairs else None,
                 accumulates=groups > 1,
                 threads=min(threads, groups * (2 if value else 1)),
                 **way.decoders(given["asked"], given.get("slots", 4 * rows)),
@@ -280,8 +298,8 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         yield f"label_pairs@{name}", scores(p["label_pairs"], one["labeller"], reward=False)
     section, ranking = p["train_reward"], p["build_comparisons"]["ranking"]
     of_query = sum(1 if isinstance(group, str) else len(group) for group in ranking)  # people's rankings may have more
-    texts = 2 if section["loss"] == "pairs" else of_query
     for name, one in section["feedback"].items():
+        texts = 2 if (one.get("loss") or section["loss"]) == "pairs" else of_query
         yield f"train_reward@{name}", trains(section, section["model"], texts=texts, reward=True, member=one)
     section = p["simulate_demonstrations"]
     speaker = section["assistant"]
@@ -297,14 +315,15 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     section = p["sample_preferences"]
     rows = times(train, section["samples"])
     yield "sample_preferences", samples(section, section["model"], rows, judge=section["reward"])
-    yield "train_dpo", trains(p["train_dpo"], p["train_dpo"]["model"], texts=2)
+    yield "train_dpo", trains(p["train_dpo"], p["train_dpo"]["model"], texts=2, reads_first=True)
     for family in ("train_ditto", "train_spin"):
         section = p[family]
         for name, one in section["authors"].items():
             model = section["model"] if family == "train_ditto" else f"models/ditto_sft/{name}"
-            given = {"batch": 2 * section["negatives"], "slots": SLOTS}
-            rows = times(lines(one["demonstrations"]), section["negatives"])
-            yield f"{family}@{name}", loops(section, model, None, value=False, asked=rows, **given)
+            shown = lines(one["demonstrations"])
+            batch = section["pairs_per_demonstration"] * (shown or authors.AT_MOST)
+            given = {"batch": batch, "pairs": True, "slots": SLOTS, "asked": times(shown, section["negatives"])}
+            yield f"{family}@{name}", loops(section, model, None, value=False, **given)
     section = p["sample_ditto"]
     for name, one in section["authors"].items():
         rows = times(lines(one["prompts"]), section["samples"])

@@ -27,7 +27,7 @@ Use = Literal["training", "reading", "copying"]
 """Whether a model is held by a trainer (which may hold frozen ones too), decodes and scores, or is written elsewhere,
 for which it keeps the type that its folder has."""
 
-OF_RESULTS = {"weights", "attention", "compile", "instructions", "threads"}
+OF_RESULTS = {"weights", "attention", "compile", "tf32", "instructions", "threads"}
 """The keys that may change a number by more than the rows of a batch do."""
 
 S = TypeVar("S", bound=BaseModel)
@@ -68,6 +68,9 @@ class Hardware(BaseModel, frozen=True, extra="forbid", strict=True):
 
     compile: bool = False
     """torch.compile in the trainers of TRL; the first steps take minutes."""
+
+    tf32: bool = False
+    """Have a GPU multiply float32 with 10 bits of each number, which is faster; what is in bf16 stays as it was."""
 
     device_rows: DeviceRows = DeviceRows()
 

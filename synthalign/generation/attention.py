@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.generation import models
 from synthalign.generation.attention_interface import OTHERWISE, as_it_reads, attention_of
@@ -85,7 +86,7 @@ def check_served(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     if not theirs.isfinite().all():
         return  # `generate` says what is wrong with such weights
     far = (theirs - ours).abs().sum().item() / 2
-    if not far <= (0.01 if model.dtype == torch.float32 else 0.25):
+    if not far <= _by_rounding(model, exact=0.01, rounded=0.25):
         said = [
             f"{tokenizer.decode([int(each.argmax())])!r} (probability {float(each.max()):.3f})"
             for each in (theirs, ours)
@@ -102,6 +103,14 @@ def _comparison_length(model: PreTrainedModel, window: int) -> int:
     cheap = CHEAP / (4 * max(1, model.num_parameters()))  # two passes, two operations a weight and token
     long = window + 2 * BLOCK
     return int(long if long <= min(cheap, context) else min(3 * BLOCK, context))
+
+
+def _by_rounding(model: PreTrainedModel, *, exact: float, rounded: float) -> float:
+    """How far two ways to compute the same may be apart in float32, and in bf16; TF32 keeps three bits more than that,
+    so its limit is an eighth."""
+    if model.dtype != torch.float32:
+        return rounded
+    return rounded / 8 if hardware.read().tf32 else exact
 
 
 def some_tokens(model: PreTrainedModel, length: int) -> list[int]:
@@ -203,7 +212,7 @@ def _apart(model: PreTrainedModel) -> bool:
             own = (part == 0) | (part == number)
             alone = _hidden(model, ids[own][None], torch.ones_like(ids[own][None]), places[own][None])
             far += float((row[own] - alone[0]).abs().max() / alone.abs().max())
-    return far <= (1e-4 if model.dtype == torch.float32 else 0.05)
+    return far <= _by_rounding(model, exact=1e-4, rounded=0.05)
 
 
 def _hidden(model: PreTrainedModel, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:

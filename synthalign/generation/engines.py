@@ -62,7 +62,10 @@ def opened(model: str, engine: Engine, folder: Path) -> Iterator[Write]:
         def write(**given: Any) -> list[list[Generation]]:
             return loaded()(**given)
 
-        yield write
+        try:
+            yield write
+        finally:
+            loaded.cache_clear()  # the caller still has `write`, and would keep the model beside what it loads next
 
 
 def inputs(model: str, engine: Engine) -> list[str | Path]:

@@ -11,6 +11,7 @@ round a row in the same way whatever its neighbours are, and so the batch size d
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock, Thread
 from typing import Any
 
@@ -257,10 +258,8 @@ class Stopping:
         eos[[end for end in models.end_tokens(model, tokenizer) if end < size]] = True
         suspects = torch.zeros(size, dtype=torch.bool)
         if stops:
-            endings = tuple({stop[start:] for stop in stops for start in range(len(stop))})
-            pieces = tokenizer.batch_decode([[token] for token in range(min(size, len(tokenizer)))])
-            for token, piece in enumerate(pieces):
-                suspects[token] = piece.startswith(endings) or any(stop in piece for stop in stops)
+            words = min(size, len(tokenizer))
+            suspects[:words] = _completing(tokenizer, words, tuple(stops))
         tail = 2 + max((len(stop.encode()) for stop in stops), default=0)
         return cls(tokenizer, tuple(stops), eos.to(model.device), suspects.to(model.device), tail)
 
@@ -274,6 +273,14 @@ class Stopping:
         text = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         ends = [text.find(stop) for stop in self.stops if stop in text]
         return text[: min(ends, default=len(text))]
+
+
+@lru_cache(maxsize=4)
+def _completing(tokenizer: PreTrainedTokenizerBase, words: int, stops: tuple[str, ...]) -> Tensor:
+    """Which of the first words of the vocabulary can complete a stop string; looking at all takes seconds."""
+    endings = tuple({stop[start:] for stop in stops for start in range(len(stop))})
+    pieces = tokenizer.batch_decode([[token] for token in range(words)])
+    return torch.tensor([piece.startswith(endings) or any(stop in piece for stop in stops) for piece in pieces])
 
 
 # ------------------------------------------------------------------------------------------------ the decoding loop

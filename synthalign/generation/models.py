@@ -149,10 +149,14 @@ def vocabulary_of(model: PreTrainedModel) -> int:
 def fix_rounding(use: hardware.Use = "reading") -> None:
     """Take one thread where there is no GPU: sums over several round otherwise on a machine with other cores.
 
-    A trainer takes as many as hardware.yaml says, which is one without a word from it.
+    A trainer takes as many as hardware.yaml says, which is one without a word from it. A GPU takes TF32 if that file
+    says so.
     """
+    here = hardware.read()
     if not torch.cuda.is_available():
-        torch.set_num_threads(hardware.read().threads if use == "training" else 1)
+        torch.set_num_threads(here.threads if use == "training" else 1)
+    elif here.tf32:
+        torch.set_float32_matmul_precision("high")
 
 
 def keep_memory() -> None:

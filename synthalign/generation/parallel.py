@@ -6,11 +6,12 @@ Which process makes a row depends on the ids and the number of processes alone; 
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
@@ -21,6 +22,10 @@ from synthalign.generation.journal import Journal, read
 from synthalign.generation.precision import on_cpu
 
 T = TypeVar("T")
+
+LONGEST = timedelta(days=7)
+"""How long a process waits for the others: each has as many rows, but not as much to write. One that dies is seen by
+the launcher; PyTorch's own 10 minutes (30 on CPUs) would end a stage for the slowest."""
 
 
 def mine(row_ids: Sequence[str]) -> list[int]:
@@ -126,4 +131,10 @@ def alone() -> Any:
 
 def state() -> PartialState:
     """Where this process stands among those of `accelerate launch`; several on the CPU need to be told that."""
-    return PartialState(cpu=on_cpu())
+    return PartialState(cpu=on_cpu(), timeout=LONGEST)
+
+
+def accelerator(**given: Any) -> Accelerator:
+    """accelerate's, for a loop of ours; it finds the group of processes that `state` has made."""
+    state()
+    return Accelerator(cpu=on_cpu(), **given)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from accelerate.utils import parse_flag_from_env
 from datasets import Dataset, load_from_disk
 from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer
@@ -12,8 +13,23 @@ from synthalign.core.errors import UserError
 from synthalign.core.tables import Row
 from synthalign.dialogue import encoding, endings
 from synthalign.generation import models, parallel
+from synthalign.generation.adapters import Lora
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
+
+
+def check(lora: Lora | None) -> None:
+    """UserError for adapters where accelerate.yaml has models sharded, before a model loads.
+
+    TRL has the reference read all rows before it shards a model, and FSDP has left that on the CPU; without adapters
+    the reference is another model, which TRL shards first.
+    """
+    if lora is not None and parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        raise UserError(
+            "accelerate.yaml: distributed_type FSDP shards models, and DPO with a `lora` block reads its comparisons "
+            "before that with one that is still on the CPU; use accelerate/gpu.yaml, for then one base is on every "
+            "device, or set `lora: null`"
+        )
 
 
 def train(

@@ -253,8 +253,9 @@ def train(
     value = ValueModel(one_base.value_of(reward_model, settings.lora, seed=settings.seed))
     reward_model = reward_model.to(accelerator.device)
     both = PolicyAndValue(policy, value, temperature=settings.temperature).eval()  # no dropout
-    optimizer = torch.optim.AdamW(
+    optimizer = checkpoints.adamw(
         [{"params": list(checkpoints.trained(side).values())} for side in (policy, value)],
+        accelerator.device,
         betas=(0.9, 0.95),  # InstructGPT, App. C
         eps=1e-5,  # with the usual 1e-8 the first steps are too long (Huang et al. 2024)
         weight_decay=0.0,

@@ -187,7 +187,7 @@ def train(
     reward_model = reward_model.requires_grad_(False).eval().to(accelerator.device)
     policy.eval()  # no dropout
     training.recomputing(policy)
-    optimizer = torch.optim.AdamW(checkpoints.trained(policy).values(), weight_decay=0.0)
+    optimizer = checkpoints.adamw(checkpoints.trained(policy).values(), accelerator.device, weight_decay=0.0)
     model, optimizer = accelerator.prepare(policy, optimizer)
     count = min(variant.queries or len(given or prompts), len(given or prompts))
     in_round = math.ceil(count * variant.epochs / settings.batch_size)  # the last batch is filled up from one more pass

@@ -17,7 +17,7 @@ Whatever the decision is, the row is written.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -299,7 +299,7 @@ def main(paths: Sequence[str]) -> None:
     claims.write("real_claims", {"of": of, "claims": found}, says)
 
 
-def seeds_of(file: Path, of: dict[str, Any]) -> int:
+def seeds_of(file: Path, of: Mapping[str, Any]) -> int:
     """How many seeds a file of real claims has of these models and files; 0 where it is of others, or is not there."""
     recorded = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return max((row["seeds"] for row in recorded["claims"]), default=0) if recorded.get("of") == of else 0

@@ -135,7 +135,7 @@ def arguments(
     whole = per_device_batch(batch_size, processes=parallel.state().num_processes, accumulation=accumulation)
     rows = held_rows(whole, here.device_rows.training)
     accumulation *= whole // rows
-    return config(
+    made = config(
         use_cpu=precision.on_cpu(),
         output_dir=str(work),
         per_device_train_batch_size=rows,
@@ -167,6 +167,8 @@ def arguments(
         **tracking.of_trainer(work),
         **special,
     )
+    made._n_gpu = min(made.n_gpu, 1)  # transformers would take all cards in sight, with DataParallel
+    return made
 
 
 def to_train(model: PreTrainedModel, lora: Lora | None, task: adapters.Task, *, seed: int) -> Any:

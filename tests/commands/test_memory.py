@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from synthalign.commands import cli, memory, memory_card, memory_plan, memory_shapes
 from synthalign.commands.memory import Held, Need
@@ -81,7 +82,7 @@ def test_training_all_weights_takes_sixteen_bytes_a_parameter_and_adapters_one_b
     assert every.weights + every.gradients + every.optimizer == 16 * P
     assert every.activations == 30 * (2 * LAYER + 4 * 3 * 32)
     assert adapters.weights + adapters.gradients + adapters.optimizer == 2 * P + 16 * shape.adapter(4)
-    assert adapters.activations == every.activations / 2
+    assert adapters.activations == every.activations / 2 + 30 * 5 * 2 * 32  # norms keep their input in float32
 
 
 def test_ppo_takes_forty_bytes_a_parameter(shape: memory.Shape):
@@ -166,7 +167,60 @@ def test_threads_that_have_a_part_of_a_loss_each_hold_its_activations_each(shape
 
 
 def test_recomputed_layers_leave_their_inputs_and_one_layer(shape: memory.Shape):
-    assert memory.body(shape, 1, 10, 4, recomputed=True) == 10 * (4 * 3 * 32 + 4 * 2 * 32 + LAYER)
+    assert memory.body(Held(recomputed=True), shape, 1, 10) == 10 * (4 * 3 * 32 + 4 * 2 * 32 + LAYER)
+
+
+def test_in_mixed_precision_the_inputs_of_layers_and_norms_stay_float32_and_weights_are_there_twice(
+    shape: memory.Shape,
+):
+    mixed = Held(w=4, a=2)
+    layer = 2 * (4 + 4) * 32 + 2 * (
+        5 * 32 + 4 * 32 + 4 * 64 + 10
+    )  # norms; queries, keys, values, gate, up ask for one each
+    end = 4 * 2 * 32 + 2 * 32
+
+    need = memory.training(mixed, shape, rows=1, tokens=10, accumulates=False, words=False)
+    again = memory.training(replace(mixed, recomputed=True), shape, rows=1, tokens=10, accumulates=False, words=False)
+
+    assert need.activations == 10 * (2 * layer + end) + 2 * P
+    assert again.activations == 10 * (4 * 2 * 32 + layer + end) + 2 * P
+
+
+def test_frozen_weights_are_copied_for_products_layer_by_layer_where_these_are_recomputed(shape: memory.Shape):
+    assert memory.copies(Held(w=4, a=2, rank=4), shape) == 2 * P
+    assert memory.copies(Held(w=4, a=2, rank=4, recomputed=True), shape) == 0
+    assert memory.copies(Held(w=4, a=4), shape) == memory.copies(Held(w=2, a=2), shape) == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "dtype"),
+    [(Held(4, 4), torch.float32), (Held(4, 2), torch.float32), (Held(2, 2), torch.bfloat16)],
+    ids=["fp32", "mixed", "bf16"],
+)
+def test_what_a_pass_is_told_to_keep_is_what_torch_saves_within_two_percent(
+    held: Held, dtype: torch.dtype, tmp_path: Path
+):
+    config = tiny.config(hidden_size=128, intermediate_size=384, num_key_value_heads=4)
+    config.save_pretrained(tmp_path)
+    shape = memory_shapes.shape(str(tmp_path), None)
+    model = LlamaForCausalLM(config).to(dtype).train()
+    own = {parameter.data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.setdefault(tensor.data_ptr(), tensor)
+        return tensor
+
+    texts = {"input_ids": torch.full((4, 64), 5), "attention_mask": torch.ones(4, 64, dtype=torch.int64)}
+    texts["attention_mask"][0, :9] = 0
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=held.a < held.w),
+    ):
+        model(**texts, use_cache=False)
+
+    saved = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
+    assert memory.body(held, shape, 4, 64) + memory.copies(held, shape) == pytest.approx(saved, rel=0.02)
 
 
 def test_gradients_take_the_place_of_activations_unless_earlier_rows_left_them():
@@ -329,6 +383,23 @@ def test_ditto_decodes_what_its_demonstrations_ask_for_and_no_four_times_its_row
     assert need(params, "train_ditto").caches == memory.cache(shape, 80 * each, 4)  # 70 in whole blocks
 
 
+@pytest.mark.parametrize("family", ["train_ditto", "train_spin"])
+def test_ditto_reads_up_to_two_texts_for_each_pair_with_the_logits_of_their_prompts(
+    family: str, params: dict[str, Any], shape: memory.Shape
+):
+    file = Path("captain.jsonl")
+    file.write_text("{}\n" * 7, encoding="utf-8")
+    params[family] |= {"authors": {"captain": {"demonstrations": str(file)}}, "negatives": 1, "max_new_tokens": 96}
+    params[family] |= {"pairs_per_demonstration": 2, "device_batch_size": 8}
+
+    several = need(params, family)
+    params[family]["pairs_per_demonstration"] = 1  # seven pairs, which are one group
+
+    tokens = 16 * (64 + 96)
+    assert several.activations == memory.body(Held(), shape, 16, 64 + 96) + 4 * 4 * tokens * 400
+    assert (several.accumulates, need(params, family).accumulates) == (True, False)
+
+
 def test_a_reward_model_waits_beside_the_decoding_of_preferences_where_there_is_no_gpu(params: dict[str, Any]):
     assert need(params, "sample_preferences").weights == 4 * (P + P + 32)
     assert need(params, "sample_preferences", replace(CPU, device="gpu")).weights == 4 * P
@@ -420,6 +491,18 @@ def test_a_folder_of_adapters_is_counted_in_float32_whatever_type_hardware_yaml_
 def test_what_refuses_fsdp_names_adapters_as_the_way(stage: str, params: dict[str, Any]):
     with pytest.raises(memory_shapes.Unknown, match="refuses FSDP.* accelerate/gpu.yaml and a `lora` block"):
         need(params, stage, memory_plan.Way(hardware.Hardware(), processes=8, sharded=True))
+
+
+def test_under_fsdp_dpo_is_told_without_adapters_alone_which_are_no_way_to_make_it_fit(params: dict[str, Any]):
+    plan = next(plan for name, plan in memory_plan.stages(params) if name == "train_dpo")
+    sharded = memory_plan.Way(hardware.Hardware(), processes=8, sharded=True)
+
+    assert plan(sharded).weights == 4 * P / 8
+    mixed = plan(replace(sharded, mixed=True)).activations
+    assert mixed == plan(memory_plan.Way(hardware.Hardware(), processes=8, mixed=True)).activations - 2 * P
+    with pytest.raises(memory_shapes.Unknown, match="DPO with a `lora` block refuses FSDP"):
+        plan(replace(sharded, rank=16))
+    assert memory_card.remedy(plan, sharded, card=1).startswith("none of LoRA")
 
 
 def test_parts_of_a_loss_that_free_cores_compute_beside_each_other_are_counted_each(params: dict[str, Any]):

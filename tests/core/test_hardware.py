@@ -58,16 +58,25 @@ def test_every_wrong_key_is_named_with_the_file_at_once():
     assert all(line.startswith("hardware.yaml: ") and "accelerate/gpu.hardware.yaml" in line for line in lines)
 
 
-def test_a_run_in_bf16_does_not_go_on_with_what_one_in_fp32_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_in_bf16_or_tf32_does_not_go_on_with_what_one_in_fp32_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     folders = []
-    for name, text in (("none", ""), ("rows", "device_rows: {training: 2}\n"), ("bf16", "weights: {reading: bf16}\n")):
+    for name, text in (
+        ("none", ""),
+        ("rows", "device_rows: {training: 2}\n"),
+        ("off", "tf32: false\n"),
+        ("bf16", "weights: {reading: bf16}\n"),
+        ("tf32", "tf32: true\n"),
+    ):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         if text:
             write(text)
         folders.append(str(stage.work_dir("sample", "settings")))
 
-    assert folders[0] == folders[1] != folders[2]
+    assert folders[0] == folders[1] == folders[2]
+    assert len(set(folders)) == 3
 
 
 def test_rows_of_a_device_take_the_place_of_a_trainers_own():

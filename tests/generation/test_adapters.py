@@ -1,12 +1,16 @@
 """LoRA adapters: where they may be put, that they begin at the base, and that a folder of them is a model folder."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file
 
@@ -15,6 +19,7 @@ from synthalign.core.errors import UserError
 from synthalign.generation import adapters, model_folder, models, precision
 from synthalign.generation.adapters import Lora
 from tests import families, tiny
+from tests.small_tables import ROOT
 
 TOKENIZER = tiny.tokenizer()
 TOKENS = torch.tensor([[5, 9, 30, 31, 7, 250, 12]])
@@ -196,6 +201,28 @@ def test_a_reward_models_head_is_trained_and_saved_with_its_adapters_on_a_policy
     assert model.config.architectures == ["LlamaForSequenceClassification"]
     with pytest.raises(UserError, match="models/sft is no reward model, it has no head"):
         models.load_reward("models/sft")
+
+
+AS_ANOTHER_PROCESS = """
+import torch
+from synthalign.generation import models
+torch.distributed.init_process_group("gloo", rank=0, world_size=1, store=torch.distributed.HashStore())
+print(float(models.load_reward("models/reward").to("cpu").score.weight.sum()))
+"""
+
+
+def test_under_fsdp_yaml_every_process_loads_a_reward_models_adapters_and_head_whole(base: str) -> None:
+    trained(base, "models/reward", lora(), task="SEQ_CLS")
+    launch = yaml.safe_load((ROOT / "accelerate/fsdp.yaml").read_text(encoding="utf-8"))
+    settings = {name.upper(): str(value).lower() for name, value in launch["fsdp_config"].items()}
+    process = {"LOCAL_RANK": "1", "ACCELERATE_USE_FSDP": "true", "PYTHONPATH": str(ROOT)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_PROCESS], env=os.environ | settings | process, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(float(models.load_reward("models/reward").score.weight.sum()))
 
 
 @pytest.mark.parametrize("use", ["training", "reading", "copying"])

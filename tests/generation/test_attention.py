@@ -1,5 +1,6 @@
 """Which models share a prefix: what they say behind it is what they say without, or they are refused by name."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +181,24 @@ def test_texts_share_a_row_where_every_layer_sees_them_whole() -> None:
     windowed = families.causal("mistral", WINDOWS["mistral"])
     assert attention.shares_rows(windowed, WINDOW)
     assert not attention.shares_rows(windowed, WINDOW + 1)
+
+
+@pytest.mark.parametrize(("text", "shares"), [("{}", False), ("tf32: true", True)])
+def test_a_row_may_round_as_tf32_does_where_the_file_says_so_and_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, shares: bool
+):
+    def rounding(by: float) -> PreTrainedModel:
+        """A model whose products differ by this share in a row of several texts."""
+        model = tiny.causal()
+        model.model.layers[1].mlp.register_forward_hook(lambda _, given, out: out * (1 + by * (out.shape[1] > 10)))
+        return model
+
+    monkeypatch.chdir(tmp_path)
+    Path("hardware.yaml").write_text(text, encoding="utf-8")
+
+    assert attention.shares_rows(tiny.causal(), 50)
+    assert attention.shares_rows(rounding(2**-11), 50) is shares
+    assert not attention.shares_rows(rounding(0.1), 50)
 
 
 @named({family: settings for family, settings in REFUSED.items() if family != "diffllama"})

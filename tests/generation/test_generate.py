@@ -250,6 +250,25 @@ def test_text_is_cut_before_the_first_stop_string_and_the_sequence_ends_there() 
             assert stop not in before.text
 
 
+def test_a_vocabulary_is_looked_through_for_stop_strings_once_for_a_tokenizer_and_its_stops() -> None:
+    def counted(tokens: list[list[int]], **given: Any) -> list[str]:
+        passes.append(len(tokens))
+        return decode(tokens, **given)
+
+    model, tokenizer, passes = tiny.causal(vocab_size=401), tiny.tokenizer(), list[int]()
+    decode, tokenizer.batch_decode = tokenizer.batch_decode, counted
+    asked: dict[str, Any] = dict(
+        prefix="", suffixes=["The"], row_ids=["0"], seed=0, max_new_tokens=2, temperature=1.0, top_p=1.0
+    )
+
+    for stops in (["fox"], ["fox"], ["fox", "owl"], ["fox"]):
+        generate(model, tokenizer, stops=stops, **asked)
+    assert passes == [400, 400]
+    tokenizer.add_tokens(["redfox"])
+    generate(model, tokenizer, stops=["fox"], **asked)
+    assert passes == [400, 400, 401]
+
+
 def test_the_shared_and_the_own_tokens_together_are_those_of_the_whole_prompt() -> None:
     tokenizer = tiny.tokenizer()
 

@@ -36,6 +36,20 @@ if stage.is_main_process():
 """
 
 
+WAITS = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+import torch
+from synthalign.generation import parallel
+
+accelerator = parallel.accelerator()
+group = torch.distributed.distributed_c10d._get_default_group()
+days = group._get_backend(torch.device("cpu")).options._timeout / timedelta(days=1)
+(Path(sys.argv[1]) / f"{accelerator.process_index}.txt").write_text(f"{accelerator.num_processes} {days}")
+"""
+
+
 def call(folder: Path) -> dict[str, list[Generation]]:
     return parallel.generated(
         partial(generate, tiny.causal(), tiny.tokenizer()),
@@ -113,13 +127,25 @@ def test_another_host_leaves_the_folder_to_the_first_which_may_still_need_it(
     assert (tmp_path / "work/rows.0.jsonl").exists()
 
 
-@pytest.mark.slow
-def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+def run_in_two(text: str, folder: Path) -> None:
+    """Run a script, which is given the folder, in two processes."""
+    script = folder / "script.py"
+    script.write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(script), str(tmp_path)], check=True, env=environment, timeout=300)
+    subprocess.run([*command, str(script), str(folder)], check=True, env=environment, timeout=300)
+
+
+@pytest.mark.slow
+def test_a_process_waits_a_week_for_one_that_has_more_to_sample(tmp_path: Path) -> None:
+    run_in_two(WAITS, tmp_path)
+
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["2 7.0", "2 7.0"]
+
+
+@pytest.mark.slow
+def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
+    run_in_two(SCRIPT, tmp_path)
 
     rows = json.loads((tmp_path / "made.json").read_text())
     assert len(list(tmp_path.glob("rows.*.jsonl"))) == 2

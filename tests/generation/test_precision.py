@@ -32,6 +32,20 @@ def test_weights_have_the_type_that_the_file_names_for_their_use(folder: Path, t
     assert models.load_causal(folder).dtype == reading
 
 
+@pytest.mark.parametrize(("text", "precisions"), [("", []), ("tf32: true", ["high"])])
+def test_a_gpu_multiplies_float32_as_tf32_where_the_file_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, precisions: list[str]
+):
+    Path("hardware.yaml").write_text(text or "{}")
+    said: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", said.append)
+
+    models.fix_rounding()
+
+    assert said == precisions
+
+
 def test_the_attention_kernel_is_the_files(folder: Path):
     Path("hardware.yaml").write_text("attention: eager\n")
 

@@ -61,6 +61,40 @@ def test_a_checkpoint_that_a_power_cut_has_left_empty_is_passed_over_and_made_ag
     assert checkpoints.load(tmp_path, model, torch.optim.AdamW(model.parameters())) == {"step": 2}
 
 
+def stepped(optimizer_of):
+    """The weights of a model after two steps."""
+    torch.manual_seed(0)
+    model = nn.Linear(40, 30)
+    optimizer = optimizer_of(model.parameters())
+    for _ in range(2):
+        model(torch.ones(40)).square().sum().backward()
+        optimizer.step()
+    return model.weight
+
+
+def test_a_step_on_a_card_is_one_kernel_without_copies_of_the_moments_and_on_a_cpu_what_it_was():
+    of_a_card = checkpoints.adamw(nn.Linear(2, 1).parameters(), torch.device("cuda"), weight_decay=0.1)
+    here = stepped(lambda weights: checkpoints.adamw(weights, torch.device("cpu"), weight_decay=0.1))
+
+    assert of_a_card.defaults["fused"] is True
+    assert torch.equal(here, stepped(lambda weights: torch.optim.AdamW(weights, weight_decay=0.1)))
+
+
+def test_moments_that_one_card_wrote_are_read_to_the_cpu_and_not_by_all_processes_to_that_card(tmp_path, monkeypatch):
+    def spied(file, **given):
+        places.append(given.get("map_location"))
+        return load(file, **given)
+
+    load, places = torch.load, []
+    monkeypatch.setattr(torch, "load", spied)
+    saved(tmp_path, 1)
+    model = nn.Linear(2, 1)
+
+    checkpoints.load(tmp_path, model, torch.optim.AdamW(model.parameters()))
+
+    assert places == ["cpu"]
+
+
 def test_without_a_checkpoint_that_can_be_read_a_run_begins_anew(tmp_path):
     saved(tmp_path, 1)
     (tmp_path / "step-00000001/state.json").write_bytes(b"")

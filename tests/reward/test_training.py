@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from synthalign.core.errors import UserError
@@ -83,6 +84,24 @@ def test_which_pairs_are_drawn_does_not_depend_on_their_order():
     assert drawn == training.draw(rows[::-1], 5, seed=0)
     assert drawn != training.draw(rows, 5, seed=1)
     assert training.draw(rows, 9, seed=0)[:5] == drawn
+
+
+def test_one_process_that_sees_two_cards_trains_on_one_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    for name, answer in (("is_available", True), ("device_count", 2), ("set_device", None)):
+        monkeypatch.setattr(torch.cuda, name, lambda *given, answer=answer: answer)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+    try:
+        made = training.arguments(
+            TrainingArguments,
+            work=tmp_path, steps=1, batch_size=4, learning_rate=0.1, warmup=0.0, weight_decay=0.0, seed=0,
+        )  # fmt: skip
+        found = made.device, made.n_gpu, made.train_batch_size
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+    assert found == (torch.device("cuda", 0), 1, 4)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

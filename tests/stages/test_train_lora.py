@@ -22,6 +22,7 @@ from synthalign.core import tables
 from synthalign.core.errors import UserError
 from synthalign.flan import mixture
 from synthalign.generation import models
+from synthalign.policies import dpo_training
 from synthalign.reward import scoring
 from tests import tiny
 from tests.stages import test_train_stages as full
@@ -73,6 +74,14 @@ def test_a_merged_policy_is_the_one_that_its_adapters_make_of_the_base(workspace
     for name, tensor in loaded.state_dict().items():
         if name in whole:
             torch.testing.assert_close(whole[name], tensor, atol=1e-6, rtol=1e-6)
+
+
+def test_dpo_with_adapters_is_refused_under_fsdp_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+
+    with pytest.raises(UserError, match="distributed_type FSDP shards models.* accelerate/gpu.yaml.* `lora: null`"):
+        train_dpo.main(train_dpo.Params(**DPO | {"model": "not there"}))
+    dpo_training.check(None)
 
 
 def test_the_reference_of_dpo_is_the_policy_with_its_own_adapters_and_without_the_new_ones(workspace: Path) -> None:
