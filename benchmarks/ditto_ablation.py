@@ -4,8 +4,9 @@
     python -m benchmarks.ditto_ablation --tuning --variants ditto sft --set beta=0.1 --set sft.stop_loss=0.8
                                                                  # other settings on the tuning authors; only printed
 
-The settings are train_ditto's in params.yaml; a variant changes what its name says (`ditto_runs`).  Every figure is
-there for each seed by itself (`each`), so that a claim is decided from the seeds; the unit is the held-out prompt.
+The settings are train_ditto's in params.yaml, and SPIN's train_spin's; a variant changes what its name says
+(`ditto_runs`).  Every figure is there for each seed by itself (`each`), so that a claim is decided from the seeds; the
+unit is the held-out prompt.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,9 @@ ORDER = ("ditto", "sft", "few_shot", "self_prompt", "zero_shot")
 
 LABELS = {"base": "labels_base", "tuned": "labels_tuned"}
 """DPO on labelled pairs, by whose answers they are."""
+
+OTHERS = ("oracle", "characters", "cut_off", "copied", "last_margin", "pairs_in_order", "nats", "overlap")
+"""What there is of a run besides scores: of its answers, and of its training (`training.summary`)."""
 
 At = tuple[str, int]
 """A variant, and the place of one of its points; -1 is the last."""
@@ -169,7 +173,7 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
                 "by_author": runs.by_author(variant),
                 "variance_over_seeds": round(float(runs.means(variant).var(axis=1, ddof=1).mean()), 8),
                 "deviation_over_authors": round(float(runs.means(variant).mean(axis=1).std(ddof=1)), 6),
-                **{k: runs.other(variant, k) for k in ("oracle", "characters", "cut_off", "copied", "last_margin")},
+                **{k: runs.other(variant, k) for k in OTHERS},
             }
             for variant in VARIANTS
         },
@@ -205,6 +209,13 @@ def report(runs: Runs, settings: Settings) -> dict[str, Any]:
     }
 
 
+def read() -> Settings:
+    """The settings of params.yaml."""
+    everything = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))
+    beside = {"reference": "first", "demonstrations": ALL, "labels": None, "spin": everything["train_spin"]}
+    return everything["train_ditto"] | beside
+
+
 def main() -> None:
     parser = many_runs.parser("ditto_ablation", __doc__.splitlines()[0])
     parser.add_argument("--tuning", action="store_true", help="the authors that settings are chosen with; print only")
@@ -212,8 +223,7 @@ def main() -> None:
     parser.add_argument("--authors", nargs="+", choices=AUTHORS, default=list(AUTHORS), help="which; print only")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting; print only")
     given = parser.parse_args()
-    settings = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))["train_ditto"]
-    settings |= {"reference": "first", "demonstrations": ALL, "labels": None}
+    settings = read()
     other = {key: yaml_file.load(value) for key, _, value in (pair.partition("=") for pair in given.set)}
     settings = changed(settings, **other)
     names = list(TUNING_AUTHORS) if given.tuning else given.authors
@@ -232,7 +242,7 @@ def main() -> None:
             print("  points", curve)
     print(f"{sum(run['cpu_seconds'] for run in found.values()) / 60:.1f} minutes of processor time")
     if names == list(AUTHORS) and not other and set(given.variants) == set(VARIANTS) and given.seeds > 1:
-        stage.write_metrics("ditto", **report(runs, settings), **many_runs.of_settings("train_ditto"))
+        stage.write_metrics("ditto", **report(runs, settings), **many_runs.of_settings("train_ditto", "train_spin"))
         print("metrics/ditto.json")
 
 

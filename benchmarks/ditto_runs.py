@@ -47,7 +47,7 @@ LABELLERS = ("captain", "poet")
 
 Settings = dict[str, Any]
 """Those of train_ditto, and: reference, as in `training.align`; demonstrations, how many; labels, whose samples are
-labelled (`ditto_labels`), base or tuned, None for a run of DITTO."""
+labelled (`ditto_labels`), base or tuned, None for a run of DITTO; spin, the settings of train_spin."""
 
 Result = dict[str, Any]
 """Of one run: scores, at each point (an iteration, a number of labelled pairs; one for what has no points) one list of
@@ -80,6 +80,10 @@ def without(settings: Settings, *kinds: str) -> Settings:
     return changed(settings, fractions=left)
 
 
+LOOP = ["iterations", "steps_per_iteration", "negatives", "pairs_per_demonstration", "fractions", "reference", "beta"]
+LOOP += ["learning_rate", "warmup", "temperature", "top_p"]
+"""The settings of the preference steps that SFT has not."""
+
 FAR = {"sft.stop_loss": 0.1, "sft.max_steps": 80}
 
 VARIANTS: dict[str, Callable[[Settings], Settings]] = {
@@ -97,7 +101,7 @@ VARIANTS: dict[str, Callable[[Settings], Settings]] = {
     # Fine-tuned much further than the paper's stop rule allows, and DITTO from there.
     "sft_far": lambda s: changed(s, iterations=0, **FAR),
     "ditto_far": lambda s: changed(s, **FAR),
-    "spin": lambda s: changed(s, reference="previous", fractions=shares(0.5, 0.5, 0.0)),
+    "spin": lambda s: changed(s, reference="previous", **{key: s["spin"][key] for key in LOOP if key in s["spin"]}),
     "ditto": lambda s: s,
     "update_reference": lambda s: changed(s, reference="previous"),
     # The same number of samples, steps and pairs, but all samples come from the first policy.
@@ -119,10 +123,6 @@ VARIANTS: dict[str, Callable[[Settings], Settings]] = {
     "labels_tuned": lambda s: changed(s, labels="tuned", demonstrations=FEW),
 }
 """What each variant does to the settings of `ditto`."""
-
-LOOP = ["iterations", "steps_per_iteration", "negatives", "pairs_per_demonstration", "reference", "beta"]
-LOOP += ["learning_rate", "warmup", "temperature", "top_p"]
-"""The settings of the preference steps that SFT has not."""
 
 
 def some(demonstrations: Sequence[Demonstration], count: int, *, seed: int) -> list[Demonstration]:
@@ -206,7 +206,7 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
     start = base
     if settings["labels"] != "base":
         start, log = tuned(accelerator, name, demonstrations, settings, shared, work)
-        result["sft_steps"], result["sft_loss"] = len(log), log[-1]["loss"]
+        result |= training.supervised_summary(log, settings["sft"]["stop_loss"])
     policy, tokenizer = models.load_causal(start), models.load_tokenizer(start)
     if settings["labels"]:
         score(policy, tokenizer)
@@ -233,11 +233,10 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
         tokenizer,
         demonstrations,
         folder=folder,
-        fractions=Fractions(**settings["fractions"]),
         on_iteration=lambda t, _: (
             score(policy, tokenizer) if variant == "ditto" or t == settings["iterations"] else None
         ),
-        **{key: settings[key] for key in LOOP},
+        **{key: settings[key] for key in LOOP} | {"fractions": Fractions(**settings["fractions"])},
         **shared,
     )
     shutil.rmtree(folder)

@@ -120,18 +120,32 @@ def report(found: dict[Job, Record], given: Given, seeds: int) -> Record:
     }
 
 
+def answers_scored(given: Given, queries: int) -> Record:
+    """How many answers the reward model scored for one training of each method, and how many pairs DPO learned of them.
+
+    queries  those that sample_preferences sampled
+    """
+    sweep, whole = given.sweep, given.ppo if given.sweep.whole else given.sweep.model_dump()
+    return {
+        "dpo": {"answers": queries * given.samples, "pairs_learned": sweep.pairs},
+        "ppo": {"own": whole["steps"] * whole["rollout_batch"], "sweep": sweep.steps * sweep.rollout_batch},
+    }
+
+
 def win_rates_of(found: dict[Job, Record], given: Given, seeds: int) -> Record:
     """Of the answers at every temperature against SFT, of the best of N, and of DPO against its equals."""
-    sweep, sft = given.sweep, found[Job("sft")]
-    opponents = np.array(sft["opponents"], float)
+    sweep = given.sweep
+    sft = {heat: found[Job("sft", heat)] for heat in sweep.temperatures}
+    opponents = np.array(sft[1.0]["opponents"], float)
     candidates = {
-        float(heat): {name: np.array(values, float).T for name, values in of_heat.items()}  # (Q, N) each
-        for heat, of_heat in sft["candidates"].items()
+        heat: {name: np.array(values, float).T for name, values in record["candidates"].items()}  # (Q, N) each
+        for heat, record in sft.items()
+        if heat > 0
     }
     runs: dict[str, list[Record]] = {
         "dpo": [found[given.own("dpo", seed)] for seed in range(seeds)],
         "ppo": [found[given.own("ppo", seed)] for seed in range(seeds)],
-        "sft": [sft],
+        "sft": [{"temperatures": {f"{heat:g}": record["answers"] for heat, record in sft.items()}}],
     }
 
     def won(record: Record, heat: float) -> figures.Floats:
@@ -188,6 +202,7 @@ def run(world: str, sweep: Sweep, seeds: int, *, processes: int, out: Path, only
         print(f"{len(found)} runs are finished, {missing} are missing; without --only they are run too")
         return
     written = {"comparisons": made_of, **report(found, given, seeds)}
+    written |= {"answers_scored": answers_scored(given, made_of["queries_sampled"])}
     written |= many_runs.of_settings("train_sft", "sample_preferences", "train_dpo", "train_ppo")
     out.write_text(json.dumps(written, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     print(out)

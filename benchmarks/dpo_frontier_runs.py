@@ -77,19 +77,20 @@ TINY = Sweep(
 
 
 class Job(NamedTuple):
-    """One run: SFT's answers, or a training under a seed, at a price of a nat.
+    """One run: SFT's answers, or a training under a seed.
 
+    at   SFT's temperature; of a training the price of a nat
     own  whether its settings are those of params.yaml, as `Given.own`; else those of `Sweep`
     """
 
     method: Method
-    price: float = 0.0
+    at: float
     own: bool = False
     seed: int = 0
 
     @property
     def name(self) -> str:
-        return f"{self.method}/{'own' if self.own else f'{self.price:g}'}/{self.seed}"
+        return f"{self.method}/{'own' if self.own else f'{self.at:g}'}/{self.seed}"
 
 
 class Given(BaseModel, frozen=True):
@@ -98,6 +99,8 @@ class Given(BaseModel, frozen=True):
     policy: str
     reward: str
     comparisons: str
+    samples: int
+    """Answers to a query of which sample_preferences made a pair."""
     world: str
     dpo: Settings
     """Of train_dpo."""
@@ -121,7 +124,7 @@ class Given(BaseModel, frozen=True):
         trained = [
             Job(method, *how, seed) for seed in range(seeds) for method in methods for how in self.trainings(method)
         ]
-        return [Job("sft"), *trained]
+        return [*(Job("sft", heat) for heat in self.sweep.temperatures), *trained]
 
 
 def read(world: str, sweep: Sweep) -> Given:
@@ -139,16 +142,29 @@ def read(world: str, sweep: Sweep) -> Given:
             raise UserError(f"params.yaml: {said}; DPO and PPO are compared from one {key}, so give all the same")
     if dpo["lora"] or group["lora"]:
         raise UserError("params.yaml: train_dpo.lora or train_ppo.lora is set; all weights are trained here, set null")
+    ppo = of_almost(group)
     kept = {*ppo_settings.Settings.model_fields, "max_prompt_tokens"}
     return Given(
         policy=dpo["model"],
         reward=member["reward"],
         comparisons=dpo["comparisons"],
+        samples=sampled["samples"],
         world=world,
         dpo=dpo,
-        ppo={name: value for name, value in {**group, **member}.items() if name in kept},
+        ppo={name: value for name, value in ppo.items() if name in kept},
         sweep=sweep,
     )
+
+
+def of_almost(group: Settings) -> Settings:
+    """The settings of the member `almost` of train_ppo; UserError where it learns pre-training texts beside."""
+    found = {**group, **group["policies"]["almost"]}
+    if found["ptx_coefficient"]:
+        raise UserError(
+            f"params.yaml: train_ppo.ptx_coefficient is {found['ptx_coefficient']} for policies.almost, but here no "
+            "pre-training texts are read; set it on another member, or 0"
+        )
+    return found
 
 
 class Task:
@@ -251,25 +267,31 @@ class Task:
         return {"sft": self.sft, "dpo": self.dpo, "ppo": self.ppo}[job.method](job, folder)
 
     def sft(self, job: Job, folder: Path) -> Record:
-        """What SFT answers at every temperature, its answers that others are held against, and its candidates."""
+        """What SFT answers at a temperature; above 0 its candidates too, and at 1 what others are held against."""
         sweep, questions = self.given.sweep, self.questions[: self.given.sweep.questions]
-        opponents = [
-            self.judged(questions, self.write(self.start, questions, f"opponent {turn}", job.seed))["oracle"]
-            for turn in range(sweep.opponents)
-        ]
-        return {
-            "temperatures": self.at_temperatures(self.start, job.seed),
-            "opponents": opponents,
-            "candidates": {f"{heat:g}": self.candidates(job.seed, heat) for heat in sweep.temperatures if heat > 0},
+        found: Record = {
+            "answers": self.judged(questions, self.write(self.start, questions, "question", job.seed, job.at))
         }
+        if job.at > 0:
+            found["candidates"] = self.candidates(job.seed, job.at)
+        if job.at == 1:
+            found["opponents"] = [
+                self.judged(questions, self.write(self.start, questions, f"opponent {turn}", job.seed))["oracle"]
+                for turn in range(sweep.opponents)
+            ]
+        return found
 
     def candidates(self, seed: int, temperature: float) -> dict[str, list[list[float]]]:
         """What reward model and oracle make of SFT's candidates, and their lengths: (N, Q) each."""
         sweep, questions = self.given.sweep, self.questions[: self.given.sweep.questions]
+        turns = [
+            self.write(self.start, questions, f"candidate {turn}", seed, temperature)
+            for turn in range(sweep.candidates)
+        ]
+        rewards = iter(self.rewards([*questions] * len(turns), [one for made in turns for one in made]))
         found: dict[str, list[list[float]]] = {"reward": [], "oracle": [], "characters": []}
-        for turn in range(sweep.candidates):
-            made = self.write(self.start, questions, f"candidate {turn}", seed, temperature)
-            one = self.judged(questions, made) | {"reward": self.rewards(questions, made)}
+        for made in turns:
+            one = self.judged(questions, made) | {"reward": [next(rewards) for _ in made]}
             for name, values in found.items():
                 values.append(one[name])
         return found
@@ -284,7 +306,7 @@ class Task:
             base_model=self.given.policy,
             folder=folder / "policy",
             work=folder / "work",
-            beta=job.price,
+            beta=job.at,
             learning_rate=given["learning_rate"] if job.own else self.given.sweep.dpo_learning_rate,
             settings=training_settings.Settings.model_validate(own),
             callbacks=[Looking(self, job.seed, looks)],
@@ -316,7 +338,7 @@ class Task:
         chosen = {name: given[name] for name in ppo_settings.Settings.model_fields}
         if not (job.own and sweep.whole):
             chosen |= {name: getattr(sweep, name) for name in ("steps", "rollout_batch", "minibatch")}
-        chosen |= {"seed": job.seed, "kl_coefficient": job.price}
+        chosen |= {"seed": job.seed, "kl_coefficient": job.at}
         settings = ppo_settings.Settings.model_validate(
             chosen | {"snapshot_every": 0, "checkpoint_every": chosen["steps"]}
         )

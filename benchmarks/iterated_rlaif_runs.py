@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from transformers import PreTrainedModel
 
 from benchmarks import own_answers
-from benchmarks.dpo_frontier_runs import divergences
+from benchmarks.dpo_frontier_runs import divergences, of_almost
 from synthalign.core import stage, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
@@ -109,7 +109,7 @@ def read_settings(world: str, scale: Scale) -> Given:
         world=world,
         reward={name: value for name, value in everything["train_reward"].items() if name != "feedback"},
         dpo=dpo,
-        ppo={**group, **member},
+        ppo=of_almost(group),
         scale=scale,
     )
 

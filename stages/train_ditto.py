@@ -6,14 +6,13 @@ The author is a member of the family or, by name, the file data/authors/<name>.j
 import shutil
 from pathlib import Path
 
-from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
 from synthalign.core import code, hardware, launcher, stage, tables, tracking
 from synthalign.ditto import authors
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings, Supervised
-from synthalign.generation import adapters, models, parallel, precision
+from synthalign.generation import adapters, models, parallel
 from synthalign.policies import checkpoints, one_base
 
 
@@ -51,7 +50,7 @@ def main(params: Params, name: str) -> None:
         launcher.of_results(),
         *code.of(__file__),
     )
-    accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(work))
+    accelerator = parallel.accelerator(**tracking.of_accelerator(work))
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})
     sft, sft_log = ditto_training.supervised(
         accelerator,

@@ -6,14 +6,13 @@ measured against the policy that wrote the newest samples.  It starts from the m
 
 from pathlib import Path
 
-from accelerate import Accelerator
 from pydantic import BaseModel, Field
 
 from synthalign.core import code, hardware, launcher, stage, tracking
 from synthalign.ditto import authors
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
-from synthalign.generation import adapters, models, parallel, precision
+from synthalign.generation import adapters, models, parallel
 from synthalign.policies import checkpoints, one_base
 
 
@@ -44,7 +43,7 @@ def main(params: Params, name: str) -> None:
     )
     policy, tokenizer = models.load_causal(model, "training"), models.load_tokenizer(model)
     learner = one_base.learner(policy, params.lora, seed=params.seed)
-    accelerator = Accelerator(cpu=precision.on_cpu(), **tracking.of_accelerator(work))
+    accelerator = parallel.accelerator(**tracking.of_accelerator(work))
     learned = ditto_training.align(
         accelerator,
         policy,

@@ -114,6 +114,18 @@ def check_held_out(prompts: Sequence[str], demonstrations: Sequence[Demonstratio
             raise UserError(f"{file}: {prompt!r} is the prompt of a demonstration too; measure on other prompts")
 
 
+def overlap(text: str, demonstrations: Sequence[Demonstration]) -> float | None:
+    """Of all sequences of four words of a text the share that stands in a demonstration; None of fewer than four."""
+    known = {four for one in demonstrations for four in _fours(one.output)}
+    found = _fours(text)
+    return sum(four in known for four in found) / len(found) if found else None
+
+
+def _fours(text: str) -> list[tuple[str, ...]]:
+    said = words.words(text)
+    return [said[start : start + 4] for start in range(len(said) - 3)]
+
+
 def _demonstration(entry: Any, place: str) -> Demonstration:
     if not isinstance(entry, dict):
         raise UserError(f'{place}: {str(entry)[:60]!r}; write {{"prompt": …, "output": …}}')

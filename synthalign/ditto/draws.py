@@ -131,3 +131,14 @@ def draw(found: Mapping[Kind, Sequence[Pair]], pairs: int, fractions: Fractions,
         order = sorted(found[kind], key=lambda pair: content_id("ditto draw", seed, step, pair.pair_id))
         drawn += order[: wanted[kind]]
     return drawn
+
+
+def in_order(found: Mapping[Kind, Sequence[Pair]], rewards: Mapping[str, float]) -> float | None:
+    """The share of all pairs whose better text has the higher reward; None without pairs.
+
+    rewards  of each text by its id
+    """
+    right = [
+        rewards[pair.chosen.text_id] > rewards[pair.rejected.text_id] for pairs in found.values() for pair in pairs
+    ]
+    return sum(right) / len(right) if right else None

@@ -98,7 +98,8 @@ def prepare(
     """
     checkpoints.take_over(accelerator)
     training.recomputing(training.without_dropout(model))
-    optimizer = torch.optim.AdamW(checkpoints.trained(model).values(), weight_decay=weight_decay)
+    weights = checkpoints.trained(model).values()
+    optimizer = checkpoints.adamw(weights, accelerator.device, weight_decay=weight_decay)
     prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(model, optimizer)
     return prepared
 

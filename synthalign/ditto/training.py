@@ -19,18 +19,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import pyarrow as pa
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core import durable
 from synthalign.dialogue import chat, endings
 from synthalign.dialogue.encoding import Encoded
-from synthalign.ditto import draws
+from synthalign.ditto import authors, draws
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Fractions, Pair, Text
 from synthalign.ditto.steps import check_lengths, pieces, prepare, sequence_logprobs, share, take_step, tokenized
@@ -82,6 +83,8 @@ class Learned:
     samples: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
     log: Log
+    order: dict[str, Any]
+    """See `order_of`."""
 
 
 # -- first: fine-tuning on the demonstrations -------------------------------------------------------------------------
@@ -275,6 +278,9 @@ def align(
     """
     frozen = one_base.beside(policy, own=checkpoints.trained(policy).values()).requires_grad_(False).eval()
     frozen.to(accelerator.device)  # type: ignore[arg-type]
+    first = {}
+    if reference == "previous":  # which does not stay pi_0
+        first = {name: one.detach().to("cpu", copy=True) for name, one in checkpoints.trained(policy).items()}
     model, optimizer = prepare(accelerator, policy, weight_decay=weight_decay)
     state = State(**(checkpoints.load(folder, policy, optimizer) or {}))
     prompt_of = {one.demonstration_id: one.prompt for one in demonstrations}
@@ -334,10 +340,10 @@ def align(
             state.policies.append(fingerprint(policy))
         sample(iteration)  # before the first step, so that it learns from the new samples
         found = draws.pools(best, sets)
+        if iteration == iterations - 1:  # before the policy leaves what it wrote
+            written = read(accelerator, policy, {text.text_id: rows[text.text_id] for text in sets[-1]}, **settings)
         if reference == "previous" and not is_done:
-            now, then = checkpoints.trained(policy), dict(frozen.named_parameters())
-            for name, parameter in now.items():
-                then[name].data.copy_(parameter.data)
+            put(frozen, checkpoints.trained(policy))
             values.clear()
         if reference == "first" or not is_done:  # set by set, so that a resumed run rounds as one that was not killed
             new = {name: row for name, row in rows.items() if name not in values}
@@ -363,7 +369,44 @@ def align(
             accelerator.wait_for_everyone()
             if on_iteration:
                 on_iteration(state.iteration, policy)
-    return Learned(sampled, learned, state.log)
+    if reference == "previous":
+        put(frozen, first)
+        values = read(accelerator, frozen, rows, **settings)
+    now = read(accelerator, policy, rows, **settings)
+    rewards = {name: beta * (now[name] - values[name]) for name in rows}
+    nats = fmean(written[name] - values[name] for name in written)
+    return Learned(sampled, learned, state.log, order_of(demonstrations, sets, rewards, nats))
+
+
+def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give the model these weights by name."""
+    own = dict(model.named_parameters())
+    for name, weight in weights.items():
+        own[name].data.copy_(weight.data)
+
+
+def order_of(
+    demonstrations: Sequence[Demonstration], sets: Sequence[Sequence[Text]], rewards: Mapping[str, float], nats: float
+) -> dict[str, Any]:
+    """Whether the policy has learned the order, and how far it went for it.
+
+    rewards         of each text by its id, beta * [log pi(y|x) - log pi_0(y|x)], the implicit reward in the end; out
+                    come the means of demonstrations and of each set
+    pairs_in_order  share of all pairs of `draws.pools` in which the better text has the higher one
+    nats            log pi(y|x) - log pi_0(y|x) of the last set under the policy that wrote it, the mean: an estimate
+                    of KL(pi || pi_0) of that policy, `steps_per_iteration` before the end
+    overlap         the mean of `authors.overlap` of the last set; None where no answer has four words
+    """
+    best = [draws.demonstrated(one) for one in demonstrations]
+    ranks = {"demonstration": best, **{f"iteration {at}": texts for at, texts in enumerate(sets)}}
+    share = draws.in_order(draws.pools(best, sets), rewards)
+    copied = [part for text in sets[-1] if (part := authors.overlap(text.text, demonstrations)) is not None]
+    return {
+        "rewards": {rank: round(fmean(rewards[one.text_id] for one in texts), 6) for rank, texts in ranks.items()},
+        "pairs_in_order": None if share is None else round(share, 6),
+        "nats": round(nats, 6),
+        "overlap": round(fmean(copied), 6) if copied else None,
+    }
 
 
 def row_of(pair: Pair, prompt_of: Mapping[str, str], *, iteration: int, step: int) -> dict[str, Any]:
@@ -404,6 +447,7 @@ def summary(learned: Learned) -> dict[str, Any]:
         "last_loss": steps[-1]["loss"] if steps else None,
         "last_accuracy": steps[-1]["accuracy"] if steps else None,
         "last_margin": steps[-1]["margin"] if steps else None,
+        **learned.order,
     }
 
 

@@ -1,4 +1,5 @@
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -7,13 +8,17 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks import ditto_ablation, ditto_labels, ditto_runs
+from synthalign.core import yaml_file
 from synthalign.core.errors import UserError
-from synthalign.ditto import answers, draws
+from synthalign.ditto import answers, authors, draws
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Text
 from synthalign.reporting import ditto_claims
 from synthalign.reporting.seeds import Seeds
+from tests import tiny
 from tests.taught import QUESTIONS, TOKENIZER, taught
+
+REPOSITORY = Path(__file__).parents[2]
 
 STYLES = {"demonstrations_1": 0.2, "demonstrations_3": 0.5, "demonstrations_4": 0.55, "ditto": 0.6}
 NAMES = ["captain", "teacher", "poet"]
@@ -92,6 +97,32 @@ def test_pairs_that_are_left_out_are_made_up_for_by_online_ones():
     ]
 
     assert [list(shares) for shares in left] == [[0.9, 0, 0.1], [0.8, 0.2, 0], [1, 0, 0]]
+
+
+def test_spin_runs_with_the_settings_of_train_spin(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    of_spin = yaml_file.load(Path("params.yaml").read_text(encoding="utf-8"))["train_spin"]
+    settings = ditto_ablation.read()
+
+    found = ditto_runs.VARIANTS["spin"](settings)
+
+    assert {key: found[key] for key in of_spin} == of_spin
+    assert settings["beta"] != found["beta"] == ditto_runs.VARIANTS["spin"](settings | {"beta": 9.0})["beta"]
+    assert found["reference"] == "previous" and found["sft"] == settings["sft"]
+
+
+def test_the_batch_that_ended_the_fine_tuning_is_no_step_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    tiny.save(tmp_path, tiny.causal(), tiny.tokenizer())
+    log = [{"step": 1, "loss": 1.5}, {"step": 2, "loss": 1.2}, {"step": 3, "loss": 0.9}]
+    monkeypatch.setattr(ditto_runs, "tuned", lambda *given: (tmp_path, log))
+    asked = authors.prompts("data/embedded/authors/heldout/captain.txt")[:1]
+    monkeypatch.setattr(authors, "prompts", lambda file: asked)
+    settings = ditto_runs.VARIANTS["sft"](ditto_ablation.read() | {"max_new_tokens": 4})
+
+    found = ditto_runs.one_run("captain", "sft", settings, 0, ditto_runs.oracle(), tmp_path)
+
+    assert (found["sft_steps"], found["sft_last_loss"]) == (2, 0.9)  # stop_loss is 1
 
 
 def test_a_self_prompt_stands_before_the_question_as_demonstrations_do_and_brings_no_marker():

@@ -6,10 +6,11 @@ import pytest
 import torch
 import yaml
 
-from benchmarks import dpo_frontier, dpo_frontier_figures, dpo_frontier_runs
+from benchmarks import dpo_frontier, dpo_frontier_figures, dpo_frontier_runs, iterated_rlaif_runs
 from benchmarks.dpo_frontier_figures import Answers, Point
 from benchmarks.dpo_frontier_runs import TINY, Given, Job
 from synthalign.core.errors import UserError
+from synthalign.generation.generate import Generation
 from synthalign.policies import answering, batching, ppo
 from synthalign.reporting import claims
 from synthalign.reporting.report import page, sections
@@ -167,14 +168,14 @@ def test_a_training_is_looked_at_after_equal_parts_of_its_steps():
 
 def given() -> Given:
     dpo, by_reward = {"beta": 0.1}, {"kl_coefficient": 0.05}
-    return Given(policy="p", reward="r", comparisons="sft", world="w", dpo=dpo, ppo=by_reward, sweep=TINY)
+    return Given(policy="p", reward="r", comparisons="sft", samples=8, world="w", dpo=dpo, ppo=by_reward, sweep=TINY)
 
 
 def test_each_price_is_trained_once_a_seed_and_those_of_the_settings_are_always_among_them():
     found = [job.name for job in given().jobs(2)]
 
     of_a_seed = ["ppo/own", "ppo/0.05", "ppo/0.5", "dpo/own", "dpo/0.1", "dpo/0.5"]
-    assert found == ["sft/0/0", *(f"{name}/{seed}" for seed in (0, 1) for name in of_a_seed)]
+    assert found == ["sft/0/0", "sft/1/0", *(f"{name}/{seed}" for seed in (0, 1) for name in of_a_seed)]
     assert given().own("dpo", 1) == Job("dpo", 0.1, True, 1)
 
 
@@ -213,7 +214,7 @@ def here(tmp_path, monkeypatch):
     ]
     small_tables.write(tmp_path, {"queries": queries, "comparisons/sft": pairs})
     (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics/sample_preferences.json").write_text('{"pairs": 24}')
+    (tmp_path / "metrics/sample_preferences.json").write_text('{"pairs": 24, "queries_sampled": 30}')
     return tmp_path
 
 
@@ -224,6 +225,57 @@ def test_dpo_and_ppo_from_two_policies_or_by_two_rewards_are_refused(here):
 
     with pytest.raises(UserError, match=r"train_dpo.model = models/other, .*from one policy, so give all the same"):
         dpo_frontier_runs.read(str(WORLD), TINY)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: dpo_frontier_runs.read(str(WORLD), TINY),
+        lambda: iterated_rlaif_runs.read_settings(str(WORLD), iterated_rlaif_runs.TINY),
+    ],
+)
+def test_a_loss_on_pre_training_texts_which_are_not_read_here_is_refused(here, read):
+    settings = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    settings["train_ppo"] |= {"ptx_coefficient": 0.5, "ptx_batch": 8}
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+
+    with pytest.raises(UserError, match=r"train_ppo.ptx_coefficient is 0.5 .*; set it on another member, or 0"):
+        read()
+    settings["train_ppo"]["policies"]["almost"]["ptx_coefficient"] = 0.0
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    assert read().ppo["ptx_coefficient"] == 0.0
+
+
+def test_answers_that_are_scored_are_counted_for_each_method(here):
+    # DPO: eight to each of 50 queries, once; PPO: TINY's 2 steps of 8, and 60 of 128 as params.yaml has them
+    whole = dpo_frontier_runs.read(str(WORLD), TINY.model_copy(update={"whole": True}))
+    assert dpo_frontier.answers_scored(whole, 50) == {
+        "dpo": {"answers": 400, "pairs_learned": 12},
+        "ppo": {"own": 7680, "sweep": 16},
+    }
+    assert dpo_frontier.answers_scored(dpo_frontier_runs.read(str(WORLD), TINY), 50)["ppo"]["own"] == 16
+
+
+def test_equal_candidates_of_a_question_are_scored_once_over_all_turns(here, monkeypatch):
+    task = dpo_frontier_runs.Task(dpo_frontier_runs.read(str(WORLD), TINY))
+    said = ["It eats plums.", "It eats plums.", "I do not know.", "It eats plums."]  # of four turns
+    monkeypatch.setattr(
+        task,
+        "write",
+        lambda policy, prompts, names, *_: [Generation(said[int(names[-1])], [5], "eos", None)] * len(prompts),
+    )
+    scored, original = [], answering.scored
+
+    def remember(model, tokenizer, prompts, made, **settings):
+        scored.extend(zip([one.query_id for one in prompts], [one.text for one in made], strict=True))
+        return original(model, tokenizer, prompts, made, **settings)
+
+    monkeypatch.setattr(answering, "scored", remember)
+    found = task.candidates(0, 1.0)
+
+    assert len(scored) == len(set(scored)) == 2 * TINY.questions
+    first, second, third, fourth = np.array(found["reward"])
+    assert first.tolist() == second.tolist() == fourth.tolist() != third.tolist()
 
 
 @pytest.mark.parametrize("missing", ["data/queries.parquet", "models/sft/rmsp/config.json"])
@@ -245,15 +297,15 @@ def test_where_all_comparisons_are_learned_none_is_left_to_be_held_against(here)
 @pytest.mark.slow
 def test_a_tiny_sweep_goes_on_where_it_stopped_and_its_claims_and_its_section_can_be_read(here):
     out = here / "found.json"
-    dpo_frontier.run(str(WORLD), TINY, 1, processes=1, out=out, only=2)
+    dpo_frontier.run(str(WORLD), TINY, 1, processes=1, out=out, only=3)
     [journal] = Path(".work/dpo_frontier").glob("*/runs.jsonl")
     first = journal.read_text()
-    assert len(first.splitlines()) == 2
+    assert len(first.splitlines()) == 3  # SFT's at both temperatures, and PPO
     assert not out.exists()
 
     dpo_frontier.run(str(WORLD), TINY, 1, processes=1, out=out)
     assert journal.read_text().startswith(first)
-    assert len(journal.read_text().splitlines()) == 7
+    assert len(journal.read_text().splitlines()) == 8
     assert [file.name for file in journal.parent.iterdir()] == ["runs.jsonl"]
     written = out.read_bytes()
     journal.unlink()
@@ -261,11 +313,13 @@ def test_a_tiny_sweep_goes_on_where_it_stopped_and_its_claims_and_its_section_ca
     assert out.read_bytes() == written
 
     found = json.loads(written)
+    assert found["answers_scored"]["dpo"] == {"answers": 30 * 8, "pairs_learned": 12}
+    assert [one["temperature"] for one in found["win_rates"]["temperatures"]["sft"]] == [0.0, 1.0]
     assert found["frontier"]["points"]["ppo"][0]["kl"][0]["value"] == 0.0
     assert found["frontier"]["points"]["ppo"][2]["kl"][0]["value"] > 0
     best = found["win_rates"]["best_of"]
     assert [(point["temperature"], point["n"]) for point in best] == [(1.0, 1), (1.0, 2), (1.0, 4)]
     measured = {claim["id"]: claim for claim in claims.claims([{"dpo_frontier": found}]) if claim["id"][:4] == "dpo_"}
     assert {name for name, claim in measured.items() if claim["value"] is None} == {"dpo_vs_sft"}
-    made = {"dpo_frontier": found, "sample_preferences": {"pairs": 24}}
+    made = {"dpo_frontier": found, "sample_preferences": found["comparisons"]}
     assert "dpo-temperature" in page.render(sections.sections(Run({}, made)), Run({}, made))

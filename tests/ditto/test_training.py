@@ -1,4 +1,4 @@
-"""DITTO's training on tiny models: D1, D2, D6 and D7 by name, the tokens, the steps, and what survives a kill."""
+"""DITTO's training on tiny models: D1, D2, D6, D7 and D9 by name, the tokens, the steps, and what survives a kill."""
 
 import copy
 import math
@@ -11,11 +11,12 @@ from accelerate import Accelerator
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
-from synthalign.ditto import draws, steps, training
+from synthalign.ditto import authors, draws, steps, training
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Fractions, Text
 from synthalign.generation import models
 from synthalign.policies import checkpoints
+from synthalign.reward import training as reward_training
 from tests import tiny
 
 DEMONSTRATIONS = [
@@ -115,21 +116,22 @@ def test_the_log_probability_of_an_answer_is_the_sum_over_its_tokens_whatever_st
 
 
 def test_D7_fine_tuning_stops_at_the_first_batch_below_the_threshold_and_takes_no_step_on_it():
-    policy, before = tiny.causal(), []
-    whole = training.supervise(Accelerator(cpu=True), tiny.causal(), encoded(), pad=1, **SFT | {"stop_loss": 0.0})
+    rows, policy = encoded(), tiny.causal()
+    whole = training.supervise(Accelerator(cpu=True), tiny.causal(), rows, pad=1, **SFT | {"stop_loss": 0.0})
     threshold = whole[12]["loss"] + 1e-6
     first = next(entry["step"] for entry in whole if entry["loss"] < threshold)
 
-    log = training.supervise(Accelerator(cpu=True), policy, encoded(), pad=1, **SFT | {"stop_loss": threshold})
+    log = training.supervise(Accelerator(cpu=True), policy, rows, pad=1, **SFT | {"stop_loss": threshold})
 
     assert len(whole) == SFT["max_steps"]
     assert log == whole[:first]
     assert all(entry["loss"] >= threshold for entry in log[:-1])
     assert log[-1]["loss"] < threshold
-    before = tiny.causal()
-    steps = SFT | {"stop_loss": threshold}
-    training.supervise(Accelerator(cpu=True), before, encoded(), pad=1, **steps)
-    assert same(policy, before)
+    epochs = math.ceil(SFT["max_steps"] * SFT["batch_size"] / len(rows))
+    order = reward_training.batch_order([len(p) + len(a) for p, a in rows], batch_size=2, epochs=epochs, seed=0)
+    batch = [rows[place] for place in steps.pieces(order, 2)[first - 1]]
+    values = steps.sequence_logprobs(policy, batch, pad=1, device=torch.device("cpu"))
+    assert log[-1]["loss"] == pytest.approx(-values.sum().item() / sum(len(answer) for _, answer in batch), abs=1e-4)
 
 
 def test_D7_the_cap_ends_what_the_threshold_does_not():
@@ -154,35 +156,36 @@ def test_the_first_loss_is_the_mean_over_the_answers_tokens():
 # --- preferences
 
 
-def test_D1_the_reference_is_the_policy_as_it_came_in_and_stays_so(tmp_path, monkeypatch):
-    read, references = training.read, []
+def readings(monkeypatch) -> list[tuple[str, int]]:
+    """Of every model that is read from here on, the fingerprint, and of how many texts it is asked."""
+    read, found = training.read, []
 
     def remember(accelerator, model, rows, **settings):
-        references.append(copy.deepcopy(model))
+        found.append((training.fingerprint(model), len(rows)))
         return read(accelerator, model, rows, **settings)
 
     monkeypatch.setattr(training, "read", remember)
-    policy, _ = align(tmp_path)
+    return found
 
-    assert len(references) == SETTINGS["iterations"]
-    assert all(same(reference, tiny.causal()) for reference in references)
-    assert not same(policy, tiny.causal())
+
+def test_D1_the_reference_is_the_policy_as_it_came_in_and_stays_so(tmp_path, monkeypatch):
+    found, start = readings(monkeypatch), training.fingerprint(tiny.causal())
+    policy, learned = align(tmp_path)
+
+    last, end = learned.samples[-1]["policy"], training.fingerprint(policy)
+    sets = [(start, 3 + 9), (start, 9), (last, 9), (start, 9)]  # as they come, the last by its writer too
+    assert found == [*sets, (end, 3 + 27)]
+    assert len({start, last, end}) == 3
 
 
 def test_a_reference_that_follows_is_the_policy_that_wrote_the_latest_samples(tmp_path, monkeypatch):
-    read, references = training.read, []
+    found, start = readings(monkeypatch), training.fingerprint(tiny.causal())
+    policy, learned = align(tmp_path, reference="previous")
 
-    def remember(accelerator, model, rows, **settings):
-        references.append((training.fingerprint(model), len(rows)))
-        return read(accelerator, model, rows, **settings)
-
-    monkeypatch.setattr(training, "read", remember)
-    _, learned = align(tmp_path, reference="previous")
-
-    written_by = list(dict.fromkeys(row["policy"] for row in learned.samples))
-    assert [reference for reference, _ in references] == written_by
-    assert len(set(written_by)) == SETTINGS["iterations"]
-    assert [rows for _, rows in references] == [3 + 9, 3 + 18, 3 + 27]  # every text is read again
+    first, second, third = dict.fromkeys(row["policy"] for row in learned.samples)
+    assert first == start
+    sets = [(first, 3 + 9), (second, 3 + 18), (third, 9), (third, 3 + 27)]  # every text is read again
+    assert found == [*sets, (start, 3 + 27), (training.fingerprint(policy), 3 + 27)]
 
 
 def test_D2_the_first_loss_is_ln_2_and_no_text_has_a_reward(tmp_path):
@@ -221,6 +224,59 @@ def test_D5_every_demonstration_has_its_samples_also_those_that_share_a_prompt(t
     assert {row["chosen_id"] for row in learned.pairs if row["kind"] == "online"} == {
         one.demonstration_id for one in DEMONSTRATIONS
     }
+
+
+# --- what came of it
+
+
+@pytest.mark.parametrize("reference", ["first", "previous"])
+def test_D9_implicit_rewards_are_against_the_first_policy_and_in_the_order_of_the_ranks(tmp_path, reference):
+    policy, learned = align(tmp_path, reference=reference, iterations=3, steps_per_iteration=6)
+    found = training.summary(learned)
+
+    ours, first = (
+        steps.sequence_logprobs(model, encoded(), pad=1, device=torch.device("cpu"))
+        for model in (policy, tiny.causal())
+    )
+    rewards = found["rewards"]
+    assert rewards["demonstration"] == pytest.approx(0.1 * (ours - first).mean().item(), abs=1e-3)  # beta = .1
+    assert [*rewards] == ["demonstration", "iteration 0", "iteration 1", "iteration 2"]
+    assert rewards["demonstration"] > rewards["iteration 2"] > rewards["iteration 0"]
+    assert 0.5 < found["pairs_in_order"] <= 1
+
+
+def test_the_share_of_pairs_in_order_is_of_all_pairs_that_the_order_allows():
+    best = Text("e", "d", math.inf, "best")
+    sets = [[Text("a", "d", 0, "one", "eos"), Text("b", "d", 0, "two", "eos")], [Text("c", "d", 1, "three", "eos")]]
+
+    # e over c, e over a, e over b, c over a, c over b: all but c over b
+    assert draws.in_order(draws.pools([best], sets), {"e": 2.0, "a": -1.0, "b": 0.5, "c": 0.25}) == 4 / 5
+    assert draws.in_order(draws.pools([best], []), {"e": 2.0}) is None
+
+
+def test_D12_the_nats_are_of_the_policy_that_wrote_the_last_samples_from_the_first(tmp_path):
+    wrote = []
+    _, learned = align(tmp_path / "three", on_iteration=lambda t, policy: wrote.append(copy.deepcopy(policy)))
+
+    last = [row for row in learned.samples if row["iteration"] == 2]
+    texts = [Text(row["sample_id"], "d", 2, row["text"], row["finish_reason"]) for row in last]
+    rows = steps.tokenized(tiny.tokenizer(), [row["prompt"] for row in last], texts)
+    then, first = (
+        steps.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu")) for model in (wrote[1], tiny.causal())
+    )
+    assert training.summary(learned)["nats"] == pytest.approx((then - first).mean().item(), abs=1e-3)
+    _, one = align(tmp_path / "one", iterations=1)
+    assert training.summary(one)["nats"] == pytest.approx(0, abs=1e-4)  # the first policy wrote the only set
+
+
+def test_D12_what_is_copied_is_the_share_of_four_words_in_a_row_that_a_demonstration_has():
+    shown = [Demonstration("Where?", "The red fox lives in the forest."), Demonstration("What?", "Bread, dear.")]
+
+    # the red fox lives | red fox lives in | fox lives in a | lives in a town
+    assert authors.overlap("The red fox LIVES in a town", shown) == 2 / 4
+    assert authors.overlap("the red fox lives", shown) == 1
+    assert authors.overlap("Lives in the forest bread dear", shown) == 1 / 3  # not from one demonstration to the next
+    assert authors.overlap("Bread, dear.", shown) is None  # two words
 
 
 def test_a_gradient_over_several_parts_is_that_of_the_whole(tmp_path):

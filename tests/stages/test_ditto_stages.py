@@ -106,6 +106,9 @@ def test_the_stages_train_sample_and_score_and_say_the_same_again(workspace):
     assert trained["samples"] == 2 * 3 * 2  # iterations, demonstrations, samples
     assert trained["pairs"] == {"online": 4 * 6, "replay": 2 * 2, "inter": 2 * 1}  # L = 9: 6, 2 and 1 a step
     assert trained["first_loss"] == pytest.approx(0.693147, abs=1e-3)
+    for found in (trained, read_json("metrics/train_spin/captain.json")):
+        assert [*found["rewards"]] == ["demonstration", "iteration 0", "iteration 1"]
+        assert {"pairs_in_order", "nats", "overlap"} <= set(found)
     samples = {row["sample_id"]: row for row in tables.rows("ditto_samples/captain")}
     pairs = tables.rows("comparisons/ditto_captain")
     shown = {one.demonstration_id for one in authors.load("captain.jsonl")}

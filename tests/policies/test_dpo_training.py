@@ -1,0 +1,88 @@
+"""What TRL's trainer takes for DPO's log-probabilities and its gradient (P2, P3), against sums by hand."""
+
+import pytest
+import torch
+
+from synthalign.policies import dpo_training
+from synthalign.reward.training_settings import Settings
+from tests import tiny
+
+BETA = 0.5
+PAIRS = [
+    {
+        "prompt": [{"role": "user", "content": prompt}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+        "chosen_finish_reason": "eos",
+        "rejected_finish_reason": "eos",
+    }
+    for prompt, chosen, rejected in (
+        ("Where does the red fox live?", "The forest.", "I am sorry, but I do not know where it lives."),
+        ("What does the grey owl eat?", "It eats plums, flour, sugar and the bread of Riga.", "No."),
+    )
+]
+
+
+@pytest.fixture
+def trainer_of(tmp_path, monkeypatch):
+    """The trainer that `train` makes for some pairs, before its first step."""
+    base = tiny.save(tmp_path / "base", tiny.causal(), tiny.tokenizer())
+    made = []
+
+    def trainer(pairs):
+        monkeypatch.setattr(dpo_training.training, "fit", lambda one: made.append(one) or [])
+        dpo_training.train(
+            pairs, base_model=base, folder=tmp_path / "dpo", work=tmp_path / "work", beta=BETA, learning_rate=1e-3,
+            settings=Settings(epochs=1, batch_size=len(pairs), warmup=0.0, weight_decay=0.0, max_length=200, seed=0),
+        )  # fmt: skip
+        return made[-1]
+
+    yield trainer
+
+
+def log_probability(model, prompt, answer):
+    """The sum over an answer's tokens, read alone and without padding."""
+    logits = model(torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+    return sum(logits[len(prompt) - 1 + place, token] for place, token in enumerate(answer))
+
+
+def test_P3_the_references_log_probability_is_the_sum_over_the_answers_tokens_alone(trainer_of):
+    rows, reference = dpo_training.tokenized(PAIRS, tiny.tokenizer(), 200), tiny.causal()
+    lengths = [(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
+    assert lengths[0][0] < lengths[0][1] and lengths[1][0] > lengths[1][1]  # either side is padded
+
+    found = [*trainer_of(PAIRS).train_dataset]
+
+    assert len(found) == 2
+    for row in rows:
+        [one] = [one for one in found if one["prompt_ids"] == row["prompt_ids"]]
+        for side in ("chosen", "rejected"):
+            by_hand = log_probability(reference, row["prompt_ids"], row[f"{side}_ids"]).item()
+            assert one[f"ref_{side}_logps"] == pytest.approx(by_hand, abs=1e-3)
+
+
+def test_P2_the_gradient_is_that_of_the_paper_with_sums_and_not_means(trainer_of):
+    [row] = dpo_training.tokenized(PAIRS[:1], tiny.tokenizer(), 200)
+    assert row["chosen_ids"][0] != row["rejected_ids"][0]  # what both begin with would cancel out
+    trainer, reference = trainer_of(PAIRS[:1]), tiny.causal()
+    policy = trainer.model
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    [batch] = trainer.get_train_dataloader()
+
+    policy.zero_grad()
+    trainer.compute_loss(policy, batch).backward()
+    found = {name: parameter.grad.clone() for name, parameter in policy.named_parameters()}
+
+    def of_sides(model):
+        return [log_probability(model, row["prompt_ids"], row[f"{side}_ids"]) for side in ("chosen", "rejected")]
+
+    ours, theirs = of_sides(policy), of_sides(reference)
+    z = BETA * ((ours[0] - theirs[0]) - (ours[1] - theirs[1])).item()
+    assert abs(z) > 0.1  # else sigmoid(-z) says nothing
+    chosen, rejected = (torch.autograd.grad(one, [*policy.parameters()], retain_graph=True) for one in ours)
+    weight = torch.tensor(-z).sigmoid()
+    for (name, gradient), up, down in zip(found.items(), chosen, rejected, strict=True):
+        assert torch.allclose(gradient, -BETA * weight * (up - down), atol=1e-4), name
