@@ -650,7 +650,7 @@ def test_without_an_oracle_rewards_and_likelihoods_are_tested_on_what_people_pre
         assert (part["pairs"], set(part["scorers"])) == (6, {"longer", "almost", "gold"})
         assert part["scorers"]["almost"]["accuracy"]["n"] == 6
         assert "minus_gold" in part["scorers"]["almost"]
-    assert set(found["votes"]["alpha"]) == {"people", "almost", "gold"}
+    assert set(found["votes"]["alpha"]) == {"people", "longer", "almost", "gold"}
     assert found["human_pairs"]["scorers"]["longer"]["accuracy"]["value"] == float(len(GOOD) > len(BAD))
     assert found["votes"]["scorers"]["longer"]["accuracy"]["value"] == 0.5
     others = metrics("score_scorers")
