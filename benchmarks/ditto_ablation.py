@@ -34,7 +34,7 @@ LABELS = {"base": "labels_base", "tuned": "labels_tuned"}
 """DPO on labelled pairs, by whose answers they are."""
 
 OTHERS = ("oracle", "characters", "cut_off", "copied", "last_margin", "pairs_in_order", "nats", "overlap")
-"""What there is of a run besides scores: of its answers, and of its training (`training.summary`)."""
+"""What there is of a run besides scores: of its answers, and of its training (`outcome.summary`)."""
 
 At = tuple[str, int]
 """A variant, and the place of one of its points; -1 is the last."""

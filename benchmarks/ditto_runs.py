@@ -24,7 +24,7 @@ from benchmarks import ditto_labels, many_runs
 from synthalign.core import code, stage
 from synthalign.core.ids import content_id
 from synthalign.dialogue import chat
-from synthalign.ditto import answers, authors, training
+from synthalign.ditto import answers, authors, fine_tuning, outcome, training
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Fractions
 from synthalign.generation import generate, models
@@ -206,7 +206,7 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
     start = base
     if settings["labels"] != "base":
         start, log = tuned(accelerator, name, demonstrations, settings, shared, work)
-        result |= training.supervised_summary(log, settings["sft"]["stop_loss"])
+        result |= fine_tuning.supervised_summary(log, settings["sft"]["stop_loss"])
     policy, tokenizer = models.load_causal(start), models.load_tokenizer(start)
     if settings["labels"]:
         score(policy, tokenizer)
@@ -240,7 +240,7 @@ def one_run(name: str, variant: str, settings: Settings, seed: int, oracle: Orac
         **shared,
     )
     shutil.rmtree(folder)
-    return result | training.summary(learned)
+    return result | outcome.summary(learned)
 
 
 def tuned(
@@ -257,7 +257,7 @@ def tuned(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return training.supervised(
+        return fine_tuning.supervised(
             accelerator, settings["model"], demonstrations, folder=folder, file=name, **settings["sft"], **shared
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from synthalign.core import code, hardware, launcher, stage, tables, tracking
-from synthalign.ditto import authors
+from synthalign.ditto import authors, fine_tuning, outcome
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings, Supervised
 from synthalign.generation import adapters, models, parallel
@@ -52,7 +52,7 @@ def main(params: Params, name: str) -> None:
     )
     accelerator = parallel.accelerator(**tracking.of_accelerator(work))
     shared = params.model_dump(include={"weight_decay", "device_batch_size", "seed", "max_new_tokens"})
-    sft, sft_log = ditto_training.supervised(
+    sft, sft_log = fine_tuning.supervised(
         accelerator,
         params.model,
         demonstrations,
@@ -86,23 +86,23 @@ def main(params: Params, name: str) -> None:
         reference = f"models/ditto_sft/{name}"
         if params.lora:
             shutil.rmtree(reference, ignore_errors=True)
-            shutil.copytree(sft, reference, ignore=shutil.ignore_patterns(ditto_training.LOG))
+            shutil.copytree(sft, reference, ignore=shutil.ignore_patterns(fine_tuning.LOG))
         else:
             models.save(models.load_causal(sft, "training"), tokenizer, reference)
         one_base.save(learner, tokenizer, f"models/ditto/{name}", lora=params.lora, base=reference)
-        tables.write(learned.samples, f"ditto_samples/{name}", key="sample_id", schema=ditto_training.SAMPLES)
+        tables.write(learned.samples, f"ditto_samples/{name}", key="sample_id", schema=outcome.SAMPLES)
         tables.write(
             learned.pairs,
             f"comparisons/ditto_{name}",
             key=("step", "kind", "comparison_id"),
-            schema=ditto_training.PAIRS,
+            schema=outcome.PAIRS,
         )
         stage.write_points(learned.log, f"train_ditto/{name}")
         stage.write_metrics(
             f"train_ditto/{name}",
             demonstrations=len(demonstrations),
-            **ditto_training.supervised_summary(sft_log, params.sft.stop_loss),
-            **ditto_training.summary(learned),
+            **fine_tuning.supervised_summary(sft_log, params.sft.stop_loss),
+            **outcome.summary(learned),
         )
         print(f"models/ditto/{name}: the policy; models/ditto_sft/{name}: its reference", flush=True)
     parallel.finish(work)

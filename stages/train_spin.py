@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from synthalign.core import code, hardware, launcher, stage, tracking
-from synthalign.ditto import authors
+from synthalign.ditto import authors, outcome
 from synthalign.ditto import training as ditto_training
 from synthalign.ditto.settings import Settings
 from synthalign.generation import adapters, models, parallel
@@ -60,7 +60,7 @@ def main(params: Params, name: str) -> None:
     if accelerator.is_main_process:
         one_base.save(learner, tokenizer, f"models/spin/{name}", lora=params.lora, base=model)
         stage.write_points(learned.log, f"train_spin/{name}")
-        stage.write_metrics(f"train_spin/{name}", **ditto_training.summary(learned))
+        stage.write_metrics(f"train_spin/{name}", **outcome.summary(learned))
     parallel.finish(work)
 
 

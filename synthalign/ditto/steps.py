@@ -1,7 +1,8 @@
 """A step of DITTO's training: texts as tokens, what a model thinks of them, batches over processes, the optimiser."""
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -115,3 +116,19 @@ def take_step(
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad()
+
+
+def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give the model these weights by name."""
+    own = dict(model.named_parameters())
+    for name, weight in weights.items():
+        own[name].data.copy_(weight.data)
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """Sixteen hex characters of the weights."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

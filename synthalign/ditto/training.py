@@ -1,6 +1,7 @@
 """DITTO (Shaikh et al. 2024): fine-tune on a few demonstrations, then prefer them to the policy's own samples.
 
-    SFT until the batch loss falls below a threshold; that model is the frozen reference, pi_0, and the first policy
+    SFT until the batch loss falls below a threshold (`fine_tuning`); that model is the frozen reference, pi_0, and the
+    first policy
     for t = 0, 1, …:
         D_t = M samples of the policy for every demonstration
         K steps of DPO on pairs drawn from demonstrations, D_t and D_0 … D_{t-1}  (`draws.pools`, `draws.draw`)
@@ -10,10 +11,6 @@ log-probabilities are kept.  What is random depends on (seed, iteration or step,
 killed goes on from its last iteration to the same end.
 """
 
-import hashlib
-import json
-import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -22,47 +19,25 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-import pyarrow as pa
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.core import durable
-from synthalign.dialogue import chat, endings
+from synthalign.dialogue import chat
 from synthalign.dialogue.encoding import Encoded
-from synthalign.ditto import authors, draws
+from synthalign.ditto import draws
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Fractions, Pair, Text
-from synthalign.ditto.steps import check_lengths, pieces, prepare, sequence_logprobs, share, take_step, tokenized
-from synthalign.feedback import comparisons
-from synthalign.generation import models, parallel
-from synthalign.generation.adapters import Lora
+from synthalign.ditto.outcome import Learned, order_of, row_of
+from synthalign.ditto.steps import fingerprint, pieces, prepare, put, sequence_logprobs, share, take_step, tokenized
+from synthalign.generation import parallel
 from synthalign.generation.generate import generate
 from synthalign.policies import checkpoints, one_base
-from synthalign.reward import losses, training
+from synthalign.reward import losses
 
 Log = list[dict[str, float]]
-LOG = "supervise.json"
 Reference = Literal["first", "previous"]
-
-SAMPLES = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("demonstration_id", pa.string()),
-        ("iteration", pa.int64()),
-        ("sample_index", pa.int64()),
-        ("prompt", pa.string()),
-        ("text", pa.string()),
-        ("tokens", pa.int64()),
-        ("finish_reason", pa.string()),
-        ("policy", pa.string()),
-    ]
-)
-"""D_0, D_1, …; policy is a hash of the weights that wrote the sample."""
-
-PAIRS = pa.schema([*comparisons.COLUMNS, ("kind", pa.string()), ("iteration", pa.int64()), ("step", pa.int64())])
-"""The comparisons in the order in which they were learned from; a pair may be drawn in several steps."""
 
 
 @dataclass
@@ -74,109 +49,6 @@ class State:
     """`fingerprint` of the policy that wrote D_0, D_1, …"""
 
     log: Log = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a run leaves besides the policy."""
-
-    samples: list[dict[str, Any]]
-    pairs: list[dict[str, Any]]
-    log: Log
-    order: dict[str, Any]
-    """See `order_of`."""
-
-
-# -- first: fine-tuning on the demonstrations -------------------------------------------------------------------------
-
-
-def supervise(
-    accelerator: Accelerator,
-    policy: PreTrainedModel,
-    rows: Sequence[Encoded],
-    *,
-    pad: int,
-    stop_loss: float,
-    max_steps: int,
-    batch_size: int,
-    learning_rate: float,
-    warmup: float,
-    weight_decay: float,
-    device_batch_size: int,
-    seed: int,
-) -> Log:
-    """Fine-tune `policy` in place on the answers until a batch loss is below `stop_loss`, `max_steps` at most.
-
-        loss = -sum_t log pi(y_t | x, y_<t) / tokens of the batch's answers
-
-    The batch whose loss is below the threshold is the last of the log, and no step is taken on it: the policy that has
-    that loss is kept.  (The paper's code looks one step later and takes two more.)  The rate rises over `warmup` of the
-    steps and falls to 0 as a cosine over `max_steps`.
-    """
-    model, optimizer = prepare(accelerator, policy, weight_decay=weight_decay)
-    epochs = math.ceil(max_steps * batch_size / len(rows))
-    order = training.batch_order([len(p) + len(a) for p, a in rows], batch_size=batch_size, epochs=epochs, seed=seed)
-    log: Log = []
-    for step, places in enumerate(pieces(order, batch_size)[:max_steps], start=1):
-        tokens = sum(len(rows[place][1]) for place in places)
-        mine, weight = share(accelerator, places)
-        total = torch.zeros((), device=accelerator.device)
-        groups = pieces(mine, device_batch_size)
-        for index, group in enumerate(groups):
-            with nullcontext() if index == len(groups) - 1 else accelerator.no_sync(model):
-                values = sequence_logprobs(model, [rows[place] for place in group], pad=pad, device=accelerator.device)
-                loss = -values.sum() * weight / tokens
-                accelerator.backward(loss * accelerator.num_processes)
-            total += loss.detach()
-        reached = float(accelerator.reduce(total, "sum"))
-        log.append({"step": step, "loss": round(reached, 6)})
-        if reached < stop_loss:
-            break
-        rise = round(warmup * max_steps)
-        fall = (step - 1 - rise) / max(1, max_steps - rise)
-        factor = step / (rise + 1) if step <= rise else (1 + math.cos(math.pi * fall)) / 2
-        take_step(accelerator, model, optimizer, rate=learning_rate * factor, loss=reached)
-    optimizer.zero_grad()
-    return log
-
-
-def supervised(
-    accelerator: Accelerator,
-    base_model: str | Path,
-    demonstrations: Sequence[Demonstration],
-    *,
-    folder: Path,
-    file: str,
-    max_new_tokens: int,
-    lora: Lora | None = None,
-    **settings: Any,
-) -> tuple[Path, Log]:
-    """The folder of `base_model` after `supervise`, and the log; what `folder` has from an earlier run is taken.
-
-    file            the demonstrations', for messages
-    max_new_tokens  of the samples to come, see `check_lengths`
-    lora            adapters in place of all weights: the folder then has them merged, or them alone, as they say
-    """
-    done = folder / "sft"
-    if not done.exists() or durable.first_whole([done], last=LOG) is None:
-        tokenizer = models.load_tokenizer(base_model)
-        policy = models.load_causal(base_model, "training")
-        check_lengths(demonstrations, tokenizer, policy, max_new_tokens=max_new_tokens, file=file)
-        texts = [draws.demonstrated(one) for one in demonstrations]
-        rows = tokenized(tokenizer, [one.prompt for one in demonstrations], texts)
-        learner = one_base.learner(policy, lora, seed=settings["seed"])
-        log = supervise(accelerator, policy, rows, pad=tokenizer.pad_token_id, **settings)
-        if accelerator.is_main_process:
-            partial_folder = folder / "sft.partial"
-            one_base.save(learner, tokenizer, partial_folder, lora=lora, base=base_model)
-            (partial_folder / LOG).write_text(json.dumps(log), encoding="utf-8")
-            durable.put(partial_folder, done)
-        accelerator.free_memory()
-        accelerator.wait_for_everyone()
-    return done, json.loads((done / LOG).read_text(encoding="utf-8"))
-
-
-# -- then: demonstrations against samples -----------------------------------------------------------------------------
 
 
 def improve(
@@ -376,88 +248,3 @@ def align(
     rewards = {name: beta * (now[name] - values[name]) for name in rows}
     nats = fmean(written[name] - values[name] for name in written)
     return Learned(sampled, learned, state.log, order_of(demonstrations, sets, rewards, nats))
-
-
-def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give the model these weights by name."""
-    own = dict(model.named_parameters())
-    for name, weight in weights.items():
-        own[name].data.copy_(weight.data)
-
-
-def order_of(
-    demonstrations: Sequence[Demonstration], sets: Sequence[Sequence[Text]], rewards: Mapping[str, float], nats: float
-) -> dict[str, Any]:
-    """Whether the policy has learned the order, and how far it went for it.
-
-    rewards         of each text by its id, beta * [log pi(y|x) - log pi_0(y|x)], the implicit reward in the end; out
-                    come the means of demonstrations and of each set
-    pairs_in_order  share of all pairs of `draws.pools` in which the better text has the higher one
-    nats            log pi(y|x) - log pi_0(y|x) of the last set under the policy that wrote it, the mean: an estimate
-                    of KL(pi || pi_0) of that policy, `steps_per_iteration` before the end
-    overlap         the mean of `authors.overlap` of the last set; None where no answer has four words
-    """
-    best = [draws.demonstrated(one) for one in demonstrations]
-    ranks = {"demonstration": best, **{f"iteration {at}": texts for at, texts in enumerate(sets)}}
-    share = draws.in_order(draws.pools(best, sets), rewards)
-    copied = [part for text in sets[-1] if (part := authors.overlap(text.text, demonstrations)) is not None]
-    return {
-        "rewards": {rank: round(fmean(rewards[one.text_id] for one in texts), 6) for rank, texts in ranks.items()},
-        "pairs_in_order": None if share is None else round(share, 6),
-        "nats": round(nats, 6),
-        "overlap": round(fmean(copied), 6) if copied else None,
-    }
-
-
-def row_of(pair: Pair, prompt_of: Mapping[str, str], *, iteration: int, step: int) -> dict[str, Any]:
-    """A pair as a row of the table of comparisons."""
-    chosen, rejected = (
-        comparisons.Response(
-            response_id=text.text_id,
-            config="demonstration" if math.isinf(text.rank) else f"iteration {int(text.rank)}",
-            rank=0,
-            text=text.text,
-            finish_reason=text.finish_reason,
-        )
-        for text in (pair.chosen, pair.rejected)
-    )
-    name = pair.chosen.demonstration_id
-    given = comparisons.Pair(chosen, rejected)
-    row = comparisons.row(given, query_id=name, question=prompt_of[name], feedback="ditto")
-    return row | {"kind": pair.kind, "iteration": iteration, "step": step}
-
-
-def supervised_summary(log: Log, stop_loss: float) -> dict[str, Any]:
-    """What a run's metrics file says of the fine-tuning: the batch that ended it by its loss took no step."""
-    last = log[-1]["loss"]
-    return {"sft_steps": len(log) - (last < stop_loss), "sft_last_loss": last}
-
-
-def summary(learned: Learned) -> dict[str, Any]:
-    """What a run's metrics file says of it."""
-    steps = [entry for entry in learned.log if "loss" in entry]
-    kinds = Counter(row["kind"] for row in learned.pairs)
-    return {
-        "samples": len(learned.samples),
-        "samples_without_end": sum(not endings.has_end(row["finish_reason"]) for row in learned.samples),
-        "samples_cut_off": sum(row["finish_reason"] == "length" for row in learned.samples),
-        "steps": len(learned.log),
-        "pairs": {kind: kinds[kind] for kind in draws.KINDS},
-        "first_loss": steps[0]["loss"] if steps else None,
-        "last_loss": steps[-1]["loss"] if steps else None,
-        "last_accuracy": steps[-1]["accuracy"] if steps else None,
-        "last_margin": steps[-1]["margin"] if steps else None,
-        **learned.order,
-    }
-
-
-# -- what survives a crash --------------------------------------------------------------------------------------------
-
-
-def fingerprint(model: PreTrainedModel) -> str:
-    """Sixteen hex characters of the weights."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

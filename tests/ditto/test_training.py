@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from synthalign.core.errors import UserError
 from synthalign.dialogue import chat
-from synthalign.ditto import authors, draws, steps, training
+from synthalign.ditto import authors, draws, fine_tuning, outcome, steps, training
 from synthalign.ditto.authors import Demonstration
 from synthalign.ditto.draws import Fractions, Text
 from synthalign.generation import models
@@ -117,11 +117,11 @@ def test_the_log_probability_of_an_answer_is_the_sum_over_its_tokens_whatever_st
 
 def test_D7_fine_tuning_stops_at_the_first_batch_below_the_threshold_and_takes_no_step_on_it():
     rows, policy = encoded(), tiny.causal()
-    whole = training.supervise(Accelerator(cpu=True), tiny.causal(), rows, pad=1, **SFT | {"stop_loss": 0.0})
+    whole = fine_tuning.supervise(Accelerator(cpu=True), tiny.causal(), rows, pad=1, **SFT | {"stop_loss": 0.0})
     threshold = whole[12]["loss"] + 1e-6
     first = next(entry["step"] for entry in whole if entry["loss"] < threshold)
 
-    log = training.supervise(Accelerator(cpu=True), policy, rows, pad=1, **SFT | {"stop_loss": threshold})
+    log = fine_tuning.supervise(Accelerator(cpu=True), policy, rows, pad=1, **SFT | {"stop_loss": threshold})
 
     assert len(whole) == SFT["max_steps"]
     assert log == whole[:first]
@@ -137,7 +137,7 @@ def test_D7_fine_tuning_stops_at_the_first_batch_below_the_threshold_and_takes_n
 def test_D7_the_cap_ends_what_the_threshold_does_not():
     rows = encoded()
 
-    log = training.supervise(Accelerator(cpu=True), tiny.causal(), rows, pad=1, **SFT | {"max_steps": 3})
+    log = fine_tuning.supervise(Accelerator(cpu=True), tiny.causal(), rows, pad=1, **SFT | {"max_steps": 3})
 
     assert [entry["step"] for entry in log] == [1, 2, 3]
     assert log[-1]["loss"] > SFT["stop_loss"]
@@ -148,7 +148,7 @@ def test_the_first_loss_is_the_mean_over_the_answers_tokens():
     values = steps.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu"))
     expected = -values.sum().item() / sum(len(answer) for _, answer in rows)
 
-    log = training.supervise(Accelerator(cpu=True), model, rows, pad=1, **SFT | {"max_steps": 1})
+    log = fine_tuning.supervise(Accelerator(cpu=True), model, rows, pad=1, **SFT | {"max_steps": 1})
 
     assert log[0]["loss"] == pytest.approx(expected, abs=1e-4)
 
@@ -161,7 +161,7 @@ def readings(monkeypatch) -> list[tuple[str, int]]:
     read, found = training.read, []
 
     def remember(accelerator, model, rows, **settings):
-        found.append((training.fingerprint(model), len(rows)))
+        found.append((steps.fingerprint(model), len(rows)))
         return read(accelerator, model, rows, **settings)
 
     monkeypatch.setattr(training, "read", remember)
@@ -169,23 +169,23 @@ def readings(monkeypatch) -> list[tuple[str, int]]:
 
 
 def test_D1_the_reference_is_the_policy_as_it_came_in_and_stays_so(tmp_path, monkeypatch):
-    found, start = readings(monkeypatch), training.fingerprint(tiny.causal())
+    found, start = readings(monkeypatch), steps.fingerprint(tiny.causal())
     policy, learned = align(tmp_path)
 
-    last, end = learned.samples[-1]["policy"], training.fingerprint(policy)
+    last, end = learned.samples[-1]["policy"], steps.fingerprint(policy)
     sets = [(start, 3 + 9), (start, 9), (last, 9), (start, 9)]  # as they come, the last by its writer too
     assert found == [*sets, (end, 3 + 27)]
     assert len({start, last, end}) == 3
 
 
 def test_a_reference_that_follows_is_the_policy_that_wrote_the_latest_samples(tmp_path, monkeypatch):
-    found, start = readings(monkeypatch), training.fingerprint(tiny.causal())
+    found, start = readings(monkeypatch), steps.fingerprint(tiny.causal())
     policy, learned = align(tmp_path, reference="previous")
 
     first, second, third = dict.fromkeys(row["policy"] for row in learned.samples)
     assert first == start
     sets = [(first, 3 + 9), (second, 3 + 18), (third, 9), (third, 3 + 27)]  # every text is read again
-    assert found == [*sets, (start, 3 + 27), (training.fingerprint(policy), 3 + 27)]
+    assert found == [*sets, (start, 3 + 27), (steps.fingerprint(policy), 3 + 27)]
 
 
 def test_D2_the_first_loss_is_ln_2_and_no_text_has_a_reward(tmp_path):
@@ -232,7 +232,7 @@ def test_D5_every_demonstration_has_its_samples_also_those_that_share_a_prompt(t
 @pytest.mark.parametrize("reference", ["first", "previous"])
 def test_D9_implicit_rewards_are_against_the_first_policy_and_in_the_order_of_the_ranks(tmp_path, reference):
     policy, learned = align(tmp_path, reference=reference, iterations=3, steps_per_iteration=6)
-    found = training.summary(learned)
+    found = outcome.summary(learned)
 
     ours, first = (
         steps.sequence_logprobs(model, encoded(), pad=1, device=torch.device("cpu"))
@@ -264,9 +264,9 @@ def test_D12_the_nats_are_of_the_policy_that_wrote_the_last_samples_from_the_fir
     then, first = (
         steps.sequence_logprobs(model, rows, pad=1, device=torch.device("cpu")) for model in (wrote[1], tiny.causal())
     )
-    assert training.summary(learned)["nats"] == pytest.approx((then - first).mean().item(), abs=1e-3)
+    assert outcome.summary(learned)["nats"] == pytest.approx((then - first).mean().item(), abs=1e-3)
     _, one = align(tmp_path / "one", iterations=1)
-    assert training.summary(one)["nats"] == pytest.approx(0, abs=1e-4)  # the first policy wrote the only set
+    assert outcome.summary(one)["nats"] == pytest.approx(0, abs=1e-4)  # the first policy wrote the only set
 
 
 def test_D12_what_is_copied_is_the_share_of_four_words_in_a_row_that_a_demonstration_has():
@@ -347,9 +347,9 @@ def test_the_fine_tuned_model_is_kept_and_not_trained_twice(tmp_path, monkeypatc
     tiny.save(tmp_path / "base", tiny.causal(), tiny.tokenizer())
     settings = SFT | {"folder": tmp_path, "file": "x.jsonl", "max_new_tokens": 64}
 
-    folder, log = training.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
-    monkeypatch.setattr(training, "supervise", None)
-    again = training.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
+    folder, log = fine_tuning.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
+    monkeypatch.setattr(fine_tuning, "supervise", None)
+    again = fine_tuning.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
 
     assert again == (folder, log)
     assert not same(models.load_causal(folder), tiny.causal())
@@ -359,14 +359,14 @@ def test_a_fine_tuned_model_that_a_power_cut_has_left_empty_is_trained_again(tmp
     tiny.save(tmp_path / "base", tiny.causal(), tiny.tokenizer())
     settings = SFT | {"folder": tmp_path, "file": "x.jsonl", "max_new_tokens": 64, "max_steps": 2}
 
-    folder, log = training.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
-    whole = training.fingerprint(models.load_causal(folder))
-    for name in ("model.safetensors", training.LOG):
+    folder, log = fine_tuning.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
+    whole = steps.fingerprint(models.load_causal(folder))
+    for name in ("model.safetensors", fine_tuning.LOG):
         (folder / name).write_bytes(b"")
-        again = training.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
+        again = fine_tuning.supervised(Accelerator(cpu=True), tmp_path / "base", DEMONSTRATIONS, **settings)
 
         assert again == (folder, log)
-        assert training.fingerprint(models.load_causal(folder)) == whole
+        assert steps.fingerprint(models.load_causal(folder)) == whole
 
 
 # --- what is refused
@@ -398,7 +398,7 @@ def test_a_policy_whose_samples_all_say_what_the_demonstration_says_takes_no_ste
 
     assert same(policy, tiny.causal())
     assert [entry["pairs"] for entry in learned.log] == [0] * 6
-    assert training.summary(learned)["first_loss"] is None
+    assert outcome.summary(learned)["first_loss"] is None
 
 
 def test_the_prompt_of_a_sample_is_that_of_the_dialogue_format():
