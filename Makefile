@@ -90,7 +90,7 @@ claims: .venv/ready accelerate.yaml hardware.yaml  ## repeat the trained stages 
 .PHONY: pocket pocket-claims pocket-data
 POCKET := report score_ditto snapshot_dpo score_benchmarks@reward_almost score_benchmarks@reward_gold
 pocket-claims: SET := --set '*.most=300'
-pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/pocket.hardware.yaml
+pocket pocket-claims: export SYNTHALIGN_HARDWARE := accelerate/$(if $(shell grep -s amx_bf16 /proc/cpuinfo),amx,pocket).hardware.yaml
 pocket pocket-claims: export OMP_WAIT_POLICY := PASSIVE
 pocket: .venv/ready accelerate.yaml hardware.yaml pocket-data  ## two real models and real English on two cores: fetch them, put the profile `pocket` in force, run ALMoST, and DITTO for two authors
 	@$(REPRO) $(POCKET) || { python -m synthalign recover && $(REPRO) $(POCKET); }

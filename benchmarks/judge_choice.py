@@ -4,7 +4,8 @@
 
 Where people's files were made without --heldout, no pair that `score_rewards` measures with is read.  Questions are
 dealt into folds by a hash; a reward model with the settings of train_reward in params.yaml learns the pairs of the
-other folds and is asked about those of its own, of both kinds: PandaLM's (helpful) and HH-RLHF's (harmless).
+other folds and is asked about those of its own, of both kinds: PandaLM's (helpful) and HH-RLHF's (harmless).  It is
+trained for some epochs, or it is a linear probe at some depth of the body (`reward.probe`).
 
 helpful  PandaLM's pairs alone
 equal    as many of HH-RLHF's beside them
@@ -31,7 +32,7 @@ from synthalign.core import code, stage, statistics
 from synthalign.core.tables import Row
 from synthalign.feedback import human_pairs, people
 from synthalign.generation import model_folder, models
-from synthalign.reward import pairwise, training, training_settings
+from synthalign.reward import pairwise, probe, training, training_settings
 
 Share = Literal["helpful", "equal", "all"]
 Kind = Literal["helpful", "harmless"]
@@ -40,6 +41,7 @@ Record = dict[str, Any]
 
 FOLDS = 3
 EPOCHS = (1, 3)
+DEPTHS = (0.33, 0.5, 0.67, 1.0)
 
 OUT = Path("benchmarks/results/judge_choice.json")
 
@@ -51,15 +53,22 @@ class Given(BaseModel, frozen=True):
     """Of train_reward."""
 
 
+class Way(NamedTuple):
+    """How the pairs are learned: `epochs` of training, or a `probe` at a depth."""
+
+    by: Literal["epochs", "probe"]
+    value: float
+
+
 class Job(NamedTuple):
     share: Share
-    epochs: int
+    way: Way
     seed: int
     fold: int
 
     @property
     def name(self) -> str:
-        return "/".join(map(str, self))
+        return f"{self.share}/{self.way.by} {self.way.value}/{self.seed}/{self.fold}"
 
 
 def training_pairs(folder: Path) -> Pairs:
@@ -97,19 +106,25 @@ def one_run(given: Given, work: Path, job: Job) -> Record:
     """By kind, what the reward model is right on: {"queries", "correct", "longer"}."""
     torch.set_num_threads(1)
     models.fix_rounding("training")
-    own = {name: given.settings[name] for name in training_settings.Settings.model_fields}
-    settings = training_settings.Settings.model_validate(own | {"epochs": job.epochs, "seed": job.seed})
+    own = {name: given.settings[name] for name in training_settings.Settings.model_fields} | {"seed": job.seed}
+    if job.way.by == "epochs":
+        own["epochs"] = int(job.way.value)
+    settings = training_settings.Settings.model_validate(own)
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         train, asked = split(training_pairs(Path(scratch)), job.share, job.fold)
         folder = Path(scratch) / "reward"
-        pairwise.train(
-            train,
-            base_model=given.settings["model"],
-            folder=folder,
-            work=Path(scratch) / "work",
-            learning_rate=given.settings["learning_rate"],
-            settings=settings,
-        )
+        base = given.settings["model"]
+        if job.way.by == "probe":
+            probe.train(train, base_model=base, folder=folder, depth=job.way.value, max_length=settings.max_length)
+        else:
+            pairwise.train(
+                train,
+                base_model=base,
+                folder=folder,
+                work=Path(scratch) / "work",
+                learning_rate=given.settings["learning_rate"],
+                settings=settings,
+            )
         judged = {kind: pairwise.finish(folder, rows, max_length=settings.max_length) for kind, rows in asked.items()}
     measured = {
         kind: {"queries": one.queries, "correct": one.correct, "longer": one.longer} for kind, one in judged.items()
@@ -123,13 +138,13 @@ def report(found: dict[Job, Record]) -> list[Record]:
     Seeds are put together from an interval of each: the same questions once more are no more questions.
     """
     rows = []
-    for share, epochs in dict.fromkeys((job.share, job.epochs) for job in found):
+    for share, way in dict.fromkeys((job.share, job.way) for job in found):
         by_seed: dict[int, list[Record]] = {}
         for job, record in found.items():
-            if (job.share, job.epochs) == (share, epochs):
+            if (job.share, job.way) == (share, way):
                 by_seed.setdefault(job.seed, []).append(record)
         pairs = [run["pairs"] for of_seed in by_seed.values() for run in of_seed]
-        row: Record = {"share": share, "epochs": epochs, "pairs": pairs}
+        row: Record = {"share": share, way.by: way.value, "pairs": pairs}
         for kind in get_args(Kind):
             for name in ("correct", "longer"):
                 each = [over_folds(of_seed, kind, name) for of_seed in by_seed.values()]
@@ -144,13 +159,13 @@ def over_folds(runs: Sequence[Record], kind: Kind, name: str) -> statistics.Inte
     return statistics.mean_interval(values, queries, seed=0)
 
 
-def run(shares: Sequence[Share], seeds: int, *, processes: int) -> None:
+def run(shares: Sequence[Share], ways: Sequence[Way], seeds: int, *, processes: int) -> None:
     settings = {key: one for key, one in stage.read("params.yaml")["train_reward"].items() if key != "feedback"}
     model_folder.check(settings["model"])
     raw = [FOLDER / "raw" / name for name in (HH, PANDALM)]
     work = stage.work_dir("judge_choice", json.dumps(settings), Path(settings["model"]), *raw, *code.of(__file__))
     given = Given(settings=settings)
-    wanted = [Job(*one) for one in product(shares, EPOCHS, range(seeds), range(FOLDS))]
+    wanted = [Job(*one) for one in product(shares, ways, range(seeds), range(FOLDS))]
     runs = {job.name: partial(one_run, given, work, job) for job in wanted}
     found = many_runs.kept(work, runs, processes=processes, desc="judge_choice")
     rows = report({job: found[job.name] for job in wanted})
@@ -166,16 +181,20 @@ def run(shares: Sequence[Share], seeds: int, *, processes: int) -> None:
             f"(longer {row[f'{kind}_longer']['value']:.3f}, {row[f'{kind}_correct']['n']} questions)"
             for kind in get_args(Kind)
         )
-        print(f"{row['share']}, {row['epochs']} epochs: {says}")
+        way = f"{row['epochs']} epochs" if "epochs" in row else f"probe at {row['probe']}"
+        print(f"{row['share']}, {way}: {says}")
     print(OUT)
 
 
 def main() -> None:
     parser = many_runs.parser("judge_choice", __doc__.splitlines()[0], seeds=1)
     parser.add_argument("--shares", nargs="+", choices=get_args(Share), default=list(get_args(Share)), help="which")
+    parser.add_argument("--epochs", nargs="*", type=int, default=list(EPOCHS), help="passes of those that are trained")
+    parser.add_argument("--depths", nargs="*", type=float, default=list(DEPTHS), help="of those that are probes")
     given = parser.parse_args()
+    ways = [Way("epochs", one) for one in given.epochs] + [Way("probe", one) for one in given.depths]
     with many_runs.command("judge_choice"):
-        run(given.shares, given.seeds, processes=given.jobs)
+        run(given.shares, ways, given.seeds, processes=given.jobs)
 
 
 if __name__ == "__main__":

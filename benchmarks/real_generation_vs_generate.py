@@ -34,10 +34,16 @@ def questions(count: int) -> list[str]:
     return [chat.prompt([{"role": "user", "content": text}]) for text in texts[:count]]
 
 
+def dtype(ours: Ours) -> str:
+    """The type of our weights by torch's name, float32 where hardware.yaml says nothing; `generate` has the same."""
+    return str(ours.model.dtype).removeprefix("torch.")
+
+
 def beside(folder: str) -> tuple[list[tuple[float, float]], Ours]:
     """(ours, theirs) in tokens a second of every pair of runs, and our side."""
     ours = Ours(OURS, model=folder, given=questions(OURS))
-    peer = Peer("transformers_generate.py", sys.executable, THEIRS, model=folder, given=questions(THEIRS), batch=BATCH)
+    same = {"model": folder, "given": questions(THEIRS), "batch": BATCH, "dtype": dtype(ours)}
+    peer = Peer("transformers_generate.py", sys.executable, THEIRS, **same)
     rates = take_turns(lambda: rate(*ours.run()), lambda: rate(*peer.run()), runs=RUNS)
     peer.close()
     return rates, ours
@@ -47,7 +53,7 @@ def compare() -> Comparison:
     rates, ours = beside(model("SYNTHALIGN_BENCH_SMALL", "models/base/small"))
     shared = len(ours.tokenizer(ours.prefix)["input_ids"])
     return Comparison(
-        work=f"contrastive generation, SmolLM2-135M, {shared}-token prefix, {OURS} questions, fp32",
+        work=f"contrastive generation, SmolLM2-135M, {shared}-token prefix, {OURS} questions, {dtype(ours)}",
         against=f"transformers generate, batch {BATCH}, full prompts ({THEIRS} questions)",
         ratios=[here / there for here, there in rates],
         at_least=10.0,

@@ -1,9 +1,10 @@
 """Contrastive generation with real weights by the shared-prefix engine, and by llama.cpp's server with a prompt cache.
 
-Ours reads the folder that SYNTHALIGN_BENCH_SMALL names (see `real_generation_vs_generate`), in float32; the server the
-GGUF file that this folder was made from, as it is (Q4_1), which SYNTHALIGN_BENCH_GGUF names. Files of the same weights
-in other types stand beside it when SYNTHALIGN_BENCH_GGUF_F16 and SYNTHALIGN_BENCH_GGUF_F32 name them (peers/README.md
-says how to make them), as notes of one run each, and so does the server with its default of the 40 likeliest tokens:
+Ours reads the folder that SYNTHALIGN_BENCH_SMALL names (see `real_generation_vs_generate`), in the type that
+hardware.yaml says; the server the GGUF file that this folder was made from, as it is (Q4_1), which
+SYNTHALIGN_BENCH_GGUF names. Files of the same weights in other types stand beside it when SYNTHALIGN_BENCH_GGUF_F16 and
+SYNTHALIGN_BENCH_GGUF_F32 name them (peers/README.md says how to make them), as notes of one run each, and so does the
+server with its default of the 40 likeliest tokens:
 without that it sorts the whole vocabulary for every token.
 """
 
@@ -16,7 +17,7 @@ from benchmarks.bench import Comparison, take_turns, versions
 from benchmarks.contrastive import Ours, Peer
 from benchmarks.generation_vs_generate import rate
 from benchmarks.peers import environment
-from benchmarks.real_generation_vs_generate import model, questions
+from benchmarks.real_generation_vs_generate import dtype, model, questions
 
 OURS, THEIRS, SLOTS = 256, 64, 8
 """Questions of one run; what is compared is tokens a second. The server wrote 98 with 8 slots, and 89 with 16."""
@@ -56,7 +57,7 @@ def compare() -> Comparison:
     }
     shared = len(ours.tokenizer(ours.prefix)["input_ids"])
     return Comparison(
-        work=f"contrastive generation, SmolLM2-135M, {shared}-token prefix, {OURS} questions, fp32",
+        work=f"contrastive generation, SmolLM2-135M, {shared}-token prefix, {OURS} questions, {dtype(ours)}",
         against=f"llama.cpp's server, prompt cache, {SLOTS} slots, the same file in Q4_1 ({THEIRS} questions)",
         ratios=[here / there for here, there in rates],
         at_least=1.2,

@@ -1,14 +1,14 @@
 """Contrastive generation with real weights by the shared-prefix engine, and by vLLM's CPU build with prefix caching.
 
-Both read the folder that SYNTHALIGN_BENCH_SMALL names (see `real_generation_vs_generate`): ours in float32, vLLM in
-bf16, which is the faster of its types on a CPU that computes in it.
+Both read the folder that SYNTHALIGN_BENCH_SMALL names (see `real_generation_vs_generate`): ours in the type that
+hardware.yaml says, vLLM in bf16, which is the faster of its types on a CPU that computes in it.
 """
 
 from benchmarks.bench import Comparison, take_turns, versions
 from benchmarks.contrastive import Ours, Peer
 from benchmarks.generation_vs_generate import rate
 from benchmarks.peers import environment
-from benchmarks.real_generation_vs_generate import model, questions
+from benchmarks.real_generation_vs_generate import dtype, model, questions
 from synthalign.core import hardware
 
 QUESTIONS = 256
@@ -24,7 +24,7 @@ def compare() -> Comparison:
     peer.close()
     shared = len(ours.tokenizer(ours.prefix)["input_ids"])
     return Comparison(
-        work=f"contrastive generation, SmolLM2-135M, {shared}-token prefix, {QUESTIONS} questions, fp32",
+        work=f"contrastive generation, SmolLM2-135M, {shared}-token prefix, {QUESTIONS} questions, {dtype(ours)}",
         against="vLLM CPU build, prefix caching, bf16",
         ratios=[here / there for here, there in rates],
         at_least=1.2,

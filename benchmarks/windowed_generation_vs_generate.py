@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.bench import Comparison, versions
 from benchmarks.contrastive import SAMPLING, Ours
-from benchmarks.real_generation_vs_generate import BATCH, OURS, THEIRS, beside, model
+from benchmarks.real_generation_vs_generate import BATCH, OURS, THEIRS, beside, dtype, model
 from synthalign.core import hardware
 from synthalign.generation import models
 
@@ -18,7 +18,7 @@ def compare() -> Comparison:
     if not window or shared <= window:
         raise SystemExit(f"a prefix of {shared} tokens is not beyond the window of {ours.model.config.name_or_path}")
     return Comparison(
-        work=f"contrastive generation, window of {window}, {shared}-token prefix, {OURS} questions, fp32",
+        work=f"contrastive generation, window of {window}, {shared}-token prefix, {OURS} questions, {dtype(ours)}",
         against=f"transformers generate, batch {BATCH}, full prompts ({THEIRS} questions)",
         ratios=[here / there for here, there in rates],
         at_least=8.0,

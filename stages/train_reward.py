@@ -1,16 +1,16 @@
 """Train a reward model on one kind of feedback; all share every setting but what a member has of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import code, launcher, stage, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.feedback import comparisons
 from synthalign.generation import adapters
-from synthalign.reward import pairwise, rankings, training
+from synthalign.reward import pairwise, probe, rankings, training
 from synthalign.reward.training_settings import Settings
 
 Loss = Literal["pairs", "rankings", "ratings"]
@@ -25,6 +25,16 @@ class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
 
     loss: Loss | None = None
     """What is learned of them, in place of what all others learn: a member of ratings beside those of pairs."""
+
+    probe: float | None = Field(default=None, gt=0, le=1)
+    """Share of the body's layers below a linear probe, which is fitted in place of training the body, with adapters or
+    without; for a few hundred pairs."""
+
+    @model_validator(mode="after")
+    def _probes_learn_pairs(self) -> Self:
+        if self.probe is not None and (self.epochs is not None or self.loss not in (None, "pairs")):
+            raise ValueError("a probe is fitted to pairs, and in one go: leave out `epochs` and `loss`")
+        return self
 
 
 class Params(Settings, frozen=True, extra="forbid", strict=True):
@@ -76,23 +86,31 @@ def main(params: Params, feedback: str) -> None:
             "nothing can be measured; look at the stage that labels this table"
         )
     folder = f"models/reward/{feedback}"
-    rows, more = train, dict[str, int]()
-    fit: Callable[..., training.Curve] = pairwise.train
-    if settings.loss != "pairs":
-        rows, fit = rankings.of_queries(train, settings.loss, params.model, params.max_length), rankings.train
-        more = {
-            "queries": len(rows),
-            "queries_left_out": len({pair["query_id"] for pair in train}) - len(rows),
-            "responses": sum(len(query["responses"]) for query in rows),
-        }
-    curve = fit(
-        rows,
-        base_model=params.model,
-        folder=folder,
-        work=work,
-        learning_rate=params.learning_rate,
-        settings=settings,
-    )
+    more = dict[str, int]()
+    if own.probe is not None:
+        curve = probe.train(
+            train, base_model=params.model, folder=folder, depth=own.probe, max_length=params.max_length
+        )
+        if stage.is_main_process():
+            stage.give_up(work)
+    else:
+        rows: Sequence[pairwise.Pair] = train
+        fit: Callable[..., training.Curve] = pairwise.train
+        if settings.loss != "pairs":
+            rows, fit = rankings.of_queries(train, settings.loss, params.model, params.max_length), rankings.train
+            more = {
+                "queries": len(rows),
+                "queries_left_out": len({pair["query_id"] for pair in train}) - len(rows),
+                "responses": sum(len(query["responses"]) for query in rows),
+            }
+        curve = fit(
+            rows,
+            base_model=params.model,
+            folder=folder,
+            work=work,
+            learning_rate=params.learning_rate,
+            settings=settings,
+        )
 
     if stage.is_main_process():
         judged = pairwise.finish(folder, held_out, max_length=params.max_length)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 asked = work()
 BATCH = asked.get("batch", 32)
-model = AutoModelForCausalLM.from_pretrained(asked["model"], dtype=torch.float32).eval()
+model = AutoModelForCausalLM.from_pretrained(asked["model"], dtype=asked.get("dtype", "float32")).eval()
 tokenizer = AutoTokenizer.from_pretrained(asked["model"], padding_side="left")
 prompts = sorted((asked["prefix"] + query for query in asked["queries"]), key=len)
 

@@ -141,16 +141,17 @@ def community(pair: Row) -> Row:
     return {"question": pair["question"], "answers": answers}
 
 
-def halves(pairs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """PandaLM's pairs in two halves by a hash of the question, so that two models learn from other people's votes."""
-    hashed = [int(content_id("half", *words.key(pair["question"])), 16) < 2**63 for pair in pairs]
-    first = [pair for pair, is_first in zip(pairs, hashed, strict=True) if is_first]
-    return first, [pair for pair, is_first in zip(pairs, hashed, strict=True) if not is_first]
+def apart(pairs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """PandaLM's pairs in a quarter for the As-is reward model, which needs a hundred, and the rest for the judge, by a
+    hash of the question, so that the two learn from other people's votes."""
+    hashed = [int(content_id("half", *words.key(pair["question"])), 16) < 2**62 for pair in pairs]
+    quarter = [pair for pair, is_in in zip(pairs, hashed, strict=True) if is_in]
+    return quarter, [pair for pair, is_in in zip(pairs, hashed, strict=True) if not is_in]
 
 
 def preferences(pairs: Sequence[Row]) -> list[Row]:
-    """What the judge learns of PandaLM's training pairs: those of the second half of which one answer is preferred."""
-    return [row for row in map(preference, halves(pairs)[1]) if row is not None]
+    """What the judge learns of PandaLM's training pairs: those of the second part of which one answer is preferred."""
+    return [row for row in map(preference, apart(pairs)[1]) if row is not None]
 
 
 def preference(pair: Row) -> Row | None:

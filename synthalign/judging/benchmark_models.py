@@ -146,14 +146,14 @@ def _answer_log_probs(
 def _sums(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> list[float]:
     """The summed log-probability of every answer of the rows, one after the other."""
     input_ids, mask = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
-    part, positions, last = scoring.layout(rows, input_ids.shape[1])
+    part, positions, spans = scoring.layout(rows, input_ids.shape[1])
     if any(len(answers) > 1 for _, answers in rows):
         mask = attention.added(attention.visible(part.to(model.device)), model.dtype)
     before: list[tuple[int, int]] = []  # where what comes before each token of an answer stands
-    for number, ((prompt, answers), ends) in enumerate(zip(rows, last, strict=True)):
-        for answer, end in zip(answers, ends, strict=True):
-            own = range(end - len(answer) + 1, end)  # all but the last token
-            before += [(number, place) for place in [len(prompt) - 1, *own][: len(answer)]]
+    for number, ((prompt, _), of_row) in enumerate(zip(rows, spans, strict=True)):
+        for span in of_row:
+            own = range(span.start, span.stop - 1)  # all but the last token
+            before += [(number, place) for place in [len(prompt) - 1, *own][: span.stop - span.start]]
     kept = torch.zeros(input_ids.shape, dtype=torch.bool)
     line, place = torch.tensor(before).T
     kept[line, place] = True

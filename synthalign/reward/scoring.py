@@ -5,6 +5,9 @@ head are called here directly: `forward` of transformers looks for the last toke
 reads another token wherever an answer ends with that token or the tokenizer pads with it. Here the attention
 mask says which tokens are real.
 
+A linear probe (`probe`) is such a folder with `reward_pooling: mean` in its config.json: the score of its answer is the
+mean of the values of the answer's tokens.
+
 A value model for PPO is the same folder: `load_reward(folder)`, then `token_values`. At a dialogue's last real token it
 is the score of that dialogue, to the bit when the batch is the same.
 """
@@ -167,42 +170,42 @@ def pack(
 
 def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> list[float]:
     """The scores of the answers of the rows, one after the other."""
-    input_ids, attention_mask = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
-    input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
+    input_ids, _ = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
+    part, positions, spans = layout(rows, input_ids.shape[1])
     if all(len(answers) == 1 for _, answers in rows):
-        ends = attention_mask.sum(-1) - 1
-        scores = token_values(model, input_ids)[torch.arange(len(rows), device=model.device), ends]
-        return [float(score) for score in scores.tolist()]
-    part, positions, last = layout(rows, input_ids.shape[1])
-    part = part.to(model.device)
-    mask = attention.added(attention.visible(part), model.dtype)
-    values = _values(model, input_ids, mask, positions.to(model.device)).tolist()
-    return [float(values[row][place]) for row, places in enumerate(last) for place in places]
+        values = token_values(model, input_ids.to(model.device))
+    else:
+        mask = attention.added(attention.visible(part.to(model.device)), model.dtype)
+        values = _values(model, input_ids.to(model.device), mask, positions.to(model.device))
+    values = values.cpu()
+    if getattr(model.config, "reward_pooling", "last") == "mean":
+        return [values[row, span].mean().item() for row, of_row in enumerate(spans) for span in of_row]
+    return [values[row, span.stop - 1].item() for row, of_row in enumerate(spans) for span in of_row]
 
 
-def layout(rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor, list[list[int]]]:
+def layout(rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor, list[list[slice]]]:
     """Where the tokens of packed rows stand.
 
     part       (B, T)  0 in the prompt, 1, 2, … in the answers, -1 in padding
     positions  (B, T)  in the prompt and its own answer, as if the others were not there
-    last       of each row, the places of its answers' last tokens
+    spans      of each row, the places of its answers
     """
     part = torch.full((len(rows), width), -1)
     positions = torch.zeros(len(rows), width, dtype=torch.int64)
-    last = []
+    spans = []
     for row, (prompt, answers) in enumerate(rows):
         place = len(prompt)
         part[row, :place] = 0
         positions[row, :place] = torch.arange(place)
-        ends = []
+        of_row = []
         for number, answer in enumerate(answers, start=1):
             end = place + len(answer)
             part[row, place:end] = number
             positions[row, place:end] = torch.arange(len(prompt), len(prompt) + len(answer))
-            ends.append(end - 1)
+            of_row.append(slice(place, end))
             place = end
-        last.append(ends)
-    return part, positions, last
+        spans.append(of_row)
+    return part, positions, spans
 
 
 def pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
@@ -214,8 +217,9 @@ def pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tenso
 
 
 def forget_unit(model: PreTrainedModel) -> None:
-    """Make the rewards raw again, where the model to train from was normalised: the new ones get their own unit."""
-    for name in ("reward_mean", "reward_std"):
+    """Make the rewards raw again and of last tokens, where the model to train from is a reward model: the new ones get
+    their own unit."""
+    for name in ("reward_mean", "reward_std", "reward_pooling"):
         if hasattr(model.config, name):
             delattr(model.config, name)
 

@@ -1,6 +1,8 @@
-from benchmarks.judge_choice import FOLDS, Job, dealt, report, split
+from benchmarks.judge_choice import FOLDS, Job, Way, dealt, report, split
 from synthalign.core import statistics
 from synthalign.core.ids import content_id
+
+ONCE = Way("epochs", 1)
 
 
 def pairs(kind, questions, each=2):
@@ -42,7 +44,7 @@ def test_a_choice_is_right_as_often_as_its_models_of_all_folds_together():
         one = {"queries": ["p", "q", "r"], "correct": right, "longer": [1.0, 1.0, 0.5]}
         return {"pairs": 9, "helpful": one, "harmless": one}
 
-    found = {Job("equal", 1, 0, 0): record([1.0, 0.0, 0.0]), Job("equal", 1, 0, 1): record([1.0, 1.0, 0.0])}
+    found = {Job("equal", ONCE, 0, 0): record([1.0, 0.0, 0.0]), Job("equal", ONCE, 0, 1): record([1.0, 1.0, 0.0])}
 
     [row] = report(found)
 
@@ -51,14 +53,24 @@ def test_a_choice_is_right_as_often_as_its_models_of_all_folds_together():
     assert row["pairs"] == [9, 9]
 
 
+def test_a_probe_and_a_training_run_of_the_same_number_are_two_choices():
+    one = {"queries": ["p", "q", "r"], "correct": [1.0, 0.0, 0.0], "longer": [1.0, 1.0, 0.5]}
+    record = {"pairs": 9, "helpful": one, "harmless": one}
+
+    rows = report({Job("helpful", way, 0, 0): record for way in (ONCE, Way("probe", 1.0))})
+
+    assert [row.get("epochs", row.get("probe")) for row in rows] == [1, 1.0]
+    assert [("epochs" in row, "probe" in row) for row in rows] == [(True, False), (False, True)]
+
+
 def test_a_seed_more_of_the_same_questions_makes_no_interval_narrower():
     def record(right):
         one = {"queries": list("pqrstuvw"), "correct": right, "longer": [1.0, 0.0] * 4}
         return {"pairs": 9, "helpful": one, "harmless": one}
 
     first, second = [1.0] * 4 + [0.0] * 4, [1.0] * 5 + [0.0] * 3
-    [row] = report({Job("all", 1, seed, 0): record(right) for seed, right in enumerate((first, second))})
-    [alone] = report({Job("all", 1, 0, 0): record(first)})
+    [row] = report({Job("all", ONCE, seed, 0): record(right) for seed, right in enumerate((first, second))})
+    [alone] = report({Job("all", ONCE, 0, 0): record(first)})
 
     each = [statistics.mean_interval(right, list("pqrstuvw"), seed=0) for right in (first, second)]
     assert row["helpful_correct"] == statistics.combine_seeds(each).metrics()

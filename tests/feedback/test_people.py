@@ -6,9 +6,9 @@ import pytest
 from synthalign.core.errors import UserError
 from synthalign.feedback.people import (
     Limits,
+    apart,
     community,
     eval_questions,
-    halves,
     hh_pairs,
     pandalm,
     preference,
@@ -82,14 +82,14 @@ def test_most_annotators_make_a_preference_and_as_many_on_both_sides_make_none(v
     assert (found["chosen"], found["rejected"]) == (chosen, "Drama." if chosen == "Mystery." else "Mystery.")
 
 
-def test_all_pairs_about_a_question_are_in_one_half():
+def test_a_quarter_of_the_questions_are_the_as_is_models_and_all_pairs_about_one_are_on_one_side():
     pairs = [{"question": f"Question number {number // 2}?", "place": number} for number in range(400)]
 
-    first, second = halves(pairs)
+    first, second = apart(pairs)
 
     assert sorted(pair["place"] for pair in first + second) == list(range(400))
     assert {pair["question"] for pair in first}.isdisjoint(pair["question"] for pair in second)
-    assert 150 < len(first) < 250
+    assert 60 < len(first) < 140
 
 
 def test_what_cannot_be_compared_is_left_out_with_its_reason(tmp_path):

@@ -131,6 +131,31 @@ def test_a_member_of_ratings_stands_beside_those_of_pairs(workspace):
     assert rated["held_out_accuracy"]["value"] == 1.0
 
 
+def test_a_member_that_is_a_probe_stands_beside_those_that_are_trained(workspace):
+    members = {"test": {"max_pairs": 400}, "probed": {"max_pairs": 400, "probe": 0.5}}
+    params = train_reward.Params(**REWARD | {"feedback": members})
+    for name in members:
+        write_pairs(name, [pair(number) for number in range(48)])
+        train_reward.main(params, name)
+
+    probed = read_json("metrics/train_reward/probed.json")
+    assert probed["held_out_accuracy"]["value"] == 1.0
+    assert {"reward_mean", "reward_std", "pairs"} <= probed.keys() == read_json("metrics/train_reward/test.json").keys()
+    assert [point["step"] for point in read_json("metrics/plots/train_reward/probed.json")] == [1]
+    configs = {name: read_json(f"models/reward/{name}/config.json") for name in members}
+    assert [config["num_hidden_layers"] for config in configs.values()] == [2, 1]
+    [right, wrong] = scoring.of_answers(
+        "models/reward/probed", [("Question 0?", f"{GOOD} 1"), ("Question 0?", f"{BAD} 1")]
+    )
+    assert right > wrong
+
+
+@pytest.mark.parametrize("more", [{"epochs": 2}, {"loss": "rankings"}])
+def test_a_probe_makes_no_passes_and_learns_pairs_alone(more):
+    with pytest.raises(ValueError, match="a probe is fitted to pairs, and in one go: leave out `epochs` and `loss`"):
+        train_reward.Params(**REWARD | {"feedback": {"test": {"max_pairs": 400, "probe": 0.5} | more}})
+
+
 def test_a_reward_model_learns_which_side_is_chosen_and_its_scores_are_normalised(workspace):
     write_pairs("test", [pair(number) for number in range(96)])
 

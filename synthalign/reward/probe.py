@@ -1,0 +1,165 @@
+"""A linear probe as a reward model: a head on the mean of an answer's tokens, amid a body that stays as it is.
+
+    r(x, y) = w · mean over t in y of h_l(x, y)_t
+
+w is fitted by logistic regression of which answer is the better one on the difference of the two means, which is
+Bradley and Terry's model with features; L2 is as strong as questions left out want it.  For a few hundred pairs, of
+which a body that is trained learns nothing that holds.  Inner layers tell more than the last one does (Alain and Bengio
+2016; Skean et al. 2025).
+
+The folder is that of any reward model, with the layers up to l and `reward_pooling: mean` in its config.json, by which
+`scoring.score` reads it.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl.trainer.reward_trainer import suppress_seqcls_warning
+
+from synthalign.core.errors import UserError
+from synthalign.dialogue import encoding
+from synthalign.feedback import comparisons
+from synthalign.generation import attention, models, parallel
+from synthalign.reward import scoring, training
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Inverse strengths of L2, C, that are tried."""
+
+FOLDS = 5
+"""Parts of the questions, each left out once."""
+
+BATCH = 16
+"""Texts that are read at once."""
+
+
+def train(
+    pairs: Sequence[dict[str, Any]], *, base_model: str | Path, folder: str | Path, depth: float, max_length: int
+) -> training.Curve:
+    """Fit a probe on comparisons, write it to `folder`, and return its one point: loss and accuracy on them.
+
+    pairs   as `pairwise.train` has them; all of a query are in one fold
+    depth   share of the body's layers that are kept, above 0 and at most 1
+
+    One process does it, on its device; the others wait.  UserError for a body whose layers are not found, and where
+    all answers look the same to it.
+    """
+    comparisons.check_labels(pairs)
+    curve: training.Curve = []
+    if parallel.state().is_main_process:
+        tokenizer = models.load_tokenizer(base_model)
+        with suppress_seqcls_warning():
+            model = models.load_reward(base_model, "training", new_head=True)
+        scoring.forget_unit(model)
+        shorten(training.without_dropout(model), depth)
+        model.to(parallel.device())  # type: ignore[arg-type]
+        dialogues = [[*pair["prompt"], *pair[side]] for side in ("chosen", "rejected") for pair in pairs]
+        chosen, rejected = np.split(means(model, tokenizer, dialogues, max_length=max_length), 2)
+        labels = np.array([float(pair["p_chosen"]) for pair in pairs])
+        weights = fit(chosen, rejected, labels, [pair["query_id"] for pair in pairs])
+        head: Any = model.get_submodule("score")
+        head.weight.data.copy_(torch.from_numpy(weights)[None])
+        model.config.reward_pooling = "mean"
+        models.save(model, tokenizer, folder)
+        margins = (chosen - rejected) @ weights
+        accuracy = np.where(labels == 0.5, 0.5, (margins > 0) == (labels > 0.5)).mean()
+        curve.append({"step": 1, "loss": round(_loss(margins, labels), 6), "accuracy": round(float(accuracy), 6)})
+    parallel.state().wait_for_everyone()
+    return curve
+
+
+def shorten(model: PreTrainedModel, depth: float) -> None:
+    """Keep the first layers of the body, this share of them, at least one; its last norm stays behind them.
+
+    UserError where no list of modules has as many as config.json has layers.
+    """
+    config, body = model.config, model.base_model
+    count = config.num_hidden_layers
+    lists = [name for name, part in body.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count]
+    outer = [name for name in lists if name.count(".") == min(name.count(".") for name in lists)]
+    if len(outer) != 1:
+        raise UserError(
+            f"{model.name_or_path}: {type(body).__name__} has no list of its {count} layers that could be cut; leave "
+            "out `probe`, so that the whole model is trained"
+        )
+    where, _, name = outer[0].rpartition(".")
+    config.num_hidden_layers = max(1, round(count * depth))
+    above = body.get_submodule(where)
+    setattr(above, name, getattr(above, name)[: config.num_hidden_layers])
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[: config.num_hidden_layers]
+
+
+def means(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Any], *, max_length: int
+) -> Array:
+    """(N, D): of each dialogue the mean of its answer's tokens behind the body; cut as `scoring` cuts texts."""
+    keep = len(encoding.opening(tokenizer))
+    keys = [scoring.cut(prompt, answer, max_length, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
+    batches = scoring.pack(keys, batch_size=BATCH, answers=1, padded=attention.shares_rows(model, 1))
+
+    def read(rows: Sequence[scoring.Row]) -> list[Tensor]:
+        texts = [(*prompt, *answer) for prompt, (answer,) in rows]
+        input_ids, _ = scoring.pad(texts, tokenizer.pad_token_id)
+        with torch.inference_mode():
+            hidden = model.base_model(input_ids=input_ids.to(model.device), use_cache=False).last_hidden_state
+            return [
+                hidden[row, len(prompt) : len(prompt) + len(answer)].double().mean(dim=0).cpu()
+                for row, (prompt, (answer,)) in enumerate(rows)
+            ]
+
+    with models.beside(models.free_cores(model.device)) as threads:
+        found = [one for rows in threads.map(read, batches) for one in rows]
+    order = [(prompt, answer) for rows in batches for prompt, (answer,) in rows]
+    by_key = dict(zip(order, found, strict=True))
+    return np.stack([by_key[key].numpy() for key in keys])
+
+
+def fit(chosen: Array, rejected: Array, labels: Array, queries: Sequence[str]) -> Array:
+    """w, (D,), such that sigmoid(w · (chosen - rejected)) is the probability that `chosen` is the better one.
+
+    chosen, rejected  (N, D)
+    labels            (N,) the probability of each, in [0, 1]
+    queries           (N,) the strength of L2 is the one with the least loss on those that are left out; without two
+                      of them the strongest
+
+    Features are scaled to their deviation, and all of them together to one, so that a strength means the same for
+    every body.
+    """
+    scale = np.concatenate([chosen, rejected]).std(axis=0) * np.sqrt(chosen.shape[1])
+    if not scale.any():
+        raise UserError("the answers of all comparisons look the same to this body; take another one, or more layers")
+    difference = np.divide(chosen - rejected, scale, out=np.zeros_like(chosen), where=scale > 0)
+    found = {strength: 0.0 for strength in STRENGTHS}
+    folds = min(FOLDS, len(set(queries)))
+    if folds > 1:
+        for train_rows, left_out in GroupKFold(folds).split(difference, groups=queries):
+            for strength in STRENGTHS:
+                weights = _regression(difference[train_rows], labels[train_rows], strength)
+                found[strength] += _loss(difference[left_out] @ weights, labels[left_out]) * len(left_out)
+    best = min(found, key=lambda strength: (found[strength], strength))
+    return np.divide(_regression(difference, labels, best), scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def _regression(difference: Array, labels: Array, strength: float) -> Array:
+    """Logistic regression without an intercept, so that no order is learned; a soft label is both, by its weight."""
+    better = np.repeat([1.0, 0.0], len(labels))
+    model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it warns where it has not converged
+        model.fit(np.concatenate([difference] * 2), better, np.concatenate([labels, 1 - labels]))
+    return np.asarray(model.coef_[0], dtype=np.float64)
+
+
+def _loss(margins: Array, labels: Array) -> float:
+    """Mean pairwise loss in nats, as `losses.pairwise_loss`."""
+    return float(np.mean(np.logaddexp(0, margins) - labels * margins))
