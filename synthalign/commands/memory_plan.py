@@ -300,7 +300,9 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     of_query = sum(1 if isinstance(group, str) else len(group) for group in ranking)  # people's rankings may have more
     for name, one in section["feedback"].items():
         texts = 2 if (one.get("loss") or section["loss"]) == "pairs" else of_query
-        yield f"train_reward@{name}", trains(section, section["model"], texts=texts, reward=True, member=one)
+        is_read = one.get("probe") is not None  # and nothing of the body is trained
+        trained = trains(section, section["model"], texts=texts, reward=True, member=one)
+        yield f"train_reward@{name}", scores(section, section["model"], reward=True) if is_read else trained
     section = p["simulate_demonstrations"]
     speaker = section["assistant"]
     for name, guide in section["guides"].items():

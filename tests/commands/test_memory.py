@@ -413,6 +413,16 @@ def test_stages_that_score_read_in_every_free_core(params: dict[str, Any]):
     assert need(params, "validate_comparisons").activations == 64 * 256 * PASSING  # its max_length
 
 
+def test_a_probe_is_read_and_holds_no_gradients(params: dict[str, Any]):
+    members = {"almost": {"max_pairs": 400}, "gold": {"max_pairs": 400, "probe": 0.5}}
+    plans = dict(memory_plan.stages(params | {"train_reward": params["train_reward"] | {"feedback": members}}))
+
+    trained, read = (plans[f"train_reward@{name}"](CPU) for name in members)
+
+    assert trained.gradients > 0 == read.gradients == read.optimizer
+    assert read.peak < trained.peak / 2
+
+
 def test_policies_that_are_taken_as_rewards_have_logits(params: dict[str, Any]):
     logits = 2 * 4 * 64 * 512 * 400  # and their sums
 
