@@ -33,7 +33,7 @@ class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
     @model_validator(mode="after")
     def _probes_learn_pairs(self) -> Self:
         if self.probe is not None and (self.epochs is not None or self.loss not in (None, "pairs")):
-            raise ValueError("a probe is fitted to pairs, and in one go: leave out `epochs` and `loss`")
+            raise ValueError("a probe is fitted to pairs, and in one go: leave out `epochs`, and `loss` if not pairs")
         return self
 
 
@@ -57,20 +57,13 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 
 def main(params: Params, feedback: str) -> None:
-    adapters.check(params.model, params.lora, "SEQ_CLS")
     own = stage.member("train_reward", "feedback", params.feedback, feedback)
     settings = params.model_copy(update=own.model_dump(include={"epochs", "loss"}, exclude_none=True))
+    if own.probe is not None:
+        settings = settings.model_copy(update={"loss": "pairs"})
+    else:
+        adapters.check(params.model, params.lora, "SEQ_CLS")
     pairs = tables.rows(f"comparisons/{feedback}")
-    work = stage.work_dir(
-        "train_reward",
-        feedback,
-        str(own.max_pairs),
-        settings.model_dump_json(exclude={"feedback"}),
-        tables.path(f"comparisons/{feedback}"),
-        Path(params.model),
-        launcher.of_results(draws=params.drops),
-        *code.of(__file__),
-    )
 
     comparisons.check_labels(pairs)
     train, held_out = pairwise.choose(
@@ -86,31 +79,12 @@ def main(params: Params, feedback: str) -> None:
             "nothing can be measured; look at the stage that labels this table"
         )
     folder = f"models/reward/{feedback}"
-    more = dict[str, int]()
     if own.probe is not None:
-        curve = probe.train(
-            train, base_model=params.model, folder=folder, depth=own.probe, max_length=params.max_length
-        )
-        if stage.is_main_process():
-            stage.give_up(work)
+        length = params.max_length
+        curve = probe.train(train, base_model=params.model, folder=folder, depth=own.probe, max_length=length)
+        more = dict[str, int]()
     else:
-        rows: Sequence[pairwise.Pair] = train
-        fit: Callable[..., training.Curve] = pairwise.train
-        if settings.loss != "pairs":
-            rows, fit = rankings.of_queries(train, settings.loss, params.model, params.max_length), rankings.train
-            more = {
-                "queries": len(rows),
-                "queries_left_out": len({pair["query_id"] for pair in train}) - len(rows),
-                "responses": sum(len(query["responses"]) for query in rows),
-            }
-        curve = fit(
-            rows,
-            base_model=params.model,
-            folder=folder,
-            work=work,
-            learning_rate=params.learning_rate,
-            settings=settings,
-        )
+        curve, more = trained(train, folder, settings, own, feedback)
 
     if stage.is_main_process():
         judged = pairwise.finish(folder, held_out, max_length=params.max_length)
@@ -127,6 +101,41 @@ def main(params: Params, feedback: str) -> None:
             **more,
         )
         training.write_curve(curve, "train_reward", feedback)
+
+
+def trained(
+    pairs: list[pairwise.Pair], folder: str, settings: Params, own: Feedback, feedback: str
+) -> tuple[training.Curve, dict[str, int]]:
+    """Train the body, or adapters on it; the curve, and the counts of what is learned by query."""
+    work = stage.work_dir(
+        "train_reward",
+        feedback,
+        str(own.max_pairs),
+        settings.model_dump_json(exclude={"feedback"}),
+        tables.path(f"comparisons/{feedback}"),
+        Path(settings.model),
+        launcher.of_results(draws=settings.drops),
+        *code.of(__file__),
+    )
+    rows: Sequence[pairwise.Pair] = pairs
+    fit: Callable[..., training.Curve] = pairwise.train
+    counts = dict[str, int]()
+    if settings.loss != "pairs":
+        rows, fit = rankings.of_queries(pairs, settings.loss, settings.model, settings.max_length), rankings.train
+        counts = {
+            "queries": len(rows),
+            "queries_left_out": len({pair["query_id"] for pair in pairs}) - len(rows),
+            "responses": sum(len(query["responses"]) for query in rows),
+        }
+    curve = fit(
+        rows,
+        base_model=settings.model,
+        folder=folder,
+        work=work,
+        learning_rate=settings.learning_rate,
+        settings=settings,
+    )
+    return curve, counts
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from synthalign.commands import memory
 from synthalign.commands.memory import Held, Need, Shape
-from synthalign.commands.memory_shapes import Unknown, base_of, is_adapters, shape_of
+from synthalign.commands.memory_shapes import Unknown, base_of, is_adapters, is_probe, shape_of
 from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import demonstrations
@@ -24,8 +24,8 @@ QUESTION = 64
 CHARACTERS = 4
 """Characters that a token of a few-shot prefix is taken to have."""
 
-SLOTS, SCORED = 256, 64
-"""Sequences that are decoded, and texts that are scored, at once where no setting says."""
+SLOTS, SCORED, PROBED = 256, 64, 16
+"""Sequences that are decoded, and texts that are scored, or read for a probe, at once where no setting says."""
 
 TEXT = 512
 """Tokens of a text that is scored, where no setting bounds it."""
@@ -131,14 +131,22 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
 
         return plan
 
-    def scores(section: Mapping[str, Any], model: str, *, reward: bool, words: int = 0, threads: bool = True) -> Plan:
+    def scores(
+        section: Mapping[str, Any],
+        model: str,
+        *,
+        reward: bool,
+        words: int = 0,
+        threads: bool = True,
+        use: hardware.Use = "reading",
+    ) -> Plan:
         """A model that reads texts; `words` tokens of each have logits."""
 
         def plan(way: Way) -> Need:
             rows = way.hardware.device_rows.scoring or section.get("batch_size", SCORED)
             found = of(model).as_reward() if reward else of(model)
             tokens, workers = section.get("max_length", TEXT), way.workers if threads else 1
-            w = read_in(way, model)
+            w = read_in(way, model, use)
             return memory.scoring(found, w=w, rows=rows, tokens=tokens, workers=workers, words=words)
 
         return plan
@@ -172,7 +180,8 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
 
     def on_one_base(way: Way, held: Held, policy: str, reward: str) -> bool:
         """Whether a reward model is adapters on the policy's base (`one_base.reward_of`)."""
-        return held.rank is not None and not way.sharded and base_of(reward, params) == base_of(policy, params)
+        shared = base_of(reward, params) == base_of(policy, params) and not is_probe(reward, params)
+        return held.rank is not None and not way.sharded and shared
 
     def trains(section: Mapping[str, Any], model: str, *, texts: int = 1, reward: bool = False, **given: Any) -> Plan:
         """A trainer of TRL, with `texts` to a row of the batch; with all weights a frozen `reference` may be beside."""
@@ -300,9 +309,10 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
     of_query = sum(1 if isinstance(group, str) else len(group) for group in ranking)  # people's rankings may have more
     for name, one in section["feedback"].items():
         texts = 2 if (one.get("loss") or section["loss"]) == "pairs" else of_query
-        is_read = one.get("probe") is not None  # and nothing of the body is trained
-        trained = trains(section, section["model"], texts=texts, reward=True, member=one)
-        yield f"train_reward@{name}", scores(section, section["model"], reward=True) if is_read else trained
+        plan = trains(section, section["model"], texts=texts, reward=True, member=one)
+        if one.get("probe") is not None:  # nothing of the body is trained
+            plan = scores(section | {"batch_size": PROBED}, section["model"], reward=True, use="training")
+        yield f"train_reward@{name}", plan
     section = p["simulate_demonstrations"]
     speaker = section["assistant"]
     for name, guide in section["guides"].items():

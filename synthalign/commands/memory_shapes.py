@@ -36,11 +36,20 @@ def is_adapters(folder: str, params: Mapping[str, Any]) -> bool:
     from synthalign.generation import model_folder
 
     parts = Path(folder).parts
+    if is_probe(folder, params):
+        return False
     kind = parts[1].removesuffix("_sft") if len(parts) > 1 and parts[0] == "models" else ""  # train_ditto makes two
     trainer = params.get(f"train_{kind}")
     if trainer is None:
         return (Path(folder) / model_folder.ADAPTER).is_file()
     return bool(trainer["lora"]) and not trainer["lora"]["merge"]
+
+
+def is_probe(folder: str, params: Mapping[str, Any]) -> bool:
+    """Whether a folder is that of a reward model that is a linear probe: a model of its own, of fewer layers."""
+    *above, name = Path(folder).parts or ("",)
+    member = params["train_reward"]["feedback"].get(name, {}) if above == ["models", "reward"] else {}
+    return member.get("probe") is not None
 
 
 def shape_of(folder: str, params: Mapping[str, Any]) -> Shape:

@@ -52,7 +52,7 @@ def make(folder: Path = FOLDER, *, heldout: float = people.HELDOUT, limits: peop
     pairs, unusable_pairs = people.hh_pairs(raw[HH], heldout)
     judged, unusable_judged = people.pandalm(raw[PANDALM], heldout)
     seeds, other_seeds = people.seed_queries(raw[VICUNA], limits)
-    to_as_is, _ = people.apart(judged["train"])
+    to_as_is, _ = people.as_is_and_judge(judged["train"])
     preferred = people.preferences(judged["train"])
     questions, other_questions = people.eval_questions(raw[USER_ORIENTED], heldout, seeds, limits)
 

@@ -34,6 +34,9 @@ ANNOTATORS = ("annotator1", "annotator2", "annotator3")
 HELDOUT = 0.5
 """Share of prompts and of instructions that is held out, where nobody says another."""
 
+AS_IS = 0.25
+"""Share of the questions that are trained on of which the As-is reward model learns; the judge learns of the rest."""
+
 SHORTEST_TEXT = 100
 """Characters of a text on which a loss is measured; many answers are one word."""
 
@@ -141,17 +144,17 @@ def community(pair: Row) -> Row:
     return {"question": pair["question"], "answers": answers}
 
 
-def apart(pairs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """PandaLM's pairs in a quarter for the As-is reward model, which needs a hundred, and the rest for the judge, by a
-    hash of the question, so that the two learn from other people's votes."""
-    hashed = [int(content_id("half", *words.key(pair["question"])), 16) < 2**62 for pair in pairs]
-    quarter = [pair for pair, is_in in zip(pairs, hashed, strict=True) if is_in]
-    return quarter, [pair for pair, is_in in zip(pairs, hashed, strict=True) if not is_in]
+def as_is_and_judge(pairs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """PandaLM's pairs for the As-is reward model (AS_IS of the questions) and for the judge, by a hash of the question,
+    so that the two learn from other people's votes."""
+    hashed = [int(content_id("half", *words.key(pair["question"])), 16) < AS_IS * 2**64 for pair in pairs]
+    as_is = [pair for pair, is_in in zip(pairs, hashed, strict=True) if is_in]
+    return as_is, [pair for pair, is_in in zip(pairs, hashed, strict=True) if not is_in]
 
 
 def preferences(pairs: Sequence[Row]) -> list[Row]:
     """What the judge learns of PandaLM's training pairs: those of the second part of which one answer is preferred."""
-    return [row for row in map(preference, apart(pairs)[1]) if row is not None]
+    return [row for row in map(preference, as_is_and_judge(pairs)[1]) if row is not None]
 
 
 def preference(pair: Row) -> Row | None:

@@ -37,8 +37,9 @@ class Rollout(Answer):
 class ValueModel(nn.Module):
     """A reward model that is read at every token: how the answer will score, judged by its beginning.
 
-    At first its value at the last token of a text is the reward model's score of the text.  It has its own parameters:
-    a value network that is still wrong cannot wreck the policy (Stiennon et al. 2020, App. G.1).
+    At first its value at the last token of a text is the reward model's score of the text; of a linear probe's answer
+    the mean of the values is.  It has its own parameters: a value network that is still wrong cannot wreck the policy
+    (Stiennon et al. 2020, App. G.1).
     """
 
     def __init__(self, reward_model: PreTrainedModel) -> None:

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.feedback import comparisons
@@ -39,7 +41,7 @@ FOLDS = 5
 """Parts of the questions, each left out once."""
 
 BATCH = 16
-"""Texts that are read at once."""
+"""Texts that are read at once, where hardware.yaml says no other number."""
 
 
 def train(
@@ -71,7 +73,8 @@ def train(
         model.config.reward_pooling = "mean"
         models.save(model, tokenizer, folder)
         margins = (chosen - rejected) @ weights
-        accuracy = np.where(labels == 0.5, 0.5, (margins > 0) == (labels > 0.5)).mean()
+        right = ((margins > 0) == (labels > 0.5)) & (margins != 0)  # as in `pairwise.finish`
+        accuracy = np.where(labels == 0.5, 0.5, right).mean()
         curve.append({"step": 1, "loss": round(_loss(margins, labels), 6), "accuracy": round(float(accuracy), 6)})
     parallel.state().wait_for_everyone()
     return curve
@@ -80,23 +83,30 @@ def train(
 def shorten(model: PreTrainedModel, depth: float) -> None:
     """Keep the first layers of the body, this share of them, at least one; its last norm stays behind them.
 
-    UserError where no list of modules has as many as config.json has layers.
+    UserError where no list of modules has as many as config.json has layers, or where config.json of fewer layers is
+    none to transformers.
     """
-    config, body = model.config, model.base_model
+    config, body = model.config.get_text_config(), model.base_model
     count = config.num_hidden_layers
     lists = [name for name, part in body.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count]
     outer = [name for name in lists if name.count(".") == min(name.count(".") for name in lists)]
+    refused = (
+        f"{model.name_or_path}: the layers of {type(body).__name__} cannot be cut ({{why}}); leave out `probe` of "
+        "train_reward, so that the whole model is trained"
+    )
     if len(outer) != 1:
-        raise UserError(
-            f"{model.name_or_path}: {type(body).__name__} has no list of its {count} layers that could be cut; leave "
-            "out `probe`, so that the whole model is trained"
-        )
+        raise UserError(refused.format(why=f"it has no list of its {count}"))
     where, _, name = outer[0].rpartition(".")
     config.num_hidden_layers = max(1, round(count * depth))
     above = body.get_submodule(where)
     setattr(above, name, getattr(above, name)[: config.num_hidden_layers])
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[: config.num_hidden_layers]
+    for kinds in ("layer_types", "mlp_layer_types"):
+        if vars(config).get(kinds):
+            setattr(config, kinds, vars(config)[kinds][: config.num_hidden_layers])
+    try:
+        model.config.validate()
+    except Exception as error:
+        raise UserError(refused.format(why=error)) from error
 
 
 def means(
@@ -105,7 +115,8 @@ def means(
     """(N, D): of each dialogue the mean of its answer's tokens behind the body; cut as `scoring` cuts texts."""
     keep = len(encoding.opening(tokenizer))
     keys = [scoring.cut(prompt, answer, max_length, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
-    batches = scoring.pack(keys, batch_size=BATCH, answers=1, padded=attention.shares_rows(model, 1))
+    size = hardware.read().device_rows.scoring or BATCH
+    batches = scoring.pack(keys, batch_size=size, answers=1, padded=attention.shares_rows(model, 1))
 
     def read(rows: Sequence[scoring.Row]) -> list[Tensor]:
         texts = [(*prompt, *answer) for prompt, (answer,) in rows]
@@ -113,7 +124,7 @@ def means(
         with torch.inference_mode():
             hidden = model.base_model(input_ids=input_ids.to(model.device), use_cache=False).last_hidden_state
             return [
-                hidden[row, len(prompt) : len(prompt) + len(answer)].double().mean(dim=0).cpu()
+                hidden[row, len(prompt) : len(prompt) + len(answer)].cpu().double().mean(dim=0)
                 for row, (prompt, (answer,)) in enumerate(rows)
             ]
 
@@ -137,7 +148,15 @@ def fit(chosen: Array, rejected: Array, labels: Array, queries: Sequence[str]) -
     """
     scale = np.concatenate([chosen, rejected]).std(axis=0) * np.sqrt(chosen.shape[1])
     if not scale.any():
-        raise UserError("the answers of all comparisons look the same to this body; take another one, or more layers")
+        raise UserError(
+            "`probe` of train_reward: the answers of all comparisons look the same to these layers; take more of them "
+            "(at most 1), or leave out `probe`"
+        )
+    if not np.isfinite(scale).all():
+        raise UserError(
+            "`probe` of train_reward: the body makes no number of some answer; look at its folder, or at "
+            "weights.training of hardware.yaml"
+        )
     difference = np.divide(chosen - rejected, scale, out=np.zeros_like(chosen), where=scale > 0)
     found = {strength: 0.0 for strength in STRENGTHS}
     folds = min(FOLDS, len(set(queries)))
@@ -155,7 +174,7 @@ def _regression(difference: Array, labels: Array, strength: float) -> Array:
     better = np.repeat([1.0, 0.0], len(labels))
     model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # it warns where it has not converged
+        warnings.simplefilter("error", ConvergenceWarning)
         model.fit(np.concatenate([difference] * 2), better, np.concatenate([labels, 1 - labels]))
     return np.asarray(model.coef_[0], dtype=np.float64)
 

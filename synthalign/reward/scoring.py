@@ -9,7 +9,7 @@ A linear probe (`probe`) is such a folder with `reward_pooling: mean` in its con
 mean of the values of the answer's tokens.
 
 A value model for PPO is the same folder: `load_reward(folder)`, then `token_values`. At a dialogue's last real token it
-is the score of that dialogue, to the bit when the batch is the same.
+is the score of that dialogue, to the bit when the batch is the same; of a probe only their mean over the answer is.
 """
 
 import json
@@ -237,7 +237,8 @@ def normalise(folder: str | Path, raw: Sequence[float]) -> tuple[float, float]:
     if not std > 0:
         raise UserError(
             f"{folder}: the reward model gives all {len(values)} reference responses the score {mean:.3g}; "
-            "it learned nothing: raise `learning_rate` or `epochs`, or look at the labels of its comparisons"
+            "it learned nothing: raise `learning_rate` or `epochs` of one that is trained, or look at the labels of "
+            "its comparisons"
         )
     for file in sorted(Path(folder).rglob("config.json")):
         config = json.loads(file.read_text(encoding="utf-8")) | {"reward_mean": mean, "reward_std": std}

@@ -21,6 +21,7 @@ from synthalign.core.errors import UserError
 from synthalign.generation import adapters, gguf_header, shared_prefix
 from synthalign.generation.generate import generate
 from synthalign.policies import answering
+from synthalign.reward import probe
 from tests import tiny, tiny_gguf
 from tests.small_tables import ROOT
 
@@ -129,6 +130,7 @@ def test_the_numbers_that_are_written_down_again_are_those_of_the_code():
     assert (memory.BLOCK, memory.PIECE) == (shared_prefix.BLOCK, shared_prefix.PIECE)
     assert inspect.signature(generate).parameters["batch_size"].default == memory_plan.SLOTS
     assert answering.DEVICE_BATCH == memory_plan.ASKED
+    assert probe.BATCH == memory_plan.PROBED
 
 
 def test_prompts_are_read_a_thousand_tokens_at_a_time_however_many_slots_there_are(shape: memory.Shape):
@@ -421,6 +423,9 @@ def test_a_probe_is_read_and_holds_no_gradients(params: dict[str, Any]):
 
     assert trained.gradients > 0 == read.gradients == read.optimizer
     assert read.peak < trained.peak / 2
+    reading_16_bits = hardware.Weights(training="fp32", reading="bf16")
+    on_a_gpu = replace(CPU, hardware=hardware.Hardware(weights=reading_16_bits))
+    assert plans["train_reward@gold"](on_a_gpu).weights == read.weights  # which is held as a trainer holds it
 
 
 def test_policies_that_are_taken_as_rewards_have_logits(params: dict[str, Any]):

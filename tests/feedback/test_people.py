@@ -6,7 +6,7 @@ import pytest
 from synthalign.core.errors import UserError
 from synthalign.feedback.people import (
     Limits,
-    apart,
+    as_is_and_judge,
     community,
     eval_questions,
     hh_pairs,
@@ -82,10 +82,10 @@ def test_most_annotators_make_a_preference_and_as_many_on_both_sides_make_none(v
     assert (found["chosen"], found["rejected"]) == (chosen, "Drama." if chosen == "Mystery." else "Mystery.")
 
 
-def test_a_quarter_of_the_questions_are_the_as_is_models_and_all_pairs_about_one_are_on_one_side():
+def test_about_a_quarter_of_many_questions_are_the_as_is_models_and_all_pairs_about_one_are_on_one_side():
     pairs = [{"question": f"Question number {number // 2}?", "place": number} for number in range(400)]
 
-    first, second = apart(pairs)
+    first, second = as_is_and_judge(pairs)
 
     assert sorted(pair["place"] for pair in first + second) == list(range(400))
     assert {pair["question"] for pair in first}.isdisjoint(pair["question"] for pair in second)

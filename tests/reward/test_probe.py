@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import GPTNeoConfig, GPTNeoForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from synthalign.core.errors import UserError
@@ -88,7 +89,7 @@ def test_labels_that_mean_nothing_on_other_questions_are_not_learned_by_heart(mo
 
 
 def test_answers_that_all_look_the_same_are_refused():
-    with pytest.raises(UserError, match="look the same to this body; take another one, or more layers"):
+    with pytest.raises(UserError, match="look the same to these layers; take more of them"):
         probe.fit(np.ones((4, 3)), np.ones((4, 3)), np.ones(4), questions(4))
 
 
@@ -144,8 +145,30 @@ def test_a_body_whose_layers_are_not_found_is_refused_with_a_next_step():
     model = tiny.reward()
     model.base_model.layers = nn.Sequential(*model.base_model.layers)
 
-    with pytest.raises(UserError, match="LlamaModel has no list of its 2 layers that could be cut; leave out `probe`"):
+    with pytest.raises(UserError, match=r"LlamaModel cannot be cut \(it has no list of its 2\); leave out `probe`"):
         probe.shorten(model, 0.5)
+
+
+def test_a_config_that_is_none_with_fewer_layers_is_refused_before_anything_is_read():
+    config = GPTNeoConfig(
+        hidden_size=32,
+        num_layers=2,
+        num_heads=2,
+        attention_types=[[["global", "local"], 1]],
+        vocab_size=400,
+        num_labels=1,
+    )
+
+    with pytest.raises(UserError, match="(?s)GPTNeoModel cannot be cut .*; leave out `probe` of train_reward"):
+        probe.shorten(GPTNeoForSequenceClassification(config), 0.5)
+
+
+def test_an_answer_of_which_the_body_makes_no_number_is_refused():
+    chosen = np.ones((4, 3))
+    chosen[0, 0] = np.nan
+
+    with pytest.raises(UserError, match="the body makes no number of some answer"):
+        probe.fit(chosen, np.zeros((4, 3)), np.ones(4), questions(4))
 
 
 def test_a_model_that_is_trained_from_a_probe_is_read_at_the_last_token_again(tmp_path):

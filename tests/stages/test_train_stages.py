@@ -150,9 +150,25 @@ def test_a_member_that_is_a_probe_stands_beside_those_that_are_trained(workspace
     assert right > wrong
 
 
+def test_a_probe_leaves_what_an_interrupted_run_of_its_member_has_done_and_learns_pairs_in_a_family_of_ratings(
+    workspace,
+):
+    write_pairs("test", [pair(number) for number in range(48)])
+    params = train_reward.Params(**REWARD | {"loss": "ratings", "feedback": {"test": {"max_pairs": 400, "probe": 1.0}}})
+
+    train_reward.main(params, "test")
+
+    found = read_json("metrics/train_reward/test.json")
+    assert found["pairs"] + found["held_out_pairs"] == 48
+    assert "responses" not in found
+    assert not Path(".work/train_reward").exists()
+
+
 @pytest.mark.parametrize("more", [{"epochs": 2}, {"loss": "rankings"}])
 def test_a_probe_makes_no_passes_and_learns_pairs_alone(more):
-    with pytest.raises(ValueError, match="a probe is fitted to pairs, and in one go: leave out `epochs` and `loss`"):
+    with pytest.raises(
+        ValueError, match="a probe is fitted to pairs, and in one go: leave out `epochs`, and `loss` if not pairs"
+    ):
         train_reward.Params(**REWARD | {"feedback": {"test": {"max_pairs": 400, "probe": 0.5} | more}})
 
 
