@@ -1,8 +1,7 @@
 """Train a reward model on one kind of feedback; all share every setting but what a member has of its own."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -10,10 +9,8 @@ from synthalign.core import code, launcher, stage, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.feedback import comparisons
 from synthalign.generation import adapters
-from synthalign.reward import pairwise, probe, rankings, training
+from synthalign.reward import by_loss, pairwise, probe, training
 from synthalign.reward.training_settings import Settings
-
-Loss = Literal["pairs", "rankings", "ratings"]
 
 
 class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -23,7 +20,7 @@ class Feedback(BaseModel, frozen=True, extra="forbid", strict=True):
     epochs: int | None = Field(default=None, gt=0)
     """Passes over them, in place of those that all others make."""
 
-    loss: Loss | None = None
+    loss: by_loss.Loss | None = None
     """What is learned of them, in place of what all others learn: a member of ratings beside those of pairs."""
 
     probe: float | None = Field(default=None, gt=0, le=1)
@@ -48,7 +45,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
     """Share of the queries whose comparisons are not trained on: they measure accuracy and set the scores' zero and
     unit."""
 
-    loss: Loss
+    loss: by_loss.Loss
     """What is learned: pairs, each comparison by itself; rankings, all comparisons of a query as one element of a batch
     with 1 / C(K, 2) (InstructGPT); ratings, likewise, each response's Elo rating in place of the comparisons."""
 
@@ -79,12 +76,30 @@ def main(params: Params, feedback: str) -> None:
             "nothing can be measured; look at the stage that labels this table"
         )
     folder = f"models/reward/{feedback}"
+    more = dict[str, int]()
     if own.probe is not None:
         length = params.max_length
         curve = probe.train(train, base_model=params.model, folder=folder, depth=own.probe, max_length=length)
-        more = dict[str, int]()
     else:
-        curve, more = trained(train, folder, settings, own, feedback)
+        work = stage.work_dir(
+            "train_reward",
+            feedback,
+            str(own.max_pairs),
+            settings.model_dump_json(exclude={"feedback"}),
+            tables.path(f"comparisons/{feedback}"),
+            Path(params.model),
+            launcher.of_results(draws=params.drops),
+            *code.of(__file__),
+        )
+        curve, more = by_loss.train(
+            settings.loss,
+            train,
+            base_model=params.model,
+            folder=folder,
+            work=work,
+            learning_rate=params.learning_rate,
+            settings=settings,
+        )
 
     if stage.is_main_process():
         judged = pairwise.finish(folder, held_out, max_length=params.max_length)
@@ -101,41 +116,6 @@ def main(params: Params, feedback: str) -> None:
             **more,
         )
         training.write_curve(curve, "train_reward", feedback)
-
-
-def trained(
-    pairs: list[pairwise.Pair], folder: str, settings: Params, own: Feedback, feedback: str
-) -> tuple[training.Curve, dict[str, int]]:
-    """Train the body, or adapters on it; the curve, and the counts of what is learned by query."""
-    work = stage.work_dir(
-        "train_reward",
-        feedback,
-        str(own.max_pairs),
-        settings.model_dump_json(exclude={"feedback"}),
-        tables.path(f"comparisons/{feedback}"),
-        Path(settings.model),
-        launcher.of_results(draws=settings.drops),
-        *code.of(__file__),
-    )
-    rows: Sequence[pairwise.Pair] = pairs
-    fit: Callable[..., training.Curve] = pairwise.train
-    counts = dict[str, int]()
-    if settings.loss != "pairs":
-        rows, fit = rankings.of_queries(pairs, settings.loss, settings.model, settings.max_length), rankings.train
-        counts = {
-            "queries": len(rows),
-            "queries_left_out": len({pair["query_id"] for pair in pairs}) - len(rows),
-            "responses": sum(len(query["responses"]) for query in rows),
-        }
-    curve = fit(
-        rows,
-        base_model=settings.model,
-        folder=folder,
-        work=work,
-        learning_rate=settings.learning_rate,
-        settings=settings,
-    )
-    return curve, counts
 
 
 if __name__ == "__main__":

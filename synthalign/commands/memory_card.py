@@ -7,8 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from synthalign.commands.memory_plan import Plan, Way, stages
+from synthalign.commands.memory_kinds import Plan
+from synthalign.commands.memory_plan import stages
 from synthalign.commands.memory_shapes import Unknown
+from synthalign.commands.memory_way import Way
 from synthalign.core import hardware, stage, yaml_file
 from synthalign.core.errors import UserError
 from synthalign.core.hardware import DeviceRows

@@ -90,12 +90,15 @@ def shorten(model: PreTrainedModel, depth: float) -> None:
     count = config.num_hidden_layers
     lists = [name for name, part in body.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count]
     outer = [name for name in lists if name.count(".") == min(name.count(".") for name in lists)]
-    refused = (
-        f"{model.name_or_path}: the layers of {type(body).__name__} cannot be cut ({{why}}); leave out `probe` of "
-        "train_reward, so that the whole model is trained"
-    )
+
+    def refused(why: object) -> UserError:
+        return UserError(
+            f"{model.name_or_path}: the layers of {type(body).__name__} cannot be cut ({why}); leave out `probe` of "
+            "train_reward, so that the whole model is trained"
+        )
+
     if len(outer) != 1:
-        raise UserError(refused.format(why=f"it has no list of its {count}"))
+        raise refused(f"it has no list of its {count}")
     where, _, name = outer[0].rpartition(".")
     config.num_hidden_layers = max(1, round(count * depth))
     above = body.get_submodule(where)
@@ -106,7 +109,7 @@ def shorten(model: PreTrainedModel, depth: float) -> None:
     try:
         model.config.validate()
     except Exception as error:
-        raise UserError(refused.format(why=error)) from error
+        raise refused(error) from error
 
 
 def means(

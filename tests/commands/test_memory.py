@@ -14,7 +14,7 @@ import torch
 import yaml
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
-from synthalign.commands import cli, memory, memory_card, memory_plan, memory_shapes
+from synthalign.commands import cli, memory, memory_card, memory_kinds, memory_plan, memory_shapes, memory_way
 from synthalign.commands.memory import Held, Need
 from synthalign.core import hardware
 from synthalign.core.errors import UserError
@@ -128,9 +128,9 @@ def test_a_call_takes_no_more_slots_than_it_has_rows(rows: int | None, most: int
 
 def test_the_numbers_that_are_written_down_again_are_those_of_the_code():
     assert (memory.BLOCK, memory.PIECE) == (shared_prefix.BLOCK, shared_prefix.PIECE)
-    assert inspect.signature(generate).parameters["batch_size"].default == memory_plan.SLOTS
-    assert answering.DEVICE_BATCH == memory_plan.ASKED
-    assert probe.BATCH == memory_plan.PROBED
+    assert inspect.signature(generate).parameters["batch_size"].default == memory_kinds.SLOTS
+    assert answering.DEVICE_BATCH == memory_kinds.ASKED
+    assert probe.BATCH == memory_kinds.PROBED
 
 
 def test_prompts_are_read_a_thousand_tokens_at_a_time_however_many_slots_there_are(shape: memory.Shape):
@@ -328,11 +328,11 @@ def test_a_folder_of_adapters_has_the_shape_of_its_base(params: dict[str, Any]):
     assert memory_shapes.shape_of("models/base/large", params).parameters == P
 
 
-CPU = memory_plan.Way(hardware.Hardware(), device="cpu")
+CPU = memory_way.Way(hardware.Hardware(), device="cpu")
 """One process with one free core."""
 
 
-def need(params: Mapping[str, Any], stage: str, way: memory_plan.Way = CPU) -> Need:
+def need(params: Mapping[str, Any], stage: str, way: memory_way.Way = CPU) -> Need:
     return next(plan for name, plan in memory_plan.stages(params) if name.partition("@")[0] == stage)(way)
 
 
@@ -505,16 +505,16 @@ def test_a_folder_of_adapters_is_counted_in_float32_whatever_type_hardware_yaml_
 @pytest.mark.parametrize("stage", ["train_ppo", "train_rrhf", "train_group_rl", "train_ditto", "train_spin"])
 def test_what_refuses_fsdp_names_adapters_as_the_way(stage: str, params: dict[str, Any]):
     with pytest.raises(memory_shapes.Unknown, match="refuses FSDP.* accelerate/gpu.yaml and a `lora` block"):
-        need(params, stage, memory_plan.Way(hardware.Hardware(), processes=8, sharded=True))
+        need(params, stage, memory_way.Way(hardware.Hardware(), processes=8, sharded=True))
 
 
 def test_under_fsdp_dpo_is_told_without_adapters_alone_which_are_no_way_to_make_it_fit(params: dict[str, Any]):
     plan = next(plan for name, plan in memory_plan.stages(params) if name == "train_dpo")
-    sharded = memory_plan.Way(hardware.Hardware(), processes=8, sharded=True)
+    sharded = memory_way.Way(hardware.Hardware(), processes=8, sharded=True)
 
     assert plan(sharded).weights == 4 * P / 8
     mixed = plan(replace(sharded, mixed=True)).activations
-    assert mixed == plan(memory_plan.Way(hardware.Hardware(), processes=8, mixed=True)).activations - 2 * P
+    assert mixed == plan(memory_way.Way(hardware.Hardware(), processes=8, mixed=True)).activations - 2 * P
     with pytest.raises(memory_shapes.Unknown, match="DPO with a `lora` block refuses FSDP"):
         plan(replace(sharded, rank=16))
     assert memory_card.remedy(plan, sharded, card=1).startswith("none of LoRA")
@@ -550,7 +550,7 @@ def test_tasks_that_nobody_has_given_load_no_model(params: dict[str, Any]):
 def test_ditto_holds_its_reference_beside_the_policy_and_with_adapters_one_base(stage: str, params: dict[str, Any]):
     plan = next(plan for name, plan in memory_plan.stages(params) if name.startswith(stage))
 
-    whole, adapters = (plan(memory_plan.Way(hardware.Hardware(), rank=rank)) for rank in (None, 4))
+    whole, adapters = (plan(memory_way.Way(hardware.Hardware(), rank=rank)) for rank in (None, 4))
 
     assert whole.weights == 2 * 4 * P
     assert adapters.weights < 2 * 4 * P

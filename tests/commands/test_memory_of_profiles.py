@@ -9,7 +9,7 @@ import pytest
 import yaml
 from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config
 
-from synthalign.commands import memory_plan, profiles
+from synthalign.commands import memory_plan, memory_way, profiles
 from synthalign.core import graph, hardware, yaml_file
 
 
@@ -56,7 +56,7 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """By profile, the bytes of every stage that `make repro` runs, on one GPU with accelerate/gpu.yaml."""
     folder = tmp_path_factory.mktemp("shapes")
     held = hardware.Hardware.model_validate(yaml_file.load(Path("accelerate/gpu.hardware.yaml").read_text()))
-    way = memory_plan.Way(held, mixed=True)
+    way = memory_way.Way(held, mixed=True)
 
     @cache
     def of(profile: str) -> dict[str, float]:
