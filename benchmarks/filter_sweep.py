@@ -40,7 +40,7 @@ from synthalign.feedback import comparisons, filters
 from synthalign.feedback.comparisons import Pair, Response
 from synthalign.generation import models
 from synthalign.generation.model_folder import check as check_folder
-from synthalign.reward import losses, pairwise, scoring, training
+from synthalign.reward import losses, packing, pairwise, scoring, training
 from world import exports
 from world.answers import Answerer
 from world.entities import World
@@ -365,7 +365,7 @@ def scores_of(
     found: dict[tuple[int, ...], float] = {}
     for start in range(0, len(distinct), batch_size):
         batch = distinct[start : start + batch_size]
-        found |= zip(batch, scoring.last_token_scores(model, *scoring.pad(batch, pad_token_id)).tolist(), strict=True)
+        found |= zip(batch, scoring.last_token_scores(model, *packing.pad(batch, pad_token_id)).tolist(), strict=True)
     return {response_id: found[tuple(row)] for response_id, row in tokens.items()}
 
 

@@ -9,7 +9,7 @@ import torch
 from benchmarks.bench import Comparison, take_turns, versions
 from synthalign.core import tables
 from synthalign.generation import models
-from synthalign.reward import scoring
+from synthalign.reward import packing, scoring
 
 REWARD = "models/reward/almost"
 PROMPTS, CANDIDATES, BATCH = 400, 4, 32
@@ -76,5 +76,5 @@ def padded_batches(model: Any, rows: list[list[int]], pad_token_id: int) -> list
     """What a scoring loop without care does: batches as they come, each padded to its longest row."""
     scores: list[float] = []
     for start in range(0, len(rows), BATCH):
-        scores += scoring.last_token_scores(model, *scoring.pad(rows[start : start + BATCH], pad_token_id)).tolist()
+        scores += scoring.last_token_scores(model, *packing.pad(rows[start : start + BATCH], pad_token_id)).tolist()
     return scores

@@ -13,8 +13,7 @@ from synthalign.generation import attention, models
 from synthalign.judging import benchmarks
 from synthalign.judging.benchmarks import Choice, Preference
 from synthalign.policies import batching
-from synthalign.reward import scoring
-from synthalign.reward.scoring import Row, Tokens, pad
+from synthalign.reward import packing, scoring
 
 Option = tuple[str, str]
 """A prefix, and the continuation whose log-probability is an option's score."""
@@ -117,36 +116,23 @@ def continuation_log_probs(
 
 
 def _answer_log_probs(
-    model: PreTrainedModel, keys: Sequence[tuple[Tokens, Tokens]], *, pad_token_id: int, batch_size: int
-) -> dict[tuple[Tokens, Tokens], float]:
+    model: PreTrainedModel, keys: Sequence[packing.Key], *, pad_token_id: int, batch_size: int
+) -> dict[packing.Key, float]:
     """Of each distinct (prompt, answer) the summed log-probability of the answer's tokens."""
-    batch_size = hardware.read().device_rows.scoring or batch_size
-    together = attention.shares_rows(model, max((len(prompt) + len(answer) for prompt, answer in keys), default=0))
-    packed = scoring.pack(
-        keys,
-        batch_size=batch_size,
-        answers=scoring.ANSWERS if together else 1,
-        padded=attention.shares_rows(model, 1),
-    )
     cells = max(1, hardware.LOGITS // models.vocabulary_of(model))
-    parts = []
-    for rows in packed:
+
+    def read(rows: Sequence[packing.Row]) -> list[float]:
         tokens = [sum(map(len, answers)) for _, answers in rows]
-        parts += [[rows[place] for place in some] for some in batching.bounded(range(len(rows)), tokens, cells)]
+        parts = batching.bounded(range(len(rows)), tokens, cells)
+        return [one for part in parts for one in _sums(model, [rows[place] for place in part], pad_token_id)]
 
-    def read(rows: Sequence[Row]) -> list[float]:
-        with torch.inference_mode():  # which belongs to a thread
-            return _sums(model, rows, pad_token_id)
-
-    with models.beside(models.free_cores(model.device)) as threads:
-        sums = [one for found in threads.map(read, parts) for one in found]
-    return dict(zip([(p, a) for rows in parts for p, answers in rows for a in answers], sums, strict=True))
+    return packing.by_key(model, keys, read, batch_size=batch_size)
 
 
-def _sums(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> list[float]:
+def _sums(model: PreTrainedModel, rows: Sequence[packing.Row], pad_token_id: int) -> list[float]:
     """The summed log-probability of every answer of the rows, one after the other."""
-    input_ids, mask = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
-    part, positions, spans = scoring.layout(rows, input_ids.shape[1])
+    input_ids, mask = packing.pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
+    part, positions, spans = packing.layout(rows, input_ids.shape[1])
     if any(len(answers) > 1 for _, answers in rows):
         mask = attention.added(attention.visible(part.to(model.device)), model.dtype)
     before: list[tuple[int, int]] = []  # where what comes before each token of an answer stands
@@ -202,7 +188,7 @@ def token_log_probs(
     scored: dict[int, Tensor] = {}
 
     def read(places: Sequence[int]) -> None:
-        input_ids, attention_mask = pad([rows[place] for place in places], pad_token_id)
+        input_ids, attention_mask = packing.pad([rows[place] for place in places], pad_token_id)
         input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
         with torch.inference_mode():  # which belongs to a thread
             logits = (

@@ -10,7 +10,7 @@ from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
 from synthalign.generation import models
 from synthalign.policies import batching, ppo, rrhf
-from synthalign.reward import scoring
+from synthalign.reward import packing
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def mean_logprobs(
     """
     batch_size = hardware.read().device_rows.scoring or batch_size
     longest, keep = models.context_of(model) or 0, max(1, len(encoding.opening(tokenizer)))
-    encoded = [scoring.cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
+    encoded = [packing.cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
     found: dict[int, float] = {}
     given, chosen = [list(prompt) for prompt, _ in encoded], [list(answer) for _, answer in encoded]
     for group in batching.read_together(given, chosen, rows=batch_size, vocabulary=models.vocabulary_of(model)):

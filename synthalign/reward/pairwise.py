@@ -17,7 +17,7 @@ from synthalign.core.ids import content_id
 from synthalign.dialogue import encoding
 from synthalign.feedback import comparisons
 from synthalign.generation import models, parallel
-from synthalign.reward import losses, scoring, training
+from synthalign.reward import losses, packing, scoring, training
 from synthalign.reward.training_settings import Settings
 
 Pair = dict[str, Any]
@@ -146,7 +146,7 @@ def tokenized(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> list[di
 
 def collate(rows: Sequence[dict[str, Any]], pad_token_id: int) -> dict[str, Tensor]:
     """B rows as a batch: the B chosen dialogues, then the B rejected ones, in one tensor (2B, T)."""
-    input_ids, attention_mask = scoring.pad(
+    input_ids, attention_mask = packing.pad(
         [row["chosen_ids"] for row in rows] + [row["rejected_ids"] for row in rows], pad_token_id
     )
     return {

@@ -25,12 +25,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 
-from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.feedback import comparisons
-from synthalign.generation import attention, models, parallel
-from synthalign.reward import scoring, training
+from synthalign.generation import models, parallel
+from synthalign.reward import packing, scoring, training
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -117,25 +116,18 @@ def means(
 ) -> Array:
     """(N, D): of each dialogue the mean of its answer's tokens behind the body; cut as `scoring` cuts texts."""
     keep = len(encoding.opening(tokenizer))
-    keys = [scoring.cut(prompt, answer, max_length, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
-    size = hardware.read().device_rows.scoring or BATCH
-    batches = scoring.pack(keys, batch_size=size, answers=1, padded=attention.shares_rows(model, 1))
+    keys = [packing.cut(prompt, answer, max_length, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
 
-    def read(rows: Sequence[scoring.Row]) -> list[Tensor]:
-        texts = [(*prompt, *answer) for prompt, (answer,) in rows]
-        input_ids, _ = scoring.pad(texts, tokenizer.pad_token_id)
-        with torch.inference_mode():
-            hidden = model.base_model(input_ids=input_ids.to(model.device), use_cache=False).last_hidden_state
-            return [
-                hidden[row, len(prompt) : len(prompt) + len(answer)].cpu().double().mean(dim=0)
-                for row, (prompt, (answer,)) in enumerate(rows)
-            ]
+    def read(rows: Sequence[packing.Row]) -> list[Tensor]:
+        input_ids, _ = packing.pad([(*prompt, *answer) for prompt, (answer,) in rows], tokenizer.pad_token_id)
+        hidden = model.base_model(input_ids=input_ids.to(model.device), use_cache=False).last_hidden_state
+        return [
+            hidden[row, len(prompt) : len(prompt) + len(answer)].cpu().double().mean(dim=0)
+            for row, (prompt, (answer,)) in enumerate(rows)
+        ]
 
-    with models.beside(models.free_cores(model.device)) as threads:
-        found = [one for rows in threads.map(read, batches) for one in rows]
-    order = [(prompt, answer) for rows in batches for prompt, (answer,) in rows]
-    by_key = dict(zip(order, found, strict=True))
-    return np.stack([by_key[key].numpy() for key in keys])
+    found = packing.by_key(model, keys, read, batch_size=BATCH, answers=1)
+    return np.stack([found[key].numpy() for key in keys])
 
 
 def fit(chosen: Array, rejected: Array, labels: Array, queries: Sequence[str]) -> Array:

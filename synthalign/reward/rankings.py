@@ -22,7 +22,7 @@ from torch import Tensor
 from synthalign.core.errors import UserError
 from synthalign.feedback import bradley_terry, comparisons
 from synthalign.generation import models
-from synthalign.reward import losses, pairwise, scoring, training
+from synthalign.reward import losses, packing, pairwise, training
 from synthalign.reward.training_settings import Settings
 
 Row = dict[str, Any]
@@ -130,7 +130,7 @@ def collate(rows: Sequence[Row], pad_token_id: int) -> dict[str, Tensor]:
     p_chosen, query_of_pair           (P,)
     query_of_response, ratings        (R,)    the latter where they are learned
     """
-    input_ids, attention_mask = scoring.pad([tokens for row in rows for tokens in row["responses"]], pad_token_id)
+    input_ids, attention_mask = packing.pad([tokens for row in rows for tokens in row["responses"]], pad_token_id)
     counts = [len(row["responses"]) for row in rows]
     starts = np.concatenate([[0], np.cumsum(counts)])[:-1].tolist()
     pairs = [

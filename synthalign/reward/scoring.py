@@ -15,7 +15,7 @@ is the score of that dialogue, to the bit when the batch is the same; of a probe
 import json
 import math
 from collections.abc import Sequence
-from itertools import groupby
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.dialogue.chat import Message
 from synthalign.generation import attention, models, parallel
+from synthalign.reward import packing
 
 
 def by_folder(folder: str, dialogues: Sequence[Sequence[Message]], *, batch_size: int = 64) -> list[float]:
@@ -80,7 +80,7 @@ def last_token_scores(model: PreTrainedModel, input_ids: Tensor, attention_mask:
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], max_length: int | None = None) -> list[int]:
     """The tokens a reward model reads: dialogue and end of sequence, cut at the left so that the answer survives."""
     [(prompt, answer)] = encoding.encode(tokenizer, [messages])
-    before, kept = cut(prompt, answer, max_length or 0, len(encoding.opening(tokenizer)))
+    before, kept = packing.cut(prompt, answer, max_length or 0, len(encoding.opening(tokenizer)))
     return [*before, *kept]
 
 
@@ -94,29 +94,14 @@ def score(
 ) -> list[float]:
     """The reward of each dialogue's last message, given the messages before it.
 
-    Equal dialogues get equal scores: each text is scored once. Several answers to one prompt are read behind one copy
-    of it where the model then says what it says of each alone, batches hold rows of like length, and every free core
-    reads batches. The scores are in the order of
-    `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
+    Equal dialogues get equal scores: each text is scored once, packed as `packing` has it. The scores are in the order
+    of `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
     """
-    batch_size = hardware.read().device_rows.scoring or batch_size
     longest = max_length or models.context_of(model) or 0
     keep = len(encoding.opening(tokenizer))
-    keys = [cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
-    together = attention.shares_rows(model, max((len(prompt) + len(answer) for prompt, answer in keys), default=0))
-
-    def read(rows: Sequence[Row]) -> list[float]:
-        with torch.inference_mode():  # which belongs to a thread
-            return _scores(model, rows, tokenizer.pad_token_id)
-
-    padded = attention.shares_rows(
-        model, 1
-    )  # nothing but attention reads earlier tokens, and that does not read padding
-    batches = pack(keys, batch_size=batch_size, answers=ANSWERS if together else 1, padded=padded)
-    with models.beside(models.free_cores(model.device)) as threads:
-        found = [one for scores in threads.map(read, batches) for one in scores]
-    read_keys = [(prompt, answer) for rows in batches for prompt, answers in rows for answer in answers]
-    scores = dict(zip(read_keys, found, strict=True))
+    keys = [packing.cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
+    read = partial(_scores, model, pad_token_id=tokenizer.pad_token_id)
+    scores = packing.by_key(model, keys, read, batch_size=batch_size)
     for key, dialogue in zip(keys, dialogues, strict=True):
         if not math.isfinite(scores[key]):
             raise UserError(
@@ -126,52 +111,10 @@ def score(
     return [scores[key] for key in keys]
 
 
-Tokens = tuple[int, ...]
-Row = tuple[Tokens, tuple[Tokens, ...]]
-"""A prompt, and answers that are read behind one copy of it."""
-
-ANSWERS = 8
-"""At most so many in a row: every answer is compared with the whole row, and masked out of the others."""
-
-
-def cut(prompt: list[int], answer: list[int], longest: int, keep: int) -> tuple[Tokens, Tokens]:
-    """Prompt and answer, cut at the left to `longest` tokens behind the prompt's first `keep`; 0 is no limit."""
-    if not longest:
-        return tuple(prompt), tuple(answer)
-    kept = answer[-max(longest - keep, 1) :]
-    return tuple(encoding.cut(prompt, longest - len(kept), keep)), tuple(kept)
-
-
-def pack(
-    keys: Sequence[tuple[Tokens, Tokens]], *, batch_size: int, answers: int, padded: bool = True
-) -> list[list[Row]]:
-    """The distinct keys in rows of at most `answers` to a prompt, those of one answer and of several apart, in batches
-    of at most `batch_size` answers and of like length; of one length where rows must not be padded."""
-    given: dict[Tokens, list[Tokens]] = {}
-    for prompt, answer in dict.fromkeys(keys):
-        given.setdefault(prompt, []).append(answer)
-    rows = [
-        (prompt, tuple(found[start : start + answers]))
-        for prompt, found in given.items()
-        for start in range(0, len(found), answers)
-    ]
-    text = {row: sum(row[1], row[0]) for row in rows}
-    rows.sort(key=lambda row: (len(text[row]), text[row]))
-    batches = []
-    for part, size in (
-        ([row for row in rows if len(row[1]) == 1], batch_size),
-        ([row for row in rows if len(row[1]) > 1], max(1, batch_size // answers)),
-    ):
-        for _, alike in groupby(part, key=lambda row: 0 if padded else len(text[row])):
-            some = list(alike)
-            batches += [some[start : start + size] for start in range(0, len(some), size)]
-    return batches
-
-
-def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> list[float]:
+def _scores(model: PreTrainedModel, rows: Sequence[packing.Row], *, pad_token_id: int) -> list[float]:
     """The scores of the answers of the rows, one after the other."""
-    input_ids, _ = pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
-    part, positions, spans = layout(rows, input_ids.shape[1])
+    input_ids, _ = packing.pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
+    part, positions, spans = packing.layout(rows, input_ids.shape[1])
     if all(len(answers) == 1 for _, answers in rows):
         values = token_values(model, input_ids.to(model.device))
     else:
@@ -181,39 +124,6 @@ def _scores(model: PreTrainedModel, rows: Sequence[Row], pad_token_id: int) -> l
     if getattr(model.config, "reward_pooling", "last") == "mean":
         return [values[row, span].mean().item() for row, of_row in enumerate(spans) for span in of_row]
     return [values[row, span.stop - 1].item() for row, of_row in enumerate(spans) for span in of_row]
-
-
-def layout(rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor, list[list[slice]]]:
-    """Where the tokens of packed rows stand.
-
-    part       (B, T)  0 in the prompt, 1, 2, … in the answers, -1 in padding
-    positions  (B, T)  in the prompt and its own answer, as if the others were not there
-    spans      of each row, the places of its answers
-    """
-    part = torch.full((len(rows), width), -1)
-    positions = torch.zeros(len(rows), width, dtype=torch.int64)
-    spans = []
-    for row, (prompt, answers) in enumerate(rows):
-        place = len(prompt)
-        part[row, :place] = 0
-        positions[row, :place] = torch.arange(place)
-        of_row = []
-        for number, answer in enumerate(answers, start=1):
-            end = place + len(answer)
-            part[row, place:end] = number
-            positions[row, place:end] = torch.arange(len(prompt), len(prompt) + len(answer))
-            of_row.append(slice(place, end))
-            place = end
-        spans.append(of_row)
-    return part, positions, spans
-
-
-def pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Rows of tokens as one right-padded tensor and its attention mask, (B, T) each."""
-    width = max(len(row) for row in rows)
-    input_ids = torch.tensor([[*row, *[pad_token_id] * (width - len(row))] for row in rows])
-    attention_mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    return input_ids, attention_mask
 
 
 def forget_unit(model: PreTrainedModel) -> None:

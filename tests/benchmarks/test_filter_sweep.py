@@ -15,7 +15,7 @@ from synthalign.core.statistics import Interval
 from synthalign.feedback import filters
 from synthalign.feedback.comparisons import Pair, Response
 from synthalign.generation import models
-from synthalign.reward import pairwise, scoring
+from synthalign.reward import packing, pairwise, scoring
 from synthalign.reward.training_settings import Settings
 from tests import tiny
 from world import entities, params
@@ -206,7 +206,7 @@ def test_the_loop_learns_what_the_trainer_of_the_stages_learns(
     ids = list(tokens.values())[:20]
     with torch.inference_mode():
         before, one, other = (
-            scoring.last_token_scores(model, *scoring.pad(ids, base.tokenizer.pad_token_id))
+            scoring.last_token_scores(model, *packing.pad(ids, base.tokenizer.pad_token_id))
             for model in (untrained, mine, theirs)
         )
     assert (one - before).abs().max() > 0.01

@@ -13,7 +13,7 @@ from synthalign.generation import generate
 from synthalign.generation.models import load_tokenizer
 from synthalign.judging import benchmark_models
 from synthalign.policies import dpo_training, prompting, rrhf_sources
-from synthalign.reward import pairwise, scoring
+from synthalign.reward import packing, pairwise, scoring
 from tests import tiny
 
 SYSTEM = {"role": "system", "content": " Be kind.\n"}
@@ -205,7 +205,7 @@ def test_every_trainer_and_reward_model_cuts_a_long_prompt_behind_its_bos(bos: b
 
     assert encoding.fitting(tokenizer, [messages], longest) == [(kept, answer)]
     assert scoring.encode(tokenizer, messages, longest) == kept + answer
-    assert scoring.cut(prompt, answer, longest, bos) == (tuple(kept), tuple(answer))
+    assert packing.cut(prompt, answer, longest, bos) == (tuple(kept), tuple(answer))
     [row] = pairwise.tokenized([pair], tokenizer, longest)
     assert row["chosen_ids"] == row["rejected_ids"] == kept + answer
     [row] = dpo_training.tokenized([pair], tokenizer, longest)
@@ -222,8 +222,8 @@ def test_a_prompt_of_nothing_but_bos_is_no_prompt(bos: bool) -> None:
 
 
 def test_an_answer_longer_than_the_context_is_scored_behind_bos() -> None:
-    assert scoring.cut([2, 5], [6, 7, 8, 0], 3, keep=1) == ((2,), (8, 0))
-    assert scoring.cut([5, 6], [7, 8, 9, 0], 3, keep=0) == ((), (8, 9, 0))
+    assert packing.cut([2, 5], [6, 7, 8, 0], 3, keep=1) == ((2,), (8, 0))
+    assert packing.cut([5, 6], [7, 8, 9, 0], 3, keep=0) == ((), (8, 9, 0))
 
 
 def test_the_probability_of_a_continuation_is_that_behind_bos_also_when_its_prefix_is_cut() -> None:

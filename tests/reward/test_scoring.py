@@ -122,14 +122,6 @@ def test_answers_longer_than_a_row_may_hold_are_cut_as_they_are_alone():
     assert together == pytest.approx(expected, abs=1e-5)
 
 
-def test_answers_to_a_prompt_are_packed_eight_to_a_row():
-    keys = [((7, 8), (place,)) for place in range(10)] + [((9,), (1, 2)), ((9,), (1, 2))]
-
-    batches = scoring.pack(keys, batch_size=16, answers=8)
-
-    assert batches == [[((9,), ((1, 2),))], [((7, 8), ((8,), (9,))), ((7, 8), tuple((place,) for place in range(8)))]]
-
-
 def test_equal_dialogues_have_equal_scores_to_the_last_bit():
     model, tokenizer = tiny.reward(), tiny.tokenizer()
     others = [dialogue(f"What is {number}?", "A number. " * number) for number in range(7)]
