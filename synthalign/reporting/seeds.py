@@ -10,6 +10,7 @@ A claim has one part or several; a part is a figure whose whole 95% interval has
 - What no seed changes is one run (`Figure.runs`), in the figure, its p-value and the number of seeds.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,17 +49,22 @@ SCORE_MARGIN = Margin(0.05, "of a score with 0 for guessing and 1 for all right:
 class Figure:
     """One measurement under every seed.
 
-    each   an interval for every seed, or a single one that several were put together to already
-    seeds  how many those were; None where each has its own
+    each    an interval for every seed, or a single one that several were put together to already
+    seeds   how many those were; None where each has its own
+    beside  for every seed what was measured along with it, as text: two runs may well have the same figure where it has
+            no ends to tell them apart
     """
 
     each: tuple[Interval, ...]
     seeds: int | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def runs(self) -> tuple[Interval, ...]:
         """Those that differ: what no seed changes is one run, however many seeds there are."""
-        return tuple(dict.fromkeys(self.each))
+        beside = self.beside or [""] * len(self.each)
+        runs = {(one, along if one.low is None else ""): one for one, along in zip(self.each, beside, strict=True)}
+        return tuple(runs.values())
 
     @property
     def count(self) -> int:
@@ -82,7 +88,8 @@ class Figure:
                 found.append(Interval(value, None, None, n, why))
             else:
                 found.append(Interval(value, a.low - b.high, a.high - b.low, n))
-        return Figure(tuple(found))
+        beside = tuple(map("".join, zip(self.beside, other.beside, strict=False)))
+        return Figure(tuple(found), beside=beside)
 
 
 @dataclass(frozen=True)
@@ -175,8 +182,10 @@ class Seeds:
 
     def figure(self, *path: str | int) -> Figure | None:
         """The figure at the path, under every seed."""
-        found = self.get(*path)
-        return None if not found else Figure(tuple(Interval.of(one) for one in found))
+        found, beside = self.get(*path), self.get(*path[:-1])
+        if not found or not beside:
+            return None
+        return Figure(tuple(map(Interval.of, found)), beside=tuple(json.dumps(one, sort_keys=True) for one in beside))
 
     def interval(self, *path: str | int) -> Interval | None:
         """The figure at the path, all seeds together."""

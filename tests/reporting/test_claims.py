@@ -508,6 +508,17 @@ def test_a_run_that_is_there_twice_counts_once_in_the_interval_the_p_value_and_t
     assert twice == once and twice["parts"][0]["seeds"] == 2
 
 
+def test_two_runs_that_come_to_one_share_without_an_interval_are_two():
+    runs = [changed((*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(won)) for won in (0.6, 0.5, 0.7)]
+    for run, share in zip(runs, (0.2, 0.4, 0.4), strict=True):
+        shown = {"value": share, "low": None, "high": None, "n": 1, "why": "too few"}
+        run["compare_methods"]["differences"]["rlcd_rlaif"]["harmless"] = shown
+
+    harmless = found("rlcd_vs_rlaif_harmless", *runs, runs[-1])  # and one of them twice
+
+    assert (harmless["value"], harmless["seeds"], harmless["why"]) == (pytest.approx(1 / 3), 3, "too few")
+
+
 def test_a_claim_is_of_as_many_runs_as_the_part_that_has_the_fewest():
     other = changed((JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.61))
 
