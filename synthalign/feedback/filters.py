@@ -24,8 +24,8 @@ _CLOSING = "\"'”’“‘»«›‹)]}）］｝】〕〉》」』｣ \t\n\u300
 _QUESTION_OR_COLON = frozenset("?？؟⁇⁈⁉:：")
 # `Sentence_Terminal` of Unicode has the full stops of all scripts, not the ellipsis; Thai and Lao write none.
 _END = regex.compile(r"[\p{Sentence_Terminal}…\p{Thai}\p{Lao}]")
-# The released code tests the prefix "well" alone, which also throws away answers about Wellington.
-_WELL = re.compile(r"well\b", re.IGNORECASE)
+# The released code tests the prefix "well" alone, which also throws away answers about Wellington and well-known foxes.
+_WELL = re.compile(r"well\b(?![-\u2010\u2011])", re.IGNORECASE)
 _DOES_NOT_KNOW = re.compile(r"\bdo(?:n['\u2019]t| not) know\b", re.IGNORECASE)
 _IMAGE = re.compile(r"<(?:img|image)\b|!\[[^\]]*\]\(", re.IGNORECASE)
 

@@ -6,7 +6,6 @@ the weights decide (Chung et al. 2022, Table 23). What is chosen for a row depen
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -109,11 +108,11 @@ def check_allowed(tasks: Sequence[str], *, known: Sequence[str], blocked: Sequen
 def check_shots(pool: Mapping[str, Sequence[Example]], tasks: Sequence[str], shots: int) -> None:
     """UserError when a task has too few examples to show `shots` of them in front of one that asks something else."""
     for task in tasks:
-        alike = max(Counter(one.asks[0] for one in pool[task]).values(), default=1)
+        alike = max(map(len, _alike(pool[task]).values()), default=1)
         if len(pool[task]) - alike < shots:
             raise UserError(
                 f"{task!r} has {len(pool[task])} examples; {shots} in front of another need at least {shots + 1}"
-                + (f", and more here, where {alike} ask the same" if alike > 1 else "")
+                + (f", and more here, where {alike} ask or say the same" if alike > 1 else "")
             )
 
 
@@ -135,13 +134,16 @@ def draw(pool: Mapping[str, Sequence[Example]], parts: Sequence[Part], how: Draw
     share = rates(parts, {task: len(found) for task, found in pool.items()}, cap=how.cap)
     check_reasons(pool, [task for place, task in share if parts[place].cot])
     order = {task: _capped(pool[task], how) for _, task in share}
+    alike = {task: _alike(pool[task]) for task in order}
     taken = dict.fromkeys(share, 0)
     chooser = Random(content_id(how.seed, "tasks"))
     rows = []
     for place, task in chooser.choices(list(share), list(share.values()), k=how.examples):
         repeat, at = divmod(taken[place, task], len(order[task]))
         taken[place, task] += 1
-        rows.append(_row(order[task][at], repeat, pool[task], cot=parts[place].cot, how=how))
+        example = order[task][at]
+        apart = [other for other in pool[task] if other.example_id not in alike[task][example.example_id]]
+        rows.append(_row(example, repeat, apart, cot=parts[place].cot, how=how))
     return rows
 
 
@@ -150,17 +152,30 @@ def _capped(examples: Sequence[Example], how: Draw) -> list[Example]:
     return sorted(examples, key=lambda one: content_id(how.seed, "order", one.example_id))[: how.cap]
 
 
-def _row(example: Example, repeat: int, pool: Sequence[Example], *, cot: bool, how: Draw) -> Row:
+def _alike(pool: Sequence[Example]) -> dict[str, set[str]]:
+    """By the id of each example those that would give it away (`gives_away`), itself among them."""
+    telling = {one.example_id: {*one.asks, *([("says", one.target)] if one.kind == "sentence" else [])} for one in pool}
+    sharing: dict[object, set[str]] = {}
+    for example_id, keys in telling.items():
+        for key in keys:
+            sharing.setdefault(key, set()).add(example_id)
+    return {example_id: set().union(*(sharing[key] for key in keys)) for example_id, keys in telling.items()}
+
+
+def _row(example: Example, repeat: int, apart: Sequence[Example], *, cot: bool, how: Draw) -> Row:
+    """A row that asks an example, with solved ones from those `apart`. Turned round, two examples may ask the same, as
+    what is asked is made of the answer: then the other is not shown."""
     choose = Random(content_id(how.seed, "row", int(cot), example.example_id, repeat))
     inverted = choose.random() < how.inversions
     template, wanted = _template(choose, example, cot=cot, inverted=inverted)
     few = choose.random() < how.few_shot
     count = choose.choice(how.shots) if few else 0
-    shown = choose.sample([other for other in pool if other.asks[0] != example.asks[0]], count) if few else []
+    shown = choose.sample(apart, count) if few else []
     look = choose.randrange(len(templates.EXEMPLARS))
     wording = choose.randrange(len(example.asks))
     query, target = fill(example, wanted, wording)
     solved = [fill(other, wanted, choose.randrange(len(other.asks))) for other in shown]
+    solved = [one for one in solved if one[0] != query]
     while solved and len(exemplars(solved, look)) + len(query) > how.max_characters:
         solved.pop()
     system = [{"role": "system", "content": exemplars(solved, look)}] if solved else []

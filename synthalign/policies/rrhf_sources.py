@@ -100,17 +100,20 @@ def from_table(rows: Sequence[Row], prompts: Sequence[Prompt], tokenizer: PreTra
 
 
 def extremes(rows: Sequence[Row]) -> list[Row]:
-    """Of each query's responses {query_id, reward, …} the one with the highest and the one with the lowest reward, the
-    first of equals, in this order; one where there is one.
+    """Of each query's responses {query_id, finish_reason, reward, …} the best, which is the highest reward among those
+    that ended, as `simulation.best` has it, and the one with the lowest reward; the first of equals, in this order; one
+    where there is one.
 
-    In the paper's data they are the response that people preferred and the other one.
+    In the paper's data they are the response that people preferred and the other one. Where none ended, none of them
+    can be a target, and the highest reward of all is taken.
     """
     by_query: dict[str, list[Row]] = {}
     for row in rows:
         by_query.setdefault(row["query_id"], []).append(row)
     found = []
     for given in by_query.values():
-        best = max(given, key=lambda row: row["reward"])
+        ended = [row for row in given if endings.is_whole(row["finish_reason"])]
+        best = max(ended or given, key=lambda row: row["reward"])
         worst = min(given, key=lambda row: row["reward"])
         found += [best] if worst is best else [best, worst]
     return found

@@ -86,7 +86,8 @@ def losses(model: nn.Module, queries: Sequence[Query], *, pad: int, device: torc
         pad=pad,
         device=device,
     )
-    rewards = torch.tensor([reward for query in queries for reward in query.rewards], device=device)
+    ranks = [sorted(query.rewards).index(reward) for query in queries for reward in query.rewards]  # no scale to round
+    rewards = torch.tensor(ranks, device=device)
     owner = torch.tensor([place for place, query in enumerate(queries) for _ in query.responses], device=device)
     whole = torch.tensor([ended for query in queries for ended in query.whole], device=device)
     logprobs = batching.by_answer(ppo.token_logprobs(batching.state_logits(model, batch), batch.chosen), batch.mask)

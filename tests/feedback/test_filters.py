@@ -14,6 +14,12 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("hyphen", "-\u2010\u2011")
+def test_a_word_that_begins_with_well_and_a_hyphen_is_no_dodge(hyphen):
+    assert reject_reason(f"Well{hyphen}known foxes live in the forest.", min_characters=20) is None
+    assert reject_reason("Well \u2014 foxes live in the forest.", min_characters=20) == "starts_with_well"
+
+
 def test_every_reason_has_a_case():
     assert set(CASES) == set(REASONS)
 

@@ -130,11 +130,30 @@ def test_f4_what_is_shown_solved_never_includes_what_is_asked():
         assert all(f"few {other}?" in system for other in range(4) if str(other) != number)
 
 
+def test_f4_turned_round_what_asks_the_same_is_not_shown_with_another_solution():
+    asked = [Example("birds", "test", (f"Is {name} a bird?",), "yes" if name < "d" else "no") for name in "abcdef"]
+    how = changed(few_shot=1.0, shots=(1, 2), inversions=1.0, examples=200)
+
+    rows = mixture.draw({"birds": asked}, [Part(("birds",), 1.0, cot=False)], how)
+
+    assert {row["shots"] for row in rows} == {0, 1, 2}
+    assert not any(row["query"] in row["messages"][0]["content"] for row in rows if row["shots"])
+
+
+def test_f4_a_sentence_is_not_asked_behind_a_solved_example_that_says_it():
+    said = [Example("sights", "test", (f"See {at}?",), f"Bridge {at // 2}.", kind="sentence") for at in range(6)]
+
+    rows = mixture.draw({"sights": said}, [Part(("sights",), 1.0, cot=False)], changed(few_shot=1.0, shots=(4,)))
+
+    assert {row["shots"] for row in rows} == {4}
+    assert not any(row["messages"][-1]["content"] in row["messages"][0]["content"] for row in rows)
+
+
 def test_examples_that_ask_the_same_are_not_shown_in_front_of_each_other_and_so_do_not_count():
     asked = [Example("few", "test", (question,), f"answer{at}") for at, question in enumerate("aaab")]
 
     mixture.check_shots({"few": asked}, ["few"], 1)
-    with pytest.raises(UserError, match="'few' has 4 examples; 2 in front of another .* where 3 ask the same"):
+    with pytest.raises(UserError, match="'few' has 4 examples; 2 in front of another .* where 3 ask or say the same"):
         mixture.draw({"few": asked}, [Part(("few",), 1.0, cot=False)], changed(few_shot=1.0, shots=(2,)))
 
 

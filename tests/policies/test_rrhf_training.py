@@ -212,6 +212,19 @@ def test_of_the_candidates_the_best_and_the_worst_are_ranked_beside_own_answers(
     assert [one["text"] for one in rrhf_sources.extremes([*rows, row("q1", "alone", 0.0)])] == ["a", "c", "alone"]
 
 
+def test_the_best_candidate_is_one_that_ended_where_any_did() -> None:
+    cut, whole, worst = row("q0", "Cut of", 0.9, "length"), row("q0", "Ended.", 0.5), row("q0", "Bad.", -0.4)
+
+    assert rrhf_sources.extremes([cut, whole, worst]) == [whole, worst]
+    assert rrhf_sources.extremes([cut, cut | {"reward": 0.1}]) == [cut, cut | {"reward": 0.1}]  # none did
+
+
+def test_r1_the_order_of_rewards_counts_at_any_scale() -> None:
+    near = [query((RIGA, low), (FOREST, high)) for low, high in ((16777216.0, 16777217.0), (0.0, 1.0))]
+
+    assert losses_of(taught(), near[0]) == losses_of(taught(), near[1])
+
+
 def test_own_answers_come_first_and_what_both_sources_said_counts_once() -> None:
     prompt, end = prompts()[0], TOKENIZER.eos_token_id
     forest, riga = ([*TOKENIZER(f" {text}").input_ids, end] for text in (FOREST, RIGA))

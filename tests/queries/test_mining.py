@@ -33,6 +33,17 @@ def test_a_candidate_is_rejected_for_the_first_reason_that_holds(text: str, reas
     assert judge().judge(text).reject_reason == reason
 
 
+@pytest.mark.parametrize(
+    "pool, asked, reason", [(["red fox"], [], "near_duplicate"), (["a long tale"], ["red fox"], "eval_question")]
+)
+def test_a_likeness_of_the_very_threshold_is_rejected(pool: list[str], asked: list[str], reason: str) -> None:
+    filter_ = mining.Filter(pool, asked, min_characters=0, max_characters=40, keywords=[], rouge_threshold=0.5)
+
+    found = filter_.judge("red owl")  # one of two words each: 2 * 1 / (2 + 2)
+
+    assert (found.reject_reason, found.rouge_l) == (reason, 0.5)
+
+
 def test_lengths_at_the_bounds_are_kept() -> None:
     assert judge().judge("Why b").reject_reason is None
     assert judge().judge("W" + "h" * 38 + "?").reject_reason is None
