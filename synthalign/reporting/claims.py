@@ -34,7 +34,7 @@ def claims(metrics: Sequence[Metrics]) -> list[Claim]:
 
 def almost(seeds: Seeds) -> list[Claim]:
     """What ALMoST claims."""
-    return [*configurations(seeds), *labels(seeds), *reward_model(seeds), *policies(seeds)]
+    return [*configurations(seeds.first), *labels(seeds), *reward_model(seeds), *policies(seeds)]
 
 
 def configurations(seeds: Seeds) -> list[Claim]:

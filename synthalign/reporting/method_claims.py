@@ -27,7 +27,7 @@ def claims(seeds: Seeds) -> list[Claim]:
     """All of them."""
     return [
         *trainers(seeds),
-        *contrast(seeds),
+        *contrast(seeds.first),
         *policies(seeds),
         *dpo_claims.claims(seeds),
         *feedback_claims.claims(seeds),

@@ -51,8 +51,8 @@ class Figure:
 
     each    an interval for every seed, or a single one that several were put together to already
     seeds   how many those were; None where each has its own
-    beside  for every seed what was measured along with it, as text: two runs may well have the same figure where it has
-            no ends to tell them apart
+    beside  for every seed what was measured along with it, as text, where that is known: two runs may well come to the
+            same share
     """
 
     each: tuple[Interval, ...]
@@ -63,8 +63,7 @@ class Figure:
     def runs(self) -> tuple[Interval, ...]:
         """Those that differ: what no seed changes is one run, however many seeds there are."""
         beside = self.beside or [""] * len(self.each)
-        runs = {(one, along if one.low is None else ""): one for one, along in zip(self.each, beside, strict=True)}
-        return tuple(runs.values())
+        return tuple(one for one, _ in dict.fromkeys(zip(self.each, beside, strict=True)))
 
     @property
     def count(self) -> int:
@@ -165,6 +164,12 @@ class Seeds:
 
     metrics: Sequence[Metrics]
 
+    @property
+    def first(self) -> "Seeds":
+        """The first seed alone: of what comes before all training, which the others have made again at most on another
+        make of processor."""
+        return Seeds(self.metrics[:1])
+
     def get(self, *path: str | int) -> list[Any] | None:
         """What stands at the path in every seed's metrics; None when a seed has nothing there."""
         found = []
@@ -182,10 +187,12 @@ class Seeds:
 
     def figure(self, *path: str | int) -> Figure | None:
         """The figure at the path, under every seed."""
-        found, beside = self.get(*path), self.get(*path[:-1])
-        if not found or not beside:
+        found, around = self.get(*path), self.get(*path[:-1])
+        if not found or not around:
             return None
-        return Figure(tuple(map(Interval.of, found)), beside=tuple(json.dumps(one, sort_keys=True) for one in beside))
+        each = tuple(map(Interval.of, found))
+        beside = found if any(one.keys() - vars(each[0]).keys() for one in found) else around
+        return Figure(each, beside=tuple(json.dumps(one, sort_keys=True) for one in beside))
 
     def interval(self, *path: str | int) -> Interval | None:
         """The figure at the path, all seeds together."""

@@ -485,9 +485,9 @@ def test_a_figure_on_the_wrong_side_counts_as_no_evidence_at_all():
 
 
 def test_every_seeds_own_figure_stands_in_the_claim():
-    other = changed((*DIFFERENCES, "size"), figure(0.5))
+    other = changed(("score_snapshots", "differences", "rank_loss", "reward"), figure(0.5))
 
-    assert [one["value"] for one in found("size_effect", METRICS, other)["parts"][0]["each"]] == [0.3, 0.5]
+    assert [one["value"] for one in found("rrhf_rank_loss", METRICS, other)["parts"][0]["each"]] == [0.1, 0.5]
 
 
 def test_what_no_seed_changes_is_a_claim_of_one_run():
@@ -520,11 +520,17 @@ def test_two_runs_that_come_to_one_share_without_an_interval_are_two():
 
 
 def test_a_claim_is_of_as_many_runs_as_the_part_that_has_the_fewest():
-    other = changed((JUDGED, "ppo_vs_sft_rmsp", "oracle", "win_rate"), figure(0.61))
+    other = changed(("score_scorers", "likelihoods", "base", "accuracy"), figure(0.52))
 
-    ppo = found("ppo_vs_sft", METRICS, other)
+    rrhf = found("rrhf_as_reward_model", METRICS, other)  # alone, and minus the base model's
 
-    assert ([part["seeds"] for part in ppo["parts"]], ppo["seeds"]) == ([2, 1], 1)
+    assert ([part["seeds"] for part in rrhf["parts"]], rrhf["seeds"]) == ([1, 2], 1)
+
+
+def test_what_comes_before_all_training_is_of_the_first_seed_whatever_the_others_made_of_it():
+    rounded = changed(("score_pairs", "label_differences", "rlcd_over_rlaif"), figure(0.1501))
+
+    assert found("rlcd_labels_vs_rlaif", METRICS, rounded) == found("rlcd_labels_vs_rlaif", METRICS)
 
 
 def test_a_difference_to_what_no_seed_changes_is_of_as_many_runs_as_the_rest():
@@ -578,7 +584,9 @@ def test_what_was_not_measured_has_no_value_and_does_not_hold():
 
 
 def test_a_figure_that_one_seed_lacks_is_not_measured():
-    assert not holds(METRICS, changed((*DIFFERENCES, "size"), None))["size_effect"]
+    lacking = changed(("score_snapshots", "differences", "rank_loss", "reward"), None)
+
+    assert not holds(METRICS, lacking)["rrhf_rank_loss"]
 
 
 def test_ditto_has_seeds_of_its_own_and_more_folders_with_the_same_file_do_not_narrow_its_interval():

@@ -10,21 +10,22 @@ from tests.reporting.test_claims import METRICS, figure
 
 def known():
     """Four claims recorded over two seeds, in another order, one of them of an experiment that has been run again."""
-    wanted = ("ditto_vs_sft", "shots_effect", "size_effect", "reward_rankings")
+    wanted = ("ditto_vs_sft", "shots_effect", "rrhf_rank_loss", "reward_rankings")
     other = copy.deepcopy(METRICS)
-    other["score_comparisons"]["differences"]["size"] = figure(0.32)
+    other["score_snapshots"]["differences"]["rank_loss"]["reward"] = figure(0.12)
     return [claim for claim in reversed(claims.claims([METRICS, other])) if claim["id"] in wanted]
 
 
 def test_an_experiments_claims_are_decided_anew_and_those_of_several_runs_stay():
     now = copy.deepcopy(METRICS)
     now["ditto"]["differences"]["ditto_minus_sft"] = {"each": [figure(0.9, half=0.01)] * 2}
-    now["score_comparisons"]["differences"]["size"] = figure(0.9)
+    now["score_snapshots"]["differences"]["rank_loss"]["reward"] = figure(0.9)
 
     found = {claim["id"]: claim for claim in own_seeds.renewed(known(), now)}
 
     assert found["ditto_vs_sft"]["value"] == 0.9
-    assert (found["size_effect"]["value"], found["size_effect"]["seeds"]) == (0.31, 2)  # of `make claims`, not of now
+    rank = found["rrhf_rank_loss"]
+    assert (rank["value"], rank["seeds"]) == (pytest.approx(0.11), 2)  # of `make claims`, not of now
     assert "demonstration_effect" not in found  # of runs of the graph, and not recorded
     assert "reward_large" in found  # of an experiment, and not recorded before
     order = [claim["id"] for claim in claims.claims([METRICS])]
@@ -46,14 +47,14 @@ def test_the_files_are_written_with_the_figures_of_the_experiments_as_they_are_n
         file.parent.mkdir(exist_ok=True, parents=True)
         file.write_text(json.dumps(values))
     (tmp_path / "metrics/claims.json").write_text(json.dumps(known()))
-    before = {"lock": "aaaa", "settings": "bbbb", "seeds": 2, "figures": {"size_effect": [9, 8, 10, 7]}}
+    before = {"lock": "aaaa", "settings": "bbbb", "seeds": 2, "figures": {"shots_effect": [9, 8, 10, 7]}}
     (tmp_path / "metrics/recorded.json").write_text(json.dumps(before))
 
     own_seeds.main()
 
     assert json.loads((tmp_path / "metrics/claims.json").read_text()) == own_seeds.renewed(known(), METRICS)
     of = json.loads((tmp_path / "metrics/recorded.json").read_text())
-    assert (of["lock"], of["seeds"], of["figures"]["size_effect"]) == ("aaaa", 2, [9, 8, 10, 7])
+    assert (of["lock"], of["seeds"], of["figures"]["shots_effect"]) == ("aaaa", 2, [9, 8, 10, 7])
     [rankings] = [claim for claim in claims.claims([METRICS]) if claim["id"] == "reward_rankings"]
     assert of["figures"]["reward_rankings"] == [rankings[key] for key in ("value", "low", "high", "n")]
 
