@@ -46,6 +46,15 @@ SELECT query_id, step, count(*) AS times FROM revisions GROUP BY ALL HAVING time
 -- ditto_samples: a sample_id is there once for an author
 SELECT author, sample_id, count(*) AS times FROM ditto_samples GROUP BY ALL HAVING times > 1;
 
+-- ditto_answers: author, prompt, method and sample are there once
+SELECT author, prompt_id, method, sample_index, count(*) AS times FROM ditto_answers GROUP BY ALL HAVING times > 1;
+
+-- mixtures: a mixture_id is there once in a member
+SELECT member, mixture_id, count(*) AS times FROM mixtures GROUP BY ALL HAVING times > 1;
+
+-- task_answers: subject, item and shots are there once
+SELECT subject, item_id, shots, count(*) AS times FROM task_answers GROUP BY ALL HAVING times > 1;
+
 -- benchmark_scores: subject, benchmark, category and metric are there once
 SELECT subject, benchmark, category, metric, count(*) AS times FROM benchmark_scores GROUP BY ALL HAVING times > 1;
 
@@ -57,12 +66,13 @@ SELECT * FROM queries WHERE nearest_id NOT IN (SELECT query_id FROM queries);
 -- responses: query_id is a query
 SELECT * FROM responses ANTI JOIN queries USING (query_id);
 
--- comparisons_ranked: chosen_id and rejected_id are responses to the query
+-- comparisons_ranked: chosen_id and rejected_id are responses to the query, of the configurations that are there
 SELECT ranked.*
 FROM comparisons_ranked AS ranked
 LEFT JOIN responses AS better ON better.response_id = chosen_id AND better.query_id = ranked.query_id
 LEFT JOIN responses AS worse ON worse.response_id = rejected_id AND worse.query_id = ranked.query_id
-WHERE better.response_id IS NULL OR worse.response_id IS NULL;
+WHERE (better.response_id IS NULL AND chosen_config IN (SELECT config FROM responses))
+    OR (worse.response_id IS NULL AND rejected_config IN (SELECT config FROM responses));
 
 -- comparisons: chosen_id and rejected_id are responses to the query, if vanilla configurations wrote them
 SELECT pairs.*
@@ -83,12 +93,13 @@ WHERE query_id NOT IN (SELECT query_id FROM queries UNION ALL SELECT query_id FR
 -- answers: question_id is an evaluation question
 SELECT * FROM answers WHERE question_id NOT IN (SELECT query_id FROM queries WHERE split = 'eval');
 
--- judgements: both policies answered the question
+-- judgements: both policies answered the question, of those whose answers are there
 SELECT judgements.*
 FROM judgements
 LEFT JOIN answers AS a ON a.policy = policy_a AND (a.question_id, a.sample_index) = (judgements.question_id, judgements.sample_index)
 LEFT JOIN answers AS b ON b.policy = policy_b AND (b.question_id, b.sample_index) = (judgements.question_id, judgements.sample_index)
-WHERE a.policy IS NULL OR b.policy IS NULL;
+WHERE (a.policy IS NULL AND policy_a IN (SELECT policy FROM answers))
+    OR (b.policy IS NULL AND policy_b IN (SELECT policy FROM answers));
 
 -- snapshots: question_id is an evaluation question
 SELECT * FROM snapshots WHERE question_id NOT IN (SELECT query_id FROM queries WHERE split = 'eval');
@@ -117,7 +128,8 @@ SELECT comparisons_dropped.* FROM comparisons_dropped SEMI JOIN comparisons USIN
 -- comparisons_ranked: every pair was kept or dropped with a reason on the way to comparisons/almost
 SELECT *
 FROM comparisons_ranked
-WHERE comparison_id NOT IN (SELECT comparison_id FROM comparisons WHERE member = 'almost')
+WHERE 'almost' IN (SELECT member FROM comparisons)  -- before that they are on the way
+    AND comparison_id NOT IN (SELECT comparison_id FROM comparisons WHERE member = 'almost')
     AND comparison_id NOT IN (SELECT comparison_id FROM comparisons_dropped WHERE member = 'almost');
 
 -- candidates: every turn has one best

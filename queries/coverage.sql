@@ -1,5 +1,6 @@
 -- How many queries does each training table cover, and with how many pairs or dialogues each?
--- The prompts of people, files and authors are counted as well, but are no training queries: they are not in the share.
+-- DITTO's pairs count as often as its steps drew them. The prompts of people, files and authors are counted as well, but are
+-- no training queries: they are not in the share.
 WITH used AS (
     SELECT 'comparisons/' || member AS of_table, query_id, count(*) AS uses FROM comparisons GROUP BY member, query_id
     UNION ALL

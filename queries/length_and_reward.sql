@@ -1,6 +1,6 @@
 -- Do those who give points give more to longer answers?
 -- slope: points that go with ten more characters, over all questions and policies together. A text that a judge scored more
--- than once, to one question, counts once, with the mean of its points.
+-- than once, to one question, counts once, with the mean of its points; candidates count as often as they were drawn.
 WITH given AS (
     SELECT judge, question_id, sample_index, policy, sum(score) AS points, count(*) AS times
     FROM (

@@ -1,5 +1,6 @@
 -- How long are chosen and rejected responses, and does the As-is reward go with the length?
--- correlation: of the difference in characters with the difference in As-is reward, where that model was asked.
+-- correlation: of the difference in characters with the difference in As-is reward, where that model was asked. DITTO's pairs
+-- count as often as its steps drew them.
 WITH measured AS (
     SELECT
         member,

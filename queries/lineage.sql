@@ -7,7 +7,7 @@ WITH RECURSIVE asked AS (
     FROM answers
     WHERE sample_index = 0
         AND policy = coalesce(getvariable('policy'), 'ppo')
-        AND question_id = coalesce(getvariable('question'), (SELECT min(question_id) FROM answers))
+        AND question_id = coalesce(getvariable('question'), (SELECT min(question_id) FROM answers WHERE sample_index = 0 AND policy = coalesce(getvariable('policy'), 'ppo')))
 ),
 question AS (
     SELECT query_id, text, string_split(lower(text), ' ') AS words
@@ -29,10 +29,12 @@ learned AS (
         messages,
         demonstrations.reward,
         guide,
-        len(list_intersect(string_split(lower(queries.text), ' '), question.words))
-            / len(list_distinct(list_concat(string_split(lower(queries.text), ' '), question.words))) AS overlap
-    FROM demonstrations JOIN guide USING (guide) JOIN queries USING (query_id), question
-    ORDER BY overlap DESC, query_id
+        -- a prompt of people or of a file is no row of queries
+        string_split(lower(coalesce(queries.text, messages[1].content)), ' ') AS asked_words,
+        len(list_intersect(asked_words, question.words))
+            / len(list_distinct(list_concat(asked_words, question.words))) AS overlap
+    FROM demonstrations JOIN guide USING (guide) LEFT JOIN queries USING (query_id), question
+    ORDER BY overlap DESC, query_id, demonstration_id
     LIMIT 1
 ),
 -- from the best to the last, as guided self-play has them

@@ -1,9 +1,13 @@
 -- How often does the reward model prefer the same answer as the other judges?
 -- Among the answers on which both decide; kappa is 0 where they agree as often as by chance, 1 where always.
-WITH both_judged AS (
+WITH judged AS (
+    FROM judgements
+    ANTI JOIN (FROM judgements WHERE verdict = 'unjudged') AS missing
+        USING (judge, policy_a, policy_b, question_id, sample_index)
+),
+both_judged AS (
     SELECT theirs.judge, policy_a, policy_b, question_id, ours.verdict AS reward, theirs.verdict AS verdict
-    FROM judgements AS ours
-    JOIN judgements AS theirs USING (question_id, sample_index, policy_a, policy_b, "order")
+    FROM judged AS ours JOIN judged AS theirs USING (question_id, sample_index, policy_a, policy_b, "order")
     WHERE ours.judge = 'reward' AND theirs.judge <> 'reward'
         AND ours.verdict IN ('a', 'b') AND theirs.verdict IN ('a', 'b')
 ),

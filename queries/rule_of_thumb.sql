@@ -38,8 +38,12 @@ SELECT
     member,
     round(share_right, 4) AS share_right,
     -- the standard error of a ratio whose numerator and denominator are sums over queries: of (correct - share * decided)
-    round(1.96 * sqrt(correct_squared - 2 * share_right * correct_decided + share_right ** 2 * decided_squared) / decided, 4)
-        AS plus_minus,
+    CASE WHEN queries > 1 THEN round(
+        1.96 / decided * sqrt(
+            greatest(correct_squared - 2 * share_right * correct_decided + share_right ** 2 * decided_squared, 0)
+        ),
+        4
+    ) END AS plus_minus,
     pairs,
     pairs - decided AS ties,
     queries

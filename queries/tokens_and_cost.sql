@@ -9,7 +9,9 @@ SET VARIABLE tables = (
         OR regexp_matches(file, 'data/(responses|answers|candidates|\w+_curve|\w+_samples|\w+_answers)/[^/]+[.]parquet$')
 );
 WITH prices AS (
-    SELECT filename AS model, regexp_extract(content, '(?m)^completion_price: *([0-9.e-]+)', 1)::DOUBLE AS price
+    SELECT filename AS model, try_cast(
+        replace(regexp_extract(content, '(?m)^completion_price[ \t]*:[ \t]*([0-9._eE+-]+)', 1), '_', '') AS DOUBLE
+    ) AS price
     FROM read_text('data/endpoints/*.y*ml')
 ),
 -- no table has all of these columns

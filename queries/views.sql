@@ -99,7 +99,7 @@ SELECT
 WHERE false;
 COMMENT ON VIEW comparisons IS 'Pairs to learn from. A pair stands in several members: say which you mean';
 COMMENT ON COLUMN comparisons.member IS 'The table data/comparisons/<member>: what a reward model or DPO is trained on';
-COMMENT ON COLUMN comparisons.comparison_id IS 'Hash of the two response ids in this order; unique within a member';
+COMMENT ON COLUMN comparisons.comparison_id IS 'Hash of the two response ids in this order; unique within a member, of DITTO within a step';
 COMMENT ON COLUMN comparisons.query_id IS 'The query: queries.query_id; a hash of the prompt where people, a file or an author brought it';
 COMMENT ON COLUMN comparisons.prompt IS 'The dialogue up to the response: messages of role and content';
 COMMENT ON COLUMN comparisons.chosen IS 'The response that should be better: a message; said(chosen) is its text';

@@ -1,7 +1,11 @@
-WITH both_judged AS (
+WITH judged AS (
+    FROM read_parquet('data/judgements.parquet')
+    ANTI JOIN (FROM read_parquet('data/judgements.parquet') WHERE verdict = 'unjudged') AS missing
+        USING (judge, policy_a, policy_b, question_id, sample_index)
+),
+both_judged AS (
     SELECT theirs.judge, policy_a, policy_b, question_id, ours.verdict AS reward, theirs.verdict AS verdict
-    FROM read_parquet('data/judgements.parquet') AS ours
-    JOIN read_parquet('data/judgements.parquet') AS theirs USING (question_id, sample_index, policy_a, policy_b, "order")
+    FROM judged AS ours JOIN judged AS theirs USING (question_id, sample_index, policy_a, policy_b, "order")
     WHERE ours.judge = 'reward' AND theirs.judge <> 'reward'
         AND ours.verdict IN ('a', 'b') AND theirs.verdict IN ('a', 'b')
 ),

@@ -1,6 +1,8 @@
 -- each table on its own, so that only sums are put together; the models of responses are two
 WITH prices AS (
-    SELECT filename AS model, regexp_extract(content, '(?m)^completion_price: *([0-9.e-]+)', 1)::DOUBLE AS price
+    SELECT filename AS model, try_cast(
+        replace(regexp_extract(content, '(?m)^completion_price[ \t]*:[ \t]*([0-9._eE+-]+)', 1), '_', '') AS DOUBLE
+    ) AS price
     FROM read_text('data/endpoints/*.y*ml')
 ),
 written AS (

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -107,8 +108,89 @@ def test_win_rates_count_ties_as_half_and_both_orders_once(here: Path) -> None:
     ]
 
 
-def answered(question: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(asked(f"queries/{question}.sql"))))
+def answered(question: str, *arguments: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(asked(f"queries/{question}.sql", *arguments))))
+
+
+@pytest.mark.parametrize("written", ["25", "25.0", "2.5e1", "2.5E1", "2.5e+1", "2_5", " 25  # a million tokens"])
+def test_an_endpoints_price_is_read_however_yaml_writes_it(here: Path, written: str) -> None:
+    folder = Path("data/endpoints")
+    folder.mkdir(parents=True)
+    (folder / "large.yaml").write_text(f"model: large\ncompletion_price:{written}\n".replace(":2", ": 2"))
+    (folder / "free.yaml").write_text("model: free\n")
+    rows = small_tables.rows()
+    rows["responses/a"] = [row | {"model": "data/endpoints/large.yaml", "tokens": 500} for row in rows["responses/a"]]
+    rows["responses/b"] = [row | {"model": "data/endpoints/free.yaml"} for row in rows["responses/b"]]
+    small_tables.write(here, rows)
+
+    cost = {row["stage"]: row["cost"] for row in answered("tokens_and_cost")}
+
+    assert cost["sample_responses@a"] == "0.0375"  # 1500 of a million at 25
+    assert cost["sample_responses@b"] == ""  # not said
+
+
+def judged(judge: str, *verdicts: tuple[str, str]) -> list[dict[str, Any]]:
+    """Of each sample the verdicts of both orders."""
+    return [
+        small_tables.judgement(judge, order, verdict, 1.0, 1.0) | {"sample_index": sample}
+        for sample, both in enumerate(verdicts)
+        for order, verdict in zip(("ab", "ba"), both, strict=True)
+    ]
+
+
+def test_answers_that_one_order_did_not_judge_tell_nothing_of_the_place(here: Path) -> None:
+    rows = small_tables.rows()
+    rows["judgements"] = judged("llm", ("a", "a"), ("a", "unjudged"), ("a", "unjudged"))
+    small_tables.write(here, rows)
+
+    [found] = answered("order_consistency")
+
+    assert (found["pairs"], found["unjudged"], found["same_verdict"], found["first_wins"]) == ("3", "2", "1.0", "0.5")
+
+
+def test_answers_that_one_order_did_not_judge_agree_with_nobody(here: Path) -> None:
+    rows = small_tables.rows()
+    rows["judgements"] = [
+        *judged("reward", ("a", "a"), ("a", "a")),
+        *judged("llm", ("a", "unjudged"), ("b", "b")),
+    ]
+    small_tables.write(here, rows)
+
+    [found] = answered("reward_agreement")
+
+    assert found["agreement"] == "0.0"
+
+
+def test_a_share_of_one_query_has_no_margin_and_of_equal_ones_none_at_all(here: Path) -> None:
+    rows = small_tables.rows()
+    pairs = [pair | {"comparison_id": f"{pair['comparison_id']} {n}"} for pair in map(small_tables.pair, ("yak", "emu"))
+             for n in range(10)]  # fmt: skip
+    rows["comparisons/no_filter"], rows["comparisons/almost"] = (
+        pairs,
+        [pair | {"asis_chosen": 2.0, "asis_rejected": 1.0} for pair in pairs[:10]],
+    )
+    rows["comparisons/gold"] = [*pairs[:7], *pairs[10:17]]
+    small_tables.write(here, rows)
+
+    found = {row["member"]: (row["share_right"], row["plus_minus"]) for row in answered("rule_of_thumb")}
+
+    assert found == {"no_filter": ("0.7", "0.0"), "almost": ("0.7", "")}
+
+
+def test_a_policy_may_have_learned_from_a_prompt_that_is_no_query(here: Path) -> None:
+    rows = small_tables.rows()
+    rows["answers/sft_people"] = [small_tables.answer("sft_people")]
+    rows["answers/base"].append(small_tables.answer("base") | {"question_id": "aaa"})  # which ppo was not asked
+    rows["comparisons/gold"] = [small_tables.pair("hash")]
+    rows["demonstrations/people"] = [
+        rows["demonstrations/rmsp"][0] | {"demonstration_id": name, "query_id": "hash"} for name in ("2", "1")
+    ]
+    small_tables.write(here, rows)
+
+    of_people = answered("lineage", "--set", "policy=sft_people")
+
+    assert [(row["step"], row["id"]) for row in of_people] == [("1", "eel"), ("2", "eel"), ("3", "1")]
+    assert answered("lineage")[0]["id"] == "eel"
 
 
 def test_the_best_of_n_is_what_guided_self_play_says_and_no_text_that_was_cut_off(here: Path) -> None:
@@ -380,7 +462,10 @@ def test_by_hand_too_answers_that_one_order_did_not_judge_count_nowhere(
         duckdb.sql(f"{one_order} FROM '{file}'").write_parquet("without.parquet")
         Path("without.parquet").replace(file)
 
-    for name in ("drift", "ratings", "win_rates", "win_rates_of_policies"):
+    for name in (
+        *("drift", "ratings", "win_rates", "win_rates_of_policies"),
+        *("order_consistency", "reward_agreement"),
+    ):
         text, by_hand = questions[name]
         with sql.opened().connection as ours, duckdb.connect() as theirs:
             answer, other = ours.execute(text).fetchall(), theirs.execute(by_hand).fetchall()

@@ -54,11 +54,14 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
     "ditto_samples: a sample_id is there once for an author": again("ditto_samples/captain"),
     "rrhf_samples: query_id is a training query": change("rrhf_samples/offline", query_id="eel"),
     "revisions: query_id is a training query": change("revisions", query_id="eel"),
+    "ditto_answers: author, prompt, method and sample are there once": again("ditto_answers/captain"),
+    "mixtures: a mixture_id is there once in a member": again("mixtures/all"),
+    "task_answers: subject, item and shots are there once": again("task_answers/medium"),
     "benchmark_scores: subject, benchmark, category and metric are there once": again("benchmark_scores/base"),
     "queries: nearest_id is a query": lambda rows: rows["queries"][1].update(nearest_id="gnu"),
     "responses: query_id is a query": change("responses/a", query_id="gnu"),
-    "comparisons_ranked: chosen_id and rejected_id are responses to the query": change(
-        "comparisons_ranked", rejected_id="b yak"
+    "comparisons_ranked: chosen_id and rejected_id are responses to the query, of the configurations that are there": (
+        change("comparisons_ranked", rejected_id="b yak")
     ),
     "comparisons: chosen_id and rejected_id are responses to the query, if vanilla configurations wrote them": change(
         "comparisons/no_filter", chosen_id="a yak"
@@ -68,7 +71,9 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
     "answers: question_id is an evaluation question": lambda rows: rows["answers/ppo"].append(
         small_tables.answer("ppo") | {"question_id": "yak"}
     ),
-    "judgements: both policies answered the question": change("judgements", policy_b="dpo"),
+    "judgements: both policies answered the question, of those whose answers are there": (
+        change("judgements", sample_index=1)
+    ),
     "snapshots: question_id is an evaluation question": change("ppo_curve/almost", question_id="yak"),
     "comparisons: no evaluation question is learned from": lambda rows: rows["comparisons/almost"].append(
         pair("eel", asis_chosen=2.0, asis_rejected=1.0)
@@ -111,6 +116,15 @@ def test_nothing_offends_in_good_tables(capsys: pytest.CaptureFixture[str]) -> N
 
     views = len(sql.opened().patterns)
     assert f"{len(CHECKS) + views} checks, no row that offends" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "missing", [("comparisons/almost", "comparisons_dropped/almost"), ("responses/b",), ("answers/base",)]
+)
+def test_nothing_offends_while_members_of_a_family_are_not_made_yet(missing: tuple[str, ...]) -> None:
+    rows = {name: given for name, given in small_tables.rows().items() if name not in missing}
+
+    assert failed(rows) == {}
 
 
 def test_every_check_of_the_file_is_tried() -> None:
