@@ -1,8 +1,13 @@
-"""What TRL's trainer takes for DPO's log-probabilities and its gradient (P2, P3), against sums by hand."""
+"""What TRL's trainer takes for DPO's log-probabilities and its gradient (P2, P3), against sums by hand; where it leads
+(P4)."""
+
+import math
 
 import pytest
 import torch
 
+from synthalign.dialogue import encoding
+from synthalign.generation.models import load_causal
 from synthalign.policies import dpo_training
 from synthalign.reward.training_settings import Settings
 from tests import tiny
@@ -86,3 +91,30 @@ def test_P2_the_gradient_is_that_of_the_paper_with_sums_and_not_means(trainer_of
     weight = torch.tensor(-z).sigmoid()
     for (name, gradient), up, down in zip(found.items(), chosen, rejected, strict=True):
         assert torch.allclose(gradient, -BETA * weight * (up - down), atol=1e-4), name
+
+
+@pytest.mark.parametrize("beta", [0.5, 20.0])
+def test_P4_of_many_labels_of_a_reward_the_policy_is_the_reference_tilted_by_it(beta, tmp_path):
+    texts = ["The forest.", "In Riga.", "No."]
+    rewards = [math.log(9), math.log(3), 0.0]  # so that of two neighbours the better one wins three times in four
+    often = {(0, 1): 3, (1, 0): 1, (1, 2): 3, (2, 1): 1, (0, 2): 9, (2, 0): 1}  # Bradley and Terry, to the pair
+    said = [{"role": "assistant", "content": text} for text in texts]
+    pairs = [
+        PAIRS[0] | {"chosen": [said[better]], "rejected": [said[worse]]}
+        for (better, worse), times in often.items()
+        for _ in range(times)
+    ]
+    base = tiny.save(tmp_path / "base", tiny.causal(), tiny.tokenizer())
+
+    dpo_training.train(
+        pairs, base_model=base, folder=tmp_path / "dpo", work=tmp_path / "work", beta=beta, learning_rate=3e-3,
+        settings=Settings(epochs=300, batch_size=len(pairs), warmup=0.0, weight_decay=0.0, max_length=200, seed=0),
+    )  # fmt: skip
+
+    policy, reference = load_causal(tmp_path / "dpo"), tiny.causal()
+    dialogues = [[*PAIRS[0]["prompt"], one] for one in said]
+    encoded = encoding.encode(tiny.tokenizer(), dialogues)
+    with torch.no_grad():
+        tilt = [(log_probability(policy, *one) - log_probability(reference, *one)).item() for one in encoded]
+    # pi(y) = pi_ref(y) exp(r(y) / beta) / Z, so r = beta * tilt up to a constant: the greater beta, the less it tilts
+    assert [beta * (one - tilt[2]) for one in tilt] == pytest.approx(rewards, abs=0.1)
