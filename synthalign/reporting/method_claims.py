@@ -37,7 +37,8 @@ def claims(seeds: Seeds) -> list[Claim]:
 
 
 def contrast(seeds: Seeds) -> list[Claim]:
-    """What is claimed of the labels of RLCD and RLAIF."""
+    """What is claimed of the labels of RLCD and RLAIF, and of RLAIF's revisions."""
+    first, second = (seeds.figure("score_revisions", "gains", place) for place in (0, 1))
     return [
         *(
             seeds.claim(name, text, source, f"{pairs}: {kind}", above(seeds.figure("score_pairs", kind, figure), 0))
@@ -86,6 +87,17 @@ def contrast(seeds: Seeds) -> list[Claim]:
                     "rlcd_over_iid",
                 ),
             ]
+        ),
+        seeds.claim(
+            "revisions",
+            "Each of two revisions makes answers better in the oracle's eyes, the first one more",
+            "Constitutional AI section 3.4",
+            "metrics/score_revisions.json: gains",
+            [
+                above(first, 0, "by the first"),
+                above(second, 0, "by the second"),
+                above(first.minus(second) if first and second else None, 0, "the first over the second"),
+            ],
         ),
         seeds.claim(
             "rlcd_equal_affixes",

@@ -42,6 +42,7 @@ IDS = [
     "order_averaging",
     "order_averaging_large",
     "rlcd_gap",
+    "revisions",
     "rlcd_equal_affixes",
     "rlcd_vs_base",
     "rlcd_vs_distillation",
@@ -129,6 +130,7 @@ METRICS = {
             }
         },
     },
+    "score_revisions": {"gains": [figure(0.8), figure(0.3)]},
     "score_scorers": {"likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}}},
     "compare_methods": {
         "policies": {
@@ -296,6 +298,8 @@ BREAKS = [
     ("rlcd_vs_base", ("compare_methods", "policies", "ppo_rlcd", "against", "base", "win_rate"), figure(0.54)),
     ("rlcd_vs_distillation", (*METHODS, "rlcd_distillation", "wins", "win_rate"), figure(0.54)),
     ("rlcd_vs_rlaif", (*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(0.54)),
+    ("revisions", ("score_revisions", "gains", 0), figure(0.39)),
+    ("revisions", ("score_revisions", "gains", 1), figure(0.04)),
     ("rlcd_vs_rlaif_harmless", (*METHODS, "rlcd_rlaif", "harmless"), figure(0.05)),
     ("rlcd_vs_rlaif_helpful", (*METHODS, "rlcd_rlaif", "helpful"), figure(0.05)),
     ("dpo_frontier", ("dpo_frontier", "frontier", "shared", 1, "reward"), [figure(-0.01)]),  # -.06 is below the margin
