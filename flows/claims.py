@@ -19,13 +19,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from flows import graph
+from flows import graph, machine
 from flows.process import dies_with_us
 
 TRAINED = (
@@ -65,13 +66,13 @@ def workspace(seed: int, sections: tuple[str, ...]) -> Path:
         (folder / ".work").rename(begun)
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ".", str(folder)], check=True)
-    changed = subprocess.run(["git", "diff", "--name-only", "HEAD"], check=True, capture_output=True, text=True)
-    for name in changed.stdout.splitlines():
-        if Path(name).exists():
+    told = ["git", "diff", "-z", "--no-renames", "--name-only", "HEAD"]
+    changed = subprocess.run(told, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in [*filter(None, changed), *map(str, machine.files().values())]:
+        if not Path(name).exists():
+            (folder / name).unlink(missing_ok=True)
+        elif not Path(name).is_absolute():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(name, folder / name)
-    for name in ("accelerate.yaml", "hardware.yaml"):
-        if Path(name).exists():
             shutil.copyfile(name, folder / name)
     settings = YAML(typ="safe").load(Path("params.yaml"))
     for name in (*BROUGHT, *named(settings)):
@@ -113,7 +114,10 @@ def link(place: Path, copy: Path) -> None:
                 link(file, copy / file.relative_to(place))
     elif place.exists() and not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
-        os.link(place, copy)
+        try:
+            os.link(place, copy)
+        except OSError:  # on another disk
+            copy.symlink_to(place.resolve())
 
 
 def reproduce(seed: int, threads: int, targets: list[str], sections: tuple[str, ...]) -> Path:
@@ -155,10 +159,25 @@ def run(given: argparse.Namespace) -> None:
         subprocess.run([*REPRO, *given.targets], check=True)
         subprocess.run([*RECORD, "metrics", str(files[0])], check=True)
     sections = (*TRAINED, *AUTHORS) if given.real else TRAINED
+
+    stop = Event()  # those that are running end, and no other begins
+
+    def keep(seed: int) -> None:
+        if stop.is_set():
+            return
+        try:
+            metrics = reproduce(seed, given.threads, given.targets, sections)
+            subprocess.run([*RECORD, str(metrics), str(files[seed])], check=True)
+        except BaseException:
+            stop.set()
+            raise
+
     with ThreadPoolExecutor(given.jobs) as pool:
-        runs = {seed: pool.submit(reproduce, seed, given.threads, given.targets, sections) for seed in todo if seed}
-        for seed, one in runs.items():
-            subprocess.run([*RECORD, str(one.result()), str(files[seed])], check=True)
+        try:
+            for one in as_completed([pool.submit(keep, seed) for seed in todo if seed]):
+                one.result()
+        finally:
+            stop.set()
     if given.seed is None:
         subprocess.run([sys.executable, "-m", f"synthalign.reporting.{writer}", *map(str, files.values())], check=True)
     else:
@@ -178,10 +197,16 @@ def main() -> None:
     given = parser.parse_args()
     if given.seed is not None and given.seed < 0:
         parser.error(f"--seed {given.seed}: seeds are counted from 0, that of params.yaml")
+    for name, least in (("seeds", 1), ("jobs", 1), ("threads", 0)):
+        if getattr(given, name) < least:
+            parser.error(f"--{name} {getattr(given, name)}: at least {least}")
     try:
         run(given)
     except subprocess.CalledProcessError as error:  # which has said what is wrong
         raise SystemExit(error.returncode) from error
+    except KeyboardInterrupt:
+        print("\nclaims: stopped; what is finished stays, and the next run goes on from here", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def compare(gate: Gate, now: Figure, accepted: Figure) -> tuple[bool, str]:
     """
     assert now["value"] is not None and accepted["value"] is not None
     sign = 1 if gate.better == "higher" else -1
-    better_by = sign * (now["value"] - accepted["value"])
+    better_by = round(sign * (now["value"] - accepted["value"]), 9)  # .7 - .8 is below -.1
     margin = math.hypot(half(now), half(accepted))
     if better_by >= -gate.tolerance:
         return True, "no worse than is tolerated"

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from filelock import FileLock, Timeout
+
 from flows import local_cluster, machine
 from flows.background import background, free_port
 from flows.slots import nvidia_devices
@@ -143,8 +145,19 @@ def main() -> None:
     given = parser.parse_args()
     for kind in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts into the background with SIGINT ignored
         signal.signal(kind, interrupt)
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        del os.environ[name]  # of a server that stays, whose runs and database are none of ours
     os.environ.update(environment(HOME, free_port()))
     HOME.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(HOME / "nightly.lock", timeout=0):
+            run(given)
+    except Timeout:
+        raise SystemExit(f"nightly: another `make nightly` of this folder has {HOME}; wait for its end") from None
+
+
+def run(given: argparse.Namespace) -> None:
+    """The watched run, on two Ray nodes where they are asked for; ends with SystemExit."""
     nodes: AbstractContextManager[dict[str, str]] = two_nodes() if given.runner == "ray" else nullcontext({})
     try:
         with nodes as parameters:

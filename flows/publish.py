@@ -82,7 +82,10 @@ def check_settings(entries: Mapping[str, Any], settings: bytes) -> None:
     was: dict[str, Any] = entries["check_settings"]["params"]["params.yaml"]
     now: dict[str, Any] = YAML(typ="safe").load(settings)
     if others := sorted(name for name in {*was, *now} if name not in was or name not in now or was[name] != now[name]):
-        raise ValueError(f"publish: params.yaml is not what dvc.lock says of {', '.join(others)}; run the flow again")
+        raise ValueError(
+            f"publish: params.yaml is not what dvc.lock says of {', '.join(others)}; run the flow again, or "
+            "`dvc repro check_settings` where a stage behind it is frozen"
+        )
 
 
 def offending(name: str) -> str:

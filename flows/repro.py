@@ -32,23 +32,28 @@ MOST = 4
 models in memory."""
 
 
-def at_once(cores: int, devices: int, launch: Mapping[str, Any], hardware: Mapping[str, Any]) -> tuple[int, int | None]:
-    """How many stages the machine bears beside each other, and how many of these on accelerators; None without any.
+def at_once(
+    cores: int, devices: int, launch: Mapping[str, Any], hardware: Mapping[str, Any], asked: int | None = None
+) -> tuple[int, int | None]:
+    """How many stages the machine bears beside each other, and how many of these are GPU tasks; None: all may be.
 
     cores     that this process may use
     devices   accelerators that are there; each stage has one of its own
     launch    accelerate.yaml: several processes find each other at one port, so one stage has them
     hardware  hardware.yaml: where a trainer has several threads, its model is a large one, and one is in memory
+    asked     stages at once that somebody wants in their place; GPU tasks are no more than there is room for
     """
-    alone = machine.has_several_processes(launch) or hardware.get("threads", 1) != 1
+    several = machine.has_several_processes(launch)
+    alone = several or hardware.get("threads", 1) != 1
     if launch.get("use_cpu", True):
-        return 1 if alone else min(max(cores, 1), MOST), None
-    on_gpus = 1 if alone else max(devices, 1)
-    return on_gpus, on_gpus
+        jobs = asked or (1 if alone else min(max(cores, 1), MOST))
+        return jobs, 1 if several and jobs > 1 else None
+    jobs = asked or (1 if alone else max(devices, 1))
+    return jobs, 1 if several else min(jobs, max(devices, 1))
 
 
-def this_machine() -> tuple[int, int | None]:
-    return at_once(len(os.sched_getaffinity(0)), len(nvidia_devices()), *machine.both())
+def this_machine(asked: int | None) -> tuple[int, int | None]:
+    return at_once(len(os.sched_getaffinity(0)), len(nvidia_devices()), *machine.both(), asked)
 
 
 class Terminal:
@@ -134,10 +139,7 @@ def main() -> None:
         parser.error(f"--jobs {given.jobs}: at least one stage at once")
     begun = time.monotonic()
     try:
-        jobs, on_gpus = this_machine()
-        if given.jobs:
-            jobs, on_gpus = given.jobs, on_gpus and given.jobs
-        failed, waiting = bring_up_to_date(given.targets or [graph.ALL], jobs, on_gpus)
+        failed, waiting = bring_up_to_date(given.targets or [graph.ALL], *this_machine(given.jobs))
     except KeyboardInterrupt:
         print("\nrepro: stopped; the next run goes on from here", file=sys.stderr)
         raise SystemExit(130) from None

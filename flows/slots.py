@@ -67,6 +67,8 @@ def nvidia_devices() -> list[str]:
 
 def share(place: int, places: int, devices: Sequence[str]) -> dict[str, str]:
     """The variable by which what holds a place sees its share of the devices, and no other; {} where each sees all."""
+    if 1 < len(devices) < places:  # each has the device by which its place is held, or the next one's
+        return {"CUDA_VISIBLE_DEVICES": devices[place % len(devices)]}
     own = _own(place, places, devices)
     return {"CUDA_VISIBLE_DEVICES": ",".join(own)} if own and places > 1 else {}
 

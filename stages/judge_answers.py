@@ -51,6 +51,8 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
         for pair in pairs:
             if len(pair) != 2 or pair[0] == pair[1]:
                 raise ValueError(f"{pair} is no pair; a pair is two different policies")
+            if sum(set(other) == set(pair) for other in pairs) > 1:
+                raise ValueError(f"{pair} is there twice; each pair is judged in both orders, so name it once")
         return pairs
 
 

@@ -23,12 +23,15 @@ def clone(folder: Path) -> Path:
     """The tracked files as they are now, with the embedded profile at a small scale and a cache of their own."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     changed = subprocess.run(
-        ["git", "diff", "--name-only", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    for name in changed.stdout.splitlines():
+        ["git", "diff", "-z", "--no-renames", "--name-only", "HEAD"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    for name in filter(None, changed.stdout.split("\0")):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
     (folder / "dvc.lock").unlink()  # it is of other settings, and DVC reads and writes all of it for each stage
     shutil.copyfile(ROOT / "accelerate/cpu.yaml", folder / "accelerate.yaml")
     composing = [sys.executable, "-m", "synthalign", "profile", "embedded", "--scale", SCALE]

@@ -125,14 +125,14 @@ class Cleaned:
     """How the text ended: `stop` where another turn was cut away, whatever came after it."""
 
 
-def clean(text: str, finish_reason: str, phrase: str = "") -> Cleaned:
+def clean(text: str, finish_reason: str, *phrases: str) -> Cleaned:
     """The answer in what a model wrote after a prompt, and why not to use it.
 
     not_finite      the model's logits were not
     missing_stop    it was cut off by the limit of tokens before a next turn or an end of sequence
     marker_in_line  it began another turn in the middle of its first line, so that no whole line is left
     empty           nothing is left
-    affix_in_text   it repeats the phrase in brackets, which would give the label away
+    affix_in_text   it repeats one of the phrases in brackets, which would give the label away
 
     A marker of the assistant at the very beginning is taken off, and a rule at the end (`chat.RULES`); of a text with
     another turn in it whole lines before the turn are kept, or with `marker_in_line` the words before it. The released
@@ -154,6 +154,6 @@ def clean(text: str, finish_reason: str, phrase: str = "") -> Cleaned:
     body = chat.RULES.sub("", body)
     if not body.strip():
         return Cleaned("", "empty", finish_reason)
-    if phrase and f"({phrase})" in body:
+    if any(phrase and f"({phrase})" in body for phrase in phrases):
         return Cleaned(body.strip(), "affix_in_text", finish_reason)
     return Cleaned(body.strip(), None, finish_reason)

@@ -60,8 +60,10 @@ def sides(
         )
         for (query, side), row in zip(todo, ids, strict=True):
             [one] = texts[row]
-            phrase = dict(zip(SIDES, phrases[query] or ("", ""), strict=True))[side]
-            found.made[query, side] = cleaned = contrast.clean(one.text, one.finish_reason, phrase)
+            shown = dict(zip(SIDES, phrases[query] or ("", ""), strict=True))
+            if not any(message["role"] == "assistant" for message in dialogues[query]):
+                shown = {side: shown[side]}  # else the other one stands at earlier answers (`contrast.prompt`)
+            found.made[query, side] = cleaned = contrast.clean(one.text, one.finish_reason, *shown.values())
             found.attempts[query] += 1
             if cleaned.reason is not None:
                 found.failures[cleaned.reason] += 1

@@ -189,8 +189,9 @@ def _last(name: str, found: Sequence[Message]) -> str:
 
 
 def _context(prompt: list[Message], before: list[Message]) -> list[Message]:
-    """What an answer answers: the prompt, or the turns before the answer where these hold it."""
-    if not before or _holds(prompt, before):
+    """What an answer answers: the prompt, of which its side may repeat the end, or the turns before it where these hold
+    the prompt."""
+    if not before or prompt[-len(before) :] == before:
         return prompt
     if not _holds(before, prompt):
         raise NoDialogue("a side does not begin with the prompt")

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from synthalign.core.errors import UserError
 from synthalign.generation.replicas import Replica, Replicas
@@ -49,7 +49,7 @@ class Choice(BaseModel):
 
 class Usage(BaseModel):
     prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
+    completion_tokens: int = Field(ge=0)
 
 
 class Answer(BaseModel):
@@ -57,6 +57,13 @@ class Answer(BaseModel):
 
     choices: list[Choice] = Field(min_length=1)
     usage: Usage | None = None
+
+    @field_validator("usage", mode="before")
+    @classmethod
+    def is_counted(cls, usage: Any) -> Any:
+        """Some servers count one of the two or neither: that is no count, and no reason to pay for the text again."""
+        counts = ("prompt_tokens", "completion_tokens")
+        return None if isinstance(usage, dict) and any(usage.get(name) is None for name in counts) else usage
 
 
 class Model(BaseModel):
@@ -153,7 +160,7 @@ class Requests:
                     self.replicas.set_aside(replica, error.wait)
                 finally:
                     await self.replicas.give_back(replica)
-            wait = min(self.backoff * 2 ** (attempt - 1), LONGEST_WAIT) * random.uniform(0.5, 1)
+            wait = min(self.backoff * 2.0 ** min(attempt - 1, 60), LONGEST_WAIT) * random.uniform(0.5, 1)
             if attempt < attempts:
                 with suppress(TimeoutError):
                     asked = min(error.wait for error in tried.values())

@@ -71,7 +71,7 @@ class Replicas:
         """
         now = time.monotonic()
         if one.back_at <= now:
-            one.back_at = now + min(self.first_pause * 2**one.failures, self.longest_pause)
+            one.back_at = now + min(self.first_pause * 2.0 ** min(one.failures, 60), self.longest_pause)
             one.failures += 1
         one.back_at, one.serves = max(one.back_at, now + wait), False
 

@@ -13,18 +13,20 @@ from synthalign.core.statistics import Interval
 from synthalign.core.tables import Row
 from synthalign.judging import verdicts
 
-Points = Mapping[tuple[Hashable, ...], float]
+Unit = tuple[Hashable, ...]
+
+Points = Mapping[Unit, float]
 """What one judge says of every unit, a question's sample under two policies: 1, 1/2 or 0 for policy_a, or a rating."""
 
 VALUES = {"a": 1.0, "tie": 0.5, "b": 0.0}
 
 
-def unit_points(judgements: Sequence[Row]) -> dict[tuple[Hashable, ...], float]:
+def unit_points(judgements: Sequence[Row]) -> dict[Unit, float]:
     """What one judge makes of each (question, sample, policy_a, policy_b), its orders put together: 1, 1/2 or 0 for a.
 
     Two orders that contradict each other are a tie, and a tie with a win is a win.
     """
-    found: dict[tuple[Hashable, ...], list[float]] = {}
+    found: dict[Unit, list[float]] = {}
     for row in verdicts.judged(judgements):
         unit = (row["question_id"], row["sample_index"], row["policy_a"], row["policy_b"])
         found.setdefault(unit, []).append(VALUES[row["verdict"]])
@@ -74,6 +76,16 @@ def alpha(judges: Sequence[Points], *, seed: int, resamples: int = 500) -> Inter
     return statistics.percentile_interval(value, found[np.isfinite(found)], len(index))
 
 
+def unit_ratings(rows: Sequence[Row]) -> Points:
+    """What a person gave the first answer of each unit that was rated; of both orders the mean, as in `unit_points`."""
+    given: dict[Unit, list[float]] = {}
+    for row in rows:
+        if row["score_a"] is not None:
+            unit = (row["question_id"], row["sample_index"], row["policy_a"], row["policy_b"])
+            given.setdefault(unit, []).append(row["score_a"])
+    return {unit: fmean(scores) for unit, scores in given.items()}
+
+
 def table(judgements: Sequence[Row], *, seed: int = 0) -> list[tuple[str, ...]]:
     """A table of text: how often every two judges come to the same verdict, and alpha; last people among themselves."""
     by_judge: dict[str, list[Row]] = {}
@@ -87,10 +99,7 @@ def table(judgements: Sequence[Row], *, seed: int = 0) -> list[tuple[str, ...]]:
             share, corrected = agreed[one][other], alpha([points[one], points[other]], seed=seed)
             found.append((f"{one}, {other}", *_cells(share), *_cells(corrected), f"{share.n:,}"))
     people = [judge for judge in points if judge.startswith("human:")]
-    ratings: list[Points] = [
-        {(row["question_id"], row["sample_index"], row["policy_a"], row["policy_b"]): row["score_a"]
-         for row in by_judge[judge] if row["score_a"] is not None} for judge in people
-    ]  # fmt: skip
+    ratings = [unit_ratings(by_judge[judge]) for judge in people]
     verdicts: list[Points] = [points[judge] for judge in people]
     for name, given in (("verdicts", verdicts), ("ratings 1 to 8", ratings)):
         if figure := alpha(given, seed=seed):

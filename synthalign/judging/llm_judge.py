@@ -23,6 +23,7 @@ from synthalign.core.ids import content_id
 from synthalign.generation import endpoint
 from synthalign.generation.endpoint_requests import NO_LIMITS, Requests, read
 from synthalign.generation.journal import Journal
+from synthalign.generation.openai_engine import CUT_OFF
 from synthalign.generation.spending import Spending, Tokens
 from synthalign.judging.verdicts import Opinion, Preference, Shown, preferred
 
@@ -73,15 +74,17 @@ def message(prompt: Prompt, shown: Shown) -> str:
     return quoted + TASKS[prompt]
 
 
-def opinion(prompt: Prompt, reply: str) -> Opinion:
+def opinion(prompt: Prompt, reply: str, *, cut_off: bool = False) -> Opinion:
     """What a reply says; `unjudged` where it does not have the form that was asked for.
 
-    Thoughts up to a </think> and signs of emphasis do not count; numbers outside 1 to 10 are no scores.
+    Thoughts up to a </think> and signs of emphasis do not count; numbers outside 1 to 10 are no scores. The line in
+    which a reply was cut off says nothing, as it may have gone on, nor do thoughts that did not come to their end.
     """
-    lines = [
-        line.strip().strip("*_`[]()#").rstrip(".").strip() for line in reply.rpartition("</think>")[2].splitlines()
-    ]
+    said = "" if "<think>" in reply and "</think>" not in reply else reply.rpartition("</think>")[2]
+    lines = [line.strip().lstrip("*_`[]()#").rstrip("*_`[]()#. ").strip() for line in said.splitlines()]
     lines = [line for line in lines if line] or [""]
+    if cut_off and (prompt == "letters" or len(lines) == 1 and not said.endswith("\n")):
+        return Opinion("unjudged", raw=reply)
     if prompt == "scores" and (scores := SCORES.fullmatch(lines[0])):
         first, second = map(float, scores.groups())
         if min(first, second) >= 1 and max(first, second) <= 10:
@@ -126,10 +129,15 @@ def opinions(
     spending, journal = Spending.open(folder, file, given), Journal(replies)
     try:
         ask(spending, dict(zip(ids, asked, strict=True)), journal, backoff)
-        return [opinion(prompt, journal.done[id]) for id in ids]
+        return [opinion(prompt, **record_of(journal.done[id])) for id in ids]
     finally:
         journal.close()
         spending.close()
+
+
+def record_of(found: str | dict[str, Any]) -> dict[str, Any]:
+    """A reply of the journal, {reply, cut_off}; a text alone is one whose end was not written down."""
+    return {"reply": found} if isinstance(found, str) else found
 
 
 # -- asking -----------------------------------------------------------------------------------------------------------
@@ -145,7 +153,8 @@ def ask(spending: Spending, bodies: Mapping[str, dict[str, Any]], journal: Journ
             worst = Tokens(len(json.dumps(body["messages"]).encode()) + TEMPLATE_TOKENS, body["max_tokens"])
             try:
                 answer = await requests.answer(id, body, worst)
-                journal.append(id, answer.choices[0].text)
+                told = answer.choices[0].finish_reason
+                journal.append(id, {"reply": answer.choices[0].text, "cut_off": told in CUT_OFF})
                 bar.update()
             except UserError as error:
                 requests.failures.append(error)
@@ -177,6 +186,7 @@ class ChatMessage(BaseModel):
 
 class ChatChoice(BaseModel):
     message: ChatMessage
+    finish_reason: str | None = None
 
 
 class ChatAnswer(BaseModel):
@@ -193,5 +203,7 @@ class ChatClient(httpx2.AsyncClient):
             answer = ChatAnswer.model_validate(read(response.content))
         except ValueError:
             return response  # a refusal, or no answer at all: `Requests` says which
-        choices = [{"text": choice.message.content or ""} for choice in answer.choices]
+        choices = [
+            {"text": choice.message.content or "", "finish_reason": choice.finish_reason} for choice in answer.choices
+        ]
         return httpx2.Response(response.status_code, json={"choices": choices, "usage": answer.usage}, request=request)

@@ -117,6 +117,12 @@ def test_an_answer_is_cut_at_markers_and_dropped_with_a_reason(text, finish_reas
     assert (cleaned.text, cleaned.reason) == expected
 
 
+def test_an_answer_that_repeats_either_phrase_of_its_dialogue_gives_the_label_away():
+    said = [contrast.clean(f"I was ({word}) now.", "eos", "kind", "rude") for word in ("kind", "rude", "other")]
+
+    assert [one.reason for one in said] == ["affix_in_text", "affix_in_text", None]
+
+
 def test_every_reason_is_listed():
     made = [("", "error"), ("a", "length"), ("a. Human: b", "eos"), ("", "eos"), ("(x) b", "eos")]
 

@@ -123,6 +123,8 @@ def test_rankings_beside_pairs_are_the_same_in_a_table_where_every_row_has_every
         ({"chosen": f"{MARKED} a", "rejected": f"{MARKED} b\n\nHuman: c\n\nAssistant: d"},
          "the sides answer different conversations"),
         ({"chosen": MARKED, "rejected": f"{MARKED} b"}, "a turn is empty"),
+        ({"prompt": [user("Hi."), assistant("Hello."), user("Where?")], "chosen": [user("Hi."), GOOD],
+          "rejected": [user("Hi."), BAD]}, "a side does not begin with the prompt"),
         (PAIR | {"chosen": "  "}, "a turn is empty"),
         (PAIR | {"rejected": [QUESTION, assistant("")]}, "a turn is empty"),
         ({"chosen": f"{MARKED} a\n\nHuman: Bye.", "rejected": f"{MARKED} b"}, "chosen ends with the person"),

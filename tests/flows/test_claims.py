@@ -74,6 +74,27 @@ def test_a_copy_has_the_files_that_settings_name_whoever_brought_them(repository
     assert not (copy / "made").exists()  # a stage makes it: DVC has it from the cache
 
 
+def test_a_copy_is_the_working_tree_as_it_is(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["edited.py", "grün.py", "deleted.py", "old name.py"]
+    for name in names:
+        Path(name).write_text("before\n")
+    subprocess.run(["git", "add", "--all"], check=True)
+    subprocess.run(["git", "commit", "--quiet", "--message", "four files"], check=True)
+    Path("edited.py").write_text("now\n")
+    Path("grün.py").write_text("now\n")
+    Path("deleted.py").unlink()
+    subprocess.run(["git", "mv", "old name.py", "new.py"], check=True)
+    Path("mine.yaml").write_text("threads: 2\n")  # which git ignores or not
+    monkeypatch.setenv("SYNTHALIGN_HARDWARE", "mine.yaml")
+
+    copy = claims.workspace(1, ("train_sft",))
+
+    assert {file.name: file.read_text() for file in copy.glob("*.py")} == {
+        "edited.py": "now\n", "grün.py": "now\n", "new.py": "before\n"
+    }  # fmt: skip
+    assert (copy / "mine.yaml").read_text() == "threads: 2\n"
+
+
 def test_what_an_interrupted_seed_had_finished_is_there_when_it_goes_on(repository: Path) -> None:
     copy = claims.workspace(1, ("train_sft",))
     (copy / ".work/sample_answers").mkdir(parents=True)
@@ -140,6 +161,25 @@ def test_a_seed_runs_alone_and_is_not_run_again_where_it_is_kept(measured: Path)
     assert "seed 2: kept in metrics/seeds/claims/2.json" in whole.stdout
     assert "seed 1: done" in whole.stdout and "seed 2: done" not in whole.stdout
     assert json.loads(Path("metrics/recorded.json").read_text())["seeds"] == 3
+
+
+def test_a_seed_that_fails_ends_the_command_and_those_before_it_are_kept(measured: Path) -> None:
+    text = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(text.replace("> metrics", "> metrics/score_rewards.json; ! grep -q 5 metrics", 1))
+
+    done = subprocess.run([*CLAIMS, "--seeds", "5", "measure"], capture_output=True, text=True)
+
+    assert done.returncode == 1 and "seed 2: a stage failed" in done.stderr
+    assert sorted(file.stem for file in Path("metrics/seeds/claims").iterdir()) == ["0", "1"]
+    assert "seed 3: running" not in done.stdout
+
+
+@pytest.mark.parametrize("wrong", [["--jobs", "0"], ["--seeds", "0"], ["--threads", "-1"]])
+def test_a_number_that_is_none_is_told_before_anything_runs(measured: Path, wrong: list[str]) -> None:
+    done = subprocess.run([*CLAIMS, *wrong, "measure"], capture_output=True, text=True)
+
+    assert done.returncode == 2 and f"{wrong[0]} {wrong[1]}: at least" in done.stderr
+    assert not Path("metrics/score_rewards.json").exists()
 
 
 def test_a_kept_seed_of_other_settings_stops_the_command_before_anything_runs(measured: Path) -> None:

@@ -24,6 +24,7 @@ def with_interval(value: float, half: float) -> dict[str, float]:
         # without intervals the tolerance alone decides
         (HIGHER, {"value": 0.95}, {"value": 1.0}, True),
         (HIGHER, {"value": 0.85}, {"value": 1.0}, False),
+        (HIGHER, {"value": 0.7}, {"value": 0.8}, True),  # by the tolerance, and not by more
         (LOWER, {"value": 1.15}, {"value": 1.0}, False),
         (LOWER, {"value": 0.5}, {"value": 1.0}, True),
         # worse by 0.49 and 0.51, and chance explains √(0.3² + 0.4²) = 0.5 of it

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from flows import nightly
 from flows.background import free_port
@@ -61,6 +62,16 @@ def test_stopped_in_the_middle_it_takes_everything_along_and_the_next_run_comple
 
 
 @pytest.mark.slow
+def test_a_second_one_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".work/prefect").mkdir(parents=True)
+
+    with FileLock(tmp_path / ".work/prefect/nightly.lock"):
+        refused = start(tmp_path)
+        assert refused.wait() == 1
+
+    assert "another `make nightly` of this folder" in (tmp_path / "said").read_text()
+
+
 def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
     settings = os.environ | nightly.environment(tmp_path / "home", free_port())
     settings["PREFECT_API_DATABASE_CONNECTION_URL"] = "nonsense"

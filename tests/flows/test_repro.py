@@ -265,6 +265,22 @@ def test_as_many_at_once_as_there_are_cores_or_accelerators_for(
 
 
 @pytest.mark.parametrize(
+    ("devices", "launch", "expected"),
+    [
+        (0, {"use_cpu": True, "num_processes": 1}, (3, None)),
+        (0, {"use_cpu": True, "num_processes": 2}, (3, 1)),  # two stages of two processes would meet at one port
+        (4, {"use_cpu": False, "num_processes": 4}, (3, 1)),
+        (2, {"use_cpu": False, "num_processes": 1}, (3, 2)),  # a device has one
+        (8, {"use_cpu": False, "num_processes": 1}, (3, 3)),
+    ],
+)
+def test_who_asks_for_stages_at_once_has_no_more_gpu_tasks_than_there_is_room_for(
+    devices: int, launch: dict[str, object], expected: tuple[int, int | None]
+) -> None:
+    assert at_once(16, devices, launch, {}, 3) == expected
+
+
+@pytest.mark.parametrize(
     ("text", "said"), [("threads: [", "is not YAML"), ("threads=2", "holds 'threads=2': write `key: value`")]
 )
 def test_a_file_of_the_machine_without_keys_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -287,4 +303,5 @@ def test_gpu_tasks_beside_each_other_have_devices_of_their_own() -> None:
     ]
     assert share(1, 2, ["5", "7"]) == {"CUDA_VISIBLE_DEVICES": "7"}
     assert share(0, 1, ["0", "1"]) == {}  # one alone sees all
+    assert [share(place, 3, ["5", "7"])["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["5", "7", "5"]
     assert share(1, 2, ["0"]) == share(1, 2, []) == {}  # they take turns, or there are none

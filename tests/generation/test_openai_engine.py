@@ -346,6 +346,17 @@ def test_a_reason_in_a_servers_own_words_or_none_is_cut_off_only_at_the_last_tok
     assert ask(tmp_path, server, rows=1)["0"][0].finish_reason == reason
 
 
+@pytest.mark.parametrize("usage", [{}, {"total_tokens": 10}, {"prompt_tokens": 5, "completion_tokens": None}])
+def test_a_text_whose_tokens_a_server_does_not_count_is_taken(
+    server: Server, tmp_path: Path, usage: dict[str, Any]
+) -> None:
+    server.misbehave = {"row 0": [sends(200, json.dumps({"choices": [{"text": " a"}], "usage": usage}))]}
+
+    [one] = ask(tmp_path, server, rows=1)["0"]
+
+    assert one.text == " a" and len(server.requests) == 1
+
+
 @pytest.mark.parametrize(("tokens", "reason"), [(9, "stop"), (10, "length")])
 def test_without_reasons_two_samples_are_cut_off_where_both_took_all_their_tokens(
     server: Server, tmp_path: Path, tokens: int, reason: str

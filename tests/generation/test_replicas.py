@@ -218,6 +218,8 @@ def test_pauses_double_for_failures_in_a_row_and_those_that_fail_together_are_on
     for seconds in (40, 60, 60):
         a.back_at = 0
         assert pause() == seconds
+    a.failures, a.back_at = 5_000, 0  # a month away
+    assert pause() == 60
     assert pause(wait=300) == 300  # it asks for that
     every.has_answered(a)
     assert pause() == 20

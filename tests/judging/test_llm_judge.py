@@ -180,6 +180,7 @@ def test_what_is_no_pair_of_scores_is_unjudged_and_kept(reply: str) -> None:
         ("Both are fine.\n[[C]]", "tie"),
         ("A is better at first sight.\nFinal verdict: **B**\n", "second"),
         ("<think>A\n</think>\nB.", "second"),
+        *[(f"{one}.", "first") for one in ("**A**", "(A)", "[[A]]", "Verdict: **A**")],
     ],
 )
 def test_the_letter_on_the_last_line_is_the_verdict(reply: str, preference: Any) -> None:
@@ -191,6 +192,37 @@ def test_the_letter_on_the_last_line_is_the_verdict(reply: str, preference: Any)
 )
 def test_what_is_no_letter_is_unjudged_and_kept(reply: str) -> None:
     assert llm_judge.opinion("letters", reply) == Opinion("unjudged", raw=reply)
+
+
+@pytest.mark.parametrize(
+    "prompt, reply, preference",
+    [
+        ("letters", "For and against:\nA", "unjudged"),  # "A: short and right, …"
+        ("letters", "<think>\nThe first is short.\nB", "unjudged"),
+        ("scores", "8 1", "unjudged"),  # "8 10"
+        ("scores", "8 1\n", "first"),
+        ("scores", "8 1\nThe first is", "first"),  # reasons may break off
+    ],
+)
+def test_the_line_in_which_a_reply_was_cut_off_says_nothing(
+    here: Path, server: Server, prompt: Any, reply: str, preference: str
+) -> None:
+    server.reply = lambda message: {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": reply}, "finish_reason": "length"}]
+    }
+
+    def asked() -> list[Opinion]:
+        return llm_judge.opinions(
+            [Shown("What?", "one", "two")], file="data/endpoints/judge.yaml", prompt=prompt, max_new_tokens=9,
+            folder=Path("spent"), replies=Path("replies.jsonl"),
+        )  # fmt: skip
+
+    assert [(one.preference, one.raw) for one in asked()] == [(preference, reply)]
+    assert asked() == asked() and len(server.requests) == 1  # the journal knows it too
+
+
+def test_a_reply_of_an_earlier_journal_is_read_as_it_was() -> None:
+    assert llm_judge.record_of("8 7") == {"reply": "8 7"}
 
 
 def test_the_prompt_holds_both_texts_in_order_and_asks_for_its_form() -> None:

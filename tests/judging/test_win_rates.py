@@ -307,3 +307,10 @@ def test_sql_computes_every_figure_of_judges_with_every_weakness(
 def test_sql_computes_the_recorded_metrics_from_the_recorded_table() -> None:
     recorded = json.loads((ROOT / "metrics/judge_answers.json").read_text())
     assert_sql_says_the_same({pair: figures for pair, figures in recorded.items() if "_vs_" in pair}, ROOT)
+
+
+def test_a_rating_in_both_orders_is_its_mean_whichever_comes_first():
+    unit = {"question_id": "q", "sample_index": 0, "policy_a": "ppo", "policy_b": "base"}
+    rows = [unit | {"score_a": score} for score in (7, 2, None)]
+
+    assert agreement.unit_ratings(rows) == agreement.unit_ratings(rows[::-1]) == {("q", 0, "ppo", "base"): 4.5}

@@ -290,6 +290,11 @@ def test_an_engine_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path
         ("train_sft.learning_rate", float("inf"), "train_sft.learning_rate = inf: write a finite number"),
         ("train_rrhf.temperatures", [1.0, float("inf")], "train_rrhf.temperatures.1 = inf: write a finite number"),
         ("train_ppo.kl_target", 0.5, "kl_horizon = .* lets one step of 128 answers turn the coefficient negative"),
+        (
+            "judge_answers.pairs",
+            [["ppo", "base"], ["base", "ppo"]],
+            r"\['ppo', 'base'\] is there twice; each pair is judged in both orders, so name it once",
+        ),
         ("judge_answers.pairs", [["ppo", "ppo"]], r"\['ppo', 'ppo'\] is no pair; a pair is two different policies"),
         (
             "judge_answers.pairs",
