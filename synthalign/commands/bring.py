@@ -103,10 +103,20 @@ def read(listed: Path) -> list[File]:
 
 
 def _bring(wanted: File) -> None:
+    try:
+        _fetch(wanted)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{wanted.path}: {error}; look at its path and its source in the list") from error
+
+
+def _fetch(wanted: File) -> None:
     path = Path(wanted.path)
     if path.is_file() and _digest(path) == wanted.sha256:
         print(f"{path}: is there")
         return
+    if path.exists():
+        found = f"the sha256 {_digest(path)}" if path.is_file() else "a folder"
+        raise UserError(f"{path}: is there with {found}, wanted is {wanted.sha256}; move it away, or mend the list")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".bring-") as folder:
         new = Path(folder) / path.name
@@ -140,7 +150,12 @@ def _mirrored(wanted: File) -> Path | None:
     if not Path(mirror).is_dir():
         raise UserError(f"{MIRROR}={mirror}: there is no such folder; name one, or unset it")
     file = Path(mirror) / Path(wanted.path).name
-    return file if file.is_file() and _digest(file) == wanted.sha256 else None
+    if not file.is_file():
+        return None
+    if (found := _digest(file)) != wanted.sha256:
+        print(f"{file}: not taken, its sha256 is {found}, wanted is {wanted.sha256}", file=sys.stderr)
+        return None
+    return file
 
 
 def _digest(file: Path) -> str:

@@ -8,9 +8,10 @@ The folder is written beside its place and moved there when it is whole. All che
 
 import json
 import os
+import posixpath
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from synthalign.reporting import cards, lineage, recorded
 from synthalign.reporting.cards import Licence, Subject
 
 FOLDER = Path("exports")
+DECODING = ("temperature", "top_p", "max_new_tokens")
 """Where a policy goes that is not told where."""
 
 SOURCES = Path("data/sources")
@@ -88,6 +90,7 @@ def export(
             f"{folder} is not the model that dvc.lock records (MD5 {found}, there {known}), so its figures would be "
             f"of another run; `dvc checkout {folder}` brings that one back, `dvc repro` measures anew"
         )
+    _check_sampled(lock, subject_of["names"])
 
     listed = licences()
     print(f"{folder}: reading the tokenizer, then the weights", flush=True)
@@ -147,7 +150,7 @@ def _named(settings: Mapping[str, Any], policy: str) -> dict[str, Any]:
     answering = settings.get("sample_answers") or {}
     policies = answering.get("policies") or {}
     subjects = (settings.get("score_benchmarks") or {}).get("subjects") or {}
-    name = policy.rstrip("/")
+    name = posixpath.normpath(policy)
     if name in policies:
         folder, names = policies[name]["model"], {name}
     elif name.startswith("models/") and Path(name).is_dir():
@@ -175,7 +178,7 @@ def _named(settings: Mapping[str, Any], policy: str) -> dict[str, Any]:
         "names": frozenset(names),
         "folder": folder,
         "shown": {one: (given["shots"], given["demonstrations"]) for one, given in asked.items() if given["shots"]},
-        "decoding": {key: answering[key] for key in ("temperature", "top_p", "max_new_tokens")},
+        "decoding": {key: answering[key] for key in DECODING},
     }
 
 
@@ -188,8 +191,22 @@ def _check_target(target: Path, source: Path, *, force: bool) -> None:
         raise UserError(f"--to {target}: it is there and no folder; name another")
     if target.is_dir() and any(target.iterdir()) and not cards.is_ours(target) and not force:
         raise UserError(f"--to {target}: it holds something that is no export; name another folder, or add --force")
-    if not os.access(next(one for one in place.parents if one.exists()), os.W_OK):
-        raise UserError(f"--to {target}: its folder cannot be written to; name another")
+    above = next(one for one in place.parents if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"--to {target}: {above} is no folder that can be written to; name another")
+
+
+def _check_sampled(lock: recorded.Lock, names: Set[str]) -> None:
+    """UserError where the answers that the figures are of were sampled otherwise than params.yaml says now."""
+    now = stage.read("params.yaml")
+    told = ("sample_answers.policies", *(f"sample_answers.{key}" for key in DECODING))
+    for name in sorted(names):
+        for key, was in lineage.settings(lock.get(f"sample_answers@{name}") or {}).items():
+            if key.startswith(told) and recorded.at(now, key) != was:
+                raise UserError(
+                    f"params.yaml: {key} is {recorded.at(now, key)!r}, and the answers of {name} that its figures are "
+                    f"of were sampled with {was!r}; set that back, or `dvc repro` samples and measures anew"
+                )
 
 
 def _check_kind(folder: Path) -> None:

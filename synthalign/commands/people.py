@@ -52,9 +52,11 @@ def make(folder: Path = FOLDER, *, heldout: float = people.HELDOUT, limits: peop
     pairs, unusable_pairs = people.hh_pairs(raw[HH], heldout)
     judged, unusable_judged = people.pandalm(raw[PANDALM], heldout)
     seeds, other_seeds = people.seed_queries(raw[VICUNA], limits)
-    to_as_is, _ = people.as_is_and_judge(judged["train"])
+    to_as_is, to_judge = people.as_is_and_judge(judged["train"])
     preferred = people.preferences(judged["train"])
-    questions, other_questions = people.eval_questions(raw[USER_ORIENTED], heldout, seeds, limits)
+    trained = [pair["question"] for pair in judged["train"]]
+    questions, other_questions = people.eval_questions(raw[USER_ORIENTED], heldout, seeds, limits, trained=trained)
+    heldout_texts, short = people.heldout_texts(raw[USER_ORIENTED], heldout)
 
     texts = {
         "people_train.jsonl": _lines(preferred),
@@ -63,7 +65,7 @@ def make(folder: Path = FOLDER, *, heldout: float = people.HELDOUT, limits: peop
         "pandalm_heldout.jsonl": _lines(judged["heldout"]),
         "seed_queries.txt": seeds,
         "eval_questions.txt": questions,
-        "heldout_text.jsonl": _lines(people.heldout_texts(raw[USER_ORIENTED], heldout)),
+        "heldout_text.jsonl": _lines(heldout_texts),
         "hhh.jsonl": _lines(people.items(raw[HHH])),
         "truthfulqa.jsonl": _lines(people.items(raw[TRUTHFULQA])),
     }
@@ -79,6 +81,10 @@ def make(folder: Path = FOLDER, *, heldout: float = people.HELDOUT, limits: peop
             f"one was read already: dvc repro -f -s {' '.join(stages)}"
         )
     unusable_pairs["on the side that is trained on, which no model learns"] = len(pairs["train"])
+    unusable_judged["as many annotators for each answer, which teaches the judge nothing"] = len(to_judge) - len(
+        preferred
+    )
+    other_questions[f"an answer of under {people.SHORTEST_TEXT} characters, for heldout_text.jsonl"] = short
     reasons = {HH: unusable_pairs, PANDALM: unusable_judged, VICUNA: other_seeds, USER_ORIENTED: other_questions}
     for name, counts in reasons.items():
         _tell(name, counts)
@@ -98,5 +104,5 @@ def _write(file: Path, lines: Sequence[str]) -> bool:
 
 
 def _tell(name: str, counts: Counter[str]) -> None:
-    for reason, count in sorted(counts.items()):
+    for reason, count in sorted((+counts).items()):
         print(f"{name}: {count:,} left out, {reason}")

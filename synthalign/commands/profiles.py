@@ -100,10 +100,19 @@ def put_in_force(profile: str | None, scale: str = "1", changes: Sequence[str] =
     if not 0 < factor <= 1:
         raise UserError(f"SCALE = {scale}; it has to be a number above 0 and at most 1, such as .02")
     made = composed(FOLDER / f"{profile}.yaml", factor, changes)
+    try:
+        yaml_file.load(made.settings)
+    except YAMLError as error:
+        raise UserError(
+            f"--set {', '.join(changes)}: params.yaml could not be read with that ({error}), and stays as it is; write "
+            "a list as [a, b], a mapping as {a: b}, and a text with a colon in quotes"
+        ) from error
     for file, text in made.files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    Path("params.yaml").write_text(made.settings, encoding="utf-8")
+    partial = Path("params.yaml.part")
+    partial.write_text(made.settings, encoding="utf-8")
+    partial.replace("params.yaml")
     scaled = f", {made.scaled} scaled by {factor:g}" if factor < 1 else ""
     print(
         f"params.yaml: {profile}, {made.changed} settings other than base.yaml's{scaled}; `make plan` says what is next"
@@ -163,8 +172,8 @@ def overlay(file: Path) -> tuple[str, list[Line]]:
 def by_hand(change: str) -> Line:
     """The line of an overlay that KEY=VALUE is; UserError for another form."""
     place, sign, value = change.partition("=")
-    if not sign or not value.strip():
-        raise UserError(f"--set {change}: write KEY=VALUE, such as train_ppo.steps=8")
+    if not sign or not value.strip() or "\n" in change:
+        raise UserError(f"--set {change}: write KEY=VALUE on one line, such as train_ppo.steps=8")
     return Line(place.strip(), value.strip(), "# Set by hand.", False)
 
 
@@ -242,13 +251,18 @@ def shrunk(text: str, scale: float) -> tuple[str, dict[Path, str], int]:
 
 def scaled(place: Place, text: str, settings: Settings, scale: float) -> int:
     """The whole number at a place: scaled if there is a rule beside it, else as it is."""
-    value, form = int(settings[place].value.value), rule(text, settings[place])
+    try:
+        value, form = int(settings[place].value.value), rule(text, settings[place])
+    except ValueError as error:
+        raise UserError(
+            f"{'.'.join(place)} = {settings[place].value.value}: a scale wants a whole number there, in plain digits"
+        ) from error
     if form is None:
         return value
     count = min(value, max(int(form[1]), round(value * scale)))
     of = form[2] or "1"
     step = int(of) if of.isdigit() else scaled((*place[:-1], of), text, settings, scale)
-    return step * max(1, round(count / step)) if value >= step else value
+    return step * max(1, round(count / step)) if value >= step > 0 else value
 
 
 def rule(text: str, setting: Setting) -> re.Match[str] | None:

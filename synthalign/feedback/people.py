@@ -40,6 +40,8 @@ AS_IS = 0.25
 SHORTEST_TEXT = 100
 """Characters of a text on which a loss is measured; many answers are one word."""
 
+ON_TRAINED = "its question is on the side that is trained on"
+
 Side = Literal["train", "heldout"]
 
 
@@ -100,7 +102,7 @@ def pandalm(file: Path, heldout: float) -> tuple[dict[Side, list[Row]], Counter[
     left_out: Counter[str] = Counter()
     seen = set()
     for instruction, row in each(row_file.rows(file, "pair", step=STEP), _verdicts):
-        reason = _unusable(row["answers"]) if row["question"] else "nothing is asked"
+        reason = _unusable(row["question"], row["answers"]) if row["question"] else "nothing is asked"
         pair = (row["question"], frozenset(map(str, row["answers"])))
         if reason is None and pair in seen:
             reason = "the same pair came before"
@@ -109,7 +111,16 @@ def pandalm(file: Path, heldout: float) -> tuple[dict[Side, list[Row]], Counter[
             continue
         seen.add(pair)
         found[side(instruction, heldout)].append(row)
-    return found, left_out
+    # an instruction with its input may read as another one without
+    trained = {_key(row["question"]) for row in found["train"]}
+    kept = [row for row in found["heldout"] if _key(row["question"]) not in trained]
+    if dropped := len(found["heldout"]) - len(kept):
+        left_out[ON_TRAINED] = dropped
+    return {"train": found["train"], "heldout": kept}, left_out
+
+
+def _key(question: str) -> tuple[str, ...]:
+    return tuple(words.key(question))
 
 
 def _verdicts(given: tuple[str, Any]) -> tuple[str, Row]:
@@ -125,13 +136,15 @@ def _verdicts(given: tuple[str, Any]) -> tuple[str, Row]:
     return instruction.strip() or question, {"question": question, "answers": answers, "verdicts": verdicts}
 
 
-def _unusable(answers: Sequence[Any]) -> str | None:
+def _unusable(question: str, answers: Sequence[Any]) -> str | None:
     if not all(isinstance(answer, str) for answer in answers):
         return "an answer is no text"
     if not all(answer.strip() for answer in answers):
         return "an answer is empty"
     if any(chat.marker_in(answer) for answer in answers):
         return "an answer holds the marker of a turn"
+    if chat.marker_in(question):
+        return "its question holds the marker of a turn"
     return "both answers say the same" if answers[0].strip() == answers[1].strip() else None
 
 
@@ -177,31 +190,35 @@ def seed_queries(file: Path, limits: Limits) -> tuple[list[str], Counter[str]]:
     return _apart([(question, None) for question in each(given, _first_turn)], [], limits)
 
 
-def eval_questions(file: Path, heldout: float, seeds: Sequence[str], limits: Limits) -> tuple[list[str], Counter[str]]:
+def eval_questions(
+    file: Path, heldout: float, seeds: Sequence[str], limits: Limits, *, trained: Sequence[str] = ()
+) -> tuple[list[str], Counter[str]]:
     """The user-oriented instructions with their inputs that keep the limits, are on the held-out side, and are like no
     seed query and no other of them; and how many are not, by reason.
+
+    trained  questions on the other side, none of which is asked
 
     PandaLM's pairs are about the same instructions, so those that `pandalm_community.jsonl` may hold are left out here.
     UserError names all rows without an instruction or an instance.
     """
-    asked_for = []
+    asked_for, known = [], {_key(question) for question in trained}
     for instruction, question in each(row_file.rows(file, "instruction", step=STEP), _instruction):
-        is_trained_on = side(instruction, heldout) == "train"
-        asked_for.append((question, "its instruction is on the side that is trained on" if is_trained_on else None))
+        reason = ON_TRAINED if _key(question) in known else None
+        if side(instruction, heldout) == "train":
+            reason = "its instruction is on the side that is trained on"
+        asked_for.append((question, reason))
     return _apart(asked_for, seeds, limits)
 
 
-def heldout_texts(file: Path, heldout: float) -> list[Row]:
+def heldout_texts(file: Path, heldout: float) -> tuple[list[Row], int]:
     """The answers that people wrote to the user-oriented instructions of the held-out side, {text} each, those of at
-    least SHORTEST_TEXT characters; UserError as `eval_questions`."""
+    least SHORTEST_TEXT characters, and how many are shorter; UserError as `eval_questions`."""
     given = row_file.rows(file, "instruction", step=STEP)
     sides = [side(instruction, heldout) for instruction, _ in each(given, _instruction)]
     answers = [_text(row["instances"][0], "output", f"{place}, instance 1").strip() for place, row in given]
-    return [
-        {"text": text}
-        for text, of in zip(answers, sides, strict=True)
-        if of == "heldout" and len(text) >= SHORTEST_TEXT
-    ]
+    texts = [text for text, of in zip(answers, sides, strict=True) if of == "heldout"]
+    kept: list[Row] = [{"text": text} for text in texts if len(text) >= SHORTEST_TEXT]
+    return kept, len(texts) - len(kept)
 
 
 def asked(instruction: str, more: str, between: str) -> str:

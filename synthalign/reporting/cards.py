@@ -355,7 +355,12 @@ def _asked(subject: Subject) -> str:
 def data_card(lock: Lock, subject: Subject, listed: Listed) -> str:
     """DATA.md: the tables that the policy was made from, and what these were made from."""
     stages = lineage.above(lock, subject.folder)
-    given = lineage.inputs(lock, stages)
+    sources = [str(given.get("source")) for given in bases(lock, subject).values()]
+    given = {
+        path: md5
+        for path, md5 in lineage.inputs(lock, stages).items()
+        if path != SHIPPED or any(source.startswith(SHIPPED) for source in sources)
+    }
     if not stages:
         return f"# Data of {subject.name}\n\nNo stage of dvc.lock made `{subject.folder}`: its data are not known.\n"
     inputs: Rows = [("file or folder", "rows", "licence", "MD5")]
@@ -397,6 +402,13 @@ Named by settings of its stages. dvc.lock has no hash of these files: rows and h
 not be as it was then."""
 
 
+SHIPPED = "data/embedded/models"
+"""Base models of the embedded world, on which `base_models` depends whatever its sources are."""
+
+SYSTEM = b'{"system"'
+"""How the first line of a file of demonstrations may begin, which is none of them."""
+
+
 def _rows(path: str, recorded: str | None = None) -> str:
     """How many rows a table has; only of the very file that the lock is about, where it has a hash of it."""
     file = Path(path)
@@ -407,7 +419,7 @@ def _rows(path: str, recorded: str | None = None) -> str:
     if file.suffix == ".parquet":
         return f"{pq.read_metadata(file).num_rows:,}"
     if file.suffix in (".jsonl", ".txt"):
-        return f"{sum(1 for line in file.open('rb') if line.strip()):,}"
+        return f"{sum(1 for line in file.open('rb') if line.strip() and not line.startswith(SYSTEM)):,}"
     return "a file"
 
 

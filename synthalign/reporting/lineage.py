@@ -117,7 +117,7 @@ def readers(lock: Lock, path: str, hashed: str, *, through: Set[str]) -> tuple[s
     """
     of_this, of_another = set(), set()
     answered = {table: maker(lock, table) for table in through}
-    by_this = {table for table, name in answered.items() if name and _reads(lock[name], path) in (None, hashed)}
+    by_this = {table for table, name in answered.items() if name and _reads(lock[name], path) == hashed}
     for stage in lock.values():
         read = {dep["path"]: dep["md5"] for dep in deps(stage)}
         same = []

@@ -120,17 +120,42 @@ def test_words_of_a_source_are_replaced_before_its_hash_is_taken(server: str, mo
     assert Path("data/people/x.json").read_bytes() == ours
 
 
-def test_a_file_of_another_hash_is_refused_with_both_and_what_was_there_stays(server: str) -> None:
-    Path("served/whole.gguf").write_bytes(b"changed")
+def test_what_is_there_with_another_hash_is_nobodys_to_replace(server: str) -> None:
+    Path("served/whole.gguf").write_bytes(b"whole")
     Path("models/gguf").mkdir(parents=True)
-    Path(TARGET).write_bytes(b"older")
+    Path(TARGET).write_bytes(b"mine")
+    mine, wanted = (hashlib.sha256(content).hexdigest() for content in (b"mine", b"whole"))
+
+    with pytest.raises(UserError, match=f"is there with the sha256 {mine}, wanted is {wanted}; move it away"):
+        bring.bring(listed(b"whole", url=f"{server}/whole.gguf"))
+
+    assert Path(TARGET).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("wrong", [{"path": "models/full"}, {"path": "models/file/x"}, {"url": "http://[bad/x"}])
+def test_an_entry_that_cannot_be_written_or_asked_for_is_told_and_the_others_come(
+    server: str, wrong: dict[str, str]
+) -> None:
+    Path("served/x").write_bytes(b"x")
+    Path("models/full").mkdir(parents=True)
+    Path("models/file").write_bytes(b"")
+    right = {"path": "models/y", "sha256": hashlib.sha256(b"x").hexdigest(), "url": f"{server}/x"}
+    Path("list.yaml").write_text(yaml.safe_dump([right | {"path": "models/a"} | wrong, right]))
+
+    with pytest.raises(UserError, match=f"^{wrong.get('path', 'models/a')}: "):
+        bring.bring(Path("list.yaml"))
+
+    assert Path("models/y").read_bytes() == b"x"
+
+
+def test_a_file_of_another_hash_is_refused_with_both(server: str) -> None:
+    Path("served/whole.gguf").write_bytes(b"changed")
     found, wanted = (hashlib.sha256(content).hexdigest() for content in (b"changed", b"whole"))
 
     with pytest.raises(UserError, match=f"whole.gguf holds has the sha256 {found}, wanted is {wanted}; put the file"):
         bring.bring(listed(b"whole", url=f"{server}/whole.gguf"))
 
-    assert Path(TARGET).read_bytes() == b"older"
-    assert [file.name for file in Path("models/gguf").iterdir()] == ["whole.gguf"]
+    assert [*Path("models/gguf").iterdir()] == []
 
 
 def test_a_mirror_is_taken_before_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +168,9 @@ def test_a_mirror_is_taken_before_the_network(monkeypatch: pytest.MonkeyPatch) -
     assert Path(TARGET).read_bytes() == b"whole"
 
 
-def test_a_file_of_a_mirror_with_another_hash_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_a_mirror_with_another_hash_is_not_taken_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = two_parts()
     Path("mirror").mkdir()
     Path("mirror/whole.gguf").write_bytes(b"else")
@@ -152,6 +179,9 @@ def test_a_file_of_a_mirror_with_another_hash_is_not_taken(monkeypatch: pytest.M
     bring.bring(file)
 
     assert Path(TARGET).read_bytes() == b"one two"
+    assert (
+        f"mirror/whole.gguf: not taken, its sha256 is {hashlib.sha256(b'else').hexdigest()}" in capsys.readouterr().err
+    )
 
 
 def test_a_mirror_that_is_no_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -286,6 +286,28 @@ def test_a_folder_that_no_stage_made_is_exported_without_figures(project: Path) 
     assert "license: unknown" in text
 
 
+@pytest.mark.parametrize(
+    ("key", "was"),
+    [
+        ("sample_answers.temperature", 1.0),
+        ("sample_answers.policies.dpo", {"model": "models/dpo", "demonstrations": "hhh.jsonl", "shots": 3}),
+        ("sample_answers.policies.dpo", {"model": "models/other", "demonstrations": "hhh.jsonl", "shots": 0}),
+    ],
+)
+def test_figures_of_answers_that_were_sampled_otherwise_are_in_no_card(project: Path, key: str, was: Any) -> None:
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"]["sample_answers@dpo"] = stage(["models/dpo"], [], {key: was})
+    write_yaml("dvc.lock", lock)
+
+    with pytest.raises(UserError, match=rf"params.yaml: {key} is .*, and the answers of dpo .* were sampled with"):
+        export.export("dpo")
+    assert not Path("exports").exists()
+
+
+def test_a_folder_is_the_same_however_its_name_is_written(project: Path) -> None:
+    assert "dpo_vs_base" in (export.export("models//dpo/") / "README.md").read_text()
+
+
 def test_what_stood_in_front_of_the_questions_is_in_the_card(project: Path) -> None:
     text = (export.export("base") / "README.md").read_text()
 

@@ -51,6 +51,8 @@ def test_the_same_files_give_the_same_bytes_and_every_number_is_said(folder, cap
     assert f"{folder}/hh_heldout.jsonl: 1,150 rows\n" in said
     assert "hh_harmless_test.jsonl.gz: 1,111 left out, on the side that is trained on, which no model learns\n" in said
     assert "pandalm_testset.json: 6 left out, an answer is no text\n" in said
+    assert "24 left out, as many annotators for each answer, which teaches the judge nothing\n" in said
+    assert "52 left out, an answer of under 100 characters, for heldout_text.jsonl\n" in said
 
 
 def test_raw_files_that_are_missing_are_named_with_the_command_that_brings_them(tmp_path, capsys):

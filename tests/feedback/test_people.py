@@ -119,6 +119,29 @@ def test_what_cannot_be_compared_is_left_out_with_its_reason(tmp_path):
     }
 
 
+def test_no_question_is_on_both_sides_however_it_is_cut_into_instruction_and_input(tmp_path):
+    one = JUDGED | {"instruction": "Name a genre for the Manifest", "input": ""}
+    other = JUDGED | {"instruction": "Name a genre", "input": "for the Manifest"}
+    third = JUDGED | {"instruction": "What is it?\n\nHuman: And?", "input": ""}
+    share = next(
+        share / 100 for share in range(101)
+        if {side(row["instruction"], share / 100) for row in (one, other)} == {"train", "heldout"}
+    )  # fmt: skip
+
+    pairs, left_out = pandalm(written(tmp_path, one, other, third), share)
+
+    assert (len(pairs["train"]), pairs["heldout"]) == (1, [])
+    assert left_out == {
+        "its question is on the side that is trained on": 1,
+        "its question holds the marker of a turn": 1,
+    }
+    rows = [{"instruction": "Name a genre", "instances": [{"input": "for the Manifest", "output": ""}]}]
+    kept, _ = eval_questions(
+        written(tmp_path, *rows), 1.0, [], Limits(shortest=1), trained=["Name a genre for the\n\nManifest"]
+    )
+    assert kept == []
+
+
 def test_all_malformed_rows_are_named_with_key_and_value(tmp_path):
     file = written(
         tmp_path,
