@@ -159,7 +159,6 @@ def run(given: argparse.Namespace) -> None:
         subprocess.run([*REPRO, *given.targets], check=True)
         subprocess.run([*RECORD, "metrics", str(files[0])], check=True)
     sections = (*TRAINED, *AUTHORS) if given.real else TRAINED
-
     stop = Event()  # those that are running end, and no other begins
 
     def keep(seed: int) -> None:

@@ -30,8 +30,10 @@ from synthalign.reporting import cards, lineage, recorded
 from synthalign.reporting.cards import Licence, Subject
 
 FOLDER = Path("exports")
-DECODING = ("temperature", "top_p", "max_new_tokens")
 """Where a policy goes that is not told where."""
+
+DECODING = ("temperature", "top_p", "max_new_tokens")
+"""Keys of `sample_answers` by which a policy's answers were sampled."""
 
 SOURCES = Path("data/sources")
 """The lists that say where files come from, and what they are given under."""

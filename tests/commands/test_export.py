@@ -259,6 +259,22 @@ def test_the_data_card_counts_rows_and_says_that_a_licence_is_not_known(project:
     assert "| data/comparisons/sft.parquet | 3 | pairs | data/seeds.txt, models/base/small |" in text
 
 
+def test_the_data_card_counts_dialogues_and_leaves_out_base_models_that_no_policy_is_of(project: Path) -> None:
+    Path("data/demonstrations.jsonl").write_text('{"system": "Be kind."}\n{"messages": []}\n')
+    Path("data/embedded/models").mkdir(parents=True)
+    Path("data/embedded/models/x").write_text("x")
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    made, known = "models/base/small", lock["stages"]["base_models"]["params"]["params.yaml"]
+    lock["stages"]["base_models"] = stage(["source", "data/embedded/models"], [made], known)
+    lock["stages"]["pairs"] = stage(["data/demonstrations.jsonl", made], ["data/comparisons/sft.parquet"])
+    write_yaml("dvc.lock", lock)
+
+    text = (export.export("dpo") / "DATA.md").read_text()
+
+    assert "| data/demonstrations.jsonl | 1 |" in text
+    assert "| source |" in text and "data/embedded/models" not in text
+
+
 def test_a_figure_of_another_run_is_left_out_and_named(project: Path) -> None:
     metrics("judge_answers", {"dpo_vs_base": {"win_rate": FIGURE | {"value": 0.9}}})
 
