@@ -27,30 +27,36 @@ def recover() -> list[str]:
     try:
         repo = Repo()
         with lock_repo(repo):  # what DVC is writing now is not broken
-            return _mend_lock_file(repo) + _mend_path_locks(repo)
+            return [said for file in _lock_files() for said in _mend_lock_file(repo, file)] + _mend_path_locks(repo)
     except DvcException as error:
         raise UserError(str(error)) from error
 
 
-def _mend_lock_file(repo: Repo) -> list[str]:
-    if not Path("dvc.lock").exists() or _is_whole(repo):
+def _lock_files() -> list[Path]:
+    """The dvc.lock here, and those beside every other dvc.yaml that git knows."""
+    listed = subprocess.run(["git", "ls-files", "-z", "*/dvc.yaml"], capture_output=True, text=True).stdout
+    return [Path("dvc.lock"), *(Path(name).with_name("dvc.lock") for name in listed.split("\0") if name)]
+
+
+def _mend_lock_file(repo: Repo, file: Path) -> list[str]:
+    if not file.exists() or _is_whole(repo, file):
         return []
-    Path("dvc.lock").rename("dvc.lock.broken")
-    committed = subprocess.run(["git", "show", "HEAD:./dvc.lock"], capture_output=True)
+    broken = file.rename(f"{file}.broken")
+    committed = subprocess.run(["git", "show", f"HEAD:./{file.as_posix()}"], capture_output=True)
     if committed.returncode == 0:
-        Path("dvc.lock").write_bytes(committed.stdout)
+        file.write_bytes(committed.stdout)
     now = "as git has it" if committed.returncode == 0 else "gone"
-    return [f"dvc.lock was not whole; it is now {now}, and the broken one is dvc.lock.broken"]
+    return [f"{file} was not whole; it is now {now}, and the broken one is {broken}"]
 
 
-def _is_whole(repo: Repo) -> bool:
-    """Whether DVC can read its lock file and no entry was cut short; DVC takes an entry without its size for whole."""
+def _is_whole(repo: Repo, file: Path) -> bool:
+    """Whether DVC can read a lock file and no entry was cut short; DVC takes an entry without its size for whole."""
     try:
-        stages = Lockfile(repo, "dvc.lock").load().get("stages", {})
+        stages = Lockfile(repo, str(file)).load().get("stages", {})
     except DvcException:
         return False
     entries = [entry for stage in stages.values() for kind in ("deps", "outs") for entry in stage.get(kind, [])]
-    return Path("dvc.lock").read_bytes().endswith(b"\n") and all("size" in entry for entry in entries if "md5" in entry)
+    return file.read_bytes().endswith(b"\n") and all("size" in entry for entry in entries if "md5" in entry)
 
 
 def _mend_path_locks(repo: Repo) -> list[str]:

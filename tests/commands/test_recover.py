@@ -84,6 +84,21 @@ def test_a_dvc_lock_that_was_cut_anywhere_can_be_read_again_and_no_stage_runs_fo
         assert yaml.safe_load(Path("dvc.lock").read_bytes()) == yaml.safe_load(whole)
 
 
+def test_a_dvc_lock_in_a_folder_is_mended_as_the_one_above_it(whole: bytes) -> None:
+    Path("sub").mkdir()
+    Path("sub/dvc.yaml").write_text("stages: {three: {cmd: cp ../seed.txt three.txt, outs: [three.txt]}}\n")
+    call("dvc", "repro", "sub/dvc.yaml")
+    call("git", "add", "sub/dvc.yaml", "sub/dvc.lock")
+    call("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--message", "three", "--", "sub")
+    committed = Path("sub/dvc.lock").read_bytes()
+    Path("sub/dvc.lock").write_bytes(committed[:60])
+
+    assert recover() == [
+        "sub/dvc.lock was not whole; it is now as git has it, and the broken one is sub/dvc.lock.broken"
+    ]
+    assert Path("sub/dvc.lock").read_bytes() == committed
+
+
 def test_where_git_has_no_dvc_lock_the_cache_of_runs_has_what_was_made(
     whole: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
