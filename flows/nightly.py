@@ -150,10 +150,11 @@ def main() -> None:
     os.environ.update(environment(HOME, free_port()))
     HOME.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(HOME / "nightly.lock", timeout=0):
-            run(given)
+        held = FileLock(HOME / "nightly.lock").acquire(timeout=0)
     except Timeout:
         raise SystemExit(f"nightly: another `make nightly` of this folder has {HOME}; wait for its end") from None
+    with held:
+        run(given)
 
 
 def run(given: argparse.Namespace) -> None:

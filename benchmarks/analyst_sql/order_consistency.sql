@@ -1,12 +1,13 @@
+-- one look at the table: the two orders of a pair are rows of one group
 WITH both_orders AS (
     SELECT
         judge,
-        ab.verdict AS first,
-        ba.verdict AS second,
-        ab.verdict <> 'unjudged' AND ba.verdict <> 'unjudged' AS judged
-    FROM (FROM read_parquet('data/judgements.parquet') WHERE "order" = 'ab') AS ab
-    JOIN (FROM read_parquet('data/judgements.parquet') WHERE "order" = 'ba') AS ba
-        USING (question_id, sample_index, policy_a, policy_b, judge)
+        any_value(verdict) FILTER ("order" = 'ab') AS first,
+        any_value(verdict) FILTER ("order" = 'ba') AS second,
+        bool_and(verdict <> 'unjudged') AS judged
+    FROM read_parquet('data/judgements.parquet')
+    GROUP BY judge, question_id, sample_index, policy_a, policy_b
+    HAVING count(*) = 2
 )
 SELECT
     judge,

@@ -74,7 +74,8 @@ def export(
     about, a place that holds something else, no converter, no token, or a list in data/sources/ with wrong keys; and
     after it where the converter or the hub refuses, and then the folder stays.
     """
-    subject_of = _named(stage.read("params.yaml"), policy)
+    settings = stage.read("params.yaml")
+    subject_of = _named(settings, policy)
     folder = Path(subject_of["folder"])
     target = Path(to) if to else FOLDER / policy.removeprefix("models/").strip("/").replace("/", "-")
     _check_target(target, folder, force=force)
@@ -92,7 +93,7 @@ def export(
             f"{folder} is not the model that dvc.lock records (MD5 {found}, there {known}), so its figures would be "
             f"of another run; `dvc checkout {folder}` brings that one back, `dvc repro` measures anew"
         )
-    _check_sampled(lock, subject_of["names"])
+    _check_sampled(lock, settings, subject_of["names"])
 
     listed = licences()
     print(f"{folder}: reading the tokenizer, then the weights", flush=True)
@@ -198,9 +199,8 @@ def _check_target(target: Path, source: Path, *, force: bool) -> None:
         raise UserError(f"--to {target}: {above} is no folder that can be written to; name another")
 
 
-def _check_sampled(lock: recorded.Lock, names: Set[str]) -> None:
+def _check_sampled(lock: recorded.Lock, now: Mapping[str, Any], names: Set[str]) -> None:
     """UserError where the answers that the figures are of were sampled otherwise than params.yaml says now."""
-    now = stage.read("params.yaml")
     told = ("sample_answers.policies", *(f"sample_answers.{key}" for key in DECODING))
     for name in sorted(names):
         for key, was in lineage.settings(lock.get(f"sample_answers@{name}") or {}).items():

@@ -154,7 +154,7 @@ def _capped(examples: Sequence[Example], how: Draw) -> list[Example]:
 
 def _alike(pool: Sequence[Example]) -> dict[str, set[str]]:
     """By the id of each example those that would give it away (`gives_away`), itself among them."""
-    telling = {one.example_id: {*one.asks, *([("says", one.target)] if one.kind == "sentence" else [])} for one in pool}
+    telling = {one.example_id: _telling(one) for one in pool}
     sharing: dict[object, set[str]] = {}
     for example_id, keys in telling.items():
         for key in keys:
@@ -279,7 +279,13 @@ def evaluation(
 
 def gives_away(solved: Example, item: Example) -> bool:
     """Whether an example, shown solved, says an item's answer: it asks the same, or its answer states the same fact."""
-    return bool(set(solved.asks) & set(item.asks)) or (item.kind == "sentence" and solved.target == item.target)
+    return bool(_telling(solved) & _telling(item))
+
+
+def _telling(example: Example) -> set[tuple[str, str]]:
+    """What an example has in common with those that give it away: a question, or a sentence that is its answer."""
+    said = [("says", example.target)] if example.kind == "sentence" else []
+    return {*(("asks", one) for one in example.asks), *said}
 
 
 def _wording(example: Example, seed: int) -> int:
