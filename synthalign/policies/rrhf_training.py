@@ -118,7 +118,8 @@ def learn(
     mine = queries[accelerator.process_index * size : (accelerator.process_index + 1) * size]
     sums = torch.zeros(4, device=accelerator.device)
     optimizer.zero_grad()
-    groups = packed(mine, device_batch_size)
+    # At least two groups, whatever the machine: so two threads have one each, and less is padded.
+    groups = packed(mine, min(device_batch_size, math.ceil(sum(len(query.responses) for query in mine) / 2)))
 
     def loss_of(group: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
         rank, tuning, wrong, apart = losses(model, group, pad=pad, device=accelerator.device)
