@@ -1,7 +1,8 @@
 """`python -m flows.dvc_stage NAME FILE`: `dvc repro --single-item NAME`, but for dvc.lock: FILE gets what it would.
 
 To write one entry, DVC reads and writes the whole of dvc.lock, which takes far longer than all else that it does around
-a stage, and keeps every other stage waiting. So a run with many stages writes their entries together (flows/lock.py).
+a stage, and keeps every other stage waiting. So a run with many stages writes their entries together (flows/lock.py),
+and what their DVCs read all of is parsed by the first of them (flows/read_once.py).
 The stage may be skipped or come out of DVC's cache of runs, as ever.
 """
 
@@ -17,6 +18,7 @@ from dvc.stage import Stage
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dump_yaml
 
+from flows import read_once
 from flows.dvc_node import end
 
 
@@ -30,6 +32,7 @@ def main(name: str, file: Path) -> int:
         return done
 
     signal.signal(signal.SIGTERM, end)
+    read_once.install()
     try:
         with Repo(_wait_for_lock=True) as repo:
             repo.reproduce(name, single_item=True, repro_fn=reproduce_stage)

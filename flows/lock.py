@@ -1,7 +1,7 @@
 """What stages have made, until it is in dvc.lock.
 
 DVC reads and writes the whole file for each entry: seconds for the graph of this repository. Here the entries of all
-stages that ended in the last minute are written together, to the bytes that DVC would write. What a kill takes from
+stages that ended in the last minutes are written together, to the bytes that DVC would write. What a kill takes from
 them is in DVC's cache of runs: the next run restores it and runs nothing again.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.process import uninterrupted
 
-EVERY = 60.0
+EVERY = 300.0
 """Seconds from one writing to the next."""
 
 
@@ -78,7 +78,7 @@ def replace(file: Path, text: str) -> None:
 
 @contextmanager
 def written_together(every: float = EVERY) -> Iterator[Entries]:
-    """Entries that are written every minute, and all of them at the end, whatever ends it."""
+    """Entries that are written every few minutes, and all of them at the end, whatever ends it."""
     entries, over = Entries(), Event()
 
     def write() -> None:

@@ -10,6 +10,13 @@ from synthalign.reward import scoring
 from world.oracle import Oracle
 
 
+class Tuned(BaseModel, frozen=True, extra="forbid", strict=True):
+    """A policy and what it was before its training, folders of models."""
+
+    policy: str = Field(min_length=1)
+    reference: str = Field(min_length=1)
+
+
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     seed: int = Field(ge=0)
     """Of the bootstrap."""
@@ -35,6 +42,9 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
     likelihoods: dict[str, str]
     """Policies to test as reward models, by how likely they find an answer per token (RRHF), as name: folder."""
 
+    implicit_rewards: dict[str, Tuned]
+    """Policies to test by how much likelier they find an answer than their reference does (DPO), by name."""
+
     batch_size: int = Field(gt=0)
     """Responses scored at a time; does not change the result but for rounding."""
 
@@ -45,8 +55,13 @@ def main(params: Params) -> None:
     size = params.batch_size
     rewarding = {name: partial(scoring.by_folder, one, batch_size=size) for name, one in params.rewards.items()}
     liking = {name: partial(scorers.likelihoods_of, one, batch_size=size) for name, one in params.likelihoods.items()}
+    implied = {
+        name: partial(scorers.implicit_rewards, one.policy, one.reference, batch_size=size)
+        for name, one in params.implicit_rewards.items()
+    }
     files = {"human_pairs": params.human_pairs, "votes": params.votes}
     named = rewarding | {f"likelihood_{name}": score for name, score in liking.items()}
+    named |= {f"implicit_{name}": score for name, score in implied.items()}
     of_people = scorers.against_people(files, named, seed=params.seed, most=params.most)
     if params.oracle is None:
         stage.write_metrics("score_scorers", **of_people)
@@ -61,7 +76,7 @@ def main(params: Params) -> None:
             name: scorers.report(score(asked), responses, pairs, against, seed=params.seed)
             for name, score in scored.items()
         }
-        for kind, scored in (("rewards", rewarding), ("likelihoods", liking))
+        for kind, scored in (("rewards", rewarding), ("likelihoods", liking), ("implicit_rewards", implied))
     }
     stage.write_metrics("score_scorers", pairs=len(pairs), responses=len(responses), **reports, **of_people)
 

@@ -1,8 +1,9 @@
 """Fine-tune a policy on comparisons directly, without a reward model between (DPO)."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synthalign.core import code, launcher, stage, tables
 from synthalign.core.errors import UserError
@@ -27,8 +28,22 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
     beta: float = Field(gt=0)
     """The price of a nat of distance from the reference: the coefficient of the KL penalty that DPO solves for."""
 
+    loss: dpo_training.Loss
+    """sigmoid is DPO's; ipo holds the margin at 1 / (2 beta), per token."""
+
+    label_smoothing: float = Field(ge=0, lt=0.5)
+    """The share of labels that are taken to be wrong (conservative DPO); 0 is DPO."""
+
     learning_rate: float = Field(gt=0)
     """Peak of the cosine schedule; too high a rate wins on the training pairs and breaks the text."""
+
+    @model_validator(mode="after")
+    def _smooths_what_has_a_label(self) -> Self:
+        if self.loss == "ipo" and self.label_smoothing:
+            raise ValueError(
+                f"label_smoothing = {self.label_smoothing} is of the loss sigmoid, and loss is ipo; set it to 0"
+            )
+        return self
 
 
 def main(params: Params) -> None:
@@ -53,6 +68,8 @@ def main(params: Params) -> None:
             folder="models/dpo",
             work=work,
             beta=params.beta,
+            loss=params.loss,
+            label_smoothing=params.label_smoothing,
             learning_rate=params.learning_rate,
             settings=params,
         )

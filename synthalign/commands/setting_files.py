@@ -45,7 +45,7 @@ MEASURED = {
 """Files of pairs to measure with, and what is trained on pairs of the same kind."""
 
 
-WEIGHTS = {"labeller", "people", "policy", "reward", "start"}
+WEIGHTS = {"labeller", "people", "policy", "reference", "reward", "start"}
 """Settings that name a model whose weights are read, beside `model`."""
 
 

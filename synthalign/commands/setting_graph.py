@@ -275,7 +275,11 @@ def listed(settings: dict[str, Any]) -> dict[str, list[str]]:
             *tables("comparisons", pairs["filters"], pairs["others"]),
         ),
         "score_rewards": ranked("score_rewards", rewards["rewards"].values()),
-        "score_scorers": ranked("score_scorers", [*scorers["rewards"].values(), *scorers["likelihoods"].values()]),
+        "score_scorers": ranked(
+            "score_scorers",
+            [*scorers["rewards"].values(), *scorers["likelihoods"].values()]
+            + [model for one in scorers["implicit_rewards"].values() for model in one.values()],
+        ),
         "score_candidates": judged("score_candidates"),
         "score_policies": judged("score_policies", *tables("answers", policies["policies"])),
         "score_snapshots": [f"data/{table}.parquet" for table in settings["score_snapshots"]["curves"].values()],

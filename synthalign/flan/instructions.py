@@ -18,6 +18,7 @@ without, as many (Longpre et al. 2023), and an evaluation always shows them.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Example:
     kind: str = "text"
     accepted: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def example_id(self) -> str:
         """Of its content alone."""
         return content_id(self.task, self.asks[0], self.target)

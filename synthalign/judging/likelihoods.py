@@ -1,4 +1,4 @@
-"""A policy as a reward model: how likely it finds an answer, per token (the p_i of RRHF)."""
+"""A policy as a reward model: how likely it finds an answer, per token (the p_i of RRHF) or in all (DPO)."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,16 @@ from synthalign.reward import packing
 
 
 @torch.no_grad()
-def mean_logprobs(
+def logprobs(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     dialogues: Sequence[Sequence[Message]],
     *,
     batch_size: int,
+    per_token: bool,
 ) -> list[float]:
-    """`rrhf.mean_logprobs` of each dialogue's last message and its end of sequence, given the messages before it.
+    """The log-probability of each dialogue's last message and its end of sequence, given the messages before it: in
+    all, or per token (`rrhf.mean_logprobs`).
 
     What is longer than the model's context is cut at the left, as `scoring.score` cuts it; a token of the prompt stays.
 
@@ -39,8 +41,11 @@ def mean_logprobs(
             pad=tokenizer.pad_token_id,
             device=model.device,
         )
-        logprobs = batching.by_answer(ppo.token_logprobs(batching.state_logits(model, batch), batch.chosen), batch.mask)
-        found |= dict(zip(group, rrhf.mean_logprobs(logprobs, batch.mask).tolist(), strict=True))
+        of_tokens = batching.by_answer(
+            ppo.token_logprobs(batching.state_logits(model, batch), batch.chosen), batch.mask
+        )
+        of_answers = rrhf.mean_logprobs(of_tokens, batch.mask) if per_token else of_tokens.sum(-1)
+        found |= dict(zip(group, of_answers.tolist(), strict=True))
     for place, dialogue in enumerate(dialogues):
         measures.check_score(model.name_or_path, found[place], repr(dialogue[-1]["content"][:80]))
     return [found[place] for place in range(len(encoded))]

@@ -6,13 +6,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from synthalign.core import measures, statistics, tables
+from synthalign.core import measures, tables
 from synthalign.core.errors import UserError
 from synthalign.core.measures import HeldOutPair
 from synthalign.core.tables import Row
 from synthalign.dialogue.chat import Message
 from synthalign.generation import models, parallel
-from synthalign.judging import likelihoods, people
+from synthalign.judging import correlations, likelihoods, people
 from synthalign.judging.verdicts import Oracle
 
 
@@ -48,8 +48,22 @@ def dialogues(responses: Sequence[Row]) -> list[list[dict[str, str]]]:
 
 def likelihoods_of(folder: str, asked: Sequence[Sequence[Message]], batch_size: int) -> list[float]:
     """How likely a policy finds every dialogue's last message, per token."""
+    return _logprobs(folder, asked, batch_size, per_token=True)
+
+
+def implicit_rewards(policy: str, reference: str, asked: Sequence[Sequence[Message]], batch_size: int) -> list[float]:
+    """How much likelier a policy finds every dialogue's last message than its reference does, in nats.
+
+    DPO's implicit reward (Rafailov et al. 2023, Eq. 5) without its factor beta and the constant of the prompt, neither
+    of which changes the order of two answers.
+    """
+    ours, theirs = (_logprobs(folder, asked, batch_size, per_token=False) for folder in (policy, reference))
+    return [one - other for one, other in zip(ours, theirs, strict=True)]
+
+
+def _logprobs(folder: str, asked: Sequence[Sequence[Message]], batch_size: int, *, per_token: bool) -> list[float]:
     model, tokenizer = models.load_causal(folder).to(parallel.alone()), models.load_tokenizer(folder)
-    return likelihoods.mean_logprobs(model, tokenizer, asked, batch_size=batch_size)
+    return likelihoods.logprobs(model, tokenizer, asked, batch_size=batch_size, per_token=per_token)
 
 
 def against_people(
@@ -88,7 +102,12 @@ def report(
     scores   (R,)  of the responses
     against  (P,)  which pairs others rank right
     """
-    return measures.accuracy_report(measures.ranks_right(pairs, scores), pairs, against, seed=seed) | {
-        "correlation_with_length": statistics.correlation(scores, [len(row["text"]) for row in responses]),
-        "correlation_with_oracle": statistics.correlation(scores, [row["total"] for row in responses]),
-    }
+    questions = [row["query_id"] for row in responses]
+    found = measures.accuracy_report(measures.ranks_right(pairs, scores), pairs, against, seed=seed)
+    for name, values in (
+        ("length", [len(row["text"]) for row in responses]),
+        ("oracle", [row["total"] for row in responses]),
+    ):
+        r = correlations.interval(scores, values, questions, seed=seed)
+        found[f"correlation_with_{name}"] = r and r.metrics()
+    return found

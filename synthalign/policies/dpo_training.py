@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from accelerate.utils import parse_flag_from_env
 from datasets import Dataset, load_from_disk
@@ -16,6 +16,32 @@ from synthalign.generation import models, parallel
 from synthalign.generation.adapters import Lora
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
+
+Loss = Literal["sigmoid", "ipo"]
+"""What is made of z = beta h, h being how much more than the reference the policy prefers the chosen response: sigmoid
+is DPO's -log sigmoid(z) (Eq. 7), ipo (h - 1 / (2 beta))^2 of log-probabilities per token (Azar et al. 2023, Eq. 17)."""
+
+
+def losses(loss: Loss, label_smoothing: float) -> dict[str, Any]:
+    """The loss as DPOConfig has it.
+
+    label_smoothing  epsilon, the share of labels that are taken to be the wrong way round, in [0, .5); of sigmoid alone
+
+    Of sigmoid it is the conservative loss of the paper's released code (trainers.py: preference_loss), whose best
+    margin is finite, sigmoid(z) = 1 - epsilon:
+
+        (1 - epsilon) (-log sigmoid(z))  +  epsilon (-log sigmoid(-z))
+
+    DPOConfig's own label_smoothing is without effect on its sigmoid loss (TRL 1.16), and its `robust` loss R divides by
+    1 - 2 epsilon and subtracts the flipped term; the above is 2 (1 - epsilon) (-log sigmoid(z)) - (1 - 2 epsilon) R.
+    """
+    if not label_smoothing:
+        return {"loss_type": [loss]}
+    return {
+        "loss_type": ["sigmoid", "robust"],
+        "loss_weights": [2 * (1 - label_smoothing), 2 * label_smoothing - 1],
+        "label_smoothing": label_smoothing,
+    }
 
 
 def check(lora: Lora | None) -> None:
@@ -41,13 +67,16 @@ def train(
     beta: float,
     learning_rate: float,
     settings: Settings,
+    loss: Loss = "sigmoid",
+    label_smoothing: float = 0.0,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[training.Curve, int]:
     """Train the policy in `base_model`, which is the reference too, on the pairs; write it to `folder`.
 
-    beta       price of a nat of distance from the reference
-    work       scratch folder for checkpoints, gone on from if there are any
-    callbacks  told of every step, as those of transformers' Trainer
+    beta                   price of a nat of distance from the reference
+    loss, label_smoothing  see `losses`
+    work                   scratch folder for checkpoints, gone on from if there are any
+    callbacks              told of every step, as those of transformers' Trainer
 
     Returns the curve and how many pairs were trained on.  UserError when none fits, or the loss is not finite.
     """
@@ -77,6 +106,7 @@ def train(
             weight_decay=settings.weight_decay,
             seed=settings.seed,
             beta=beta,
+            **losses(loss, label_smoothing),
             precompute_ref_log_probs=True,
             disable_dropout=False,  # the base has none (`to_train`), and an adapter has its own
             max_length=None,

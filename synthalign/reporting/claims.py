@@ -17,7 +17,7 @@ from typing import Any
 
 from synthalign.core.errors import UserError
 from synthalign.reporting import method_claims, method_table, recorded, run_record
-from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above, corrected, weakest_first
+from synthalign.reporting.seeds import EVEN, Claim, Metrics, Seeds, above, below, corrected, weakest_first
 
 STEPS = ("a_b", "b_c", "c_d", "d_e")
 """The steps of the ranking A > B > C > D > E in score_comparisons.differences."""
@@ -102,6 +102,9 @@ def labels(seeds: Seeds) -> list[Claim]:
 
 def reward_model(seeds: Seeds) -> list[Claim]:
     """Of the reward model."""
+    filtered, plain = (
+        seeds.figure("score_rewards", "rewards", name, "correlation_with_length") for name in ("heuristic", "no_filter")
+    )
     return [
         seeds.claim(
             name, text, paper, "metrics/score_rewards.json",
@@ -130,6 +133,15 @@ def reward_model(seeds: Seeds) -> list[Claim]:
                 0,
             ),
         ]
+    ] + [
+        seeds.claim(
+            "filter_length",
+            "With the heuristic filter the reward model's scores go less with the length of a response than without it "
+            "(correlations)",
+            "ALMoST section 3.1",
+            "metrics/score_rewards.json",
+            below(filtered.minus(plain) if filtered and plain else None, 0),
+        )
     ]  # fmt: skip
 
 

@@ -252,9 +252,10 @@ def policies(seeds: Seeds) -> list[Claim]:
 
 
 def trainers(seeds: Seeds) -> list[Claim]:
-    """What is claimed of RRHF and of PPO-ptx."""
+    """What is claimed of RRHF, of PPO-ptx, and of DPO as a reward model."""
     snapshots, rewards = "metrics/score_snapshots.json", "metrics/score_scorers.json: likelihoods"
-    rrhf, base = (seeds.figure(*LIKELIHOODS, name, "accuracy") for name in ("rrhf", "base"))
+    rrhf, base, sft = (seeds.figure(*LIKELIHOODS, name, "accuracy") for name in ("rrhf", "base", "sft_rmsp"))
+    implicit = seeds.figure("score_scorers", "implicit_rewards", "dpo", "accuracy")
     ptx, ppo = (seeds.figure(f"score_benchmarks/{name}", *FORGOTTEN) for name in ("ppo_ptx", "ppo"))
 
     def gain(trainer: str) -> Figure | None:
@@ -322,6 +323,14 @@ def trainers(seeds: Seeds) -> list[Claim]:
             "RRHF Table 6",
             rewards,
             [above(rrhf, EVEN), above(rrhf.minus(base) if rrhf and base else None, 0, "minus the base model's")],
+        ),
+        seeds.claim(
+            "dpo_implicit_reward",
+            "DPO's implicit reward ranks pairs that it did not learn from better than chance, and than how likely the "
+            "SFT policy that it started from finds an answer",
+            "DPO section 5.1",
+            "metrics/score_scorers.json: implicit_rewards",
+            [above(implicit, EVEN), above(implicit.minus(sft) if implicit and sft else None, 0, "minus SFT's")],
         ),
         seeds.claim(
             "ptx_vs_sft",

@@ -433,7 +433,10 @@ def test_policies_that_are_taken_as_rewards_have_logits(params: dict[str, Any]):
 
     found = need(params, "score_scorers")
     params["score_scorers"]["likelihoods"] = {}
+    implied = need(params, "score_scorers")
+    params["score_scorers"]["implicit_rewards"] = {}
 
+    assert implied.activations == found.activations
     assert found.activations == 64 * 512 * PASSING + logits
     assert need(params, "score_scorers").activations == 64 * 512 * PASSING
 

@@ -113,10 +113,15 @@ def test_a_model_that_is_brought_may_lie_anywhere(fresh: Path, tmp_path: Path, s
         ("score_scorers.configurations", "large_hhh3", "data/responses/large_hhh3.parquet"),
         ("score_scorers.rewards", "models/reward/gold", "models/reward/gold"),
         ("score_scorers.likelihoods", "models/ppo/ptx", "models/ppo/ptx"),
+        (
+            "score_scorers.implicit_rewards",
+            {"policy": "models/ppo/ptx", "reference": "models/sft/rmsp"},
+            "models/ppo/ptx",
+        ),
     ],
 )
 def test_what_a_list_has_a_stage_read_stands_in_dvc_yaml(
-    tmp_path: Path, settings: dict[str, Any], place: str, value: str, file: str
+    tmp_path: Path, settings: dict[str, Any], place: str, value: Any, file: str
 ) -> None:
     section, key = place.split(".")
     given = settings[section][key]

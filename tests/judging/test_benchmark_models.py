@@ -165,7 +165,7 @@ def test_a_text_or_an_answer_whose_log_probability_is_none_is_named(damaged, tok
     with pytest.raises(UserError, match="models/damaged scores 'The red fox' with nan"):
         text_log_probs(damaged, tokenizer, ["The red fox"], batch_size=1)
     with pytest.raises(UserError, match="models/damaged scores 'So it is.' with nan"):
-        likelihoods.mean_logprobs(damaged, tokenizer, [asked], batch_size=1)
+        likelihoods.logprobs(damaged, tokenizer, [asked], batch_size=1, per_token=True)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])  # a position too many is another reading, and of GPT-2 a crash
@@ -174,7 +174,7 @@ def test_likelihoods_are_read_of_what_fits_a_models_context(tokenizer, family):
     said = [("Why? " * 20, "So it is."), ("Why?", "So it is. " * 20), ("Why?", "So.")]
     dialogues = [[{"role": "user", "content": a}, {"role": "assistant", "content": b}] for a, b in said]
 
-    found = likelihoods.mean_logprobs(model, tokenizer, dialogues, batch_size=2)
+    found = likelihoods.logprobs(model, tokenizer, dialogues, batch_size=2, per_token=True)
 
     (asked, told), (short, long), (first, last) = encoding.encode(tokenizer, dialogues)
     kept = [([asked[0], *asked[-(31 - len(told)) :]], told), (short[:1], long[-31:]), (first, last)]

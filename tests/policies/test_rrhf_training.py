@@ -134,7 +134,7 @@ def test_a_policy_ranks_answers_as_the_losses_do() -> None:
     said = {"role": "user", "content": QUESTIONS[0][1]}
     dialogues = [[said, {"role": "assistant", "content": text.strip()}] for text in (FOREST, SKY)]
 
-    one, other = likelihoods.mean_logprobs(taught(), TOKENIZER, dialogues, batch_size=1)
+    one, other = likelihoods.logprobs(taught(), TOKENIZER, dialogues, batch_size=1, per_token=True)
 
     rank, *_ = losses_of(taught(), query((FOREST, 0.0), (SKY, 1.0)))
     assert rank == pytest.approx(max(0.0, one - other), abs=1e-5)

@@ -21,6 +21,7 @@ IDS = [
     "reward_accuracy_vs_gold",
     "reward_vs_longer",
     "filter_ablation",
+    "filter_length",
     "rmsp_vs_selfplay",
     "best_of_n_oracle",
     "sft_vs_base",
@@ -34,6 +35,7 @@ IDS = [
     "rrhf_online_hacks",
     "rrhf_online_kl_sound",
     "rrhf_as_reward_model",
+    "dpo_implicit_reward",
     "ptx_vs_sft",
     "ptx_forgets_less",
     "rlcd_labels_vs_rlaif",
@@ -127,11 +129,17 @@ METRICS = {
         "rewards": {
             "almost": {
                 "ratio_to_upper_bound": figure(0.96), "minus_longer": figure(0.2), "minus_no_filter": figure(0.07)
-            }
+            },
+            "heuristic": {"correlation_with_length": figure(0.3)},
+            "no_filter": {"correlation_with_length": figure(0.5)},
         },
     },
     "score_revisions": {"gains": [figure(0.8), figure(0.3)]},
-    "score_scorers": {"likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}}},
+    "score_scorers": {
+        "likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}}
+        | {"sft_rmsp": {"accuracy": figure(0.6)}},
+        "implicit_rewards": {"dpo": {"accuracy": figure(0.8)}},
+    },
     "compare_methods": {
         "policies": {
             name: figure(1.0)
@@ -265,6 +273,7 @@ BREAKS = [
     ("reward_accuracy_vs_gold", (*REWARD, "ratio_to_upper_bound"), figure(0.92)),  # .87 is not above .9
     ("reward_vs_longer", (*REWARD, "minus_longer"), figure(0.04)),
     ("filter_ablation", (*REWARD, "minus_no_filter"), figure(-0.1)),
+    ("filter_length", ("score_rewards", "rewards", "heuristic", "correlation_with_length"), figure(0.41)),
     ("rmsp_vs_selfplay", (JUDGED, "sft_rmsp_vs_sft_selfplay", "oracle", "win_rate"), figure(0.55)),
     ("rmsp_vs_selfplay", (JUDGED, "sft_rmsp_vs_sft_selfplay", "oracle", "length_controlled"), figure(0.518)),
     ("best_of_n_oracle", ("score_candidates", "gain"), figure(0.05)),
@@ -285,6 +294,8 @@ BREAKS = [
     ("rrhf_online_kl_sound", (*TRAINERS, "rrhf_online_kl", "oracle_gain"), figure(0.0, half=0.2)),  # wide
     ("rrhf_as_reward_model", ("score_scorers", "likelihoods", "rrhf", "accuracy"), figure(0.54)),
     ("rrhf_as_reward_model", ("score_scorers", "likelihoods", "base", "accuracy"), figure(0.61)),
+    ("dpo_implicit_reward", ("score_scorers", "implicit_rewards", "dpo", "accuracy"), figure(0.54)),
+    ("dpo_implicit_reward", ("score_scorers", "likelihoods", "sft_rmsp", "accuracy"), figure(0.71)),
     ("ptx_forgets_less", ("score_benchmarks/ppo_ptx", "heldout_text", "loss_per_token"), figure(0.71)),
     ("rlcd_labels_vs_rlaif", (*PAIRS, "rlcd_over_rlaif"), figure(0.05)),
     ("rlcd_gain_by_size", (*PAIRS, "small_over_large"), figure(0.05)),

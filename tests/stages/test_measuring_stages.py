@@ -265,15 +265,18 @@ def test_other_reward_models_and_policies_as_such_rank_the_same_pairs(here, worl
             configurations=["a", "b"],
             rewards={"rlcd": "models/reward/almost"},
             likelihoods={"base": "models/base"},
+            implicit_rewards={"same": {"policy": "models/base", "reference": "models/base"}},
             batch_size=4,
         )
     )
 
     figures = metrics("score_scorers")
     assert 2 <= figures["pairs"] <= 3
-    [rlcd], [base] = figures["rewards"].values(), figures["likelihoods"].values()
+    [rlcd], [base], [same] = (figures[kind].values() for kind in ("rewards", "likelihoods", "implicit_rewards"))
     assert rlcd["accuracy"]["n"] == base["accuracy"]["n"] == figures["pairs"]
-    assert "minus_longer" in base and "correlation_with_length" in rlcd
+    assert "minus_longer" in base and rlcd["correlation_with_length"]["value"]
+    assert same["accuracy"]["value"] == 0.0  # who learned nothing prefers nothing,
+    assert same["correlation_with_oracle"] is None  # and goes with nothing
 
 
 def labelled(table, rows):
@@ -640,9 +643,11 @@ def test_without_an_oracle_rewards_and_likelihoods_are_tested_on_what_people_pre
     tiny.save(Path("models/base"), tiny.causal(), tiny.tokenizer())
     settings = {"seed": 0, "oracle": None, "configurations": ["a", "b"], "most": 6, "batch_size": 4} | peoples_files()
     rewards = {"almost": "models/reward/almost", "gold": "models/reward/gold"}
+    policies = {"likelihoods": {"base": "models/base"}}
+    policies["implicit_rewards"] = {"same": {"policy": "models/base", "reference": "models/base"}}
 
     score_rewards.main(score_rewards.Params(**settings, rewards=rewards, subject="almost", upper_bound="gold"))
-    score_scorers.main(score_scorers.Params(**settings, rewards=rewards, likelihoods={"base": "models/base"}))
+    score_scorers.main(score_scorers.Params(**settings, rewards=rewards, **policies))
 
     found = metrics("score_rewards")
     assert set(found) == {"human_pairs", "votes"}
@@ -654,7 +659,7 @@ def test_without_an_oracle_rewards_and_likelihoods_are_tested_on_what_people_pre
     assert found["human_pairs"]["scorers"]["longer"]["accuracy"]["value"] == float(len(GOOD) > len(BAD))
     assert found["votes"]["scorers"]["longer"]["accuracy"]["value"] == 0.5
     others = metrics("score_scorers")
-    assert set(others["votes"]["scorers"]) == {"longer", "almost", "gold", "likelihood_base"}
+    assert set(others["votes"]["scorers"]) == {"longer", "almost", "gold", "likelihood_base", "implicit_same"}
     # The same model on the same pairs.
     assert others["votes"]["scorers"]["gold"]["accuracy"] == found["votes"]["scorers"]["gold"]["accuracy"]
 

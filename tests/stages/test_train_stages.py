@@ -47,6 +47,7 @@ REWARD = OPTIMIZER | {
 }
 SFT = OPTIMIZER | {"model": "models/base"}
 DPO = OPTIMIZER | {"model": "models/base", "comparisons": "sft", "max_pairs": 400, "beta": 0.1}
+DPO |= {"loss": "sigmoid", "label_smoothing": 0.0}
 ASIS = {key: value for key, value in REWARD.items() if key not in ("loss", "feedback")} | {
     "max_pairs": 400,
     "community_qa": "qa.parquet",
@@ -516,6 +517,33 @@ def test_dpo_makes_the_chosen_side_likelier_and_says_how_far(workspace):
     assert metrics["last_margin"] > 0.5
     assert (metrics["pairs"], metrics["steps"]) == (96, 96 / 8)
     assert models.load_causal("models/dpo").config.vocab_size == tiny.VOCABULARY
+
+
+def test_conservative_dpo_learns_as_much_of_the_other_side_as_it_doubts(workspace):
+    write_pairs("sft", [pair(number) for number in range(96)])
+
+    train_dpo.main(train_dpo.Params(**DPO | {"label_smoothing": 0.1}))
+
+    metrics = read_json("metrics/train_dpo.json")
+    assert metrics["first_loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert metrics["last_accuracy"] == 1.0
+    # The best margin is log(.9 / .1) = 2.2 and the loss there .3251, where the loss of DPO goes on to 0.
+    assert 0.3250 <= metrics["last_loss"] < math.log(2) - 0.1
+
+
+def test_ipo_begins_at_the_square_of_the_margin_that_it_aims_at(workspace):
+    write_pairs("sft", [pair(number) for number in range(96)])
+
+    train_dpo.main(train_dpo.Params(**DPO | {"loss": "ipo", "beta": 0.25}))
+
+    metrics = read_json("metrics/train_dpo.json")
+    assert metrics["first_loss"] == pytest.approx((1 / (2 * 0.25)) ** 2, abs=1e-4)
+    assert metrics["last_loss"] < metrics["first_loss"] / 2
+
+
+def test_smoothed_labels_of_a_loss_that_has_none_are_refused():
+    with pytest.raises(ValueError, match="label_smoothing = 0.1 is of the loss sigmoid, and loss is ipo; set it to 0"):
+        train_dpo.Params(**DPO | {"loss": "ipo", "label_smoothing": 0.1})
 
 
 @pytest.mark.parametrize(

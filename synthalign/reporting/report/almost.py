@@ -253,7 +253,10 @@ def reward_rows(rewards: Mapping[str, Any]) -> list[list[Cell]]:
         parts = [interval(found, part) for part in ("better_is_longer", "better_is_shorter")]
         cells = [word("always the longer" if name == "longer" else name), *counted(interval(found, "accuracy"))]
         cells += [number(part.value if part else None) for part in parts]
-        cells += [number(at(found, "correlation_with_length"), 2), *figure(interval(found, "ratio_to_upper_bound"))]
+        cells += [
+            number(at(found, "correlation_with_length", "value"), 2),
+            *figure(interval(found, "ratio_to_upper_bound")),
+        ]
         rows.append(cells)
     return rows
 
