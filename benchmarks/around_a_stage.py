@@ -3,7 +3,7 @@
 This tree's dvc.yaml and dvc.lock beside those of an earlier commit, each in a clone with one stage more, whose command
 is `true`. There, what is timed is the whole of `dvc repro` of that stage alone; here, what `make repro` starts for it,
 which leaves the writing of dvc.lock to be done for all stages together. What that takes is in the notes: it happens
-once a minute, beside the stages.
+every five minutes, beside the stages.
 """
 
 import subprocess

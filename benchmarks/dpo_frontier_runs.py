@@ -307,6 +307,8 @@ class Task:
             folder=folder / "policy",
             work=folder / "work",
             beta=job.at,
+            loss=given["loss"],
+            label_smoothing=given["label_smoothing"],
             learning_rate=given["learning_rate"] if job.own else self.given.sweep.dpo_learning_rate,
             settings=training_settings.Settings.model_validate(own),
             callbacks=[Looking(self, job.seed, looks)],

@@ -273,6 +273,8 @@ class Task:
                 folder=made,
                 work=folder / f"work{turn}",
                 beta=given["beta"],
+                loss=given["loss"],
+                label_smoothing=given["label_smoothing"],
                 learning_rate=given["learning_rate"],
                 settings=training_settings.Settings.model_validate(own),
             )

@@ -3,7 +3,7 @@
 A member of a family of stages imports what a real stage imports, reads its settings and ends. On our side it is run as
 `make repro` runs it, by a DVC that leaves dvc.lock alone, and forked from a warm parent. The time until that is ready
 counts too, for each stage the share of one accelerated stage of ALMoST, and so does a writing of dvc.lock for every two
-stages, which in a run is for all stages of a minute. On the other side is `dvc repro` at an earlier commit.
+stages, which in a run is for all stages of five minutes. On the other side is `dvc repro` at an earlier commit.
 """
 
 import os

@@ -16,6 +16,9 @@ from typing import Any
 
 FOLDER = Path(".work/read")
 
+LEAST = 10_000
+"""Characters of a text that is worth it: entries of DVC's cache of runs are short, and many."""
+
 MOST = 8
 """Files that are kept: dvc.lock has another text whenever entries were written to it."""
 
@@ -27,33 +30,42 @@ def install() -> None:
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
-    checked, parsed = strictyaml.load, _yaml.parse_yaml
+    load_checked, parse = strictyaml.load, _yaml.parse_yaml
 
     def load(path: str, schema: Any = None, fs: Any = None, **given: Any) -> Any:
-        """A file of DVC's and its text: parsed, and right by its schema."""
-        if given or schema is None or not isinstance(fs, LocalFileSystem):
-            return checked(path, schema, fs, **given)
-        with fs.open(path, encoding="utf-8") as stream:
-            text = stream.read()
-        return kept(f"{dvc.__version__} {Path(path).suffix} {text}", lambda: checked(path, schema, fs)[0]), text
+        """A file of DVC's and its text; what is wrong with it DVC says itself."""
+
+        def checked() -> Any:
+            found = parse(text, path)
+            strictyaml.validate(found, schema, text=text, path=path)
+            return found
+
+        if not given and schema is not None and isinstance(fs, LocalFileSystem):
+            with suppress(Exception):
+                text = Path(path).read_text(encoding="utf-8")
+                return kept(text, checked, f"{dvc.__version__} {Path(path).suffix}"), text
+        return load_checked(path, schema, fs, **given)
 
     def parse_yaml(text: str, path: str, typ: str = "safe") -> Any:
         if typ != "safe":
-            return parsed(text, path, typ)
-        return kept(f"{dvc.__version__} {text}", lambda: parsed(text, path))
+            return parse(text, path, typ)
+        return kept(text, lambda: parse(text, path), dvc.__version__)
 
     strictyaml.load, _yaml.parse_yaml = load, parse_yaml
 
 
-def kept(key: str, read: Callable[[], Any]) -> Any:
-    """What `read` makes of a text, by a key that names both; read where it is not kept, or what is kept is damaged."""
-    file = FOLDER / f"{hashlib.sha256(key.encode()).hexdigest()}.pickle"
+def kept(text: str, read: Callable[[], Any], how: str) -> Any:
+    """What `read` makes of a text, where `how` says how it reads; it does so where that is not kept, or is damaged."""
+    if len(text) < LEAST:
+        return read()
+    file = FOLDER / f"{hashlib.sha256(f'{how} {text}'.encode()).hexdigest()}.pickle"
     with suppress(Exception):
         found = pickle.loads(file.read_bytes())
-        os.utime(file)  # in use
+        with suppress(OSError):
+            os.utime(file)  # in use
         return found
     found = read()
-    with suppress(OSError):  # a full disk: it is read again the next time
+    with suppress(Exception):  # a full disk: it is read again the next time
         FOLDER.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=FOLDER, delete=False) as stream:
             stream.write(pickle.dumps(found))

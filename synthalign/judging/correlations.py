@@ -13,7 +13,7 @@ from synthalign.core.statistics import Interval
 
 def interval(x: ArrayLike, y: ArrayLike, questions: Sequence[Hashable], *, seed: int) -> Interval | None:
     """Pearson's r of two columns (N,) with a percentile bootstrap over questions; None where r is not defined: one row,
-    or a constant column.
+    or a column that is constant but for rounding.
 
     questions  (N,)  of each row
 
@@ -24,7 +24,7 @@ def interval(x: ArrayLike, y: ArrayLike, questions: Sequence[Hashable], *, seed:
         return None
     from scipy.stats import DegenerateDataWarning, bootstrap  # not at the top: it takes seconds to import
 
-    dx, dy = (np.asarray(column, float) - np.mean(column) for column in (x, y))
+    dx, dy = (column - column.mean() for column in (np.asarray(x, float), np.asarray(y, float)))
     of_question = np.unique([str(one) for one in questions], return_inverse=True)[1]
     columns = (np.ones(len(dx)), dx, dy, dx * dx, dy * dy, dx * dy)
     sums = np.stack([np.bincount(of_question, weights=column) for column in columns])
@@ -46,7 +46,8 @@ def interval(x: ArrayLike, y: ArrayLike, questions: Sequence[Hashable], *, seed:
             n_resamples=statistics.RESAMPLES,
             method="percentile",
             vectorized=True,
+            batch=100,
             rng=np.random.default_rng(seed),
         )
-    draws = found.bootstrap_distribution
-    return statistics.percentile_interval(value, draws[np.isfinite(draws)], n)
+    draws = found.bootstrap_distribution[np.isfinite(found.bootstrap_distribution)]
+    return statistics.percentile_interval(value, draws, n) if len(draws) else None

@@ -55,7 +55,7 @@ def implicit_rewards(policy: str, reference: str, asked: Sequence[Sequence[Messa
     """How much likelier a policy finds every dialogue's last message than its reference does, in nats.
 
     DPO's implicit reward (Rafailov et al. 2023, Eq. 5) without its factor beta and the constant of the prompt, neither
-    of which changes the order of two answers.
+    of which changes the order of two answers.  Each is read with an end of sequence, one that was cut off too.
     """
     ours, theirs = (_logprobs(folder, asked, batch_size, per_token=False) for folder in (policy, reference))
     return [one - other for one, other in zip(ours, theirs, strict=True)]
@@ -103,7 +103,7 @@ def report(
     against  (P,)  which pairs others rank right
     """
     questions = [row["query_id"] for row in responses]
-    found = measures.accuracy_report(measures.ranks_right(pairs, scores), pairs, against, seed=seed)
+    found: dict[str, Any] = {**measures.accuracy_report(measures.ranks_right(pairs, scores), pairs, against, seed=seed)}
     for name, values in (
         ("length", [len(row["text"]) for row in responses]),
         ("oracle", [row["total"] for row in responses]),

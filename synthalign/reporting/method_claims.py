@@ -326,8 +326,8 @@ def trainers(seeds: Seeds) -> list[Claim]:
         ),
         seeds.claim(
             "dpo_implicit_reward",
-            "DPO's implicit reward ranks pairs that it did not learn from better than chance, and than how likely the "
-            "SFT policy that it started from finds an answer",
+            "DPO's implicit reward ranks pairs that it did not learn from better than chance, and than how likely per "
+            "token the SFT policy that it started from finds an answer",
             "DPO section 5.1",
             "metrics/score_scorers.json: implicit_rewards",
             [above(implicit, EVEN), above(implicit.minus(sft) if implicit and sft else None, 0, "minus SFT's")],

@@ -188,7 +188,7 @@ class Seeds:
     def figure(self, *path: str | int) -> Figure | None:
         """The figure at the path, under every seed."""
         found, around = self.get(*path), self.get(*path[:-1])
-        if not found or not around:
+        if not found or not around or not all(isinstance(one, Mapping) for one in found):  # a number without interval
             return None
         each = tuple(map(Interval.of, found))
         beside = found if any(one.keys() - vars(each[0]).keys() for one in found) else around

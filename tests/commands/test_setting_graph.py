@@ -118,6 +118,11 @@ def test_a_model_that_is_brought_may_lie_anywhere(fresh: Path, tmp_path: Path, s
             {"policy": "models/ppo/ptx", "reference": "models/sft/rmsp"},
             "models/ppo/ptx",
         ),
+        (
+            "score_scorers.implicit_rewards",
+            {"policy": "models/dpo", "reference": "models/sft/selfplay"},
+            "models/sft/selfplay",
+        ),
     ],
 )
 def test_what_a_list_has_a_stage_read_stands_in_dvc_yaml(

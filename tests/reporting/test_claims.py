@@ -523,6 +523,13 @@ def test_a_run_that_is_there_twice_counts_once_in_the_interval_the_p_value_and_t
     assert twice == once and twice["parts"][0]["seeds"] == 2
 
 
+def test_a_number_that_an_older_run_kept_without_an_interval_is_not_measured():
+    older = changed(("score_rewards", "rewards", "heuristic", "correlation_with_length"), 0.806)
+
+    assert found("filter_length", older)["value"] is None
+    assert found("filter_length", METRICS)["holds"]
+
+
 def test_two_runs_that_come_to_one_share_without_an_interval_are_two():
     runs = [changed((*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(won)) for won in (0.6, 0.5, 0.7)]
     for run, share in zip(runs, (0.2, 0.4, 0.4), strict=True):
