@@ -253,7 +253,7 @@ class Oracle:
         return points + DRIFTED * min(reading.drifted, 4)
 
 
-@cache  # of the world's names
+@cache  # of the names that questions ask about
 def _word(name: str) -> re.Pattern[str]:
     return re.compile(rf"\b{re.escape(name)}\b")
 

@@ -1,5 +1,6 @@
 """What PPO samples in a step, and the models that read it: policy, reference, value and reward model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -111,7 +112,7 @@ def sample_rollouts(
 ) -> list[Rollout]:
     """One answer of the policy to each prompt, scored and read; on every process, in the order of the prompts.
 
-    learned  whether they are to be learned from: else values and entropies are 0, and nobody reads them
+    learned  whether they are to be learned from: else nobody reads their values, 0, and entropies, which are none
 
     Each process answers a contiguous share of the prompts. UserError when the reward model gives no finite score.
     """
@@ -157,7 +158,7 @@ def sample_rollouts(
                 logprobs=ours,
                 reference_logprobs=theirs,
                 values=reading.values[row, :length].cpu().clone(),
-                entropy=0.0 if reading.entropies is None else float(reading.entropies[row, :length].mean()),
+                entropy=math.nan if reading.entropies is None else float(reading.entropies[row, :length].mean()),
             )
 
     lengths = [len(prompt.token_ids) + len(one.token_ids) for prompt, one in zip(prompts, generations, strict=True)]
