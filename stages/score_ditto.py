@@ -2,15 +2,18 @@
 by a classifier that has learned other texts of the authors."""
 
 from statistics import fmean
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.tables import Row
-from synthalign.ditto import authorship, round_robin
+from synthalign.ditto import round_robin
 from world.authors import AUTHORS, features, style_score
 from world.oracle import Oracle
+
+if TYPE_CHECKING:
+    from synthalign.ditto import authorship
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -54,7 +57,7 @@ def by_oracle(params: Params, oracle: Oracle) -> list[Row]:
     return rows
 
 
-def by_classifier(params: Params, judge: authorship.Judge) -> list[Row]:
+def by_classifier(params: Params, judge: "authorship.Judge") -> list[Row]:
     """All answers with their author and style, which is how sure the classifier is of that author."""
     rows = []
     for author in params.authors:
@@ -96,6 +99,8 @@ def main(params: Params) -> None:
     if params.oracle is not None:
         rows = by_oracle(params, Oracle.load(params.oracle))
     elif params.texts is not None:
+        from synthalign.ditto import authorship  # with scikit-learn, which an oracle does not need
+
         learned = authorship.learned(params.texts, params.plain)
         rows, judge["classifier"] = by_classifier(params, learned), learned.accuracy(seed=params.seed)
     else:

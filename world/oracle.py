@@ -7,6 +7,7 @@ Points are worked by hand in `tests/world/test_oracle.py`.
 
 import re
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
 from world.entities import World
@@ -72,6 +73,7 @@ class Oracle:
             ("side", re.compile(rf"\bwith ({'|'.join(_values(world, 'side'))})\b"))
         ]
         self._cities = {name.lower() for name in world.facts["city"]}
+        self._scored: dict[tuple[str, str], Scores | None] = {}
 
     @staticmethod
     def load(folder: Path | str) -> "Oracle":
@@ -94,8 +96,10 @@ class Oracle:
 
     def score(self, question: str, answer: str) -> Scores | None:
         """Points of an answer, or None when the question is none of this world's."""
-        parsed = self.asker.parse(question)
-        return self.grade(parsed, answer) if parsed else None
+        if (question, answer) not in self._scored:  # comparisons ask for one answer many times
+            parsed = self.asker.parse(question)
+            self._scored[question, answer] = self.grade(parsed, answer) if parsed else None
+        return self._scored[question, answer]
 
     def grade(self, parsed: Question, answer: str) -> Scores:
         """Points of an answer to a question that is understood already."""
@@ -146,7 +150,7 @@ class Oracle:
     def _about_another(self, question: Question, sentence: str) -> bool:
         """Whether the sentence names another animal, city or dish and not the one asked about."""
         name = question.name.lower()
-        if re.search(rf"\b{re.escape(name)}\b", sentence):
+        if _word(name).search(sentence):
             return False
         words = _WORD.findall(sentence)
         pairs = zip(words, words[1:], strict=False)
@@ -249,6 +253,12 @@ class Oracle:
         return points + DRIFTED * min(reading.drifted, 4)
 
 
+@cache  # of the names that questions ask about
+def _word(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\b{re.escape(name)}\b")
+
+
+@lru_cache(maxsize=4096)
 def _key(text: str) -> str:
     """Letters and blanks only: the same sentence whatever its punctuation."""
     return " ".join(_WORD.findall(text.lower()))

@@ -43,6 +43,7 @@ class Facts:
         self.world = world
         self.asker = Asker(world)
         self.kept = kept
+        self._asked: dict[tuple[str, str, str], bool] = {}
 
     def name(self, rng: Random, kind: str, *attributes: str) -> str:
         """The name of a topic for each of the attributes, frequent ones more often."""
@@ -52,8 +53,11 @@ class Facts:
                 return name
 
     def _may_ask(self, kind: str, name: str, attribute: str) -> bool:
-        is_kept = int(content_id(kind, name, attribute), 16) % KEPT[kind] == 0
-        return is_kept == self.kept and (kind, name, attribute) not in self.asker.held_out
+        topic = kind, name, attribute
+        if topic not in self._asked:
+            is_kept = int(content_id(*topic), 16) % KEPT[kind] == 0
+            self._asked[topic] = is_kept == self.kept and topic not in self.asker.held_out
+        return self._asked[topic]
 
     def value(self, kind: str, name: str, attribute: str) -> str:
         """What is true."""
@@ -428,7 +432,8 @@ def make(world: World, task: str, *, limit: int, seed: int) -> list[Example]:
     found: dict[str, Example] = {}
     for attempt in range(limit * ATTEMPTS):
         one = TASKS[task](facts, Random(f"task {task} {world.seed} {seed} {attempt}"))
-        found.setdefault(one.asks[0], replace(one, task=task))
+        if one.asks[0] not in found:
+            found[one.asks[0]] = replace(one, task=task)
         if len(found) == limit:
             break
     return _balanced(list(found.values()))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -291,6 +292,12 @@ def sweep() -> None:
                 shutil.rmtree(mark.parent, ignore_errors=True)
 
 
+@lru_cache(maxsize=1)
+def _stages(lock: str) -> Any:
+    """The entries of dvc.lock by stage, of its text: thousands of lines, which every mark of `sweep` asks for."""
+    return yaml_file.load(lock)["stages"]
+
+
 def _recorded(name: str) -> Any:
     """The entry of a stage in dvc.lock; None where it has none.
 
@@ -301,9 +308,10 @@ def _recorded(name: str) -> Any:
     for _ in range(200):
         try:
             text = file.read_text(encoding="utf-8")
-            entry = yaml_file.load(text)["stages"].get(name)
+            entry = _stages(text).get(name)
             if file.read_text(encoding="utf-8") == text:
                 return entry
+            _stages.cache_clear()  # it may be a part that is right by chance
         except FileNotFoundError:
             return None
         except (YAMLError, TypeError, KeyError, AttributeError):

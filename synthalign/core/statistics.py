@@ -6,8 +6,9 @@ its rows; an interval over single rows would be too narrow.  `n` counts question
 
 import dataclasses
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ FEWEST = 5
 """The fewest units that get an interval.  A percentile interval never reaches beyond the smallest and the largest unit,
 and all n units lie on one side of the middle of what they were drawn from with chance 2 / 2^n: 1 in 8 for four, 1 in 16
 for five.  Of fewer than five it is no 95% interval, whatever the draws say."""
+
+MOST_KEPT = 2000
+"""Clusters of which draws are kept: 2,000 draws of them are 32 MB."""
 
 SMALLEST_P = 1e-12
 """What a p-value of several seeds is not looked for below."""
@@ -146,8 +150,21 @@ def _cluster_sums(columns: Sequence[ArrayLike], clusters: Sequence[Hashable]) ->
 
 def _draws(sums: NDArray[np.float64], n: int, *, seed: int, resamples: int) -> NDArray[np.float64]:
     """(resamples, K) the column sums of draws of n clusters with replacement."""
+    drawn = _kept_draws if n <= MOST_KEPT else _drawn
+    return np.stack([sums @ counts for counts in drawn(n, seed, resamples)])
+
+
+def _drawn(n: int, seed: int, resamples: int) -> Iterable[NDArray[np.float64]]:
+    """How often each of n clusters is in a draw (n,), draw after draw."""
     rng = np.random.default_rng(seed)
-    return np.stack([sums @ np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples)])
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(n, size=n), minlength=n).astype(float)
+
+
+@lru_cache(maxsize=4)
+def _kept_draws(n: int, seed: int, resamples: int) -> Iterable[NDArray[np.float64]]:
+    """The same, for the hundreds of figures of one stage that are over as many questions."""
+    return tuple(_drawn(n, seed, resamples))
 
 
 def mean_interval(

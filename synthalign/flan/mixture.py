@@ -142,7 +142,8 @@ def draw(pool: Mapping[str, Sequence[Example]], parts: Sequence[Part], how: Draw
         repeat, at = divmod(taken[place, task], len(order[task]))
         taken[place, task] += 1
         example = order[task][at]
-        apart = [other for other in pool[task] if other.example_id not in alike[task][example.example_id]]
+        telling = alike[task][example.example_id]
+        apart = [other for other in pool[task] if other.example_id not in telling]
         rows.append(_row(example, repeat, apart, cot=parts[place].cot, how=how))
     return rows
 

@@ -181,10 +181,10 @@ def _rate_at_zero(x: Floats, wins: Floats, rows: Floats, weights: Floats) -> Flo
 
     x (U,) of each unit, wins (U,) of its rows (U,), weights (R, U)
     """
-    intercept, slope = np.zeros(len(weights)), np.zeros(len(weights))
+    intercept, slope, weighted = np.zeros(len(weights)), np.zeros(len(weights)), weights * rows
     for _ in range(NEWTON_STEPS):
         p = 1 / (1 + np.exp(-(intercept[:, None] + slope[:, None] * x)))
-        residual, curvature = weights * (wins - rows * p), weights * rows * p * (1 - p)
+        residual, curvature = weights * (wins - rows * p), weighted * p * (1 - p)
         g0, g1 = residual.sum(axis=1), residual @ x - RIDGE * slope
         h00, h01, h11 = curvature.sum(axis=1), curvature @ x, curvature @ x**2 + RIDGE
         determinant = h00 * h11 - h01**2

@@ -1,5 +1,6 @@
 """What PPO samples in a step, and the models that read it: policy, reference, value and reward model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -107,8 +108,11 @@ def sample_rollouts(
     seed: int,
     max_new_tokens: int,
     device_batch_size: int,
+    learned: bool = True,
 ) -> list[Rollout]:
     """One answer of the policy to each prompt, scored and read; on every process, in the order of the prompts.
+
+    learned  whether they are to be learned from: else nobody reads their values, 0, and entropies, which are none
 
     Each process answers a contiguous share of the prompts. UserError when the reward model gives no finite score.
     """
@@ -135,7 +139,7 @@ def sample_rollouts(
             device=accelerator.device,
         )
         with torch.no_grad(), accelerator.autocast():  # as in training, so that the reference differs by weights
-            reading = models(batch, with_entropies=True)
+            reading = models(batch, side="both" if learned else "policy", with_entropies=learned)
             reference_logprobs = by_answer(
                 ppo.token_logprobs(state_logits(reference, batch), batch.chosen, temperature=models.temperature),
                 batch.mask,
@@ -154,7 +158,7 @@ def sample_rollouts(
                 logprobs=ours,
                 reference_logprobs=theirs,
                 values=reading.values[row, :length].cpu().clone(),
-                entropy=float(reading.entropies[row, :length].mean()),
+                entropy=math.nan if reading.entropies is None else float(reading.entropies[row, :length].mean()),
             )
 
     lengths = [len(prompt.token_ids) + len(one.token_ids) for prompt, one in zip(prompts, generations, strict=True)]

@@ -265,7 +265,7 @@ def train(
     models, optimizer = accelerator.prepare(both, optimizer)
     ptx = settings.ptx_coefficient > 0
 
-    def sample(of: Sequence[Prompt], name: str) -> list[Rollout]:
+    def sample(of: Sequence[Prompt], name: str, *, learned: bool = True) -> list[Rollout]:
         return sample_rollouts(
             accelerator,
             both,
@@ -277,10 +277,11 @@ def train(
             seed=settings.seed,
             max_new_tokens=settings.max_new_tokens,
             device_batch_size=settings.device_batch_size,
+            learned=learned,
         )
 
     def snapshot(step: int) -> list[Row]:  # the same random numbers at every snapshot
-        return answering.snapshot(step, sample(questions, "question"))
+        return answering.snapshot(step, sample(questions, "question", learned=False))
 
     found = checkpoints.load(folder, both, optimizer)
     state = None if found is None else State(**found)
