@@ -114,7 +114,7 @@ def compare() -> Comparison:
         their_ids = tokenizer(lines)["input_ids"]
     return Comparison(
         work="a GGUF file (SmolLM2-135M, Q4_1) to a model folder, hash checked, written: processor time",
-        against=f"from_pretrained(gguf_file=…) of tokenizer and model, not written",
+        against="from_pretrained(gguf_file=…) of tokenizer and model, not written",
         ratios=[one / other for one, other in zip(there, here, strict=True)],
         at_least=5.0,
         versions=versions("torch", "transformers", "gguf"),
