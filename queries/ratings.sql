@@ -8,18 +8,19 @@
 WITH RECURSIVE
 
 verdicts AS MATERIALIZED (
-    SELECT
-        judge,
-        policy_a,
-        policy_b,
-        sum(CASE judged.verdict WHEN 'a' THEN 1.0 WHEN 'tie' THEN 0.5 ELSE 0.0 END::DOUBLE) AS won,
-        count(judged.verdict)                                                               AS judged
-    FROM judgements
+    SELECT judge, policy_a, policy_b, coalesce(won, 0) AS won, coalesce(judged, 0) AS judged
+    FROM (SELECT DISTINCT judge, policy_a, policy_b FROM judgements)
     LEFT JOIN (
+        SELECT
+            judge,
+            policy_a,
+            policy_b,
+            count(*) FILTER (verdict = 'a') + 0.5::DOUBLE * count(*) FILTER (verdict = 'tie') AS won,
+            count(*)                                                                          AS judged
         FROM judgements
         ANTI JOIN (FROM judgements WHERE verdict = 'unjudged') USING (judge, policy_a, policy_b, question_id, sample_index)
-    ) AS judged USING (judge, policy_a, policy_b, question_id, sample_index, "order")
-    GROUP BY ALL
+        GROUP BY ALL
+    ) USING (judge, policy_a, policy_b)
 ),
 
 games AS MATERIALIZED (

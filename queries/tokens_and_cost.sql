@@ -25,8 +25,7 @@ columns AS (
 ),
 written AS (
     SELECT
-        split_part(filename, '/', -2) AS folder,
-        parse_filename(filename, true) AS member,
+        filename,
         model,
         count(text) + count(critique) AS texts,
         sum(length(text) + coalesce(length(critique), 0)) AS characters,
@@ -34,12 +33,15 @@ written AS (
         count(*) FILTER (finish_reason = 'length') AS cut_off,
         count(finish_reason) AS ended
     FROM columns
-    WHERE CASE folder
+    WHERE CASE split_part(filename, '/', -2)
         WHEN 'rrhf_samples' THEN kl IS NOT NULL  -- the others are another stage's
         WHEN 'task_answers' THEN finish_reason IS NOT NULL  -- the others were chosen among options
         ELSE origin IS NULL OR origin = 'mined'
     END
     GROUP BY ALL
+),
+named AS (
+    SELECT split_part(filename, '/', -2) AS folder, parse_filename(filename, true) AS member, * EXCLUDE (filename) FROM written
 ),
 stages AS (
     SELECT
@@ -57,7 +59,7 @@ stages AS (
         END AS stage,
         if(regexp_matches(folder, '_(curve|samples)$'), 'models/', model) AS model,
         * EXCLUDE (folder, member, model)
-    FROM written
+    FROM named
 )
 SELECT
     stage,
