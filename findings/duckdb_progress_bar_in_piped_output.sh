@@ -11,7 +11,7 @@ venv/bin/pip install --quiet --disable-pip-version-check duckdb==2.0.0
 cat > ask.py <<'P'
 import duckdb
 connection = duckdb.connect(config={"threads": 1})
-print("the bar is on:", connection.sql("SELECT current_setting('enable_progress_bar')").fetchone()[0])
+print("the bar is on:", connection.sql("SELECT current_setting('enable_progress_bar')").fetchall()[0][0])
 rows = 2_000_000
 while True:  # until a query takes longer than the two seconds before which no bar is shown
     import time
