@@ -26,7 +26,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from flows import node
-from flows.background import background, free_port
+from flows.background import background, free_port, free_ports
 from flows.process import path_with_ours
 
 BUCKET = "tables"
@@ -141,7 +141,8 @@ def store(folder: Path, *, keep_free: str = "1GiB") -> Iterator[Store]:
         "AWS_SHARED_CREDENTIALS_FILE": str((folder / "nothing").resolve()),
     }
     parts = ("master", "volume", "filer", "s3")
-    ports = {f"{part}.{port}": free_port() for part in parts for port in ("port", "port.grpc")}
+    names = [f"{part}.{port}" for part in parts for port in ("port", "port.grpc")]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [
         found("weed"),
         "-logtostderr=true",

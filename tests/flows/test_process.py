@@ -12,6 +12,7 @@ from threading import Event, Timer
 import psutil
 import pytest
 
+from flows.background import free_ports
 from flows.process import Lines, run
 
 
@@ -186,3 +187,7 @@ def test_stop_is_seen_while_a_command_says_nothing(tmp_path: Path) -> None:
     Timer(0.5, stop.set).start()
 
     assert run(python("import time; time.sleep(600)"), tmp_path / "x.log", print, stop=stop).cut == "stopped"
+
+
+def test_of_many_free_ports_no_two_are_alike() -> None:
+    assert len(set(free_ports(500))) == 500

@@ -339,7 +339,7 @@ def test_an_engine_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path
         ("simulate_demonstrations.guides.rmsp.reward", str(ENDPOINT), "rmsp.reward: .* asked for texts alone"),
         ("score_scorers.likelihoods.dpo", str(ENDPOINT), "likelihoods.dpo: .* asked for texts alone"),
         ("score_scorers.implicit_rewards.dpo.reference", str(ENDPOINT), "dpo.reference: .* asked for texts alone"),
-        ("train_dpo.label_smoothing", 0.5, "train_dpo.label_smoothing: Input should be less than 0.5"),
+        ("train_dpo.label_smoothing", 0.5, "train_dpo.label_smoothing = 0.5: Input should be less than 0.5"),
         ("train_ppo.policies.ptx.policy", str(ENDPOINT), "ptx.policy: .* asked for texts alone"),
         ("snapshot_dpo.start", str(ENDPOINT), "start: .* asked for texts alone"),
         ("judge_answers.people", str(ENDPOINT), "people: .* asked for texts alone"),
