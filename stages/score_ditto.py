@@ -1,14 +1,13 @@
 """Say how much of the author is in every method's answers, and which has more of it: by the style oracle of a world, or
 by a classifier that has learned other texts of the authors."""
 
-from statistics import fmean
 from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from synthalign.core import measures, stage, tables
+from synthalign.core import stage, tables
 from synthalign.core.tables import Row
-from synthalign.ditto import round_robin
+from synthalign.ditto import style_report
 from world.authors import AUTHORS, features, style_score
 from world.oracle import Oracle
 
@@ -47,13 +46,13 @@ class Params(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 def by_oracle(params: Params, oracle: Oracle) -> list[Row]:
-    """All answers with their author, style and the points of the world's oracle."""
+    """All answers with their author, style, its features, and the points of the world's oracle."""
     rows = []
     for author in params.authors:
         for row in answers(author):
             points = oracle.score(row["prompt"], row["text"])
-            style = style_score(AUTHORS[author], row["text"])
-            rows.append(row | {"style": style, "points": points.total if points else 0.0})
+            style, found = style_score(AUTHORS[author], row["text"]), features(AUTHORS[author], row["text"])
+            rows.append(row | {"style": style, "features": found, "points": points.total if points else 0.0})
     return rows
 
 
@@ -75,25 +74,6 @@ def answers(author: str) -> list[Row]:
     ]
 
 
-def report(rows: list[Row], seed: int) -> dict[str, object]:
-    """The style of one method's answers with an interval over prompts, by author, and how long they are; of a world's
-    authors by feature too, and what its oracle thinks of them."""
-    names = sorted({row["author"] for row in rows})
-    styles = measures.by_question([(row["prompt_id"], row["style"]) for row in rows])
-    of_world: dict[str, object] = {}
-    if "points" in rows[0]:
-        found = [features(AUTHORS[row["author"]], row["text"]) for row in rows]
-        of_world["features"] = {name: round(fmean(one[name] for one in found), 6) for name in found[0]}
-        of_world["oracle"] = round(fmean(row["points"] for row in rows), 6)
-    return {
-        **measures.mean(styles, seed=seed).metrics(),
-        "by_author": {name: round(fmean(row["style"] for row in rows if row["author"] == name), 6) for name in names},
-        **of_world,
-        "characters": round(fmean(len(row["text"]) for row in rows), 3),
-        "cut_off": round(fmean(row["finish_reason"] == "length" for row in rows), 6),
-    }
-
-
 def main(params: Params) -> None:
     judge: dict[str, object] = {}
     if params.oracle is not None:
@@ -106,28 +86,7 @@ def main(params: Params) -> None:
     else:
         stage.write_metrics("score_ditto")
         return
-    methods = dict.fromkeys(row["method"] for row in rows)
-    by_method = {method: [row for row in rows if row["method"] == method] for method in methods}
-    styles = {
-        method: measures.by_question([(row["prompt_id"], row["style"]) for row in given])
-        for method, given in by_method.items()
-    }
-
-    wins = round_robin.head_to_head(by_method, params.seed)
-    stage.write_metrics(
-        "score_ditto",
-        methods={method: report(given, params.seed) for method, given in by_method.items()},
-        ditto_minus={
-            other: measures.difference(styles["ditto"], styles[other], seed=params.seed).metrics()
-            for other in methods
-            if f"ditto_vs_{other}" in wins
-        },
-        head_to_head=wins,
-        win_rate_against_all={
-            method: round(rate, 6) for method in methods if (rate := round_robin.against_all(wins, method)) is not None
-        },
-        **judge,
-    )
+    stage.write_metrics("score_ditto", **style_report.report(rows, params.seed), **judge)
 
 
 if __name__ == "__main__":
