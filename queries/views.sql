@@ -317,7 +317,7 @@ COMMENT ON COLUMN task_answers.cot IS 'Whether reasoning comes before the answer
 COMMENT ON COLUMN task_answers.metric IS 'exact: what was written has to match; choice: the likeliest option';
 COMMENT ON COLUMN task_answers.query IS 'What is asked, without solved examples';
 COMMENT ON COLUMN task_answers.target IS 'The right answer';
-COMMENT ON COLUMN task_answers.text IS 'What was written or chosen';
+COMMENT ON COLUMN task_answers.text IS 'What was written or chosen; empty where two options were equally likely';
 COMMENT ON COLUMN task_answers.finish_reason IS 'eos, stop, length (cut off), or error; NULL where it was chosen';
 COMMENT ON COLUMN task_answers.right IS 'Whether that is right';
 COMMENT ON COLUMN task_answers.chance IS 'Share that guessing gets right';
@@ -330,6 +330,6 @@ COMMENT ON COLUMN benchmark_scores.benchmark IS 'heldout_text, cloze, hhh or tru
 COMMENT ON COLUMN benchmark_scores.category IS 'Part of the benchmark; all for the whole';
 COMMENT ON COLUMN benchmark_scores.metric IS 'What is measured, for instance accuracy';
 COMMENT ON COLUMN benchmark_scores.value IS 'The figure';
-COMMENT ON COLUMN benchmark_scores.low IS 'Lower end of its 95% interval; NULL where fewer than five items, or items all alike, give none';
+COMMENT ON COLUMN benchmark_scores.low IS 'Lower end of its 95% interval; NULL where fewer than six items, or items all alike, give none';
 COMMENT ON COLUMN benchmark_scores.high IS 'Upper end';
 COMMENT ON COLUMN benchmark_scores.n IS 'Items or groups that it was drawn over';

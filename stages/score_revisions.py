@@ -1,13 +1,14 @@
 """Ask the oracle what critique and revision do to an answer, step by step."""
 
-from statistics import fmean
-
 from pydantic import BaseModel, Field
 
 from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
+from synthalign.core.statistics import Interval
 from synthalign.feedback import revision
 from world.oracle import Oracle
+
+TRAITS = ("helpful", "harmless", "honest")
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -35,22 +36,28 @@ def main(params: Params) -> None:
     if not known:
         raise UserError(f"{tables.path('revisions')}: the oracle knows none of the {len(found)} answered queries")
 
-    totals = [{query: scores[step].total for query, scores in known.items()} for step in range(steps + 1)]
+    def points(step: int, part: str = "total") -> dict[str, float]:
+        return {query: getattr(scores[step], part) for query, scores in known.items()}
+
+    def gain(step: int, part: str = "total") -> Interval:
+        return measures.difference(points(step, part), points(step - 1, part), seed=params.seed)
+
+    def step_gain(step: int) -> dict[str, float]:
+        return measures.paired(points(step), points(step - 1))
+
+    later = range(1, steps + 1)
     stage.write_metrics(
         "score_revisions",
         steps=[
-            measures.mean(totals[step], seed=params.seed).metrics()
-            | {
-                part: round(fmean(getattr(scores[step], part) for scores in known.values()), 6)
-                for part in ("helpful", "harmless", "honest")
-            }
-            for step in range(steps + 1)
+            measures.mean(points(step), seed=params.seed).metrics()
+            | {part: measures.mean(points(step, part), seed=params.seed).metrics() for part in TRAITS}
+            for step in (0, *later)
         ],
-        gains=[
-            measures.difference(totals[step], totals[step - 1], seed=params.seed).metrics()
-            for step in range(1, steps + 1)
-        ],
-        gain=measures.difference(totals[-1], totals[0], seed=params.seed).metrics(),
+        gains=[gain(step).metrics() | {part: gain(step, part).metrics() for part in TRAITS} for step in later],
+        gain=measures.difference(points(steps), points(0), seed=params.seed).metrics(),
+        first_over_second=(
+            measures.difference(step_gain(1), step_gain(2), seed=params.seed).metrics() if steps > 1 else None
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Compare models on held-out tasks: tuned or not, on more tasks or fewer, with reasoning to learn from or without."""
 
+from functools import partial
 from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -61,19 +62,19 @@ def main(params: Params) -> None:
     differences, over_tasks = (
         {
             name: {
-                part: difference(better, worse, seed=params.seed).metrics()
+                part: difference(better, worse).metrics()
                 for part in task_scores.PARTS
                 for better, worse in [[task_scores.part_of(answers[one], part) for one in pair]]
                 if better or worse
             }
             for name, pair in params.differences.items()
         }
-        for difference in (task_scores.difference, task_scores.difference_over_tasks)
+        for difference in (partial(task_scores.difference, seed=params.seed), task_scores.difference_over_tasks)
     )
     sweep = [answers[params.sweep[place]] for place in (-2, -1, 0)]
     share, share_over_tasks = (
-        share_of_gain(*sweep, seed=params.seed)
-        for share_of_gain in (task_scores.share_of_gain, task_scores.share_of_gain_over_tasks)
+        task_scores.share_of_gain(*sweep, seed=params.seed),
+        task_scores.share_of_gain_over_tasks(*sweep),
     )
     stage.write_metrics(
         "score_tasks",

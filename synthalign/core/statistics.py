@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 RESAMPLES = 2000
 """Bootstrap draws; the ends of a 95% interval then vary by about 2% of its width from seed to seed."""
 
-FEWEST = 5
+FEWEST = 6
 """The fewest units that get an interval.  A percentile interval never reaches beyond the smallest and the largest unit,
-and all n units lie on one side of the middle of what they were drawn from with chance 2 / 2^n: 1 in 8 for four, 1 in 16
-for five.  Of fewer than five it is no 95% interval, whatever the draws say."""
+and all n units lie on one side of the middle of what they were drawn from with chance 2 / 2^n: 1 in 16 for five, 1 in
+32 for six.  Of fewer than six it is no 95% interval, whatever the draws say."""
 
 MOST_KEPT = 2000
 """Clusters of which draws are kept: 2,000 draws of them are 32 MB."""
@@ -37,7 +37,8 @@ and says nothing about the next one."""
 class Interval:
     """A figure, the ends of its 95% interval, and the number of independent units (questions) behind it.
 
-    Where a bootstrap would have no width, low and high are None and `why` says so: TOO_FEW or ALL_EQUAL.
+    Where a bootstrap would have no width, low and high are None and `why` says so: TOO_FEW or ALL_EQUAL.  `freedom`
+    has the degrees of freedom of an interval by Student's t; None otherwise.
     """
 
     value: float
@@ -45,17 +46,18 @@ class Interval:
     high: float | None
     n: int
     why: str | None = None
+    freedom: int | None = None
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> "Interval":
         """The figure of a metrics file."""
-        return cls(found["value"], found["low"], found["high"], found["n"], found.get("why"))
+        return cls(found["value"], found["low"], found["high"], found["n"], found.get("why"), found.get("freedom"))
 
     def metrics(self) -> dict[str, Any]:
-        """The figure for a metrics file, to six digits; `why` is there only where there is no interval."""
+        """The figure for a metrics file, to six digits; `why` and `freedom` are there only where they say something."""
         low, high = (None if end is None else round(end, 6) for end in (self.low, self.high))
         found = {"value": round(self.value, 6), "low": low, "high": high, "n": self.n}
-        return found | ({"why": self.why} if self.why else {})
+        return found | {name: value for name in ("why", "freedom") if (value := getattr(self, name)) is not None}
 
     def lies_above(self, bound: float) -> bool:
         """Whether the whole interval is above the bound; never without an interval."""
@@ -124,7 +126,7 @@ def ratio_sum_interval(
     resamples: int = RESAMPLES,
 ) -> Interval:
     """The sum of sign x sum(numerators) / sum(denominators) over the terms, each over the same rows (N,)."""
-    columns, n = _cluster_sums([column for _, *pair in terms for column in pair], clusters)
+    columns, n = cluster_sums([column for _, *pair in terms for column in pair], clusters)
     signs, totals = [sign for sign, *_ in terms], columns.sum(axis=1)
     if (totals[1::2] == 0).any():
         raise ValueError("there is nothing to measure")
@@ -135,7 +137,30 @@ def ratio_sum_interval(
     return percentile_interval(float((totals[::2] / totals[1::2]) @ signs), (draws[:, ::2] / draws[:, 1::2]) @ signs, n)
 
 
-def _cluster_sums(columns: Sequence[ArrayLike], clusters: Sequence[Hashable]) -> tuple[NDArray[np.float64], int]:
+def student_interval(numerators: ArrayLike, denominators: ArrayLike) -> Interval:
+    """sum(numerators) / sum(denominators) of a few units (N,), by Student's t; 1 as every denominator makes it a mean.
+
+        r +- t_{N-1} * s / (sqrt(N) * mean(denominators)),    s the standard deviation of numerators - r * denominators
+
+    Cochran 1977, section 2.11.  For so few units (tasks) a bootstrap is too narrow, and where many of them do not
+    differ it has hardly a width.  Without ends where there are fewer than FEWEST or s is zero; ValueError when the
+    denominators sum to zero.
+    """
+    above, below = np.asarray(numerators, float), np.asarray(denominators, float)
+    n, total = len(above), float(below.sum())
+    if not total:
+        raise ValueError("there is nothing to measure")
+    value = float(above.sum()) / total
+    if n < FEWEST:
+        return Interval(value, None, None, n, TOO_FEW)
+    error = float(np.std(above - value * below, ddof=1)) * math.sqrt(n) / abs(total)
+    if error <= 1e-9 * max(1.0, abs(value)):
+        return Interval(value, None, None, n, ALL_EQUAL)
+    half = _student(n - 1, 0.05) * error
+    return Interval(value, value - half, value + half, n, freedom=n - 1)
+
+
+def cluster_sums(columns: Sequence[ArrayLike], clusters: Sequence[Hashable]) -> tuple[NDArray[np.float64], int]:
     """(K, C) the sum of each column (N,) in each cluster, and the number C of clusters."""
     given = [np.asarray(column, dtype=float) for column in columns]
     if any(column.shape != (len(clusters),) for column in given):
@@ -188,10 +213,10 @@ def difference_interval(
 def _sided(found: Interval, gaps: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
     """The interval of a mean gap (N,), without ends where fewer than FEWEST units lie on a side at all.
 
-    Units of no gap say nothing of its sign: of four that all have one sign chance makes one in eight (2 / 2^4), however
+    Units of no gap say nothing of its sign: five that all have one sign chance makes one time in 16 (2 / 2^5), however
     many ties there are beside them, and a bootstrap that draws the ties too does not know.
     """
-    [sums], _ = _cluster_sums([gaps], clusters)
+    [sums], _ = cluster_sums([gaps], clusters)
     if found.low is None or np.count_nonzero(np.abs(sums) > 1e-9) >= FEWEST:
         return found
     return dataclasses.replace(found, low=None, high=None, why=TOO_FEW)
@@ -211,7 +236,7 @@ def win_rate(
 ) -> Interval:
     """How often a beats b, a tie being half a win; both orders of a question are one sample, not two.
 
-    Without ends where fewer than FEWEST questions are won by either (a sign test of four cannot reach .05).
+    Without ends where fewer than FEWEST questions are won by either (a sign test of five cannot reach .05).
     """
     points = win_points(verdicts)
     return _sided(mean_interval(points, questions, seed=seed, resamples=resamples), points - 0.5, questions)
@@ -262,6 +287,7 @@ def p_value(intervals: Sequence[Interval], bound: float, *, seeds: int | None = 
 
         | mean - bound |  =  sqrt( (z_{1-a/2} h / 1.96)^2  +  (t_{k-1, 1-a/2})^2 * s^2 / k )
 
+    With an interval by Student's t it is t in the place of z too, with the degrees of freedom that the intervals have.
     So p < .05 exactly where the 95% interval leaves the bound out.  None where there is no interval.
 
     seeds  where a single interval is given that several seeds were put together to already: how many.  What part of
@@ -280,16 +306,20 @@ def p_value(intervals: Sequence[Interval], bound: float, *, seeds: int | None = 
     if len(intervals) == 1:
         if not half:  # an end that is the figure itself
             return SMALLEST_P
-        normal = float(2 * ndtr(-gap / half * _normal(0.05)))
+        own = combined.freedom
+        alone = float(2 * (stdtr(own, -gap / half * _student(own, 0.05)) if own else ndtr(-gap / half * _normal(0.05))))
         if seeds is None or seeds < 2:
-            return normal
-        return max(normal, float(2 * stdtr(seeds - 1, -gap / half * _student(seeds - 1, 0.05))))
-    questions = _half_widths(intervals)[combined.value <= bound] / _normal(0.05)
+            return alone
+        return max(alone, float(2 * stdtr(seeds - 1, -gap / half * _student(seeds - 1, 0.05))))
+    of_units = [one.freedom for one in intervals if one.freedom]
+    own = min(of_units) if of_units else None
+    questions = _half_widths(intervals)[combined.value <= bound] / (_student(own, 0.05) if own else _normal(0.05))
     error, freedom = _standard_error(intervals), len(intervals) - 1
 
     def beyond(log_a: float) -> float:
         a = math.exp(log_a)
-        return math.hypot(_normal(a) * questions, _student(freedom, a) * error) - gap
+        units = _student(own, a) if own else _normal(a)
+        return math.hypot(units * questions, _student(freedom, a) * error) - gap
 
     from scipy.optimize import brentq
 

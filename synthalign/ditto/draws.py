@@ -84,13 +84,17 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
     replay  the demonstration over each sample of the earlier sets
     inter   each sample of set a over each of set b, for all a > b: M^2 pairs for every (a, b) with M samples each
 
-    A sample that says what its demonstration says is left out, and so is a pair of equal texts: there is nothing to
+    A sample that says what a demonstration says is left out, and so is a pair of equal texts: there is nothing to
     tell apart.  (The paper's code keeps them.)  A sample that was cut off, or says nothing, is never the better
     one.
     """
     found: dict[Kind, list[Pair]] = {kind: [] for kind in KINDS}
+    said = {one.text for one in demonstrations}
     for best in demonstrations:
-        own = [[one for one in given if _differs(best, one)] for given in sets]
+        own = [
+            [one for one in given if one.demonstration_id == best.demonstration_id and one.text not in said]
+            for given in sets
+        ]
         for later, samples in enumerate(own):
             kind: Kind = "online" if later == len(own) - 1 else "replay"
             found[kind] += [Pair(kind, best, sample) for sample in samples]
@@ -103,10 +107,6 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
                 if better.text != worse.text
             ]
     return found
-
-
-def _differs(best: Text, sample: Text) -> bool:
-    return sample.demonstration_id == best.demonstration_id and sample.text != best.text
 
 
 def sizes(pairs: int, fractions: Fractions) -> dict[Kind, int]:

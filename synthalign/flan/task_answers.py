@@ -111,5 +111,5 @@ def _choose(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, given: S
     for row, one, _ in given:
         found = [next(scores) for _ in one.options]
         best = [at for at in range(len(found)) if benchmarks.strictly_highest(found, at)]
-        row["text"], row["finish_reason"] = one.options[best[0]] if best else None, None
+        row["text"], row["finish_reason"] = one.options[best[0]] if best else "", None
         row["right"] = row["text"] == one.target

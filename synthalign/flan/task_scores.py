@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
 """One item of a held-out task as a model took it.
 
     metric         exact: the model wrote an answer; choice: the log-probabilities of the options were compared
-    text           what it wrote, or the option it found most probable; NULL where two were equally so
+    text           what it wrote, or the option it found most probable; empty where two were equally so
     finish_reason  how what it wrote ended; NULL for an option
     chance         how often a guess is right: 1 / options, and 0 for a free answer
 """
@@ -103,21 +103,22 @@ def by_task(rows: Sequence[Row]) -> dict[str, float]:
     return {task: fmean(scores) for task, scores in found.items()}
 
 
-def difference_over_tasks(one: Sequence[Row], other: Sequence[Row], *, seed: int) -> Interval:
+def difference_over_tasks(one: Sequence[Row], other: Sequence[Row]) -> Interval:
     """The same figure as `difference`, with the task as the unit: what another set of tasks may bring.
 
-    Items of a task resemble each other, and what is claimed is about tasks that were not seen.
+    Items of a task resemble each other, and what is claimed is about tasks that were not seen.  Tasks are few, so the
+    interval is Student's (`statistics.student_interval`).
     """
-    return measures.difference(by_task(one), by_task(other), seed=seed)
+    gaps = measures.paired(by_task(one), by_task(other))
+    return statistics.student_interval(list(gaps.values()), [1.0] * len(gaps))
 
 
-def share_of_gain_over_tasks(
-    before: Sequence[Row], last: Sequence[Row], base: Sequence[Row], *, seed: int
-) -> Interval | None:
-    """The same figure as `share_of_gain`, with the task as the unit."""
+def share_of_gain_over_tasks(before: Sequence[Row], last: Sequence[Row], base: Sequence[Row]) -> Interval | None:
+    """The same figure as `share_of_gain`, with the task as the unit and Student's interval."""
     end, middle, start = by_task(last), by_task(before), by_task(base)
     step, gain = [end[task] - middle[task] for task in end], [end[task] - start[task] for task in end]
-    return _share(step, gain, list(end), seed)
+    shown = statistics.student_interval(gain, [1.0] * len(gain))
+    return statistics.student_interval(step, gain) if _is_gain(shown) else None
 
 
 def share_of_gain(before: Sequence[Row], last: Sequence[Row], base: Sequence[Row], *, seed: int) -> Interval | None:
@@ -130,14 +131,14 @@ def share_of_gain(before: Sequence[Row], last: Sequence[Row], base: Sequence[Row
     _check_same(end, start)
     step = [end[key] - middle[key] for key in end]
     gain = [end[key] - start[key] for key in end]
-    return _share(step, gain, [item for item, _ in end], seed)
+    items = [item for item, _ in end]
+    shown = statistics.mean_interval(gain, items, seed=seed)
+    return statistics.ratio_interval(step, gain, items, seed=seed) if _is_gain(shown) else None
 
 
-def _share(step: Sequence[float], gain: Sequence[float], units: Sequence[str], seed: int) -> Interval | None:
-    shown = statistics.mean_interval(gain, units, seed=seed)
-    if not (shown.value if shown.low is None else shown.low) > 0:  # equal gains, or few, have no interval
-        return None
-    return statistics.ratio_interval(step, gain, units, seed=seed)
+def _is_gain(shown: Interval) -> bool:
+    """Equal gains, or few, have no interval: then the figure says it."""
+    return (shown.value if shown.low is None else shown.low) > 0
 
 
 def check_unseen(rows: Sequence[Row], mixtures: Mapping[str, Sequence[Row]]) -> None:

@@ -25,9 +25,7 @@ def interval(x: ArrayLike, y: ArrayLike, questions: Sequence[Hashable], *, seed:
     from scipy.stats import DegenerateDataWarning, bootstrap  # not at the top: it takes seconds to import
 
     dx, dy = (column - column.mean() for column in (np.asarray(x, float), np.asarray(y, float)))
-    of_question = np.unique([str(one) for one in questions], return_inverse=True)[1]
-    columns = (np.ones(len(dx)), dx, dy, dx * dx, dy * dy, dx * dy)
-    sums = np.stack([np.bincount(of_question, weights=column) for column in columns])
+    sums, n = statistics.cluster_sums((np.ones(len(dx)), dx, dy, dx * dx, dy * dy, dx * dy), questions)
 
     def r(drawn: NDArray[Any], axis: int) -> NDArray[Any]:
         rows, x_, y_, xx, yy, xy = sums[:, drawn].sum(axis=axis if axis < 0 else axis + 1)
@@ -36,7 +34,6 @@ def interval(x: ArrayLike, y: ArrayLike, questions: Sequence[Hashable], *, seed:
         return np.divide(rows * xy - x_ * y_, np.sqrt(np.abs(spread).prod(axis=0)), out=np.full(rows.shape, np.nan),
                          where=varies)  # fmt: skip
 
-    n = sums.shape[1]
     if n < statistics.FEWEST:
         return statistics.percentile_interval(value, np.array([value]), n)
     with warnings.catch_warnings(action="ignore", category=DegenerateDataWarning):  # draws that are all alike

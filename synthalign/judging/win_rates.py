@@ -152,8 +152,10 @@ def length_controlled(
     questions    (N,)  what the bootstrap draws; s stays that of all rows
 
     The length term of AlpacaEval 2.0 (Dubois et al. 2024, section 3), fitted to one pair of policies; their term for
-    how hard a question is, which needs many models, is left out.  None where all differences are equal.  It is an
-    extrapolation where one policy is always the longer: read it beside `similar_length`, which is not.
+    how hard a question is, which needs many models, is left out.  None where all differences are equal.  Where a is
+    longer, or shorter, in all but a few questions (fewer than FEWEST) equal lengths are outside of what was seen, and
+    there is no interval: with x nearly constant the ridge holds the slope at 0, and what came out would be the win rate
+    as it is.  Read it beside `similar_length`, which extrapolates nowhere.
     """
     difference = np.asarray(differences, float)
     spread = float(difference.std())
@@ -166,8 +168,11 @@ def length_controlled(
     rows = np.bincount(unit).astype(float)
     wins = np.bincount(unit, weights=np.asarray(points, float)).astype(float)
     of_unit, x = units[0].astype(int), np.tanh(units[1] / spread)
+    sides = min(len(set(of_unit[x <= 0])), len(set(of_unit[x >= 0])))
     rng = np.random.default_rng(seed)
     rates = [_rate_at_zero(x, wins, rows, np.ones((1, len(x))))]
+    if sides < statistics.FEWEST:
+        return Interval(float(rates[0][0]), None, None, len(index), statistics.TOO_FEW)
     for start in range(0, resamples, 200):
         draws = rng.integers(len(index), size=(min(200, resamples - start), len(index)))
         counts = np.stack([np.bincount(draw, minlength=len(index)) for draw in draws]).astype(float)

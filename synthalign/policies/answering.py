@@ -6,7 +6,7 @@ them are told how far they came.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -90,7 +90,17 @@ def written(
         stops=chat.STOPS,
         batch_size=4 * device_batch_size,  # one token of each at a time, and nothing kept for a gradient
     )
-    return [one for [one] in made]
+    return [cut(one) for [one] in made]
+
+
+def cut(made: Generation) -> Generation:
+    """What was written up to another turn, by every sign of one (`chat.ended`): no dialogue with itself is paid for.
+
+    The tokens stay as they were sampled.  RRHF and RLCD cut at the first marker before they score (RRHF section 3.1;
+    RLCD's code), since a reward model likes to be thanked.
+    """
+    text, finish_reason = chat.ended(made.text, made.finish_reason)
+    return replace(made, text=text, finish_reason=finish_reason)
 
 
 def scored(

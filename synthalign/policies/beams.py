@@ -65,7 +65,7 @@ def searched(
             made = writes.generate(input_ids=ids.to(policy.device), attention_mask=attends.to(policy.device))
             for row, place in enumerate(group):
                 own = made[row * beams : (row + 1) * beams, longest:].tolist()
-                found[place] = [ended(tokens, ends, stopping) for tokens in own]
+                found[place] = [answering.cut(ended(tokens, ends, stopping)) for tokens in own]
     return [found[place] for place in range(len(prompts))]
 
 

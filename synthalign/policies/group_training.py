@@ -207,14 +207,18 @@ def reward_function(
     def rewards(
         completions: list[str], completion_ids: list[list[int]], question: list[str], **others: Any
     ) -> list[float | None]:
+        answers = [
+            chat.ended(text, "eos" if tokens[-1] in ends else "length")
+            for text, tokens in zip(completions, completion_ids, strict=True)
+        ]
         dialogues = [
             [{"role": "user", "content": asked}, {"role": "assistant", "content": text}]
-            for asked, text in zip(question, completions, strict=True)
+            for asked, (text, _) in zip(question, answers, strict=True)
         ]
         scores = scoring.score(model, tokenizer, dialogues)
         return [
-            score if endings.is_complete("eos" if tokens[-1] in ends else "length", text) else missing_stop_penalty
-            for score, tokens, text in zip(scores, completion_ids, completions, strict=True)
+            score if endings.is_complete(finish_reason, text) else missing_stop_penalty
+            for score, (text, finish_reason) in zip(scores, answers, strict=True)
         ]
 
     return rewards

@@ -96,7 +96,7 @@ def contrast(seeds: Seeds) -> list[Claim]:
             [
                 above(first, 0, "by the first"),
                 above(second, 0, "by the second"),
-                above(first.minus(second) if first and second else None, 0, "the first over the second"),
+                above(seeds.figure("score_revisions", "first_over_second"), 0, "the first over the second"),
             ],
         ),
         seeds.claim(
@@ -106,6 +106,14 @@ def contrast(seeds: Seeds) -> list[Claim]:
             "RLCD section 3.2",
             "metrics/score_pairs.json: labels",
             level(seeds.figure("score_pairs", "labels", "rlcd_equal", "agreement"), EVEN, SHARE_MARGIN),
+            margin=SHARE_MARGIN,
+        ),
+        seeds.claim(
+            "rlcd_equal_reward",
+            "A reward model of such labels ranks held-out responses as often right as a coin",
+            "RLCD section 3.2",
+            "metrics/score_scorers.json: rewards",
+            level(seeds.figure("score_scorers", "rewards", "rlcd_equal", "accuracy"), EVEN, SHARE_MARGIN),
             margin=SHARE_MARGIN,
         ),
     ]
@@ -220,32 +228,52 @@ def policies(seeds: Seeds) -> list[Claim]:
     differences = "compare_methods", "differences"
     harmless, helpful = (seeds.figure(*differences, "rlcd_rlaif", trait) for trait in ("harmless", "helpful"))
     return [
-        seeds.claim(name, text, "RLCD Table 2", "metrics/compare_methods.json", parts)
-        for name, text, parts in [
+        seeds.claim(name, text, paper, "metrics/compare_methods.json", parts)
+        for paper, name, text, parts in [
             (
+                "RLCD Table 2",
                 "rlcd_vs_base",
                 "The RLCD policy beats the base model",
                 seeds.wins("compare_methods", "policies", "ppo_rlcd", "against", "base"),
             ),
             (
+                "RLCD Table 2",
                 "rlcd_vs_distillation",
                 "The RLCD policy beats context distillation",
                 seeds.wins(*differences, "rlcd_distillation", "wins"),
             ),
             (
+                "RLCD Table 2",
                 "rlcd_vs_rlaif",
                 "The RLCD policy beats the RLAIF policy, both labelled by the small model",
                 seeds.wins(*differences, "rlcd_rlaif", "wins"),
             ),
             (
+                "RLCD Table 2",
                 "rlcd_vs_rlaif_harmless",
                 "The RLCD policy is more harmless than the RLAIF policy",
                 [above(harmless, 0)],
             ),
             (
+                "RLCD Table 2",
                 "rlcd_vs_rlaif_helpful",
                 "The RLCD policy is more helpful than the RLAIF policy",
                 [above(helpful, 0)],
+            ),
+            (
+                "RLCD Table 2",
+                "rlcd_harmless",
+                "RLCD and context distillation both make answers more harmless than the base model's",
+                [
+                    above(seeds.figure(*differences, "rlcd_base", "harmless"), 0, "RLCD"),
+                    above(seeds.figure(*differences, "distillation_base", "harmless"), 0, "context distillation"),
+                ],
+            ),
+            (
+                "ALMoST Table 5",
+                "plain_prompt",
+                "Self-Play with Faithful demonstrations beats what the same model answers to a plain prompt, distilled",
+                seeds.wins(*differences, "selfplay_hhh", "wins"),
             ),
         ]
     ]

@@ -46,11 +46,14 @@ IDS = [
     "rlcd_gap",
     "revisions",
     "rlcd_equal_affixes",
+    "rlcd_equal_reward",
     "rlcd_vs_base",
     "rlcd_vs_distillation",
     "rlcd_vs_rlaif",
     "rlcd_vs_rlaif_harmless",
     "rlcd_vs_rlaif_helpful",
+    "rlcd_harmless",
+    "plain_prompt",
     "dpo_frontier",
     "dpo_frontier_oracle",
     "dpo_temperature",
@@ -134,8 +137,9 @@ METRICS = {
             "no_filter": {"correlation_with_length": figure(0.5)},
         },
     },
-    "score_revisions": {"gains": [figure(0.8), figure(0.3)]},
+    "score_revisions": {"gains": [figure(0.8), figure(0.3)], "first_over_second": figure(0.5)},
     "score_scorers": {
+        "rewards": {"rlcd_equal": {"accuracy": figure(0.49, half=0.03)}},
         "likelihoods": {"rrhf": {"accuracy": figure(0.7)}, "base": {"accuracy": figure(0.5)}}
         | {"sft_rmsp": {"accuracy": figure(0.6)}},
         "implicit_rewards": {"dpo": {"accuracy": figure(0.8)}},
@@ -150,6 +154,9 @@ METRICS = {
         "differences": {
             "rlcd_distillation": {"wins": wins()},
             "rlcd_rlaif": {"wins": wins(), "harmless": figure(0.2), "helpful": figure(0.2)},
+            "rlcd_base": {"harmless": figure(0.4)},
+            "distillation_base": {"harmless": figure(0.3)},
+            "selfplay_hhh": {"wins": wins()},
         },
     },
     "train_rrhf/offline": {"samples": {"last_round": {"mean": 1.0, "best": 2.0}}},
@@ -305,11 +312,16 @@ BREAKS = [
     ("rlcd_gap", ("score_pairs", "gap_differences", "rlcd_over_iid"), figure(0.05)),
     ("rlcd_equal_affixes", ("score_pairs", "labels", "rlcd_equal", "agreement"), figure(0.53, half=0.03)),  # above .55
     ("rlcd_equal_affixes", ("score_pairs", "labels", "rlcd_equal", "agreement"), figure(0.5, half=0.2)),  # wide
+    ("rlcd_equal_reward", ("score_scorers", "rewards", "rlcd_equal", "accuracy"), figure(0.47, half=0.03)),  # .44
+    ("rlcd_harmless", (*METHODS, "rlcd_base", "harmless"), figure(0.04)),
+    ("rlcd_harmless", (*METHODS, "distillation_base", "harmless"), figure(0.04)),
+    ("plain_prompt", (*METHODS, "selfplay_hhh", "wins", "length_controlled"), figure(0.54)),
     ("ptx_vs_sft", ("compare_methods", "policies", "ppo_ptx", "against", "sft_rmsp", "win_rate"), figure(0.54)),
     ("rlcd_vs_base", ("compare_methods", "policies", "ppo_rlcd", "against", "base", "win_rate"), figure(0.54)),
     ("rlcd_vs_distillation", (*METHODS, "rlcd_distillation", "wins", "win_rate"), figure(0.54)),
     ("rlcd_vs_rlaif", (*METHODS, "rlcd_rlaif", "wins", "win_rate"), figure(0.54)),
-    ("revisions", ("score_revisions", "gains", 0), figure(0.39)),
+    ("revisions", ("score_revisions", "gains", 0), figure(0.04)),
+    ("revisions", ("score_revisions", "first_over_second"), figure(0.04)),
     ("revisions", ("score_revisions", "gains", 1), figure(0.04)),
     ("rlcd_vs_rlaif_harmless", (*METHODS, "rlcd_rlaif", "harmless"), figure(0.05)),
     ("rlcd_vs_rlaif_helpful", (*METHODS, "rlcd_rlaif", "helpful"), figure(0.05)),
@@ -390,7 +402,7 @@ def test_a_claim_that_something_is_level_or_not_worse_states_its_margin_and_why_
 
     kept = {"flan_both_keeps_direct", "flan_both_keeps_reasoning"}
     of_dpo = {"dpo_frontier", "dpo_frontier_oracle", "dpo_vs_best_of_128"}
-    others = {"rlcd_equal_affixes", "reward_ratings", "reward_small", "rrhf_online_kl_sound"}
+    others = {"rlcd_equal_affixes", "rlcd_equal_reward", "reward_ratings", "reward_small", "rrhf_online_kl_sound"}
     assert {*with_margin} == {*others, *kept, *of_dpo}
     for name in ("dpo_frontier_oracle", "rrhf_online_kl_sound"):
         assert with_margin.pop(name)["size"] == 0.15  # of points, not of a share
