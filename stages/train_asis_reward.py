@@ -7,7 +7,7 @@ from pydantic import Field
 from synthalign.core import code, launcher, stage, statistics
 from synthalign.core.ids import content_id
 from synthalign.feedback import community
-from synthalign.generation import adapters
+from synthalign.generation import adapters, models
 from synthalign.reward import pairwise, training
 from synthalign.reward.training_settings import Settings
 
@@ -35,6 +35,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params) -> None:
     adapters.check(params.model, params.lora, "SEQ_CLS")
+    models.check_length(params.model, "train_asis_reward.max_length", params.max_length)
     questions = community.load(Path(params.community_qa))
     work = stage.work_dir(
         "train_asis_reward",

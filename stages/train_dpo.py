@@ -9,7 +9,7 @@ from synthalign.core import code, launcher, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.dialogue import endings
 from synthalign.feedback import comparisons
-from synthalign.generation import adapters
+from synthalign.generation import adapters, models
 from synthalign.policies import dpo_training
 from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
@@ -49,6 +49,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 def main(params: Params) -> None:
     dpo_training.check(params.lora)
     adapters.check(params.model, params.lora, "CAUSAL_LM")
+    models.check_length(params.model, "train_dpo.max_length", params.max_length)
     table = tables.path(f"comparisons/{params.comparisons}")
     pairs = tables.rows(f"comparisons/{params.comparisons}")
     launched = launcher.of_results(draws=params.drops)

@@ -48,6 +48,7 @@ def main(params: Params, name: str) -> None:
     inputs = [tables.path(table), Path(member.model), *code.of(__file__)]
     work = stage.work_dir("train_flan", name, member, settings, launcher.of_results(draws=params.drops), *inputs)
 
+    models.check_length(member.model, "train_flan.max_length", params.max_length)
     tokenizer = models.load_tokenizer(member.model)
     model = models.load_causal(member.model, "training")
     encoded = encoding.encode(tokenizer, [row["messages"] for row in mixed])

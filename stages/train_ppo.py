@@ -74,6 +74,7 @@ def main(params: Params, name: str) -> None:
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     ptx_texts: list[list[int]] = []
     if settings.ptx_coefficient:
+        models.check_length(member.policy, "train_ppo.ptx_max_tokens", params.ptx_max_tokens)
         inputs.append(Path(params.ptx_texts))
         texts = json_lines.texts(Path(params.ptx_texts))
         rows = encoding.tokenize(tokenizer, [encoding.unmarked(tokenizer, text) for text in texts])

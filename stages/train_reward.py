@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 from synthalign.core import code, launcher, stage, statistics, tables
 from synthalign.core.errors import UserError
 from synthalign.feedback import comparisons
-from synthalign.generation import adapters
+from synthalign.generation import adapters, models
 from synthalign.reward import by_loss, pairwise, probe, training
 from synthalign.reward.training_settings import Settings
 
@@ -60,6 +60,7 @@ def main(params: Params, feedback: str) -> None:
         settings = settings.model_copy(update={"loss": "pairs"})
     else:
         adapters.check(params.model, params.lora, "SEQ_CLS")
+    models.check_length(params.model, "train_reward.max_length", params.max_length)
     pairs = tables.rows(f"comparisons/{feedback}")
 
     comparisons.check_labels(pairs)

@@ -41,6 +41,7 @@ def main(params: Params, data: str) -> None:
         *code.of(__file__),
     )
 
+    models.check_length(params.model, "train_sft.max_length", params.max_length)
     tokenizer = models.load_tokenizer(params.model)
     model = training.to_train(models.load_causal(params.model, "training"), params.lora, "CAUSAL_LM", seed=params.seed)
     replies, ends = [], []

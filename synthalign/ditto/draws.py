@@ -7,7 +7,7 @@ both used.  A batch draws from them in fixed shares.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +40,7 @@ class Text:
 
     rank           infinity for the demonstration, else the iteration whose policy wrote it: the higher is the better
     finish_reason  how the text ended (`endings`), None for the demonstration
+    prompt         of a demonstration
     """
 
     text_id: str
@@ -47,6 +48,7 @@ class Text:
     rank: float
     text: str
     finish_reason: str | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Pair:
 def demonstrated(demonstration: Demonstration) -> Text:
     """A demonstration as the text that no sample beats."""
     name = demonstration.demonstration_id
-    return Text(name, name, math.inf, demonstration.output)
+    return Text(name, name, math.inf, demonstration.output, prompt=demonstration.prompt)
 
 
 def sampled(demonstration_id: str, iteration: int, index: int, text: str, *, finish_reason: str) -> Text:
@@ -84,15 +86,17 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
     replay  the demonstration over each sample of the earlier sets
     inter   each sample of set a over each of set b, for all a > b: M^2 pairs for every (a, b) with M samples each
 
-    A sample that says what a demonstration says is left out, and so is a pair of equal texts: there is nothing to
-    tell apart.  (The paper's code keeps them.)  A sample that was cut off, or says nothing, is never the better
-    one.
+    A sample that says what a demonstration of its prompt says is left out, and so is a pair of equal texts: there is
+    nothing to tell apart.  (The paper's code keeps them.)  A sample that was cut off, or says nothing, is never the
+    better one.
     """
     found: dict[Kind, list[Pair]] = {kind: [] for kind in KINDS}
-    said = {one.text for one in demonstrations}
+    said: dict[str | None, set[str]] = {}
+    for one in demonstrations:
+        said.setdefault(one.prompt, set()).add(one.text)
     for best in demonstrations:
         own = [
-            [one for one in given if one.demonstration_id == best.demonstration_id and one.text not in said]
+            [one for one in given if one.demonstration_id == best.demonstration_id and _differs(one, said[best.prompt])]
             for given in sets
         ]
         for later, samples in enumerate(own):
@@ -107,6 +111,10 @@ def pools(demonstrations: Sequence[Text], sets: Sequence[Sequence[Text]]) -> dic
                 if better.text != worse.text
             ]
     return found
+
+
+def _differs(sample: Text, said: Set[str]) -> bool:
+    return sample.text not in said
 
 
 def sizes(pairs: int, fractions: Fractions) -> dict[Kind, int]:

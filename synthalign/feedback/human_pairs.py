@@ -5,7 +5,8 @@
     {"chosen": "\\n\\nHuman: Where …?\\n\\nAssistant: In the forest.", "rejected": "\\n\\nHuman: …"}
 
 Each of the three is a text or a list of messages; a text with our own markers is taken apart at them.  What the sides
-share with the prompt, or with each other, is the prompt and stands in no side.  A ranking of K responses is a row too,
+share with the prompt, or with each other, is the prompt and stands in no side.  A text in a column `system` is the
+system message of the conversation.  A ranking of K responses is a row too,
 the best first, or each with its rank or its score:
 
     {"prompt": "Where …?", "responses": ["In the forest.", "Outside.", "Who knows."]}
@@ -92,7 +93,8 @@ def of_row(row: Any, place: str) -> list[tuple[str, Any, bool]]:
     found = []
     for one, other in combinations(range(len(responses)), 2):
         better, worse = (one, other) if ranks[one] <= ranks[other] else (other, one)
-        pair = {"prompt": row.get("prompt"), "chosen": responses[better], "rejected": responses[worse]}
+        shared = {"system": row.get("system"), "prompt": row.get("prompt")}
+        pair = shared | {"chosen": responses[better], "rejected": responses[worse]}
         found.append((f"{place}, responses {better + 1} and {worse + 1}", pair, ranks[one] == ranks[other]))
     return found
 
@@ -113,8 +115,16 @@ def _ranked(row: dict[str, Any], place: str) -> tuple[list[Any], list[float]]:
         raise UserError(f"{place}: it has ranks and scores; leave one of them out")
     elif row.get("scores") is not None:
         numbers, sign = row["scores"], -1
+    elif row.get("ranks") is not None:
+        numbers, sign = row["ranks"], 1
     else:
-        numbers, sign = row["ranks"] if row.get("ranks") is not None else [*range(len(responses))], 1
+        for other, value in row.items():
+            if isinstance(value, list) and len(value) == len(responses) and all(map(_is_number, value)):
+                raise UserError(
+                    f"{place}: {other} has a number for each of {name}, and without ranks or scores they would be read "
+                    "as the best first; call it scores (the highest is the best) or ranks (the lowest), or leave it out"
+                )
+        numbers, sign = [*range(len(responses))], 1
     if not isinstance(numbers, list) or len(numbers) != len(responses) or not all(map(_is_number, numbers)):
         raise UserError(f"{place}: {repr(numbers)[:60]} are not {len(responses)} numbers, one for each response")
     for number, response in enumerate(responses, start=1):
@@ -153,7 +163,21 @@ def taken_apart(pair: Any, place: str) -> tuple[list[Message], tuple[str, str]]:
         raise UserError(f"{place}: prompt is missing, and chosen and rejected are answers alone")
     if contexts[0][0]["role"] == "assistant":
         raise NoDialogue("the conversation begins with the assistant")
-    return contexts[0], (answers[0], answers[1])
+    return _under(pair.get("system"), contexts[0]), (answers[0], answers[1])
+
+
+def _under(system: Any, context: list[Message]) -> list[Message]:
+    """The conversation behind what stands in a column `system`, where there is one and it is a text."""
+    if not isinstance(system, str) or not system.strip():
+        return context
+    message: Message = {"role": "system", "content": system.strip()}
+    if chat.marker_in(system):
+        raise NoDialogue("a turn holds the marker of another one", "system")
+    if context[0]["role"] != "system":
+        return [message, *context]
+    if context[0] != message:
+        raise NoDialogue("the column system and the conversation say different things")
+    return context
 
 
 def _given(value: Any, place: str) -> str | list[Message]:

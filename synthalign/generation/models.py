@@ -20,6 +20,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -92,6 +93,7 @@ def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     try:
         place = model_folder.tokenizer_folder(folder)
         tokenizer = _as_filed(AutoTokenizer.from_pretrained(str(place), trust_remote_code=False), place)
+        _begin_as_told(tokenizer, place)
     except Exception as error:  # the tokenizers library knows no class of its own
         raise UserError(f"{folder}: the tokenizer cannot be loaded ({type(error).__name__}: {error})") from error
     tokenizer.init_kwargs.pop("local_files_only", None)  # saved with it, HF_HUB_OFFLINE would be a part of the model
@@ -113,6 +115,26 @@ def _as_filed(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTok
     kept = ("model_input_names", "padding_side", "truncation_side", "clean_up_tokenization_spaces")
     settings = {name: getattr(tokenizer, name) for name in kept} | tokenizer.special_tokens_map
     return PreTrainedTokenizerFast.from_pretrained(str(folder), **settings)
+
+
+def _begin_as_told(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Put a BOS in front, or leave it out, as `add_bos_token` of tokenizer_config.json says.
+
+    transformers 5 drops that key where there is a tokenizer.json, and takes the latter's post-processor; transformers 4
+    had these classes obey it, and models of the DeepSeek family were trained behind the BOS that only the key names
+    (findings/transformers_forgets_add_bos_token.sh).
+    """
+    file = folder / "tokenizer_config.json"
+    told = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    begins, name = told.get("add_bos_token"), str(told.get("tokenizer_class")).removesuffix("Fast")
+    if not isinstance(begins, bool) or name not in OBEYING or tokenizer.bos_token_id is None:
+        return
+    if (encoding.opening(tokenizer) == [tokenizer.bos_token_id]) != begins:
+        tokenizer.add_bos_token = begins
+
+
+OBEYING = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
+"""Classes that built their post-processor from `add_bos_token` in transformers 4."""
 
 
 def _rules(tokenizer: Tokenizer) -> list[bytes | None]:
@@ -138,7 +160,24 @@ def context_of(model: PreTrainedModel) -> int | None:
 
     A model that reads texts and images has it in the part of its config that is about texts.
     """
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return _context(model.config)
+
+
+def _context(config: PretrainedConfig) -> int | None:
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def check_length(folder: str | Path, setting: str, tokens: int) -> None:
+    """UserError where a setting lets texts be longer than the model of a folder reads; config.json alone is opened.
+
+    Learned positions would fail in the middle of a training; rotary ones go on beyond what the model has ever seen.
+    """
+    place = model_folder.config_file(folder).parent
+    context = _context(AutoConfig.from_pretrained(str(place), trust_remote_code=False))
+    if context is not None and tokens > context:
+        raise UserError(
+            f"{setting} = {tokens}, but {folder} reads {context} tokens at most; set it to {context} or less"
+        )
 
 
 def vocabulary_of(model: PreTrainedModel) -> int:

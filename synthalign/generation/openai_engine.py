@@ -39,8 +39,17 @@ ENDED = {
 }
 """How a text ended, by the reasons that servers have for it; None where they do not tell eos and stop apart."""
 
-CUT_OFF = {"length", "max_tokens", "max_new_tokens", "model_length", "limit", "content_filter", "abort"}
-"""The reasons for which a text is not whole."""
+CUT_OFF = {
+    *("length", "max_tokens", "max_new_tokens", "model_length", "limit"),
+    *("content_filter", "safety", "recitation"),
+    *("abort", "aborted", "cancelled", "error", "insufficient_system_resource"),
+}
+"""The reasons for which a text is not whole: a limit, a filter, or a server that broke off."""
+
+
+def told(finish_reason: str | None) -> str:
+    """The reason of a server in small letters."""
+    return (finish_reason or "").strip().lower()
 
 
 def generate(
@@ -176,9 +185,9 @@ def generations(answer: Answer, wanted: int, max_new_tokens: int, stops: Sequenc
     for choice, count in zip(choices, counts, strict=True):
         ends = [choice.text.find(stop) for stop in stops if stop in choice.text]
         text = choice.text[: min(ends, default=len(choice.text))]
-        told = (choice.finish_reason or "").strip().lower()
-        is_cut_off = told in CUT_OFF or told not in ENDED and total >= max_new_tokens * len(answer.choices)
-        ended = None if ends else ENDED.get(told)
+        reason = told(choice.finish_reason)
+        is_cut_off = reason in CUT_OFF or reason not in ENDED and total >= max_new_tokens * len(answer.choices)
+        ended = None if ends else ENDED.get(reason)
         reason = "length" if is_cut_off and not ends else ended or ("stop" if stops else "eos")
         made.append(Generation(text, [UNKNOWN] * count, reason, None))
     return made

@@ -8,12 +8,18 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from synthalign.core import hardware
 from synthalign.core.errors import UserError
 from synthalign.generation import model_folder, models, sampling
 from synthalign.generation.generate import Generation, tokenize
 
 if TYPE_CHECKING:
     from vllm import CompletionOutput, LLMEngine
+
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "auto": "auto"}
+"""vLLM's names of `weights.reading`.  Its own `auto` reads a float32 folder in 16 bits, which rounds away what DPO and
+PPO change at their small rates."""
 
 
 def check_installed() -> None:
@@ -36,6 +42,7 @@ def load(folder: str, *, gpu: int | None) -> "LLMEngine":
     return LLMEngine.from_engine_args(
         EngineArgs(
             model=folder,
+            dtype=DTYPES[hardware.read().weights.reading],
             device_ids=None if gpu is None else [gpu],
             enable_prefix_caching=True,
             trust_remote_code=False,

@@ -23,7 +23,7 @@ from synthalign.core.ids import content_id
 from synthalign.generation import endpoint
 from synthalign.generation.endpoint_requests import NO_LIMITS, Requests, read
 from synthalign.generation.journal import Journal
-from synthalign.generation.openai_engine import CUT_OFF
+from synthalign.generation.openai_engine import CUT_OFF, told
 from synthalign.generation.spending import Spending, Tokens
 from synthalign.judging.verdicts import Opinion, Preference, Shown, preferred
 
@@ -153,8 +153,8 @@ def ask(spending: Spending, bodies: Mapping[str, dict[str, Any]], journal: Journ
             worst = Tokens(len(json.dumps(body["messages"]).encode()) + TEMPLATE_TOKENS, body["max_tokens"])
             try:
                 answer = await requests.answer(id, body, worst)
-                told = answer.choices[0].finish_reason
-                journal.append(id, {"reply": answer.choices[0].text, "cut_off": told in CUT_OFF})
+                [choice, *_] = answer.choices
+                journal.append(id, {"reply": choice.text, "cut_off": told(choice.finish_reason) in CUT_OFF})
                 bar.update()
             except UserError as error:
                 requests.failures.append(error)

@@ -95,9 +95,10 @@ def score(
     """The reward of each dialogue's last message, given the messages before it.
 
     Equal dialogues get equal scores: each text is scored once, packed as `packing` has it. The scores are in the order
-    of `dialogues`. `max_length` defaults to the longest context of the model. UserError when a score is not finite.
+    of `dialogues`. `max_length` is at most the context of the model, which it defaults to. UserError when a score is
+    not finite.
     """
-    longest = max_length or models.context_of(model) or 0
+    longest = min((limit for limit in (max_length, models.context_of(model)) if limit), default=0)
     keep = len(encoding.opening(tokenizer))
     keys = [packing.cut(prompt, answer, longest, keep) for prompt, answer in encoding.encode(tokenizer, dialogues)]
     read = partial(_scores, model, pad_token_id=tokenizer.pad_token_id)

@@ -16,6 +16,7 @@ from synthalign.core.statistics import (
     p_value,
     ratio_difference_interval,
     ratio_interval,
+    student_interval,
     win_points,
     win_rate,
 )
@@ -32,10 +33,10 @@ def test_one_value_that_differs_gives_an_interval():
     assert found.high > 0.1
 
 
-def test_four_units_are_too_few_however_they_differ_and_five_are_enough():
-    values = [0.0, 1.0, 2.0, 3.0, 4.0]
+def test_five_units_are_too_few_however_they_differ_and_six_are_enough():
+    values = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
-    assert mean_interval(values[:4], range(4), seed=0) == Interval(1.5, None, None, 4, TOO_FEW)
+    assert mean_interval(values[:5], range(5), seed=0) == Interval(2.0, None, None, 5, TOO_FEW)
     assert mean_interval(values, range(FEWEST), seed=0).why is None
 
 
@@ -112,13 +113,13 @@ def test_a_tie_is_half_a_win():
     assert win_rate(["a", "tie", "b", "a"], ["q1", "q2", "q3", "q4"], seed=0).value == (1 + 0.5 + 0 + 1) / 4
 
 
-def test_four_wins_among_481_ties_are_too_few_and_five_are_enough():
+def test_five_wins_among_480_ties_are_too_few_and_six_are_enough():
     def rate(wins):
         verdicts = ["a"] * wins + ["tie"] * (485 - wins)
         return win_rate(verdicts, range(485), seed=0)
 
-    assert rate(4) == Interval((4 + 481 / 2) / 485, None, None, 485, TOO_FEW)  # a sign test: 2 / 2^4 = .125
-    assert rate(5).low is not None
+    assert rate(5) == Interval((5 + 480 / 2) / 485, None, None, 485, TOO_FEW)  # a sign test: 2 / 2^5 = .0625
+    assert rate(6).low is not None
 
 
 def test_a_paired_difference_is_of_the_units_that_differ():
@@ -126,8 +127,8 @@ def test_a_paired_difference_is_of_the_units_that_differ():
         one = [1.0] * better + [0.0] * (100 - better)
         return difference_interval(one, [0.0] * 100, range(100), seed=0)
 
-    assert gap(4) == Interval(0.04, None, None, 100, TOO_FEW)
-    assert gap(5).low is not None
+    assert gap(5) == Interval(0.05, None, None, 100, TOO_FEW)
+    assert gap(6).low is not None
 
 
 def test_two_orders_of_a_question_are_one_sample():
@@ -225,13 +226,44 @@ def test_a_ratio_of_four_questions_among_a_hundred_is_of_too_few():
 
 def test_a_difference_of_ratios_by_hand():
     # each question has two rows, the first right and the second wrong; the part keeps the first: 1 - 1/2
-    right, part, everything = [1, 0] * 5, [1, 0] * 5, [1, 1] * 5
+    right, part, everything = [1, 0] * 6, [1, 0] * 6, [1, 1] * 6
 
     interval = ratio_difference_interval(
-        (right, part), (right, everything), [q for q in range(5) for _ in "ab"], seed=0
+        (right, part), (right, everything), [q for q in range(6) for _ in "ab"], seed=0
     )
 
-    assert interval == Interval(0.5, None, None, 5, ALL_EQUAL)
+    assert interval == Interval(0.5, None, None, 6, ALL_EQUAL)
+
+
+def test_a_mean_of_few_units_has_students_interval_by_hand():
+    # mean 3.5, s^2 = 3.5, s / sqrt(6) = .763763; t with 5 degrees of freedom is 2.570582
+    found = student_interval([1, 2, 3, 4, 5, 6], [1] * 6)
+
+    assert (found.value, found.n, found.freedom) == (3.5, 6, 5)
+    assert found.high - 3.5 == 3.5 - found.low == pytest.approx(2.570582 * 0.763763, abs=1e-5)
+    assert Interval.of(found.metrics()).freedom == 5
+
+
+def test_a_ratio_of_few_units_by_hand():
+    # r = 21 / 12 = 1.75; numerators - r * denominators: -.75, -1.5, 1.25, .5, 1.5, -1, of which s^2 = 7.875 / 5
+    found = student_interval([1, 2, 3, 4, 5, 6], [1, 2, 1, 2, 2, 4])
+
+    assert found.value == 1.75
+    assert found.high - 1.75 == pytest.approx(2.570582 * math.sqrt(7.875 / 5) / (math.sqrt(6) * 2), abs=1e-5)
+
+
+def test_five_units_are_too_few_for_students_interval_and_equal_ones_have_none():
+    assert student_interval([1, 2, 3, 4, 5], [1] * 5) == Interval(3.0, None, None, 5, TOO_FEW)
+    assert student_interval([2] * 8, [1] * 8) == Interval(2.0, None, None, 8, ALL_EQUAL)
+    with pytest.raises(ValueError, match="nothing to measure"):
+        student_interval([1] * 6, [0] * 6)
+
+
+def test_units_that_do_not_differ_count_for_students_interval():
+    # Of "not worse by .05" eight gaps of which six are 0 are evidence, and a sign test would have nothing to say
+    found = student_interval([0, 0, 0.087, 0, -0.063, 0, 0, 0], [1] * 8)
+
+    assert found.lies_above(-0.05) and not found.lies_above(0)
 
 
 def test_the_multiplier_is_students_for_any_number_of_seeds():
@@ -273,6 +305,15 @@ def test_questions_count_as_normal_and_seeds_as_students_t():
     assert p_value(agreeing, -2.575829) == pytest.approx(0.01, rel=1e-4)
     assert p_value(certain, -9.924843 / math.sqrt(3)) == pytest.approx(0.01, rel=1e-4)
     assert p_value([Interval(0.0, -4.302653, 4.302653, 400)], -9.924843, seeds=3) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_a_p_value_of_few_units_is_students_too():
+    # 3.499483 standard errors are 1% of Student's t with 7 degrees of freedom, 2.364624 are 5%
+    one = Interval(0.0, -2.364624, 2.364624, 8, freedom=7)
+
+    assert p_value([one], -3.499483) == pytest.approx(0.01, rel=1e-4)
+    assert p_value([one] * 3, -3.499483) == pytest.approx(0.01, rel=1e-4)
+    assert p_value([one] * 3, combine_seeds([one] * 3).low) == pytest.approx(0.05, rel=1e-4)
 
 
 def test_of_seeds_that_are_put_together_already_the_larger_of_two_p_values_is_said():

@@ -392,7 +392,7 @@ def test_a_rate_that_breaks_the_model_is_told(tmp_path):
 
 
 def test_a_policy_whose_samples_all_say_what_the_demonstration_says_takes_no_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(draws, "_differs", lambda best, sample: False)
+    monkeypatch.setattr(draws, "_differs", lambda sample, said: False)
 
     policy, learned = align(tmp_path)
 

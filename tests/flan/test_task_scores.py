@@ -85,7 +85,7 @@ def six_tasks(right):
 
 def test_over_tasks_a_difference_is_the_same_figure_and_counts_tasks():
     over_items = task_scores.difference(six_tasks(4), six_tasks(1), seed=0)
-    over_tasks = task_scores.difference_over_tasks(six_tasks(4), six_tasks(1), seed=0)
+    over_tasks = task_scores.difference_over_tasks(six_tasks(4), six_tasks(1))
 
     assert over_tasks.value == pytest.approx(over_items.value) == pytest.approx(3 / 6 / 2)
     assert (over_items.n, over_tasks.n) == (12, 6)
@@ -95,14 +95,14 @@ def test_three_tasks_are_too_few_for_a_claim_about_tasks():
     one, other = ([row(f"{task}{at}", task, at < right) for task in "abc" for at in range(9)] for right in (7, 2))
 
     assert task_scores.difference(one, other, seed=0).why is None
-    assert task_scores.difference_over_tasks(one, other, seed=0).why == "too few"
+    assert task_scores.difference_over_tasks(one, other).why == "too few"
 
 
 def test_over_tasks_the_share_of_the_last_step_is_of_sums_over_tasks():
-    found = task_scores.share_of_gain_over_tasks(six_tasks(4), six_tasks(5), six_tasks(1), seed=0)
+    found = task_scores.share_of_gain_over_tasks(six_tasks(4), six_tasks(5), six_tasks(1))
 
     assert (found.value, found.n) == (pytest.approx((5 - 4) / (5 - 1)), 6)
-    assert task_scores.share_of_gain_over_tasks(six_tasks(4), six_tasks(1), six_tasks(5), seed=0) is None
+    assert task_scores.share_of_gain_over_tasks(six_tasks(4), six_tasks(1), six_tasks(5)) is None
 
 
 def test_a_gain_that_is_not_shown_has_no_shares():
@@ -114,8 +114,8 @@ def test_a_gain_that_is_not_shown_has_no_shares():
         for sign in (0, 1)
     )
 
-    assert task_scores.difference_over_tasks(last, base, seed=0).value > 0
-    assert task_scores.share_of_gain_over_tasks(base, last, base, seed=0) is None
+    assert task_scores.difference_over_tasks(last, base).value > 0
+    assert task_scores.share_of_gain_over_tasks(base, last, base) is None
 
 
 def test_a_gain_that_is_the_same_in_every_task_is_shown_and_one_of_few_tasks_has_a_share_without_ends():
@@ -123,11 +123,11 @@ def test_a_gain_that_is_the_same_in_every_task_is_shown_and_one_of_few_tasks_has
     before = [row(f"{task}{at}", task, at < 6 - n % 2) for n, task in enumerate("abcdef") for at in range(10)]
     last = [row(f"{task}{at}", task, at < 7) for task in "abcdef" for at in range(10)]
 
-    found = task_scores.share_of_gain_over_tasks(before, last, base, seed=0)
+    found = task_scores.share_of_gain_over_tasks(before, last, base)
 
     assert found.value == pytest.approx(1.5 / 5) and found.low is not None
     few = [[one for one in rows if one["task"] in "abc"] for rows in (before, last, base)]
-    assert task_scores.share_of_gain_over_tasks(*few, seed=0).why == "too few"
+    assert task_scores.share_of_gain_over_tasks(*few).why == "too few"
 
 
 def test_direct_tasks_and_those_with_reasoning_are_told_apart():

@@ -19,10 +19,10 @@ def test_the_interval_is_over_questions_and_not_over_rows():
 
 def test_what_does_not_vary_has_no_correlation_and_few_questions_no_interval():
     assert correlations.interval([1, 1, 1, 1, 1], [1, 2, 3, 4, 5], range(5), seed=0) is None
-    assert correlations.interval(X[:4], Y[:4], range(4), seed=0).why == TOO_FEW
+    assert correlations.interval(X[:5], Y[:5], range(5), seed=0).why == TOO_FEW
     assert correlations.interval(X, Y, ["one"] * 6, seed=0).why == TOO_FEW
     # On a line every draw that varies has r = 1, and one of a single question has none.
-    assert correlations.interval([1, 2, 3, 4, 5], [2, 4, 6, 8, 10], range(5), seed=0).why == ALL_EQUAL
+    assert correlations.interval([*range(6)], [2 * x for x in range(6)], range(6), seed=0).why == ALL_EQUAL
 
 
 def test_a_95_percent_interval_holds_the_truth_about_95_times_in_100():

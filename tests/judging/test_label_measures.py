@@ -46,12 +46,12 @@ def test_two_terms_have_the_interval_that_statistics_gives_them():
 
 
 def test_a_question_with_a_tie_in_both_tables_is_not_counted():
-    one, other = labels(1, 0, -1, 1, 1, 1, 1), labels(-1, 0, 1, 0, 1, 1, 1)
+    one, other = labels(1, 0, -1, 1, 1, 1, 1, 1), labels(-1, 0, 1, 0, 1, 1, 1, 1)
     terms = [(1, label_measures.accuracy_parts(one)), (-1, label_measures.accuracy_parts(other))]
 
     found = label_measures.combination(terms, seed=0)
 
-    assert (round(found.value, 9), found.n) == (round(5 / 6 - 4 / 5, 9), 6)
+    assert (round(found.value, 9), found.n) == (round(6 / 7 - 5 / 6, 9), 7)
     assert found.low is not None
 
 

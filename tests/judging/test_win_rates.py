@@ -164,10 +164,10 @@ def test_the_fit_is_where_the_penalised_likelihood_is_flat(seed: int) -> None:
 
 
 def test_one_that_always_wins_has_a_rate_of_1_and_lengths_that_tell_the_winner_a_finite_fit() -> None:
-    difference, questions = [3, 9, -4, 30, 8], list("abcde")
+    difference, questions = [3, 9, -4, 30, 8, -1, -2, -9, -5, -7, 4, 12], list("abcdefghijkl")
 
-    always = length_controlled([1, 1, 1, 1, 1], difference, questions, seed=0)
-    told = length_controlled([1, 1, 0, 1, 1], difference, questions, seed=0)
+    always = length_controlled([1] * 12, difference, questions, seed=0)
+    told = length_controlled([float(one > 0) for one in difference], difference, questions, seed=0)
 
     assert always is not None and always.value == pytest.approx(1.0, abs=1e-8)
     assert told is not None and 0 < told.value < 1 and math.isfinite(told.low + told.high)
@@ -175,6 +175,23 @@ def test_one_that_always_wins_has_a_rate_of_1_and_lengths_that_tell_the_winner_a
 
 def test_equal_differences_control_for_nothing() -> None:
     assert length_controlled([1, 0, 1], [4, 4, 4], list("abc"), seed=0) is None
+
+
+def test_where_one_is_nearly_always_the_longer_equal_lengths_have_a_figure_without_an_interval() -> None:
+    """A judge that goes by length alone; the win rate of .8 as it is would else come back, with a narrow interval."""
+    rng = np.random.default_rng(0)
+    difference = rng.integers(30, 70, 300)
+    points = (rng.random(300) < 1 / (1 + np.exp(-0.03 * difference))).astype(float)
+
+    never = length_controlled(points, difference, range(300), seed=0, resamples=50)
+    five, six = (
+        length_controlled([*points, *[0.0] * few], [*difference, *[-20] * few], range(300 + few), seed=0, resamples=50)
+        for few in (5, 6)
+    )
+
+    assert never is not None and never.value > 0.7 and (never.low, never.why) == (None, "too few")
+    assert five is not None and five.why == "too few"
+    assert six is not None and six.low is not None and six.low < 0.5  # what was won by the shorter is seen now
 
 
 def test_rows_of_one_question_are_drawn_together() -> None:
@@ -217,11 +234,11 @@ def test_alpha_by_hand() -> None:
 
 
 def test_alpha_is_1_for_judges_of_one_mind_and_nothing_where_nobody_shares_a_unit_or_all_say_the_same() -> None:
-    one = {("a",): 1.0, ("b",): 0.0, ("c",): 0.5, ("d",): 1.0, ("e",): 0.0}
+    one = {("a",): 1.0, ("b",): 0.0, ("c",): 0.5, ("d",): 1.0, ("e",): 0.0, ("f",): 0.5}
 
     full = agreement.alpha([one, dict(one)], seed=0)
-    assert full == Interval(1.0, None, None, 5, ALL_EQUAL)
-    assert agreement.alpha([one, {("f",): 1.0}], seed=0) is None
+    assert full == Interval(1.0, None, None, 6, ALL_EQUAL)
+    assert agreement.alpha([one, {("g",): 1.0}], seed=0) is None
     assert agreement.alpha([{("a",): 1.0}, {("a",): 1.0}], seed=0) is None
     assert agreement.alpha([], seed=0) is None
 

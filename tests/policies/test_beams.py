@@ -40,7 +40,7 @@ def test_a_taught_policy_ends_its_beams_and_prompts_of_other_lengths_beside_it_c
     assert together == alone
     best = together[0][0]
     assert (best.finish_reason, best.token_ids[-1]) == ("eos", TOKENIZER.eos_token_id)
-    assert best.text.startswith(" The") and best.token_ids.count(TOKENIZER.eos_token_id) == 1
+    assert best.text.startswith("The") and best.token_ids.count(TOKENIZER.eos_token_id) == 1
 
 
 def test_a_policy_whose_layers_are_recomputed_in_training_is_searched_like_any(monkeypatch, tmp_path) -> None:

@@ -320,7 +320,7 @@ def test_the_oracle_scores_the_answer_in_force_after_each_step() -> None:
     assert [step["value"] for step in found["steps"]] == [-2, -2, 2]
     assert ([gain["value"] for gain in found["gains"]], found["gain"]["value"]) == ([0, 4], 4)
     assert found["first_over_second"]["value"] == -4
-    assert [gain["harmless"]["value"] for gain in found["gains"]] == [0, 2]
+    assert [gain["harmless"]["value"] for gain in found["gains"]] == [0, 4]
     score_revisions.main(score_revisions.Params(seed=0, oracle=None))
     assert metrics("score_revisions") == {}
 
