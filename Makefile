@@ -33,7 +33,8 @@ hardware.yaml:
 plan: .venv/ready  ## what `make repro` would run now, why, and how long it would take; runs nothing
 	@python -m synthalign plan report
 
-REPRO = python -m flows.repro $(if $(value JOBS),--jobs "$$GIVEN_JOBS")
+DIES_WITH_US = $(if $(shell command -v setpriv),setpriv --pdeathsig TERM)
+REPRO = $(DIES_WITH_US) python -m flows.repro $(if $(value JOBS),--jobs "$$GIVEN_JOBS")
 repro: .venv/ready accelerate.yaml hardware.yaml  ## run what changed of ALMoST, stages beside each other (JOBS=1: one by one), then print the results
 	@$(REPRO) report || { python -m synthalign recover && $(REPRO) report; }
 	@python -m synthalign.reporting.results

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Event
@@ -27,7 +27,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from flows import graph, machine
-from flows.process import dies_with_us
+from flows.process import dies_with_us, uninterrupted
 
 TRAINED = (
     *("train_asis_reward", "train_reward", "train_sft", "train_dpo", "train_ppo", "train_rrhf", "train_group_rl"),
@@ -142,6 +142,22 @@ def reproduce(seed: int, threads: int, targets: list[str], sections: tuple[str, 
     return folder / "metrics"
 
 
+def to_its_end(command: Sequence[str]) -> None:
+    """Run a command, which after Ctrl-C has the time that it takes to end: `subprocess.run` kills it after .25 s.
+
+    CalledProcessError where it fails.
+    """
+    process = subprocess.Popen(command)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        with uninterrupted():
+            process.wait()
+        raise
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+
+
 def file_of(seed: int, writer: str) -> Path:
     """Where the run of a seed is kept for `synthalign.reporting.<writer>`."""
     return Path("metrics/seeds") / writer / f"{seed}.json"
@@ -156,7 +172,7 @@ def run(given: argparse.Namespace) -> None:
     todo = [seed for seed, file in files.items() if file not in kept]
     print("".join(f"seed {seed}: kept in {file}\n" for seed, file in files.items() if file in kept), end="", flush=True)
     if 0 in todo:
-        subprocess.run([*REPRO, *given.targets], check=True)
+        to_its_end([*REPRO, *given.targets])
         subprocess.run([*RECORD, "metrics", str(files[0])], check=True)
     sections = (*TRAINED, *AUTHORS) if given.real else TRAINED
     stop = Event()  # those that are running end, and no other begins

@@ -4,11 +4,16 @@ To write one entry, DVC reads and writes the whole of dvc.lock, which takes far 
 a stage, and keeps every other stage waiting. So a run with many stages writes their entries together (flows/lock.py),
 and what their DVCs read all of is parsed by the first of them (flows/read_once.py).
 The stage may be skipped or come out of DVC's cache of runs, as ever.
+
+Unlike DVC, which hashes a stage's files and settings once more when its command has ended and takes those for what it
+was made of, a stage of which one has changed meanwhile fails: what it made is of the old ones, or of both.
 """
 
 import logging
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,7 @@ from flows.dvc_node import end
 def main(name: str, file: Path) -> int:
     def reproduce_stage(stage: Stage, **given: Any) -> Stage | None:
         """What DVC does here, without the last step."""
+        stage.save = partial(save, stage, stage.save)
         done: Stage | None = stage.reproduce(**given)
         if done is not None:
             lock = str(Path(done.path_in_repo).with_suffix(".lock"))
@@ -40,6 +46,19 @@ def main(name: str, file: Path) -> int:
         logging.getLogger("dvc").exception("")  # in DVC's words, with what caused it
         return 255
     return 0
+
+
+def save(stage: Stage, record: Callable[..., None], **given: Any) -> None:
+    """Record what the stage made, unless what it depends on is not what it was before; DvcException then."""
+    before = {str(dep): dep.hash_info for dep in stage.deps}
+    stage.save_deps(allow_missing=True)
+    changed = [str(dep) for dep in stage.deps if before[str(dep)] and dep.hash_info != before[str(dep)]]
+    if changed:
+        raise DvcException(
+            f"while {stage.addressing} was at work there changed {', '.join(changed)}; what it made is not recorded: "
+            "run it again, or undo the change first, and it goes on from its last checkpoint"
+        )
+    record(**given)
 
 
 if __name__ == "__main__":

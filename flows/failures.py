@@ -11,8 +11,9 @@ HINTS = (
     ),
     (
         r"No space left on device|disk is full|Disk quota exceeded",
-        "the disk is full: free some space (.work/claims, old folders of published/; `dvc gc --all-commits` keeps what "
-        "the history of git names) and run it again; what was finished is kept",
+        "the disk is full: free some space (.work/claims, old folders of published/; once no run is at work, `dvc gc "
+        "--all-commits`, which keeps what the history of git and dvc.lock name) and run it again; what was finished is "
+        "kept",
     ),
     (
         r"\b(loss|norm|scores?|grad\w*)\b.*\b(nan|inf)\b",

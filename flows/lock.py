@@ -6,16 +6,23 @@ them is in DVC's cache of runs: the next run restores it and runs nothing again.
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.process import uninterrupted
 
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
 EVERY = 300.0
 """Seconds from one writing to the next."""
+
+PATIENCE = 60.0
+"""Seconds that the last writing waits for another DVC (`dvc push` to a slow store) to give dvc.lock free."""
 
 
 class Entries:
@@ -23,6 +30,8 @@ class Entries:
 
     def __init__(self) -> None:
         self._waiting: dict[str, dict[str, Any]] = {}
+        self._here: set[tuple[str, str]] = set()
+        """Lock and name of those whose outs are in this working copy, and not on the remote alone."""
         self._adding, self._writing = Lock(), Lock()
 
     def take(self, file: Path) -> None:
@@ -30,7 +39,9 @@ class Entries:
         from dvc.utils.serialize import load_yaml
 
         if file.exists():
-            self.add(load_yaml(file))
+            made = load_yaml(file)
+            self._here |= {(lock, name) for lock, entries in made.items() for name in entries}
+            self.add(made)
 
     def add(self, made: Mapping[str, Mapping[str, Any]]) -> None:
         """Add entries by the file in which they are to be, and their stages' names."""
@@ -38,9 +49,13 @@ class Entries:
             for lock, entries in made.items():
                 self._waiting.setdefault(lock, {}).update(entries)
 
-    def write(self) -> None:
-        """Write all of them; what cannot be written now is kept for the next time."""
-        from dvc.repo import Repo, lock_repo
+    def write(self, patience: float = 0.0) -> None:
+        """Write all of them; what cannot be written now is kept for the next time.
+
+        What somebody has made anew since, with `dvc repro` for instance, is left out: dvc.lock has their entry.
+        RuntimeError when another DVC holds dvc.lock for longer than `patience`, in seconds, or the disk takes nothing.
+        """
+        from dvc.repo import Repo
         from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
         with self._writing:
@@ -48,8 +63,13 @@ class Entries:
                 waiting = {lock: dict(entries) for lock, entries in self._waiting.items()}
             if not waiting:
                 return
-            with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
-                for lock, entries in waiting.items():
+            with Repo() as repo, held(repo, patience):
+                for lock, made in waiting.items():
+                    entries = {
+                        name: entry
+                        for name, entry in made.items()
+                        if (lock, name) not in self._here or not made_anew(repo, lock, name, entry)
+                    }
                     file = Path(lock)
                     content = parse_yaml_for_update(file.read_text(encoding="utf-8") if file.exists() else "", lock)
                     content.setdefault("schema", "2.0")
@@ -61,6 +81,46 @@ class Entries:
                         if self._waiting[lock][name] is entry:
                             del self._waiting[lock][name]
                 self._waiting = {lock: entries for lock, entries in self._waiting.items() if entries}
+
+
+@contextmanager
+def held(repo: "Repo", patience: float) -> Iterator[None]:
+    """DVC's lock, waited for as long as `patience`; RuntimeError where another DVC keeps it, or the disk is full."""
+    from dvc.lock import LockError
+    from dvc.repo import lock_repo
+
+    until = time.monotonic() + patience
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(lock_repo(repo))
+                break
+            except LockError as error:
+                if time.monotonic() >= until:
+                    raise RuntimeError(f"another DVC holds dvc.lock; {KEPT}") from error
+        try:
+            yield
+        except OSError as error:
+            raise RuntimeError(f"dvc.lock cannot be written ({error}); {KEPT}") from error
+
+
+KEPT = (
+    "the stages that ended in the last minutes are in DVC's cache of runs, and the next run takes them from there; let "
+    "no `dvc gc` come before it"
+)
+
+
+def made_anew(repo: "Repo", lock: str, name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether the outs of a stage are there and not those of its entry."""
+    from dvc.exceptions import DvcException
+    from dvc.stage.loader import StageLoader
+
+    try:
+        stage = repo.stage.load_one(Path(lock).with_suffix(".yaml").as_posix(), name)
+    except DvcException:  # of a stage that is no more, or of a file that is being edited
+        return False
+    StageLoader.fill_from_lock(stage, entry)
+    return any(out.exists and out.changed_checksum() for out in stage.outs)
 
 
 def replace(file: Path, text: str) -> None:
@@ -94,4 +154,4 @@ def written_together(every: float = EVERY) -> Iterator[Entries]:
         with uninterrupted():
             over.set()
             thread.join()
-            entries.write()
+            entries.write(PATIENCE)

@@ -22,7 +22,7 @@ from prefect.states import Completed
 from flows import machine, node
 from flows.failures import hint
 from flows.graph import Stage
-from flows.lock import Entries
+from flows.lock import PATIENCE, Entries
 
 RETRIES = 3
 """How often a stage is run again whose node has died; one that fails is not."""
@@ -140,7 +140,7 @@ class Cluster:
 
     def fetch(self) -> None:
         """Bring from the remote what dvc.lock now names, as if all had been made here."""
-        self.entries.write()
+        self.entries.write(PATIENCE)
         dvc("pull", self.made)
 
 

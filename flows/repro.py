@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from threading import Event, Lock
 from typing import Any
@@ -100,6 +100,8 @@ def bring_up_to_date(targets: Sequence[str], jobs: int, on_gpus: int | None) -> 
             say = partial(terminal.say, stage.name)
             how = run_stage(stage, say, entries=entries, stop=stop, gpu_tasks=on_gpus)
         except StageFailed as error:
+            with suppress(Exception):  # who is told to free the disk may take for garbage what dvc.lock does not name
+                entries.write()
             terminal.tell_end(stage.name, str(error).split("\n")[0])
             return False
         except Stopped:

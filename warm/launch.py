@@ -89,6 +89,8 @@ def end(status: int | None, passed: int | None) -> NoReturn:
     """End as `accelerate-launch --quiet` does: 0, 1 whatever the stage's code was, or by the signal that was sent."""
     if status is None:
         print("warm: the parent of this stage was killed, and the stage with it", file=sys.stderr)
+    elif os.WIFSIGNALED(status) and not passed:  # nobody here sent it: for want of memory the kernel does
+        print(f"warm: the stage was ended by {signal.Signals(os.WTERMSIG(status)).name}", file=sys.stderr)
     if status and passed:
         signal.signal(passed, signal.SIG_DFL)
         os.kill(os.getpid(), passed)

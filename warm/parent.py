@@ -169,7 +169,13 @@ def fork(launcher: socket.socket, selector: selectors.BaseSelector) -> tuple[soc
         launcher.close()
         return None
     here = os.getpid()
-    process = os.fork()
+    try:
+        process = os.fork()
+    except OSError:  # a limit of processes or memory; the others go on, and accelerate-launch starts this one
+        for file in files:
+            os.close(file)
+        launcher.close()
+        return None
     if process == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dvc.exceptions import DvcException
+from dvc.repo import Repo, lock_repo
 
 from flows.lock import Entries, written_together
 from flows.machine import has_several_processes, settings
@@ -226,13 +227,95 @@ def test_a_write_that_ends_in_the_middle_leaves_the_lock_and_the_next_one_has_al
     entries = Entries()
     entries.add({"dvc.lock": {"new": {"cmd": "true"}}})
 
-    with no_file_longer_than(len(whole) // 2), pytest.raises(OSError, match="File too large"):
+    with no_file_longer_than(len(whole) // 2), pytest.raises(RuntimeError, match="File too large.*let no `dvc gc`"):
         entries.write()
     assert lock.read_bytes() == whole
     assert sorted(Path().iterdir()) == files
 
     entries.write()
     assert sorted(locked(Path())["stages"]) == ["new", "old"]
+
+
+def test_what_is_edited_while_a_stage_works_is_not_recorded_as_what_it_was_made_of(repository: Make) -> None:
+    folder = repository(
+        {
+            "copies": {
+                "cmd": "cp in.txt seen.out; touch begun; while ! test -e go; do sleep .05; done",
+                "deps": ["in.txt"],
+                "params": ["rate"],
+                "outs": ["seen.out"],
+            }
+        }
+    )
+    text, params = folder / "in.txt", folder / "params.yaml"
+    text.write_text("old")
+    params.write_text("rate: 1\n")
+    with subprocess.Popen([sys.executable, "-m", "flows.repro"], cwd=folder, stdout=subprocess.PIPE, text=True) as run:
+        wait_for((folder / "begun").exists)
+        text.write_text("new")
+        params.write_text("rate: 2\n")
+        (folder / "go").touch()
+        said = run.communicate()[0]
+
+    assert run.returncode == 1 and "there changed in.txt, params.yaml; what it made is not recorded" in said
+    assert not (folder / "dvc.lock").exists()
+    assert repro(folder).returncode == 0
+    assert (folder / "seen.out").read_text() == "new"
+
+
+def test_an_entry_that_waits_does_not_replace_what_somebody_has_made_since(
+    repository: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = {"cmd": "echo ${rate} > rate.out", "params": ["rate"], "outs": ["rate.out"]}
+    monkeypatch.chdir(repository({"one": stage, "two": {"cmd": "true > two.out", "outs": ["two.out"]}}))
+    lock, params = Path("dvc.lock"), Path("params.yaml")
+    params.write_text("rate: 1\n")
+    subprocess.run(["dvc", "repro", "--quiet"], check=True)
+    entries = Entries()
+    Path("entry.yaml").write_text(yaml.safe_dump({"dvc.lock": locked(Path())["stages"]}, sort_keys=False))
+    entries.take(Path("entry.yaml"))
+    params.write_text("rate: 2\n")
+    subprocess.run(["dvc", "repro", "--quiet", "one"], check=True)
+    theirs = lock.read_bytes()
+
+    entries.write()
+
+    assert lock.read_bytes() == theirs and "rate: 2" in theirs.decode()
+
+
+def test_the_last_entries_wait_for_another_dvc_only_so_long(repository: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository({"one": {"cmd": "true", "outs": ["one.out"]}}))
+    entries = Entries()
+    entries.add({"dvc.lock": {"one": {"cmd": "true"}}})
+
+    with Repo() as other, lock_repo(other), pytest.raises(RuntimeError, match="another DVC holds dvc.lock.*takes them"):
+        entries.write(patience=0.2)
+    entries.write()
+
+    assert sorted(locked(Path())["stages"]) == ["one"]
+
+
+def test_who_is_told_that_the_disk_is_full_finds_what_was_made_in_the_lock(repository: Make) -> None:
+    folder = repository(
+        {
+            "one": {"cmd": "touch one.out", "outs": ["one.out"]},
+            "fails": {
+                "cmd": "echo No space left on device; exit 1",
+                "deps": ["one.out"],
+                "outs": ["fails.out"],
+            },  # fmt: skip
+            "slow": {"cmd": "while ! test -e go; do sleep .05; done; touch slow.out", "outs": ["slow.out"]},
+        }
+    )
+    command = [sys.executable, "-m", "flows.repro", "--jobs", "2"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        told = next(line for line in run.stdout if "the disk is full" in line)
+        there = locked(folder)["stages"]
+        (folder / "go").touch()
+        run.communicate()
+
+    assert "once no run is at work" in told and [*there] == ["one"]
 
 
 def test_a_wrong_name_is_told_before_anything_runs(diamond: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from flows.failures import hint
 from warm import child
 from warm.launch import ADDRESS
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 PARENT = """
 import sys
+from flows.failures import hint
 from warm import parent
 parent.IMPORTS[:] = ["accelerate.commands.launch", "elsewhere"]
 parent.NAMES.clear()
@@ -28,6 +30,7 @@ parent.run(*sys.argv[1:])
 """
 OWNER = """
 import os, sys, time
+from flows.failures import hint
 from warm import start
 start.PARENT = ["-c", sys.argv[1]]
 process = start.begin()
@@ -157,6 +160,7 @@ def test_a_launch_does_not_tell_again_how_many_threads_it_took(tmp_path: Path) -
     script = """
 import os, psutil
 psutil.cpu_count = lambda logical: 2  # of two whole cores accelerate tells it, with --quiet too
+from flows.failures import hint
 from warm import child
 environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 words = ["--quiet", "--config_file", "accelerate.yaml", "-m", "stages.one"]
@@ -200,6 +204,7 @@ def test_a_stage_that_ends_badly_makes_its_launcher_end_with_1(warm: dict[str, s
 
     assert ended.returncode == 1
     assert ("ValueError: no" in ended.stderr) == ("ValueError" in code)
+    assert ("ended by SIGKILL" in ended.stderr) == ("kill" in code) == ("of memory" in (hint(ended.stderr) or ""))
     assert "starts this stage" not in ended.stderr
 
 
