@@ -112,6 +112,16 @@ def test_D5_two_demonstrations_of_one_prompt_are_both_used():
     assert {pair.chosen.text for pair in found["online"]} == {"Output 0", "Output 1"}
 
 
+def test_D5_no_demonstration_loses_to_another_of_its_prompt_that_a_sample_repeats():
+    def said_by(*prompts: str) -> list[tuple[str, str]]:
+        given = [draws.demonstrated(Demonstration(prompt, f"Text {n}.")) for n, prompt in enumerate(prompts)]
+        found = draws.pools(given, [[sample(given[0].demonstration_id, 0, "Text 1.")]])
+        return [(pair.chosen.text, pair.rejected.text) for pair in found["online"]]
+
+    assert said_by("Write.", "Write.") == []
+    assert said_by("Write.", "Write of foxes.") == [("Text 0.", "Text 1.")]  # which answers another question
+
+
 def test_a_draw_has_no_pair_twice_and_depends_on_seed_and_step_alone():
     found = made(7, 2, 10)
     turned = {kind: list(reversed(pairs)) for kind, pairs in found.items()}

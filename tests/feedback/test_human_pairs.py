@@ -62,6 +62,14 @@ def read(file):
                (("chosen", GOOD), ("rejected", BAD))},
             [{"role": "system", "content": "Be brief."}, QUESTION],
         ),
+        # truthy-dpo's column; an empty one says nothing, and what the conversation has already counts once
+        (PAIR | {"system": " Be brief."}, [{"role": "system", "content": "Be brief."}, QUESTION]),
+        (PAIR | {"system": ""}, [QUESTION]),
+        (
+            {"system": "Be brief.", "prompt": [{"role": "system", "content": "Be brief."}, QUESTION]}
+            | {"chosen": [GOOD], "rejected": [BAD]},
+            [{"role": "system", "content": "Be brief."}, QUESTION],
+        ),
         # TRL's implicit prompt, and ShareGPT's names
         ({"chosen": [QUESTION, GOOD], "rejected": [QUESTION, BAD]}, [QUESTION]),
         ({"prompt": None, "chosen": [*TURNS, GOOD], "rejected": [*TURNS, BAD]}, TURNS),
@@ -379,3 +387,22 @@ def test_a_ranking_that_is_none_is_told_with_its_line(tmp_path, changes, message
 def test_answers_without_a_rank_are_told(tmp_path):
     with pytest.raises(UserError, match="line 1: each of answers needs answer and rank; or write responses"):
         load(jsonl(tmp_path, {"prompt": "Where?", "answers": [{"answer": BEST}, {"answer": WORST}]}), feedback="gold")
+
+
+def test_a_system_message_beside_another_one_is_no_dialogue(tmp_path):
+    given = {"system": "Be brief.", "prompt": [{"role": "system", "content": "Be long."}, QUESTION]}
+
+    rows, left_out = read(jsonl(tmp_path, PAIR, given | {"chosen": [GOOD], "rejected": [BAD]}))
+
+    assert (len(rows), left_out) == (1, {"the column system and the conversation say different things": 1})
+
+
+def test_a_ranking_whose_numbers_have_a_name_that_nobody_reads_is_refused_and_not_taken_for_the_best_first(tmp_path):
+    """As reward models' scripts write them, in the order of sampling."""
+    given = {"prompt": "Where does it live?", "responses": ["Who knows.", "In the forest."], "rewards": [0.1, 0.9]}
+
+    with pytest.raises(UserError, match=r"line 1: rewards has a number for each of responses.*call it scores"):
+        read(jsonl(tmp_path, given))
+
+    [row], _ = read(jsonl(tmp_path, given | {"scores": [0.1, 0.9]}))
+    assert row == ([QUESTION], [GOOD], [BAD])

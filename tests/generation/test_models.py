@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3Config
 
 from synthalign.core.errors import UserError
-from synthalign.dialogue import chat
+from synthalign.dialogue import chat, encoding
 from synthalign.generation import generate, model_folder, models
 from tests import tiny
 
@@ -225,6 +226,38 @@ def test_a_tokenizer_splits_texts_as_its_file_says_whatever_class_is_named(folde
     assert read.model_max_length == named.model_max_length == tiny.CONTEXT
     tiny.save(tmp_path / "trained", tiny.causal(), read)
     assert AutoTokenizer.from_pretrained(tmp_path / "trained")(text) == read(text)  # as a server opens it
+
+
+@pytest.mark.parametrize("named", ["LlamaTokenizerFast", "LlamaTokenizer", "GemmaTokenizer"])
+@pytest.mark.parametrize(("begins", "told"), [(False, True), (True, False), (True, True)])
+def test_add_bos_token_is_obeyed_whatever_the_post_processor_of_the_file_does(
+    tmp_path: Path, named: str, begins: bool, told: bool
+) -> None:
+    """As in the folders of DeepSeek's models, which transformers 4 asked behind a BOS."""
+    tokenizer = tiny.tokenizer(bos=True)
+    if not begins:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
+    folder = tiny.save(tmp_path / "model", tiny.causal(), tokenizer)
+    edit(folder / "tokenizer_config.json", tokenizer_class=named, add_bos_token=told)
+
+    read = models.load_tokenizer(folder)
+    read.save_pretrained(tmp_path / "again")
+    (tmp_path / "again/config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "again/model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+
+    for one in (read, models.load_tokenizer(tmp_path / "again")):
+        assert encoding.opening(one) == [one.bos_token_id] * told
+        assert one.decode(encoding.tokenize(one, ["The red fox."])[0][told:]) == "The red fox."
+
+
+def test_a_setting_that_is_longer_than_the_model_reads_is_refused_by_its_config_alone(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+    models.check_length(folder, "train_sft.max_length", tiny.CONTEXT)
+    with pytest.raises(
+        UserError, match=r"^train_sft.max_length = 513, but .*model reads 512 tokens at most; set it to"
+    ):
+        models.check_length(folder, "train_sft.max_length", tiny.CONTEXT + 1)
 
 
 def test_special_tokens_that_only_a_class_knows_stay(folder: Path) -> None:

@@ -334,6 +334,8 @@ def test_text_ends_before_the_stop_string_and_says_why(server: Server, tmp_path:
         ("", 5, "length"),
         ("bored", 4, "stop"),
         ("bored", 5, "length"),
+        ("insufficient_system_resource", 4, "length"),  # DeepSeek's: it broke off
+        ("error", 4, "length"),
     ],
 )
 def test_a_reason_in_a_servers_own_words_or_none_is_cut_off_only_at_the_last_token(

@@ -1,12 +1,16 @@
 """vLLM is an extra: without it there is one line to read, with it the rows of an engine of ours."""
 
 import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from synthalign.core.errors import UserError
-from synthalign.generation import engines, parallel
+from synthalign.generation import engines, parallel, vllm_engine
 from tests import tiny
 
 IS_INSTALLED = importlib.util.find_spec("vllm") is not None
@@ -38,3 +42,24 @@ def test_every_row_has_its_samples_and_is_kept_once(tmp_path: Path) -> None:
     assert {row: len(many) for row, many in made.items()} == {"a": 2, "b": 2, "c": 2}
     assert all(1 <= len(one.token_ids) <= 6 and "\n" not in one.text for many in made.values() for one in many)
     assert len((tmp_path / "rows.0.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(("text", "dtype"), [("", "float32"), ("weights: {training: fp32, reading: bf16}", "bfloat16")])
+def test_weights_are_read_in_the_type_that_the_hardware_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, dtype: str
+) -> None:
+    """vLLM's own `auto` reads float32 in 16 bits.  A stand-in for the package, which is an extra, takes the words."""
+    model = tiny.save(tmp_path / "model", tiny.causal(), tiny.tokenizer())
+    given: dict[str, Any] = {}
+    package: Any = ModuleType("vllm")
+    package.EngineArgs = given.update
+    package.LLMEngine = SimpleNamespace(from_engine_args=lambda _: None)
+    package.__spec__ = ModuleSpec("vllm", None)
+    monkeypatch.setitem(sys.modules, "vllm", package)
+    monkeypatch.chdir(tmp_path)
+    if text:
+        Path("hardware.yaml").write_text(text)
+
+    vllm_engine.load(str(model), gpu=None)
+
+    assert given["dtype"] == dtype

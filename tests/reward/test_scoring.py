@@ -147,6 +147,7 @@ def test_a_dialogue_longer_than_the_models_context_is_cut_to_it():
 
     [score] = scoring.score(model, tokenizer, [LONG])
 
+    assert scoring.score(model, tokenizer, [LONG], max_length=128) == [score]
     assert score == pytest.approx(alone(model, scoring.encode(tokenizer, LONG, 16)), abs=1e-5)
 
 
