@@ -1,5 +1,6 @@
 -- What did each policy forget, compared with the base model?
--- Of policies alone: hhh and highest_reward are what reward models have. always_longer and always_longest are no model's.
+-- Of policies alone: hhh and highest_reward are what reward models have too, so a subject that has nothing else is not told
+-- from one and is left out. always_longer and always_longest are no model's.
 WITH scores AS MATERIALIZED (
     FROM benchmark_scores WHERE category = 'all' AND NOT starts_with(metric, 'always_')
 ),

@@ -60,8 +60,8 @@ SELECT subject, benchmark, category, metric, count(*) AS times FROM benchmark_sc
 
 -- -- ids of other tables ----------------------------------------------------------------------------------------------
 
--- queries: nearest_id is a query
-SELECT * FROM queries WHERE nearest_id NOT IN (SELECT query_id FROM queries);
+-- queries: nearest_id is a training query
+SELECT * FROM queries WHERE nearest_id NOT IN (SELECT query_id FROM queries WHERE split = 'train');
 
 -- responses: query_id is a query
 SELECT * FROM responses ANTI JOIN queries USING (query_id);
@@ -112,7 +112,19 @@ FROM comparisons LEFT JOIN queries USING (query_id)
 WHERE split = 'eval' OR said(prompt) IN (SELECT text FROM queries WHERE split = 'eval');
 
 -- demonstrations: no evaluation question is learned from
-SELECT demonstrations.* FROM demonstrations JOIN queries USING (query_id) WHERE split = 'eval';
+SELECT demonstrations.*
+FROM demonstrations LEFT JOIN queries USING (query_id)
+WHERE split = 'eval'
+    OR list_has_any(
+        list_transform(list_filter(messages, lambda one: one.role = 'user'), lambda one: one.content),
+        (SELECT list(text) FROM queries WHERE split = 'eval')
+    );
+
+-- mixtures: no held-out item is learned from
+SELECT mixtures.* FROM mixtures SEMI JOIN task_answers ON example_id = item_id;
+
+-- comparisons: the oracle trains nothing but gold
+SELECT * FROM comparisons WHERE feedback = 'gold' AND member <> 'gold';
 
 -- -- what must agree --------------------------------------------------------------------------------------------------
 
@@ -128,7 +140,7 @@ SELECT comparisons_dropped.* FROM comparisons_dropped SEMI JOIN comparisons USIN
 -- comparisons_ranked: every pair was kept or dropped with a reason on the way to comparisons/almost
 SELECT *
 FROM comparisons_ranked
-WHERE 'almost' IN (SELECT member FROM comparisons)  -- before that they are on the way
+WHERE 'almost' IN (SELECT member FROM comparisons UNION ALL SELECT member FROM comparisons_dropped)  -- not still on the way
     AND comparison_id NOT IN (SELECT comparison_id FROM comparisons WHERE member = 'almost')
     AND comparison_id NOT IN (SELECT comparison_id FROM comparisons_dropped WHERE member = 'almost');
 
@@ -142,13 +154,22 @@ GROUP BY ALL
 HAVING bool_or(is_best AND finish_reason = 'length') AND bool_or(finish_reason IN ('eos', 'stop') AND trim(text) <> '');
 
 -- comparisons: an answer of a policy that was cut off is not the better one
-SELECT * FROM comparisons WHERE member = 'sft' AND chosen_finish_reason = 'length';
+SELECT * FROM comparisons WHERE (member = 'sft' OR kind = 'inter') AND chosen_finish_reason IN ('length', 'error');
 
 -- judgements: a verdict follows from the scores of a judge that scores
 SELECT *
 FROM judgements
-WHERE raw IS NULL AND score_a IS NOT NULL AND score_b IS NOT NULL
-    AND verdict <> CASE WHEN score_a > score_b THEN 'a' WHEN score_a < score_b THEN 'b' ELSE 'tie' END;
+WHERE (raw IS NULL OR score_a IS NOT NULL AND score_b IS NOT NULL)
+    AND verdict <> CASE
+        WHEN score_a > score_b THEN 'a' WHEN score_a < score_b THEN 'b' WHEN score_a = score_b THEN 'tie' ELSE 'unjudged'
+    END;
+
+-- judgements: a judge that is no person sees both orders
+SELECT judge, policy_a, policy_b, question_id, sample_index, count(*) AS orders
+FROM judgements
+WHERE NOT starts_with(judge, 'human:')
+GROUP BY ALL
+HAVING orders <> 2;
 
 -- benchmark_scores: a figure lies within its interval
 SELECT *

@@ -77,7 +77,7 @@ steps AS (
     UNION ALL
     SELECT 5 + generation,
         if(generation = 0, 'its query', 'nearest older query') || ', ' || origin
-            || if(nearest_rouge_l IS NULL, '', format(', ROUGE-L {} with the next', round(nearest_rouge_l, 2))),
+            || if(nearest_id IS NULL, '', format(', ROUGE-L {} with the next', round(nearest_rouge_l, 2))),
         query_id, text
     FROM ancestors
 )

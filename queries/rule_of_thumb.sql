@@ -28,6 +28,7 @@ members AS (
         sum(pairs)::BIGINT AS pairs,
         sum(decided)::BIGINT AS decided,
         count(*) AS queries,
+        count(*) FILTER (decided > 0) AS deciding,
         sum(correct ** 2) AS correct_squared,
         sum(correct * decided) AS correct_decided,
         sum(decided ** 2) AS decided_squared
@@ -38,7 +39,7 @@ SELECT
     member,
     round(share_right, 4) AS share_right,
     -- the standard error of a ratio whose numerator and denominator are sums over queries: of (correct - share * decided)
-    CASE WHEN queries > 1 THEN round(
+    CASE WHEN deciding > 1 THEN round(
         1.96 / decided * sqrt(
             greatest(correct_squared - 2 * share_right * correct_decided + share_right ** 2 * decided_squared, 0)
         ),

@@ -33,7 +33,7 @@ COMMENT ON COLUMN queries.text IS 'The query';
 COMMENT ON COLUMN queries.origin IS 'seed, mined, or eval for an evaluation question';
 COMMENT ON COLUMN queries.split IS 'train, or eval: never trained on';
 COMMENT ON COLUMN queries.nearest_id IS 'Mined: the older query that it resembles most, never an evaluation question; NULL for none';
-COMMENT ON COLUMN queries.nearest_rouge_l IS 'Mined: ROUGE-L F1 with that one, 0 to 1';
+COMMENT ON COLUMN queries.nearest_rouge_l IS 'Mined: ROUGE-L F1 with that one, 0 to 1; 0 where there is none';
 
 CREATE OR REPLACE VIEW queries_rejected AS
 FROM read_parquet(getvariable('root') || '/data/queries_rejected.parquet');
@@ -181,7 +181,7 @@ FROM read_parquet(getvariable('root') || '/data/demonstrations/*.parquet', filen
 COMMENT ON VIEW demonstrations IS 'What SFT learns from: dialogues of self-play, distilled answers, revised answers';
 COMMENT ON COLUMN demonstrations.guide IS 'Member of train_sft';
 COMMENT ON COLUMN demonstrations.demonstration_id IS 'Hash of guide, query and what was said';
-COMMENT ON COLUMN demonstrations.query_id IS 'The query that it begins with: queries.query_id';
+COMMENT ON COLUMN demonstrations.query_id IS 'The query that it begins with: queries.query_id; a hash of the prompt where people or a file brought it';
 COMMENT ON COLUMN demonstrations.messages IS 'The dialogue: messages of role and content; said(messages) is the last answer';
 COMMENT ON COLUMN demonstrations.finish_reason IS 'How the last answer ended: eos, stop, or length (cut off: it is learned without an end); NULL where a person wrote it';
 COMMENT ON COLUMN demonstrations.reward IS 'Of the last answer; NULL where no reward model was asked';
@@ -247,7 +247,7 @@ COMMENT ON COLUMN rrhf_samples.tokens IS 'Tokens of it, the end included';
 COMMENT ON COLUMN rrhf_samples.finish_reason IS 'eos, stop, length (cut off), or error';
 COMMENT ON COLUMN rrhf_samples.reward IS 'By the reward model';
 COMMENT ON COLUMN rrhf_samples.kl IS 'Distance of the policy that wrote it from the first, in nats; NULL where another stage wrote it';
-COMMENT ON COLUMN rrhf_samples.rank_reward IS 'What it is ranked by: the reward, less the price on distance';
+COMMENT ON COLUMN rrhf_samples.rank_reward IS 'What it is ranked by: the reward, less the price on distance, or missing_stop_penalty where an own answer did not end';
 
 CREATE OR REPLACE VIEW revisions AS
 FROM read_parquet(getvariable('root') || '/data/revisions.parquet');
@@ -273,7 +273,7 @@ COMMENT ON COLUMN ditto_samples.prompt IS 'The prompt';
 COMMENT ON COLUMN ditto_samples.text IS 'The answer';
 COMMENT ON COLUMN ditto_samples.tokens IS 'Tokens of it, the end included';
 COMMENT ON COLUMN ditto_samples.finish_reason IS 'eos, stop, length (cut off), or error';
-COMMENT ON COLUMN ditto_samples.policy IS 'Who wrote it';
+COMMENT ON COLUMN ditto_samples.policy IS 'Who wrote it: a hash of the weights, not a name as in answers';
 
 CREATE OR REPLACE VIEW ditto_answers AS
 SELECT parse_filename(filename, true) AS author, * EXCLUDE (filename)
@@ -326,7 +326,7 @@ CREATE OR REPLACE VIEW benchmark_scores AS
 FROM read_parquet(getvariable('root') || '/data/benchmark_scores/*.parquet', union_by_name = true);
 COMMENT ON VIEW benchmark_scores IS 'Alignment tax and public tests, with 95% intervals';
 COMMENT ON COLUMN benchmark_scores.subject IS 'The policy or reward model, a member of score_benchmarks.subjects';
-COMMENT ON COLUMN benchmark_scores.benchmark IS 'heldout_text, cloze, hhh or truthfulqa';
+COMMENT ON COLUMN benchmark_scores.benchmark IS 'heldout_text, cloze, hhh, truthfulqa, or a task of lm-evaluation-harness';
 COMMENT ON COLUMN benchmark_scores.category IS 'Part of the benchmark; all for the whole';
 COMMENT ON COLUMN benchmark_scores.metric IS 'What is measured, for instance accuracy';
 COMMENT ON COLUMN benchmark_scores.value IS 'The figure';

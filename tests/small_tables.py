@@ -87,7 +87,7 @@ def rows() -> Rows:
         ],
         "demonstrations/rmsp": [
             {"demonstration_id": "1", "query_id": "yak", "finish_reason": "eos", "reward": 1.0}
-            | {"messages": said("user", "What is it?") + said("assistant", "A yak.")}
+            | {"messages": said("user", "What is a yak?") + said("assistant", "A yak.")}
         ],
         "answers/ppo": [answer("ppo")],
         "answers/base": [answer("base")],

@@ -58,7 +58,7 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
     "mixtures: a mixture_id is there once in a member": again("mixtures/all"),
     "task_answers: subject, item and shots are there once": again("task_answers/medium"),
     "benchmark_scores: subject, benchmark, category and metric are there once": again("benchmark_scores/base"),
-    "queries: nearest_id is a query": lambda rows: rows["queries"][1].update(nearest_id="gnu"),
+    "queries: nearest_id is a training query": lambda rows: rows["queries"][1].update(nearest_id="eel"),
     "responses: query_id is a query": change("responses/a", query_id="gnu"),
     "comparisons_ranked: chosen_id and rejected_id are responses to the query, of the configurations that are there": (
         change("comparisons_ranked", rejected_id="b yak")
@@ -78,7 +78,15 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
     "comparisons: no evaluation question is learned from": lambda rows: rows["comparisons/almost"].append(
         pair("eel", asis_chosen=2.0, asis_rejected=1.0)
     ),
-    "demonstrations: no evaluation question is learned from": change("demonstrations/rmsp", query_id="eel"),
+    "demonstrations: no evaluation question is learned from": lambda rows: rows["demonstrations/rmsp"][-1].update(
+        messages=rows["demonstrations/rmsp"][-1]["messages"]
+        + small_tables.said("user", "What is it?")  # of its own accord, the text of the evaluation question eel
+        + small_tables.said("assistant", "A fish.")
+    ),
+    "mixtures: no held-out item is learned from": lambda rows: rows["mixtures/all"][-1].update(
+        example_id=rows["task_answers/medium"][0]["item_id"]
+    ),
+    "comparisons: the oracle trains nothing but gold": change("comparisons/almost", feedback="gold"),
     "comparisons: the chosen text is not the rejected text": change(
         "comparisons/almost", chosen=small_tables.said("assistant", "yak.")
     ),
@@ -98,6 +106,7 @@ BROKEN: dict[str, Callable[[Rows], None]] = {
         {"comparisons/sft": [pair("yak", chosen_finish_reason="length")]}
     ),
     "judgements: a verdict follows from the scores of a judge that scores": change("judgements", verdict="b"),
+    "judgements: a judge that is no person sees both orders": lambda rows: rows["judgements"].pop(),
     "benchmark_scores: a figure lies within its interval": change("benchmark_scores/base", low=0.51),
 }
 
@@ -158,6 +167,38 @@ def test_a_demonstration_may_be_of_a_prompt_of_ones_own_that_comparisons_have() 
     rows["demonstrations/distilled"] = [rows["demonstrations/rmsp"][0] | own]
 
     assert failed(rows) == {}
+
+
+@pytest.mark.parametrize(
+    ("raw", "score_a", "score_b", "verdict"),
+    [(None, None, 1.0, "a"), (None, None, None, "tie"), ("8 5", 8.0, 5.0, "b")],
+)
+def test_a_verdict_without_a_score_offends_and_so_does_a_language_model_against_its_own_scores(
+    raw: str | None, score_a: float | None, score_b: float | None, verdict: str
+) -> None:
+    rows = small_tables.rows()
+    change("judgements", raw=raw, score_a=score_a, score_b=score_b, verdict=verdict)(rows)
+
+    assert [*failed(rows)] == ["judgements: a verdict follows from the scores of a judge that scores"]
+
+
+@pytest.mark.parametrize("kind", ["online", "inter"])
+def test_a_cut_off_sample_of_ditto_offends_where_it_beats_another_sample(kind: str) -> None:
+    rows = small_tables.rows()
+    rows["comparisons/ditto_captain"] = [pair("yak", kind=kind, chosen_finish_reason="length")]
+
+    assert ("comparisons: an answer of a policy that was cut off is not the better one" in failed(rows)) == (
+        kind == "inter"
+    )
+
+
+def test_pairs_that_are_neither_kept_nor_dropped_offend_where_none_is_kept_too() -> None:
+    rows = small_tables.rows()
+    del rows["comparisons/almost"]
+    change("comparisons_dropped/almost", comparison_id="other")(rows)
+
+    title = "every pair was kept or dropped with a reason on the way to comparisons/almost"
+    assert f"comparisons_ranked: {title}" in failed(rows)
 
 
 @pytest.mark.parametrize("title", BROKEN)
