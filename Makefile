@@ -50,7 +50,7 @@ results: .venv/ready  ## print the results of the last run
 	@python -m synthalign.reporting.results
 
 test: .venv/ready accelerate.yaml hardware.yaml  ## run the tests, the tiny run of the whole graph included
-	python -m pytest -m "not slow" --numprocesses auto --dist loadfile --no-loadscope-reorder
+	python -m pytest -m "not slow" --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/ready accelerate.yaml hardware.yaml  ## run the tests that take minutes: kill and resume, several processes, sweeps
 	python -m pytest -m slow

@@ -5,6 +5,8 @@ settings["train_sft"]["model"] = "my/llama"
 checked_settings.complaint(tmp_path, settings)      # what is told; checked_settings.check where nothing is
 """
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,12 @@ from synthalign.core.errors import UserError
 
 
 def embedded() -> dict[str, Any]:
-    """The settings of the embedded profile."""
+    """The settings of the embedded profile, to be changed."""
+    return deepcopy(_embedded())
+
+
+@cache
+def _embedded() -> dict[str, Any]:
     return yaml.safe_load(profiles.composed(Path("profiles/embedded.yaml")).settings)
 
 

@@ -1,8 +1,10 @@
 """`make chat`: the layout by hand, and whole conversations with two tiny models through a pipe."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -34,17 +36,23 @@ def chat_with(
     base: tuple[str, ...] = ("--base", "base"),
     sampling: tuple[str, ...] = SAMPLING,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the command in the folder that holds the models, 100 columns wide, with `typed` piped in."""
-    command = [sys.executable, "-m", "synthalign.commands.conversation", "--aligned", "ppo", *base]
-    return subprocess.run(
-        [*command, *sampling, *options],
-        input=typed,
-        capture_output=True,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
-        timeout=300,
-        check=False,
-    )
+    """The command in this process, in the folder that holds the models, 100 columns wide, with `typed` piped in."""
+    words, code = ["conversation", "--aligned", "ppo", *base, *sampling, *options], 0
+    given, out, err = (io.TextIOWrapper(io.BytesIO(text), encoding="utf-8") for text in (typed, b"", b""))
+    with pytest.MonkeyPatch.context() as here, redirect_stdout(out), redirect_stderr(err):
+        here.chdir(folder)
+        here.setenv("COLUMNS", "100")
+        here.setattr(sys, "argv", words)
+        here.setattr(sys, "stdin", given)
+        try:
+            conversation.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    said = []
+    for stream in (out, err):
+        stream.flush()
+        said.append(stream.buffer.getvalue())  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(words, code, *said)
 
 
 def test_the_base_beside_a_policy_is_the_one_that_params_name(folder: Path) -> None:
@@ -210,7 +218,15 @@ def test_an_answer_as_long_as_the_context_is_refused(folder):
 
 def test_every_piped_line_is_answered_by_both_and_the_end_of_input_leaves(folder):
     # The second line is not UTF-8; the third is longer than the 512 tokens that the tiny models read.
-    done = chat_with(folder, typed=b"What is a fox?\ncaf\xe9 \x1b[2J?\n" + b"1234567890" * 300 + b"\nAnd now?\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "synthalign.commands.conversation", "--aligned", "ppo", "--base", "base", *SAMPLING],
+        input=b"What is a fox?\ncaf\xe9 \x1b[2J?\n" + b"1234567890" * 300 + b"\nAnd now?\n",
+        capture_output=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+        timeout=300,
+        check=False,
+    )
 
     shown = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()

@@ -1,6 +1,7 @@
 """Profiles: a base with every setting, overlays with what differs, and one number that scales all counts."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from synthalign.commands import cli, people, profiles, setting_graph
 from synthalign.core.errors import UserError
 
 PROFILES = sorted(file for file in Path("profiles").glob("*.yaml") if profiles.is_overlay(file))
+
+
+@cache
+def settings_of(file: Path) -> dict[str, Any]:
+    """Those of a profile, to be looked at."""
+    return yaml.safe_load(profiles.composed(file).settings)
+
+
 each_profile = pytest.mark.parametrize("file", PROFILES, ids=lambda file: file.stem)
 
 BASE = """\
@@ -329,7 +338,7 @@ def test_every_profile_is_right_at_every_scale(
 @each_profile
 @pytest.mark.parametrize("key", ["max_new_tokens", "max_prompt_tokens"])
 def test_answers_that_trainers_write_for_one_table_are_as_long(file: Path, key: str) -> None:
-    settings = yaml.safe_load(profiles.composed(file).settings)
+    settings = settings_of(file)
     trainers = ("train_ppo", "train_rrhf", "train_group_rl", "snapshot_dpo")
 
     assert len({settings[name][key] for name in trainers}) == 1
@@ -337,7 +346,7 @@ def test_answers_that_trainers_write_for_one_table_are_as_long(file: Path, key: 
 
 @each_profile
 def test_who_brings_peoples_pairs_is_judged_by_them(file: Path) -> None:
-    settings = yaml.safe_load(profiles.composed(file).settings)
+    settings = settings_of(file)
     judged = [section for section in settings.values() if {"oracle", "people"} <= section.keys()]
 
     assert len(judged) == 5
@@ -347,13 +356,13 @@ def test_who_brings_peoples_pairs_is_judged_by_them(file: Path) -> None:
 
 @each_profile
 def test_no_profile_but_the_worlds_own_reads_its_words(file: Path) -> None:
-    settings = yaml.safe_load(profiles.composed(file).settings)
+    settings = settings_of(file)
 
     assert ("data/embedded" in json.dumps(settings)) == (file.stem == "embedded")
 
 
 def test_make_pocket_waits_for_no_file_but_those_that_it_fetches() -> None:
-    settings, graph = yaml.safe_load(profiles.composed(Path("profiles/pocket.yaml")).settings), setting_graph.stages()
+    settings, graph = settings_of(Path("profiles/pocket.yaml")), setting_graph.stages()
     outs = setting_graph.made(settings, graph)
     made = {*outs, *(str(folder) for out in outs for folder in Path(out).parents)}
     read = {dep.path for dep in setting_graph.dependencies(settings, graph)}
@@ -364,7 +373,7 @@ def test_make_pocket_waits_for_no_file_but_those_that_it_fetches() -> None:
 
 @each_profile
 def test_a_demonstration_of_full_length_has_room_for_its_question(file: Path) -> None:
-    settings = yaml.safe_load(profiles.composed(file).settings)
+    settings = settings_of(file)
 
     assert settings["train_sft"]["max_length"] >= settings["simulate_demonstrations"]["max_new_tokens"] + 64
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,12 @@ def test_a_gradient_over_several_parts_is_that_of_the_whole(tmp_path):
 # --- what survives a crash
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The policy of a run that nothing ended, by its reference, and what the run leaves."""
+    return cache(lambda reference: align(tmp_path_factory.mktemp(reference), reference=reference))
+
+
 class Killed(Exception):
     pass
 
@@ -311,16 +318,16 @@ def kill_after(monkeypatch, name: str, calls: int) -> None:
 @pytest.mark.parametrize("reference", ["first", "previous"])
 @pytest.mark.parametrize(("name", "calls"), [("improve", 3), ("take_step", 4), ("read", 2), ("save", 1)])
 def test_a_run_that_was_killed_goes_on_to_the_same_weights_samples_and_pairs(
-    tmp_path, monkeypatch, name, calls, reference
+    tmp_path, monkeypatch, whole, name, calls, reference
 ):
-    whole, expected = align(tmp_path / "whole", reference=reference)
+    policy, expected = whole(reference)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after(patch, name, calls)
         align(tmp_path / "killed", reference=reference)
 
     resumed, learned = align(tmp_path / "killed", reference=reference)
 
-    assert same(resumed, whole)
+    assert same(resumed, policy)
     assert learned == expected
 
 

@@ -135,13 +135,24 @@ def heard(server: Server, tmp_path: Path) -> Iterator[Callable[[], list[str]]]:
 Make = Callable[..., Path]
 
 
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that git and DVC have been told of, to be copied."""
+    folder = tmp_path_factory.mktemp("initialised")
+    with chdir(folder):
+        call("git", "init", "--quiet")
+        call("dvc", "init", "--quiet")
+        call("dvc", "config", "core.analytics", "false")
+    shutil.rmtree(folder / ".dvc/tmp", ignore_errors=True)
+    return folder
+
+
 @pytest.fixture
-def repository(tmp_path: Path) -> Make:
+def repository(tmp_path: Path, initialised: Path) -> Make:
     """Makes a DVC repository with these stages, the flow, and one gate on metrics/score.json."""
 
     def make(stages: dict[str, Any], name: str = "repository") -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
+        folder = shutil.copytree(initialised, tmp_path / name)
         shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
         given = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
         assert given.count("targets: [report]") == 1  # a stage that is not here
@@ -156,10 +167,6 @@ def repository(tmp_path: Path) -> Make:
         (folder / ".gitignore").write_text(
             "/data/\n/flows/\n/synthalign\n/warm\n/queries\n/.work/\n/logs/\n*.out\n/published/\n"
         )
-        with chdir(folder):
-            call("git", "init", "--quiet")
-            call("dvc", "init", "--quiet")
-            call("dvc", "config", "core.analytics", "false")
         return folder
 
     return make

@@ -1,6 +1,7 @@
 """The copies of a repository in which other seeds run."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,17 +24,14 @@ stages:
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repository(initialised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository whose cache is not where DVC has it by itself, with one stage that has run."""
-    folder = tmp_path / "repository"
-    folder.mkdir()
+    folder = shutil.copytree(initialised, tmp_path / "repository")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # a copy of this repository has flows/ itself
     for command in (
-        ["git", "init", "--quiet"],
         ["git", "config", "user.email", "a@b.c"],
         ["git", "config", "user.name", "A"],
-        ["dvc", "init", "--quiet"],
         ["dvc", "config", "--local", "cache.dir", str(tmp_path / "elsewhere")],
     ):
         subprocess.run(command, check=True)

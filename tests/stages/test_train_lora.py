@@ -36,24 +36,47 @@ ASIS = full.ASIS | {"lora": LORA, "learning_rate": 1e-2, "epochs": 2}
 MERGED = {"lora": LORA | {"merge": True}}
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder with a tiny base model in models/base, pairs and demonstrations."""
-    monkeypatch.chdir(tmp_path)
-    tiny.save(tmp_path / "models/base", tiny.causal(), tiny.tokenizer())
+def fill(folder: Path) -> None:
+    """The working folder, with a tiny base model in models/base, pairs and demonstrations."""
+    tiny.save(folder / "models/base", tiny.causal(), tiny.tokenizer())
     for name in ("test", "sft"):
         full.write_pairs(name, [pair(number) for number in range(96)])
     questions = [f"Question {number}?" for number in range(32)]
     full.write_demonstrations("test", [[*said("user", text), *said("assistant", GOOD)] for text in questions])
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder that was filled."""
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path)
     yield tmp_path
 
 
-def test_adapters_learn_the_demonstrated_answer_and_the_base_stays_as_it_was(workspace: Path) -> None:
-    before = everything("models/base")
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What fine-tuning with adapters writes in such a folder, `alone` and `merged`."""
+    folder, made = tmp_path_factory.mktemp("tuned"), {}
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(folder)
+        fill(folder)
+        for name, settings in (("alone", SFT), ("merged", SFT | MERGED)):
+            train_sft.main(train_sft.Params(**settings), "test")
+            made[name] = Path(shutil.move("models/sft/test", name)).absolute()
+    return made
 
-    train_sft.main(train_sft.Params(**SFT), "test")
 
-    assert everything("models/base") == before
+def put(tuned: Path, folder: str = "models/sft/test") -> None:
+    """Copy a policy to where its stage would have written it."""
+    shutil.copytree(tuned, folder)
+
+
+def test_adapters_learn_the_demonstrated_answer_and_the_base_stays_as_it_was(
+    workspace: Path, tuned: dict[str, Path]
+) -> None:
+    trained_from = everything(str(tuned["alone"].parent / "models/base"))
+    assert [*trained_from.values()] == [*everything("models/base").values()]
+    put(tuned["alone"])
     assert not Path("models/sft/test/model.safetensors").exists()
     model, tokenizer = models.load_causal("models/sft/test"), models.load_tokenizer("models/sft/test")
     prompt: Any = tokenizer("Human: Question 99?\n\nAssistant:", return_tensors="pt")
@@ -61,13 +84,11 @@ def test_adapters_learn_the_demonstrated_answer_and_the_base_stays_as_it_was(wor
     assert tokenizer.decode(written) == f" {GOOD}<eos>"
 
 
-def test_a_merged_policy_is_the_one_that_its_adapters_make_of_the_base(workspace: Path) -> None:
-    train_sft.main(train_sft.Params(**SFT), "test")
-    alone = everything("models/sft/test")
-    shutil.move("models/sft/test", "models/sft/adapters")
+def test_a_merged_policy_is_the_one_that_its_adapters_make_of_the_base(workspace: Path, tuned: dict[str, Path]) -> None:
+    put(tuned["alone"], "models/sft/adapters")
+    put(tuned["merged"])
 
-    train_sft.main(train_sft.Params(**SFT | MERGED), "test")
-
+    alone = everything("models/sft/adapters")
     beside = everything("models/sft/test/adapter")
     assert [*beside.values()] == [*alone.values()]
     whole, loaded = load_file("models/sft/test/model.safetensors"), models.load_causal("models/sft/adapters")
@@ -84,8 +105,10 @@ def test_dpo_with_adapters_is_refused_under_fsdp_before_a_model_is_loaded(monkey
     dpo_training.check(None)
 
 
-def test_the_reference_of_dpo_is_the_policy_with_its_own_adapters_and_without_the_new_ones(workspace: Path) -> None:
-    train_sft.main(train_sft.Params(**SFT | MERGED), "test")
+def test_the_reference_of_dpo_is_the_policy_with_its_own_adapters_and_without_the_new_ones(
+    workspace: Path, tuned: dict[str, Path]
+) -> None:
+    put(tuned["merged"])
 
     curves = []
     for model in ("models/sft/test", "models/sft/test/adapter"):
@@ -132,8 +155,8 @@ def test_a_reward_model_of_adapters_learns_with_its_head_and_its_scores_are_norm
     assert all(one == pytest.approx(scores[0], abs=1e-4) for one in scores)
 
 
-def test_all_weights_of_a_policy_that_adapters_made_can_be_trained(workspace: Path) -> None:
-    train_sft.main(train_sft.Params(**SFT), "test")
+def test_all_weights_of_a_policy_that_adapters_made_can_be_trained(workspace: Path, tuned: dict[str, Path]) -> None:
+    put(tuned["alone"])
 
     train_dpo.main(train_dpo.Params(**full.DPO | {"model": "models/sft/test"}))
 
