@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 # What is given as Q='...' reaches its command as it was typed: make would take $ for its own, and the shell quotes.
-GIVEN := Q NAME SEEDS SEED KEPT OUT JOBS RUNNER
+GIVEN := Q NAME SEEDS SEED KEPT OUT JOBS RUNNER POLICY
 unexport $(GIVEN)
 $(foreach name,$(GIVEN),$(eval export GIVEN_$(name) = $$(value $(name))))
 
@@ -123,8 +123,8 @@ answers: .venv/ready  ## write the answers to the questions of queries/ anew
 nightly: .venv/ready accelerate.yaml hardware.yaml  ## the nightly flow once: a Prefect server, a worker, the deployment, a watched run; stops them again (RUNNER=ray: on two Ray nodes and an object store of this machine)
 	@python -m flows.nightly $(if $(value RUNNER),--runner "$$GIVEN_RUNNER")
 
-chat: .venv/ready  ## talk to the aligned policy and its base side by side
-	@python -m synthalign.commands.conversation --aligned models/ppo/almost
+chat: .venv/ready  ## talk to the aligned policy and its base side by side (make chat POLICY=models/ditto/anna)
+	@python -m synthalign.commands.conversation --aligned "$${GIVEN_POLICY:-models/ppo/almost}"
 
 world: .venv/ready  ## rebuild the embedded base models (make world SEED=1 OUT=folder builds another world)
 	python -m world.build --seed "$${GIVEN_SEED:-0}" --out "$${GIVEN_OUT:-data/embedded}"
