@@ -50,9 +50,10 @@ def main(name: str, file: Path) -> int:
 
 def save(stage: Stage, record: Callable[..., None], **given: Any) -> None:
     """Record what the stage made, unless what it depends on is not what it was before; DvcException then."""
-    before = {str(dep): dep.hash_info for dep in stage.deps}
+    before = [dep.hash_info for dep in stage.deps]
     stage.save_deps(allow_missing=True)
-    changed = [str(dep) for dep in stage.deps if before[str(dep)] and dep.hash_info != before[str(dep)]]
+    pairs = zip(stage.deps, before, strict=True)  # a file and its settings have one name
+    changed = [str(dep) for dep, known in pairs if known and dep.hash_info != known]
     if changed:
         raise DvcException(
             f"while {stage.addressing} was at work there changed {', '.join(changed)}; what it made is not recorded: "
