@@ -49,7 +49,8 @@ report: .venv/ready accelerate.yaml hardware.yaml  ## bring report/index.html up
 results: .venv/ready  ## print the results of the last run
 	@python -m synthalign.reporting.results
 
-test: export OMP_NUM_THREADS := 1  # each worker has a core; two threads of each would wait for the other's
+# Each worker has a core; two threads of each would wait for the other's.
+test: export OMP_NUM_THREADS := 1
 test: .venv/ready accelerate.yaml hardware.yaml  ## run the tests, the tiny run of the whole graph included
 	python -m pytest -m "not slow" --numprocesses logical --dist loadfile --no-loadscope-reorder
 

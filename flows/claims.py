@@ -43,6 +43,9 @@ BROUGHT = ("data/people", "models/gguf")
 """What stages read and git does not hold, beside what settings name (`named`)."""
 
 
+NOTICED = 5.0
+"""Seconds after which a command has not seen the Ctrl-C that ended us, and is told."""
+
 REPRO = (sys.executable, "-m", "flows.repro")
 RECORD = (sys.executable, "-m", "synthalign.reporting.run_record")
 
@@ -147,12 +150,16 @@ def to_its_end(command: Sequence[str]) -> None:
 
     CalledProcessError where it fails.
     """
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([*dies_with_us(), *command])
     try:
         code = process.wait()
     except KeyboardInterrupt:
         with uninterrupted():
-            process.wait()
+            try:
+                process.wait(NOTICED)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                process.wait()
         raise
     if code:
         raise subprocess.CalledProcessError(code, command)

@@ -49,12 +49,15 @@ def main(name: str, file: Path) -> int:
 
 
 def save(stage: Stage, record: Callable[..., None], **given: Any) -> None:
-    """Record what the stage made, unless what it depends on is not what it was before; DvcException then."""
+    """Record what the stage made, unless what it depends on is not what it was before; DvcException then.
+
+    A frozen stage runs nothing and is there for what has changed.
+    """
     before = [dep.hash_info for dep in stage.deps]
     stage.save_deps(allow_missing=True)
     pairs = zip(stage.deps, before, strict=True)  # a file and its settings have one name
     changed = [str(dep) for dep, known in pairs if known and dep.hash_info != known]
-    if changed:
+    if changed and not stage.frozen:
         raise DvcException(
             f"while {stage.addressing} was at work there changed {', '.join(changed)}; what it made is not recorded: "
             "run it again, or undo the change first, and it goes on from its last checkpoint"

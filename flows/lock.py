@@ -6,6 +6,8 @@ them is in DVC's cache of runs: the next run restores it and runs nothing again.
 """
 
 import os
+import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 EVERY = 300.0
 """Seconds from one writing to the next."""
 
-PATIENCE = 60.0
-"""Seconds that the last writing waits for another DVC (`dvc push` to a slow store) to give dvc.lock free."""
+PATIENCE = 10.0
+"""Seconds that the last writing waits for another DVC (`dvc push` to a slow store) to give dvc.lock free; Prefect leaves
+a cancelled flow 30 to end."""
 
 
 class Entries:
@@ -52,10 +55,9 @@ class Entries:
     def write(self, patience: float = 0.0) -> None:
         """Write all of them; what cannot be written now is kept for the next time.
 
-        What somebody has made anew since, with `dvc repro` for instance, is left out: dvc.lock has their entry.
+        Where somebody has made something else since, with `dvc repro` for instance, theirs stays: ours is left out.
         RuntimeError when another DVC holds dvc.lock for longer than `patience`, in seconds, or the disk takes nothing.
         """
-        from dvc.repo import Repo
         from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
         with self._writing:
@@ -63,13 +65,11 @@ class Entries:
                 waiting = {lock: dict(entries) for lock, entries in self._waiting.items()}
             if not waiting:
                 return
-            with Repo() as repo, held(repo, patience):
+            with held(patience) as repo:
                 for lock, made in waiting.items():
-                    entries = {
-                        name: entry
-                        for name, entry in made.items()
-                        if (lock, name) not in self._here or not made_anew(repo, lock, name, entry)
-                    }
+                    here = {name: entry for name, entry in made.items() if (lock, name) in self._here}
+                    theirs = made_anew(repo, lock, here) if here else set()
+                    entries = {name: entry for name, entry in made.items() if name not in theirs}
                     file = Path(lock)
                     content = parse_yaml_for_update(file.read_text(encoding="utf-8") if file.exists() else "", lock)
                     content.setdefault("schema", "2.0")
@@ -84,43 +84,52 @@ class Entries:
 
 
 @contextmanager
-def held(repo: "Repo", patience: float) -> Iterator[None]:
+def held(patience: float) -> Iterator["Repo"]:
     """DVC's lock, waited for as long as `patience`; RuntimeError where another DVC keeps it, or the disk is full."""
     from dvc.lock import LockError
-    from dvc.repo import lock_repo
+    from dvc.repo import Repo, lock_repo
 
     until = time.monotonic() + patience
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(lock_repo(repo))
-                break
-            except LockError as error:
-                if time.monotonic() >= until:
-                    raise RuntimeError(f"another DVC holds dvc.lock; {KEPT}") from error
-        try:
-            yield
-        except OSError as error:
-            raise RuntimeError(f"dvc.lock cannot be written ({error}); {KEPT}") from error
+    try:
+        with ExitStack() as stack:
+            repo = stack.enter_context(Repo())
+            while True:
+                try:
+                    stack.enter_context(lock_repo(repo))
+                    break
+                except LockError as error:
+                    if time.monotonic() >= until:
+                        raise RuntimeError(f"another DVC holds dvc.lock; {KEPT}") from error
+            yield repo
+    except (OSError, sqlite3.Error) as error:  # DVC's own databases are on that disk, too
+        raise RuntimeError(f"dvc.lock cannot be written ({error}); {KEPT}") from error
 
 
 KEPT = (
-    "the stages that ended in the last minutes are in DVC's cache of runs, and the next run takes them from there; let "
-    "no `dvc gc` come before it"
+    "what the stages of the last minutes have made is in DVC's cache of runs or on the remote, and the next run takes "
+    "it from there; let no `dvc gc` come before it"
 )
 
 
-def made_anew(repo: "Repo", lock: str, name: str, entry: Mapping[str, Any]) -> bool:
-    """Whether the outs of a stage are there and not those of its entry."""
+def made_anew(repo: "Repo", lock: str, entries: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The stages of these entries whose outs are there and others than theirs, or are just being written."""
+    from dvc.dvcfile import load_file
     from dvc.exceptions import DvcException
     from dvc.stage.loader import StageLoader
 
-    try:
-        stage = repo.stage.load_one(Path(lock).with_suffix(".yaml").as_posix(), name)
-    except DvcException:  # of a stage that is no more, or of a file that is being edited
-        return False
-    StageLoader.fill_from_lock(stage, entry)
-    return any(out.exists and out.changed_checksum() for out in stage.outs)
+    found = set()
+    stages = load_file(repo, str(Path(lock).with_suffix(".yaml"))).stages  # which is parsed once for all of them
+    for name, entry in entries.items():
+        try:
+            stage = stages[name]
+            StageLoader.fill_from_lock(stage, entry)
+            if any(out.exists and out.changed_checksum() for out in stage.outs):
+                found.add(name)
+        except DvcException:  # of a stage that is no more
+            continue
+        except OSError:
+            found.add(name)
+    return found
 
 
 def replace(file: Path, text: str) -> None:
@@ -148,10 +157,19 @@ def written_together(every: float = EVERY) -> Iterator[Entries]:
 
     thread = Thread(target=write)
     thread.start()
+    reason: BaseException | None = None
     try:
         yield entries
+    except BaseException as error:
+        reason = error
+        raise
     finally:
         with uninterrupted():
             over.set()
             thread.join()
-            entries.write(PATIENCE)
+            try:
+                entries.write(PATIENCE)
+            except RuntimeError as error:
+                if reason is None or isinstance(reason, Exception):
+                    raise
+                print(error, file=sys.stderr)  # who interrupts is told, and stays who ended it

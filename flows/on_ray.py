@@ -4,6 +4,7 @@ Ray places the tasks by the GPUs and cores that they ask for, runs one again who
 in and out; DVC's remote carries tables and models. What a task does on its node is in flows/node.py.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from prefect.states import Completed
 from flows import machine, node
 from flows.failures import hint
 from flows.graph import Stage
-from flows.lock import PATIENCE, Entries
+from flows.lock import Entries
 
 RETRIES = 3
 """How often a stage is run again whose node has died; one that fails is not."""
@@ -140,7 +141,7 @@ class Cluster:
 
     def fetch(self) -> None:
         """Bring from the remote what dvc.lock now names, as if all had been made here."""
-        self.entries.write(PATIENCE)
+        self.entries.write(math.inf)  # as the pull waits
         dvc("pull", self.made)
 
 

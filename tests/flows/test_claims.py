@@ -1,7 +1,9 @@
 """The copies of a repository in which other seeds run."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -188,3 +190,28 @@ def test_a_kept_seed_of_other_settings_stops_the_command_before_anything_runs(me
 
     assert done.returncode == 1 and done.stdout == ""
     assert "run_record: metrics/seeds/claims/1.json: the run in it had other settings in mine_queries" in done.stderr
+
+
+def test_a_command_has_the_time_it_takes_to_end_after_an_interrupt_and_is_told_where_it_has_not_heard(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import signal, sys, time; from pathlib import Path\n"
+        "def end(number, frame): time.sleep(.6); Path(sys.argv[1]).write_text(signal.Signals(number).name); sys.exit(1)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, end)\n"
+        "Path(sys.argv[1]).write_text(''); time.sleep(60)"
+    )
+    ours = (
+        "import sys; from flows import claims; claims.NOTICED = .2\n"
+        "claims.to_its_end([sys.executable, '-c', sys.argv[1], sys.argv[2]])"
+    )
+    said = tmp_path / "said"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", ours, code, str(said)], env=environment, stderr=subprocess.PIPE
+    ) as run:
+        wait_for(said.exists)
+        run.send_signal(signal.SIGINT)
+        _, told = run.communicate(timeout=30)
+
+    assert said.read_text() == "SIGTERM" and b"KeyboardInterrupt" in told

@@ -256,11 +256,14 @@ def test_what_is_edited_while_a_stage_works_is_not_recorded_as_what_it_was_made_
     text, params = folder / "in.txt", folder / "params.yaml"
     text.write_text("old")
     params.write_text("rate: 1\n")
-    with subprocess.Popen([sys.executable, "-m", "flows.repro"], cwd=folder, stdout=subprocess.PIPE, text=True) as run:
-        wait_for((folder / "begun").exists)
-        text.write_text("new")
-        params.write_text("rate: 2\n")
-        (folder / "go").touch()
+    command = [sys.executable, "-m", "flows.repro", "--jobs", "1"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as run:
+        try:
+            wait_for((folder / "begun").exists)
+            text.write_text("new")
+            params.write_text("rate: 2\n")
+        finally:
+            (folder / "go").touch()
         said = run.communicate()[0]
 
     assert run.returncode == 1 and "there changed in.txt, params.yaml; what it made is not recorded" in said
@@ -294,11 +297,40 @@ def test_the_last_entries_wait_for_another_dvc_only_so_long(repository: Make, mo
     entries = Entries()
     entries.add({"dvc.lock": {"one": {"cmd": "true"}}})
 
-    with Repo() as other, lock_repo(other), pytest.raises(RuntimeError, match="another DVC holds dvc.lock.*takes them"):
+    with Repo() as other, lock_repo(other), pytest.raises(RuntimeError, match="another DVC holds dvc.lock.*takes it"):
         entries.write(patience=0.2)
     entries.write()
 
     assert sorted(locked(Path())["stages"]) == ["one"]
+
+
+def test_who_interrupts_while_another_dvc_holds_the_lock_is_told_and_it_stays_an_interrupt(
+    repository: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repository({"one": {"cmd": "true", "outs": ["one.out"]}}))
+    monkeypatch.setattr("flows.lock.PATIENCE", 0.1)
+
+    with Repo() as other, lock_repo(other):
+        with pytest.raises(KeyboardInterrupt), written_together() as entries:
+            entries.add({"dvc.lock": {"one": {"cmd": "true"}}})
+            raise KeyboardInterrupt
+        with pytest.raises(RuntimeError, match="another DVC holds"), written_together() as entries:
+            entries.add({"dvc.lock": {"one": {"cmd": "true"}}})
+
+    assert "another DVC holds dvc.lock" in capsys.readouterr().err
+
+
+def test_a_frozen_stage_is_saved_whatever_has_changed(repository: Make) -> None:
+    folder = repository(
+        {"copies": {"cmd": "cp in.txt made.out", "deps": ["in.txt"], "outs": ["made.out"], "frozen": True}}
+    )
+    (folder / "in.txt").write_text("old")
+    subprocess.run(["dvc", "repro", "--quiet", "--force"], cwd=folder, check=False)
+    for text in ("by hand", "again"):
+        (folder / "in.txt").write_text(text)
+        (folder / "made.out").write_text(text)
+        assert repro(folder).returncode == 0
+        assert (folder / "made.out").read_text() == text
 
 
 def test_who_is_told_that_the_disk_is_full_finds_what_was_made_in_the_lock(repository: Make) -> None:
@@ -316,9 +348,11 @@ def test_who_is_told_that_the_disk_is_full_finds_what_was_made_in_the_lock(repos
     command = [sys.executable, "-m", "flows.repro", "--jobs", "2"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
-        told = next(line for line in run.stdout if "the disk is full" in line)
-        there = locked(folder)["stages"]
-        (folder / "go").touch()
+        try:
+            told = next(line for line in run.stdout if "the disk is full" in line)
+            there = locked(folder)["stages"]
+        finally:
+            (folder / "go").touch()
         run.communicate()
 
     assert "once no run is at work" in told and [*there] == ["one"]

@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 
 PARENT = """
 import sys
-from flows.failures import hint
 from warm import parent
 parent.IMPORTS[:] = ["accelerate.commands.launch", "elsewhere"]
 parent.NAMES.clear()
@@ -30,7 +29,6 @@ parent.run(*sys.argv[1:])
 """
 OWNER = """
 import os, sys, time
-from flows.failures import hint
 from warm import start
 start.PARENT = ["-c", sys.argv[1]]
 process = start.begin()
@@ -160,7 +158,6 @@ def test_a_launch_does_not_tell_again_how_many_threads_it_took(tmp_path: Path) -
     script = """
 import os, psutil
 psutil.cpu_count = lambda logical: 2  # of two whole cores accelerate tells it, with --quiet too
-from flows.failures import hint
 from warm import child
 environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 words = ["--quiet", "--config_file", "accelerate.yaml", "-m", "stages.one"]
