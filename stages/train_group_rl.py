@@ -36,6 +36,8 @@ def main(params: Params, name: str) -> None:
     queries = tables.rows("queries")
     longest = params.max_prompt_tokens
     prompts, questions = prompting.prompts_of(queries, tokenizer, longest=longest, stage="train_group_rl")
+    for model in (start, reward_model):  # TRL would go on beyond it
+        prompting.check_context(model, [*prompts, *questions], params.max_new_tokens, stage="train_group_rl")
     inputs = [Path(member.policy), Path(member.reward), tables.path("queries")]
     family, launched = params.model_dump_json(exclude={"policies"}), launcher.of_results(draws=True)
     work = stage.work_dir("train_group_rl", name, member, family, launched, *inputs, *code.of(__file__))

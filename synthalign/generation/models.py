@@ -173,7 +173,10 @@ def check_length(folder: str | Path, setting: str, tokens: int) -> None:
     Learned positions would fail in the middle of a training; rotary ones go on beyond what the model has ever seen.
     """
     place = model_folder.config_file(folder).parent
-    context = _context(AutoConfig.from_pretrained(str(place), trust_remote_code=False))
+    try:
+        context = _context(AutoConfig.from_pretrained(str(place), trust_remote_code=False))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: transformers cannot read config.json ({error})") from error
     if context is not None and tokens > context:
         raise UserError(
             f"{setting} = {tokens}, but {folder} reads {context} tokens at most; set it to {context} or less"

@@ -5,6 +5,7 @@ text; but how sums round depends on the batch that a row is in, so two runs may 
 """
 
 import importlib.util
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,16 @@ if TYPE_CHECKING:
     from vllm import CompletionOutput, LLMEngine
 
 
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "auto": "auto"}
-"""vLLM's names of `weights.reading`.  Its own `auto` reads a float32 folder in 16 bits, which rounds away what DPO and
-PPO change at their small rates."""
+def dtype(folder: str) -> str:
+    """vLLM's name of `weights.reading` of hardware.yaml, and for `auto` of the type that a folder has its weights in.
+
+    Its own `auto` reads a float32 folder in 16 bits, which rounds away what DPO and PPO change at their small rates.
+    """
+    said = hardware.read().weights.reading
+    if said == "auto":
+        config = json.loads(model_folder.config_file(folder).read_text("utf-8"))
+        return "float32" if config.get("dtype", config.get("torch_dtype")) == "float32" else "auto"
+    return {"fp32": "float32", "bf16": "bfloat16"}[said]
 
 
 def check_installed() -> None:
@@ -42,7 +50,7 @@ def load(folder: str, *, gpu: int | None) -> "LLMEngine":
     return LLMEngine.from_engine_args(
         EngineArgs(
             model=folder,
-            dtype=DTYPES[hardware.read().weights.reading],
+            dtype=dtype(folder),
             device_ids=None if gpu is None else [gpu],
             enable_prefix_caching=True,
             trust_remote_code=False,

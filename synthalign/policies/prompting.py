@@ -73,14 +73,14 @@ def tokenizer_of(policy: str, reward: str) -> PreTrainedTokenizerBase:
     )
 
 
-def check_context(reward_model: PreTrainedModel, prompts: Sequence[Prompt], max_new_tokens: int, *, stage: str) -> None:
-    """UserError when a prompt and its answer are longer than what the reward model was made to read at once."""
-    context, longest = context_of(reward_model), max(len(prompt.token_ids) for prompt in prompts)
+def check_context(model: PreTrainedModel, prompts: Sequence[Prompt], max_new_tokens: int, *, stage: str) -> None:
+    """UserError when a prompt and its answer are longer than what a policy or reward model was made to read at once."""
+    context, longest = context_of(model), max(len(prompt.token_ids) for prompt in prompts)
     if context is not None and longest + max_new_tokens > context:
         raise UserError(
             f"a prompt of {longest} tokens and {stage}.max_new_tokens = {max_new_tokens} make "
-            f"{longest + max_new_tokens} tokens, but {reward_model.name_or_path or 'the reward model'} has a context "
-            f"of {context}; lower one of {stage}.max_prompt_tokens and max_new_tokens, or take another reward model"
+            f"{longest + max_new_tokens} tokens, but {model.name_or_path or 'the model'} has a context "
+            f"of {context}; lower one of {stage}.max_prompt_tokens and max_new_tokens, or take another model"
         )
 
 

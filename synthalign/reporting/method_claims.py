@@ -108,14 +108,6 @@ def contrast(seeds: Seeds) -> list[Claim]:
             level(seeds.figure("score_pairs", "labels", "rlcd_equal", "agreement"), EVEN, SHARE_MARGIN),
             margin=SHARE_MARGIN,
         ),
-        seeds.claim(
-            "rlcd_equal_reward",
-            "A reward model of such labels ranks held-out responses as often right as a coin",
-            "RLCD section 3.2",
-            "metrics/score_scorers.json: rewards",
-            level(seeds.figure("score_scorers", "rewards", "rlcd_equal", "accuracy"), EVEN, SHARE_MARGIN),
-            margin=SHARE_MARGIN,
-        ),
     ]
 
 
@@ -226,8 +218,18 @@ def over_tasks(seeds: Seeds, name: str, part: str) -> Figure | None:
 def policies(seeds: Seeds) -> list[Claim]:
     """What is claimed of the policies that learned from them."""
     differences = "compare_methods", "differences"
+    control = level(seeds.figure("score_scorers", "rewards", "rlcd_equal", "accuracy"), EVEN, SHARE_MARGIN)
     harmless, helpful = (seeds.figure(*differences, "rlcd_rlaif", trait) for trait in ("harmless", "helpful"))
     return [
+        seeds.claim(
+            "rlcd_equal_reward",
+            "A reward model of labels without a difference between the prompts is as often right as a coin",
+            "RLCD section 3.2",
+            "metrics/score_scorers.json: rewards",
+            control,
+            margin=SHARE_MARGIN,
+        ),
+    ] + [
         seeds.claim(name, text, paper, "metrics/compare_methods.json", parts)
         for paper, name, text, parts in [
             (
@@ -272,8 +274,11 @@ def policies(seeds: Seeds) -> list[Claim]:
             (
                 "ALMoST Table 5",
                 "plain_prompt",
-                "Self-Play with Faithful demonstrations beats what the same model answers to a plain prompt, distilled",
-                seeds.wins(*differences, "selfplay_hhh", "wins"),
+                "Self-Play with Faithful demonstrations, and their answers distilled, beat a plain prompt's distilled",
+                [
+                    *seeds.wins(*differences, "selfplay_hhh", "wins"),
+                    *seeds.wins(*differences, "faithful_hhh", "wins"),
+                ],
             ),
         ]
     ]

@@ -44,7 +44,14 @@ def test_every_row_has_its_samples_and_is_kept_once(tmp_path: Path) -> None:
     assert len((tmp_path / "rows.0.jsonl").read_text().splitlines()) == 3
 
 
-@pytest.mark.parametrize(("text", "dtype"), [("", "float32"), ("weights: {training: fp32, reading: bf16}", "bfloat16")])
+@pytest.mark.parametrize(
+    ("text", "dtype"),
+    [
+        ("", "float32"),
+        ("weights: {training: fp32, reading: bf16}", "bfloat16"),
+        ("weights: {training: fp32, reading: auto}", "float32"),  # as the folder has them
+    ],
+)
 def test_weights_are_read_in_the_type_that_the_hardware_file_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, dtype: str
 ) -> None:

@@ -191,6 +191,8 @@ def test_where_one_is_nearly_always_the_longer_equal_lengths_have_a_figure_witho
 
     assert never is not None and never.value > 0.7 and (never.low, never.why) == (None, "too few")
     assert five is not None and five.why == "too few"
+    level = length_controlled([*points, *[0.0] * 6], [*difference, *[0] * 6], range(306), seed=0, resamples=50)
+    assert level is not None and level.low is not None  # equal lengths are no extrapolation
     assert six is not None and six.low is not None and six.low < 0.5  # what was won by the shorter is seen now
 
 
