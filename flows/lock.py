@@ -24,8 +24,8 @@ EVERY = 300.0
 """Seconds from one writing to the next."""
 
 PATIENCE = 10.0
-"""Seconds that the last writing waits for another DVC (`dvc push` to a slow store) to give dvc.lock free; Prefect leaves
-a cancelled flow 30 to end."""
+"""Seconds that the last writing waits for another DVC (`dvc push` to a slow store) to give dvc.lock free; a cancelled
+flow has 30 of Prefect's to end."""
 
 
 class Entries:

@@ -197,7 +197,8 @@ def test_a_command_has_the_time_it_takes_to_end_after_an_interrupt_and_is_told_w
 ) -> None:
     code = (
         "import signal, sys, time; from pathlib import Path\n"
-        "def end(number, frame): time.sleep(.6); Path(sys.argv[1]).write_text(signal.Signals(number).name); sys.exit(1)\n"
+        "def end(number, frame):\n"
+        "    time.sleep(.6); Path(sys.argv[1]).write_text(signal.Signals(number).name); sys.exit(1)\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, end)\n"
         "Path(sys.argv[1]).write_text(''); time.sleep(60)"
     )
