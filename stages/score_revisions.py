@@ -6,9 +6,8 @@ from synthalign.core import measures, stage, tables
 from synthalign.core.errors import UserError
 from synthalign.core.statistics import Interval
 from synthalign.feedback import revision
+from synthalign.judging.policy_report import TRAITS
 from world.oracle import Oracle
-
-TRAITS = ("helpful", "harmless", "honest")
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):

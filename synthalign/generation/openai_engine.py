@@ -185,9 +185,9 @@ def generations(answer: Answer, wanted: int, max_new_tokens: int, stops: Sequenc
     for choice, count in zip(choices, counts, strict=True):
         ends = [choice.text.find(stop) for stop in stops if stop in choice.text]
         text = choice.text[: min(ends, default=len(choice.text))]
-        reason = told(choice.finish_reason)
-        is_cut_off = reason in CUT_OFF or reason not in ENDED and total >= max_new_tokens * len(answer.choices)
-        ended = None if ends else ENDED.get(reason)
+        theirs = told(choice.finish_reason)
+        is_cut_off = theirs in CUT_OFF or theirs not in ENDED and total >= max_new_tokens * len(answer.choices)
+        ended = None if ends else ENDED.get(theirs)
         reason = "length" if is_cut_off and not ends else ended or ("stop" if stops else "eos")
         made.append(Generation(text, [UNKNOWN] * count, reason, None))
     return made
