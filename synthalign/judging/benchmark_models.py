@@ -9,10 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core import hardware, measures
 from synthalign.dialogue import encoding
-from synthalign.generation import attention, models
+from synthalign.generation import models
 from synthalign.judging import benchmarks
 from synthalign.judging.benchmarks import Choice, Preference
-from synthalign.policies import batching
+from synthalign.policies import batching, reading
 from synthalign.reward import packing, scoring
 
 Option = tuple[str, str]
@@ -131,30 +131,9 @@ def _answer_log_probs(
 
 def _sums(model: PreTrainedModel, rows: Sequence[packing.Row], pad_token_id: int) -> list[float]:
     """The summed log-probability of every answer of the rows, one after the other."""
-    input_ids, mask = packing.pad([sum(answers, prompt) for prompt, answers in rows], pad_token_id)
-    part, positions, spans = packing.layout(rows, input_ids.shape[1])
-    if any(len(answers) > 1 for _, answers in rows):
-        mask = attention.added(attention.visible(part.to(model.device)), model.dtype)
-    before: list[tuple[int, int]] = []  # where what comes before each token of an answer stands
-    for number, ((prompt, _), of_row) in enumerate(zip(rows, spans, strict=True)):
-        for span in of_row:
-            own = range(span.start, span.stop - 1)  # all but the last token
-            before += [(number, place) for place in [len(prompt) - 1, *own][: span.stop - span.start]]
-    kept = torch.zeros(input_ids.shape, dtype=torch.bool)
-    line, place = torch.tensor(before).T
-    kept[line, place] = True
-    logits = model(
-        input_ids=input_ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        position_ids=positions.to(model.device),
-        logits_to_keep=kept.to(model.device),
-        use_cache=False,
-    ).logits.float()  # (K, V), K the kept places
-    source = (kept.flatten().cumsum(0) - 1).view(kept.shape)[line, place].to(model.device)
+    found = reading.token_logprobs(model, rows, pad=pad_token_id, device=model.device, dtype=model.dtype)
     lengths = [len(answer) for _, answers in rows for answer in answers]
-    target = torch.tensor([token for _, answers in rows for answer in answers for token in answer], device=model.device)
-    values = logits[source, target] - logits.logsumexp(-1)[source]
-    return [float(each.sum()) for each in values.cpu().split(lengths)]
+    return [float(each.sum()) for each in found.cpu().split(lengths)]
 
 
 @torch.inference_mode()

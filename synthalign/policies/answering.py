@@ -156,18 +156,24 @@ def answers(
         max_new_tokens=max_new_tokens,
         device_batch_size=device_batch_size,
     )
+    found = judged(
+        accelerator,
+        policy,
+        reference,
+        reward_model,
+        tokenizer,
+        [*prompts] * len(temperatures),
+        made,
+        device_batch_size=device_batch_size,
+    )
+    return by_turn(found, len(temperatures))
+
+
+def by_turn(found: Sequence[Sequence[Answer]], turns: int) -> list[list[Answer]]:
+    """For each turn its answers to all prompts, given those of each process: all prompts of its share, turn by turn."""
     return [
-        judged(
-            accelerator,
-            policy,
-            reference,
-            reward_model,
-            tokenizer,
-            prompts,
-            made[turn * len(prompts) : (turn + 1) * len(prompts)],
-            device_batch_size=device_batch_size,
-        )
-        for turn in range(len(temperatures))
+        [one for of_one in found for one in of_one[turn * len(of_one) // turns : (turn + 1) * len(of_one) // turns]]
+        for turn in range(turns)
     ]
 
 
@@ -181,8 +187,9 @@ def judged(
     generations: Sequence[Generation],
     *,
     device_batch_size: int,
-) -> list[Answer]:
-    """What this process's policy answered, one answer to each of its prompts, scored and read; of all processes.
+) -> list[list[Answer]]:
+    """What each process's policy answered to its prompts, scored and read; several answers to a prompt are read
+    together where the reward model can.
 
     UserError when the reward model gives no finite score.
     """
@@ -196,10 +203,12 @@ def judged(
         pad=tokenizer.pad_token_id,
         device_batch_size=device_batch_size,
     )
-    gathered: list[Answer] = gather_object(
+    gathered: list[list[Answer]] = gather_object(
         [
-            Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
-            for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
+            [
+                Answer(prompt, one.text, one.token_ids, one.finish_reason, score, kl)
+                for prompt, one, score, kl in zip(prompts, generations, rewards, kls, strict=True)
+            ]
         ]
     )
     return gathered

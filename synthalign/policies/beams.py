@@ -120,16 +120,14 @@ def answers(
         max_new_tokens=max_new_tokens,
         batch_size=max(1, device_batch_size // beams),
     )
-    return [
-        answering.judged(
-            accelerator,
-            policy,
-            reference,
-            reward_model,
-            tokenizer,
-            prompts,
-            [of_one[place] for of_one in made],
-            device_batch_size=device_batch_size,
-        )
-        for place in range(beams)
-    ]
+    found = answering.judged(
+        accelerator,
+        policy,
+        reference,
+        reward_model,
+        tokenizer,
+        [*prompts] * beams,
+        [of_one[place] for place in range(beams) for of_one in made],
+        device_batch_size=device_batch_size,
+    )
+    return answering.by_turn(found, beams)

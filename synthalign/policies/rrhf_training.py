@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from synthalign.core.errors import UserError
 from synthalign.core.stage import progress
+from synthalign.generation import attention
 from synthalign.generation.models import free_cores
 from synthalign.policies import (
     answering,
@@ -34,6 +35,7 @@ from synthalign.policies import (
     one_base,
     ppo,
     prompting,
+    reading,
     rrhf,
     rrhf_sources,
 )
@@ -41,7 +43,7 @@ from synthalign.policies.answering import Answer, Row
 from synthalign.policies.prompting import Prompt
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.policies.rrhf_sources import Others, Query
-from synthalign.reward import training
+from synthalign.reward import packing, training
 
 
 @dataclass
@@ -69,7 +71,7 @@ def packed(queries: Sequence[Query], size: int) -> list[list[Query]]:
     """The queries in batches of about `size` responses (one query may have more) and of like length."""
     batches: list[list[Query]] = []
     room = 0
-    for query in sorted(queries, key=lambda query: len(query.prompt) + max(map(len, query.responses))):
+    for query in sorted(queries, key=lambda query: len(query.prompt) + sum(map(len, query.responses))):
         room -= len(query.responses)
         if room < 0:
             batches.append([])
@@ -78,25 +80,33 @@ def packed(queries: Sequence[Query], size: int) -> list[list[Query]]:
     return batches
 
 
-def losses(model: nn.Module, queries: Sequence[Query], *, pad: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Of some queries the sums of L_rank and of L_ft, how many pairs are in the wrong order, and how many have one."""
-    batch = batching.collate(
-        [query.prompt for query in queries for _ in query.responses],
-        [response for query in queries for response in query.responses],
-        pad=pad,
-        device=device,
-    )
+def losses(
+    model: nn.Module, queries: Sequence[Query], *, pad: int, device: torch.device, dtype: torch.dtype, together: int
+) -> tuple[torch.Tensor, ...]:
+    """Of some queries the sums of L_rank and of L_ft, how many pairs are in the wrong order, and how many have one.
+
+    dtype     of the policy's weights
+    together  so many responses at most are read behind one copy of their prompt
+    """
+    rows = [
+        (tuple(query.prompt), tuple(map(tuple, query.responses[piece])))
+        for query in queries
+        for piece in batching.pieces(len(query.responses), together)
+    ]
+    lengths = torch.tensor([[len(response)] for query in queries for response in query.responses])
+    mask = (torch.arange(int(lengths.max())) < lengths).to(device)
     ranks = [sorted(query.rewards).index(reward) for query in queries for reward in query.rewards]  # no scale to round
     rewards = torch.tensor(ranks, device=device)
     owner = torch.tensor([place for place, query in enumerate(queries) for _ in query.responses], device=device)
     whole = torch.tensor([ended for query in queries for ended in query.whole], device=device)
-    logprobs = batching.by_answer(ppo.token_logprobs(batching.state_logits(model, batch), batch.chosen), batch.mask)
-    scores = rrhf.mean_logprobs(logprobs, batch.mask)
+    of_tokens = reading.token_logprobs(model, rows, pad=pad, device=device, dtype=dtype)
+    logprobs = batching.by_answer(of_tokens, mask)
+    scores = rrhf.mean_logprobs(logprobs, mask)
     rank = rrhf.rank_loss(scores, rewards, owner, whole).sum()
     best = rrhf.is_best(rewards, owner, whole)
     apart = rrhf.has_better(rewards, owner, whole)
     wrong = (apart & (scores[:, None] > scores[None, :])).sum()
-    return rank, rrhf.fine_tuning_loss(logprobs, batch.mask, best).sum(), wrong, apart.sum()
+    return rank, rrhf.fine_tuning_loss(logprobs, mask, best).sum(), wrong, apart.sum()
 
 
 def learn(
@@ -116,13 +126,18 @@ def learn(
     """
     size = len(queries) // accelerator.num_processes
     mine = queries[accelerator.process_index * size : (accelerator.process_index + 1) * size]
+    policy = accelerator.unwrap_model(model)
+    longest = max(len(query.prompt) + len(response) for query in mine for response in query.responses)
+    together = packing.ANSWERS if attention.shares_rows(policy, longest) else 1
     sums = torch.zeros(4, device=accelerator.device)
     optimizer.zero_grad()
     # At least two groups, whatever the machine: so two threads have one each, and less is padded.
     groups = packed(mine, min(device_batch_size, math.ceil(sum(len(query.responses) for query in mine) / 2)))
 
     def loss_of(group: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
-        rank, tuning, wrong, apart = losses(model, group, pad=pad, device=accelerator.device)
+        rank, tuning, wrong, apart = losses(
+            model, group, pad=pad, device=accelerator.device, dtype=policy.dtype, together=together
+        )
         loss = (rank_weight * rank + tuning) / len(queries)
         return loss, torch.stack([rank, tuning, wrong, apart]).detach()
 
@@ -195,13 +210,17 @@ def train(
     in_round = math.ceil(count * variant.epochs / settings.batch_size)  # the last batch is filled up from one more pass
     steps = variant.rounds * in_round
 
+    def before() -> PreTrainedModel:
+        """What KL is measured against: until the first step that is the policy, which then need not be read twice."""
+        return reference if state.step else policy
+
     def say(
         of: Sequence[Prompt], row_ids: Sequence[Sequence[str]], temperatures: Sequence[float]
     ) -> list[list[Answer]]:
         return answering.answers(
             accelerator,
             policy,
-            reference,
+            before(),
             reward_model,
             tokenizer,
             of,
@@ -227,7 +246,7 @@ def train(
             said = beams.answers(
                 accelerator,
                 policy,
-                reference,
+                before(),
                 reward_model,
                 tokenizer,
                 asked,

@@ -24,7 +24,7 @@ from synthalign.core.errors import UserError
 from synthalign.feedback import simulation
 from synthalign.generation import models
 from synthalign.judging import likelihoods
-from synthalign.policies import rrhf_sources, rrhf_training
+from synthalign.policies import answering, rrhf_sources, rrhf_training
 from synthalign.policies.answering import Answer, Row
 from synthalign.policies.rrhf_settings import Settings, Variant
 from synthalign.policies.rrhf_sources import Query
@@ -90,9 +90,10 @@ def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def losses_of(model: PreTrainedModel, *queries: Query) -> list[float]:
+def losses_of(model: PreTrainedModel, *queries: Query, together: int = 8) -> list[float]:
+    given: dict[str, Any] = {"pad": TOKENIZER.pad_token_id, "device": torch.device("cpu"), "dtype": torch.float32}
     with torch.no_grad():
-        found = rrhf_training.losses(model, queries, pad=TOKENIZER.pad_token_id, device=torch.device("cpu"))
+        found = rrhf_training.losses(model, queries, **given, together=together)
     return [float(one) for one in found]
 
 
@@ -121,6 +122,20 @@ def test_r4_a_batch_costs_the_sum_of_its_queries() -> None:
 
     apart = zip(losses_of(taught(), one), losses_of(taught(), other), strict=True)
     assert together == pytest.approx([first + second for first, second in apart])
+
+
+def test_responses_behind_one_copy_of_their_prompt_cost_what_they_cost_apart() -> None:
+    policy, places = taught(), ("the forest", "Riga", "a city", "the sky", "the red forest")
+    queries = [
+        query(*((f"The red fox lives in {place}.", float(number)) for number, place in enumerate(places))),
+        query((SKY, 1.0), (FOREST, 2.0)),
+    ]
+
+    apart = losses_of(policy, *queries, together=1)
+
+    assert min(apart[:2]) > 0
+    for together in (2, 8):
+        assert losses_of(policy, *queries, together=together) == pytest.approx(apart, rel=1e-5)
 
 
 def test_r1_responses_of_one_reward_rank_nothing_and_the_first_is_learned() -> None:
@@ -173,6 +188,20 @@ def test_an_own_answer_is_ranked_by_its_reward_or_the_penalty_less_its_distance(
     assert rrhf_training.ranked(answer("eos", "Yes."), **settings) == pytest.approx(0.8 - 0.1 * 3.0)
     assert rrhf_training.ranked(answer("length", "Yes."), **settings) == pytest.approx(-1.0 - 0.1 * 3.0)
     assert rrhf_training.ranked(answer("eos", " "), **settings) == pytest.approx(-1.0 - 0.1 * 3.0)
+
+
+def test_answers_of_all_processes_come_turn_by_turn_in_the_order_of_the_prompts() -> None:
+    def said(*texts: str) -> list[Answer]:
+        return [Answer(prompts()[0], text, [1], "eos", 0.0, 0.0) for text in texts]
+
+    of_processes = [said("q0 cold", "q1 cold", "q0 warm", "q1 warm"), said("q2 cold", "q2 warm"), []]
+
+    found = answering.by_turn(of_processes, 2)
+
+    assert [[one.text for one in turn] for turn in found] == [
+        ["q0 cold", "q1 cold", "q2 cold"],
+        ["q0 warm", "q1 warm", "q2 warm"],
+    ]
 
 
 def test_an_own_answer_that_was_penalised_is_no_target_and_never_the_better_of_two() -> None:
@@ -268,7 +297,7 @@ def test_batches_hold_whole_queries_of_at_most_so_many_responses() -> None:
 
     batches = rrhf_training.packed(queries, 6)
 
-    assert [[len(one.responses) for one in batch] for batch in batches] == [[4, 2], [4], [9]]
+    assert [[len(one.responses) for one in batch] for batch in batches] == [[2, 4], [4], [9]]
 
 
 def test_sample_rewards_are_means_over_queries() -> None:
@@ -286,6 +315,8 @@ def test_rrhf_on_its_own_answers_raises_the_reward_and_a_second_round_ranks_new_
     summary = rrhf_training.summary(state, state.samples)
     assert summary["after"]["reward"] > summary["before"]["reward"]
     assert summary["before"]["kl"] == 0.0 < abs(summary["after"]["kl"])
+    assert {row["kl"] for row in state.samples if row["round"] == 0} == {0.0}, "the policy is the reference still"
+    assert 0.0 not in {row["kl"] for row in state.samples if row["round"] == 1}
     assert summary["samples"]["last_round"]["mean"] > summary["samples"]["first_round"]["mean"]
     assert {row["round"] for row in state.samples} == {0, 1}
     assert len(state.samples) == 2 * len(prompts()) * 3
