@@ -92,7 +92,6 @@ class Kinds:
         *,
         reward: bool,
         words: int = 0,
-        threads: bool = True,
         use: hardware.Use = "reading",
     ) -> Plan:
         """A model that reads texts; `words` tokens of each have logits."""
@@ -100,7 +99,7 @@ class Kinds:
         def plan(way: Way) -> Need:
             rows = way.hardware.device_rows.scoring or section.get("batch_size", SCORED)
             found = self.of(model).as_reward() if reward else self.of(model)
-            tokens, workers = section.get("max_length", TEXT), way.workers if threads else 1
+            tokens, workers = section.get("max_length", TEXT), way.workers
             w = self.read_in(way, model, use)
             return memory.scoring(found, w=w, rows=rows, tokens=tokens, workers=workers, words=words)
 

@@ -115,7 +115,7 @@ def stages(params: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
         each = [kinds.scores(section, model, reward=True) for model in section["rewards"].values()]
         tuned = section.get("implicit_rewards", {}).values()  # a policy and its reference, one after the other
         liked = [*section.get("likelihoods", {}).values(), *(model for one in tuned for model in one.values())]
-        each += [kinds.scores(section, model, reward=False, words=TEXT, threads=False) for model in liked]  # one thread
+        each += [kinds.scores(section, model, reward=False, words=TEXT) for model in liked]
         if each:
             yield family, one_by_one(each)
     yield "snapshot_dpo", kinds.snapshot(p["snapshot_dpo"])

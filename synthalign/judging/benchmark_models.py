@@ -12,7 +12,7 @@ from synthalign.dialogue import encoding
 from synthalign.generation import models
 from synthalign.judging import benchmarks
 from synthalign.judging.benchmarks import Choice, Preference
-from synthalign.policies import batching, reading
+from synthalign.policies import reading
 from synthalign.reward import packing, scoring
 
 Option = tuple[str, str]
@@ -109,31 +109,10 @@ def continuation_log_probs(
         row = encoding.cut(whole, context, keep)
         start = max(same - (len(whole) - len(row)), keep, 1)  # the first token of all has no probability
         keys.append((tuple(row[:start]), tuple(row[start:])))
-    found = _answer_log_probs(model, keys, pad_token_id=tokenizer.pad_token_id, batch_size=batch_size)
+    found = reading.answer_logprobs(model, keys, pad=tokenizer.pad_token_id, batch_size=batch_size)
     for key, (prefix, continuation) in zip(keys, pairs, strict=True):
         measures.check_score(model.name_or_path, found[key], f"{continuation!r} after {prefix[-80:]!r}")
     return [found[key] for key in keys]
-
-
-def _answer_log_probs(
-    model: PreTrainedModel, keys: Sequence[packing.Key], *, pad_token_id: int, batch_size: int
-) -> dict[packing.Key, float]:
-    """Of each distinct (prompt, answer) the summed log-probability of the answer's tokens."""
-    cells = max(1, hardware.LOGITS // models.vocabulary_of(model))
-
-    def read(rows: Sequence[packing.Row]) -> list[float]:
-        tokens = [sum(map(len, answers)) for _, answers in rows]
-        parts = batching.bounded(range(len(rows)), tokens, cells)
-        return [one for part in parts for one in _sums(model, [rows[place] for place in part], pad_token_id)]
-
-    return packing.by_key(model, keys, read, batch_size=batch_size)
-
-
-def _sums(model: PreTrainedModel, rows: Sequence[packing.Row], pad_token_id: int) -> list[float]:
-    """The summed log-probability of every answer of the rows, one after the other."""
-    found = reading.token_logprobs(model, rows, pad=pad_token_id, device=model.device, dtype=model.dtype)
-    lengths = [len(answer) for _, answers in rows for answer in answers]
-    return [float(each.sum()) for each in found.cpu().split(lengths)]
 
 
 @torch.inference_mode()

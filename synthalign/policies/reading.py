@@ -4,9 +4,35 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from synthalign.generation import attention
+from synthalign.core import hardware
+from synthalign.generation import attention, models
+from synthalign.policies import batching
 from synthalign.reward import packing
+
+
+def answer_logprobs(
+    model: PreTrainedModel, keys: Sequence[packing.Key], *, pad: int, batch_size: int, per_token: bool = False
+) -> dict[packing.Key, float]:
+    """Of each distinct (prompt, answer) the log-probability of the answer's tokens in nats, in all or per token.
+
+    batch_size  answers that are read at once, in every thread; fewer where their logits would be more than
+                hardware.LOGITS
+    """
+    cells = max(1, hardware.LOGITS // models.vocabulary_of(model))
+
+    def read(rows: Sequence[packing.Row]) -> list[float]:
+        tokens = [sum(map(len, answers)) for _, answers in rows]
+        parts = batching.bounded(range(len(rows)), tokens, cells)
+        return [one for part in parts for one in of([rows[place] for place in part])]
+
+    def of(some: Sequence[packing.Row]) -> list[float]:
+        found = token_logprobs(model, some, pad=pad, device=model.device, dtype=model.dtype).cpu()
+        each = found.split([len(answer) for _, answers in some for answer in answers])
+        return [float(one.mean() if per_token else one.sum()) for one in each]
+
+    return packing.by_key(model, keys, read, batch_size=batch_size)
 
 
 def token_logprobs(
