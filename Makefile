@@ -51,10 +51,10 @@ results: .venv/ready  ## print the results of the last run
 
 # Each worker has a core; two threads of each would wait for the other's.
 test: export OMP_NUM_THREADS := 1
-test: .venv/ready accelerate.yaml hardware.yaml  ## run the tests, the tiny run of the whole graph included
+test: .venv/ready accelerate.yaml hardware.yaml  ## run the tests, a tiny run of all of ALMoST included
 	python -m pytest -m "not slow" --numprocesses logical --dist loadfile --no-loadscope-reorder
 
-test-slow: .venv/ready accelerate.yaml hardware.yaml  ## run the tests that take minutes: kill and resume, several processes, sweeps
+test-slow: .venv/ready accelerate.yaml hardware.yaml  ## run the tests that take minutes: the other methods, kill and resume, several processes, sweeps
 	python -m pytest -m slow
 
 check: .venv/ready  ## lint, format, types, and whether what is generated of README and docs is up to date

@@ -13,7 +13,7 @@ from synthalign.reward import scoring
 from world.oracle import Oracle
 
 REPLIES = Path(".work/judge_answers/replies.jsonl")
-"""What a language model ever replied, whatever run asked; `make clean` forgets it."""
+"""What a language model ever replied, whatever run asked; `make clean CONFIRM=1` forgets it."""
 
 
 class Params(BaseModel, frozen=True, extra="forbid", strict=True):

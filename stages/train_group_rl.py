@@ -28,7 +28,7 @@ class Params(Settings, frozen=True, extra="forbid", strict=True):
 
 def main(params: Params, name: str) -> None:
     member = stage.member("train_group_rl", "policy", params.policies, name)
-    checkpoints.check()
+    checkpoints.check(skips_steps=True)
     adapters.check(member.policy, params.lora, "CAUSAL_LM")
     tokenizer = prompting.tokenizer_of(member.policy, member.reward)
     start = models.load_causal(member.policy, "training")

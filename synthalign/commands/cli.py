@@ -31,7 +31,8 @@ from synthalign.judging import agreement, annotation
 from synthalign.reporting import text_tables
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def commands_parser() -> argparse.ArgumentParser:
+    """What is understood; docs/start.md lists all of it."""
     parser = argparse.ArgumentParser(prog="synthalign", description="Align language models without human labels.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     planning = commands.add_parser("plan", help="what `dvc repro` would run now, why, and what it would take")
@@ -53,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     annotating = commands.add_parser("annotate", help="people as judges: a page for them, their verdicts, agreement")
     add_annotate(annotating)
     add_sql(commands)
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = commands_parser().parse_args(arguments)
     try:
         if given.command == "plan" and (given.memory or given.card):
             from synthalign.commands import memory_card

@@ -68,7 +68,7 @@ def export(
     gguf     also convert it with llama.cpp's tools
     push     owner/name on the hub, to upload the folder to; `private` makes a new one there private
     licence  under which the folder is published, as the hub names it; else what those of its parents come to
-    force    write over a folder that is no export
+    force    write over a folder, or a place on the hub, that is no export
 
     Raises UserError before anything is read or written for a policy that is not there, a folder that dvc.lock is not
     about, a place that holds something else, no converter, no token, or a list in data/sources/ with wrong keys; and
@@ -114,6 +114,7 @@ def export(
     part = target.with_name(f".{target.name}.part")
     print(f"{target}: writing {sum(one.numel() for one in model.parameters()) / 1e6:.1f} M parameters", flush=True)
     models.save(model, tokenizer, part)
+    for_older_readers(part / "config.json")
     for name, text in texts.items():
         (part / name).write_text(text, encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
@@ -122,8 +123,27 @@ def export(
     if tools:
         llama_cpp.convert(target, tools, subject.decoding)
     if push is not None:
-        _upload(target, push, private=private)
+        _upload(target, push, private=private, force=force)
     return target
+
+
+def for_older_readers(file: Path) -> None:
+    """Write into a config.json what transformers 4 reads of rotary positions, beside the key that transformers 5 has.
+
+    That one (`rope_parameters`) they pass over without a word, and turn by a base of 10,000 whatever it says; so do
+    tools of that time, llama.cpp's converter among them.
+    """
+    config = json.loads(file.read_text(encoding="utf-8"))
+    for block in (config, config.get("text_config") or {}):
+        rope = block.get("rope_parameters") or {}
+        whole, local = rope.get("full_attention", rope), rope.get("sliding_attention") or {}
+        if "rope_theta" in whole:
+            block["rope_theta"] = whole["rope_theta"]
+        if "rope_theta" in local:
+            block["rope_local_base_freq"] = local["rope_theta"]
+        if whole.get("rope_type", "default") != "default":
+            block["rope_scaling"] = {key: value for key, value in whole.items() if key != "rope_theta"}
+    file.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def licences() -> dict[str, Sequence[Licence]]:
@@ -175,14 +195,40 @@ def _named(settings: Mapping[str, Any], policy: str) -> dict[str, Any]:
             f"are {', '.join(there) or 'none yet'}"
         )
     names |= {one for one, given in subjects.items() if given["model"] == folder}
+    elsewhere = _asked_elsewhere(settings, folder)
     asked = {one: policies[one] for one in names & {*policies}}
     return {
         "name": name,
         "names": frozenset(names),
         "folder": folder,
         "shown": {one: (given["shots"], given["demonstrations"]) for one, given in asked.items() if given["shots"]},
+        "tables": frozenset(f"data/answers/{one}.parquet" for one in names),
         "decoding": {key: answering[key] for key in DECODING},
+        "sampled": bool(asked),
+        **(elsewhere if elsewhere and not asked else {}),
     }
+
+
+def _asked_elsewhere(settings: Mapping[str, Any], folder: str) -> dict[str, Any] | None:
+    """What `_named` says of a policy that other stages than sample_answers ask: an author's, or one of FLAN."""
+    kind, _, name = folder.removeprefix("models/").partition("/")
+    authors, tasks = settings.get("sample_ditto") or {}, settings.get("answer_tasks") or {}
+    if kind in ("ditto", "ditto_sft", "spin") and name in (authors.get("authors") or {}):
+        return {
+            "names": frozenset({kind.removeprefix("ditto_")}),  # all authors together: no figure is of one of them
+            "tables": frozenset({f"data/ditto_answers/{name}.parquet"}),
+            "decoding": {key: authors[key] for key in DECODING},
+            "sampled": True,
+        }
+    asked = {one for one, given in (tasks.get("subjects") or {}).items() if given["model"] == folder}
+    if kind == "flan" and asked:
+        return {
+            "names": frozenset(asked),
+            "tables": frozenset(f"data/task_answers/{one}.parquet" for one in asked),
+            "decoding": {"temperature": 0, "top_p": 1.0, "max_new_tokens": tasks["max_new_tokens"]},
+            "sampled": True,
+        }
+    return None
 
 
 def _check_target(target: Path, source: Path, *, force: bool) -> None:
@@ -253,12 +299,23 @@ def _check_push(name: str) -> None:
         )
 
 
-def _upload(folder: Path, name: str, *, private: bool) -> None:
-    """Upload an export; UserError where the hub cannot be reached or refuses, the folder stays."""
+def _upload(folder: Path, name: str, *, private: bool, force: bool) -> None:
+    """Upload an export in the place of what is there; UserError where the hub cannot be reached or refuses, or has
+    something there that is no export; the folder stays."""
     api = HfApi()
     try:
         api.create_repo(name, private=private, exist_ok=True)
-        done = api.upload_folder(repo_id=name, folder_path=folder, commit_message=f"Export of {folder.name}")
+        known = api.model_info(name)  # with the tags of its card
+        there = {one.rfilename for one in known.siblings or ()} - {".gitattributes"}
+        if there and not force and cards.TAG not in (known.tags or ()):
+            raise UserError(
+                f"--push {name}: it holds something that is no export ({', '.join(sorted(there)[:3])}), and nothing "
+                f"was sent; name another place, or add --force. {folder} is whole"
+            )
+        message = f"Export of {folder.name}"  # what an earlier export had, as a GGUF, is of other weights
+        done = api.upload_folder(repo_id=name, folder_path=folder, commit_message=message, delete_patterns=["*"])
+    except UserError:
+        raise
     except Exception as error:  # the client's own, those of its connection and of the file system share no class
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(

@@ -134,8 +134,11 @@ class Kinds:
 
     def on_one_base(self, way: Way, held: Held, policy: str, reward: str) -> bool:
         """Whether a reward model is adapters on the policy's base (`one_base.reward_of`)."""
-        shared = base_of(reward, self.params) == base_of(policy, self.params) and not is_probe(reward, self.params)
-        return held.rank is not None and not way.sharded and shared
+        base = base_of(policy, self.params)
+        shared = base_of(reward, self.params) == base and not is_probe(reward, self.params)
+        merged = policy != base and not is_adapters(policy, self.params)  # in the type that it is read in
+        rounded = merged and self.read_in(way, policy, "training") < 4
+        return held.rank is not None and not way.sharded and shared and not rounded
 
     def trains(
         self, section: Mapping[str, Any], model: str, *, texts: int = 1, reward: bool = False, **given: Any

@@ -26,12 +26,24 @@ def lines(file: Path, *, step: str = STEP) -> list[tuple[int, str]]:
 
 
 def loads(text: str, file: str | Path, *, line: int = 1) -> Any:
-    """What a JSON text says; ValueError when it is none, UserError as `check_whole`.
+    """What a JSON text says, with line feeds alone; ValueError when it is none, UserError as `check_whole`.
 
     line  where in the file the text begins
     """
     value = json.loads(text)
     check_whole(text, file, line=line)
+    return with_line_feeds(value) if "\\r" in text else value
+
+
+def with_line_feeds(value: Any) -> Any:
+    """The same with the ends of lines of Windows (CR and LF) in its texts as line feeds: a blank line, with a turn's
+    marker behind it, is one however it was written."""
+    if isinstance(value, str):
+        return value.replace("\r\n", "\n")
+    if isinstance(value, list):
+        return [with_line_feeds(one) for one in value]
+    if isinstance(value, dict):
+        return {key: with_line_feeds(one) for key, one in value.items()}
     return value
 
 

@@ -56,12 +56,18 @@ def processes(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def of_results(*, draws: bool = False) -> str:
-    """What of accelerate.yaml changes what a trainer makes, for `stage.work_dir`: no run goes on in another precision.
+    """What of accelerate.yaml changes what a trainer makes or how its checkpoints are written, for `stage.work_dir`: no
+    run goes on in another precision, nor from shards with a whole model.
 
     draws  whether each process draws for itself, so that another number of them learns something else
     """
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-    return f"mixed_precision {precision}, " * (precision != "no") + f"num_processes {processes()}" * draws
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true", "yes")
+    return (
+        f"mixed_precision {precision}, " * (precision != "no")
+        + "sharded, " * sharded
+        + f"num_processes {processes()}" * draws
+    )
 
 
 def _settings(file: str | None) -> dict[str, Any]:

@@ -29,7 +29,10 @@ def rows(file: Path, one: str, *, step: str) -> list[tuple[str, Any]]:
             found = pq.read_table(file).to_pylist()
         except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{file}: cannot be read ({error}); {step}") from error
-        kept = [{key: value for key, value in row.items() if not INDEX.fullmatch(key)} for row in found]
+        kept = [
+            {key: json_lines.with_line_feeds(value) for key, value in row.items() if not INDEX.fullmatch(key)}
+            for row in found
+        ]
         return [(f"{file}, row {number}", row) for number, row in enumerate(kept, start=1)]
     if ".json" in file.suffixes and (text := text_file.read(file, step=step)).lstrip().startswith("["):
         try:

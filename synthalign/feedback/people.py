@@ -1,8 +1,8 @@
 """People's raw files as the files that the stages read, each cut in a half to train on and one to measure with.
 
-hh_harmless_test.jsonl.gz            people_train.jsonl, hh_heldout.jsonl {prompt, chosen, rejected}
+hh_harmless_test.jsonl.gz            hh_heldout.jsonl                    {prompt, chosen, rejected}
 pandalm_testset.json                 pandalm_community.jsonl             {question, answers: [{text, votes, accepted}]}
-                                     people_train.jsonl, too             {prompt, chosen, rejected}
+                                     people_train.jsonl                  {prompt, chosen, rejected}
                                      pandalm_heldout.jsonl               {question, answers, verdicts}
 vicuna_80.jsonl                      seed_queries.txt                    a question a line
 self_instruct_user_oriented.jsonl    eval_questions.txt                  a question a line

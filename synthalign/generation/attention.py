@@ -115,7 +115,7 @@ def _by_rounding(model: PreTrainedModel, *, exact: float, rounded: float) -> flo
 
 def some_tokens(model: PreTrainedModel, length: int) -> list[int]:
     """The same ones from all over the vocabulary for every model of its size."""
-    vocabulary = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+    vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     return [7919 * place % vocabulary for place in range(1, length + 1)]
 
 
@@ -140,20 +140,27 @@ def shared(model: PreTrainedModel, tokens: list[int]) -> Tensor:
         return memory.next_logits(model, last, place)[0].softmax(-1)
 
 
+def turning(model: PreTrainedModel) -> float:
+    """The longest text whose positions are turned as those of every shorter one; behind it, all of a batch are turned
+    by the longest text in it."""
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {each.get("rope_type") for each in [rope, *rope.values()] if isinstance(each, dict)}
+    if not kinds & {"longrope", "dynamic"}:
+        return math.inf
+    context = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return context or getattr(config, "max_position_embeddings", None) or math.inf
+
+
 def check_length(model: PreTrainedModel, tokens: int) -> None:
     """UserError when a text is so long that the model treats its positions in a way that no prefix can share."""
     config = model.config.get_text_config()
     name = model.config.name_or_path or type(model).__name__
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {each.get("rope_type") for each in [rope, *rope.values()] if isinstance(each, dict)}
-    context = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
-    if kinds & {"longrope", "dynamic"}:
-        context = context or getattr(config, "max_position_embeddings", None)
-        if context and tokens > context:
-            raise UserError(
-                f"{name} turns its positions in another way in texts of more than {context} tokens, and prefix, prompt "
-                f"and answer take up to {tokens}; use fewer shots, or {OTHERWISE}"
-            )
+    if tokens > turning(model):
+        raise UserError(
+            f"{name} turns its positions in another way in texts of more than {turning(model)} tokens, and prefix, "
+            f"prompt and answer take up to {tokens}; use fewer shots, or {OTHERWISE}"
+        )
     scale = getattr(config, "floor_scale", None) if getattr(config, "attn_temperature_tuning", None) else None
     if scale and tokens >= scale:
         raise UserError(
@@ -195,7 +202,7 @@ def _seen_whole(model: PreTrainedModel) -> float:
     try:
         size = min((size for size in sizes(model) if size is not None), default=math.inf)
         with _refusing(model):
-            return size if _apart(model) else 0
+            return min(size, turning(model)) if _apart(model) else 0
     except UserError:
         return 0
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock, Thread
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -253,7 +252,7 @@ class Stopping:
 
     @classmethod
     def of(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> "Stopping":
-        size: Any = model.get_input_embeddings().num_embeddings
+        size = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
         eos = torch.zeros(size, dtype=torch.bool)
         eos[[end for end in models.end_tokens(model, tokenizer) if end < size]] = True
         suspects = torch.zeros(size, dtype=torch.bool)

@@ -62,6 +62,11 @@ def open_file(file: Path, sha256: str) -> Header:
             f"{file} has the sha256 {found}, `revision` says {sha256}; fetch the file again, or write the first where "
             "this file is meant"
         )
+    if (parts := header.settings.get("split.count", 1)) > 1:
+        raise UserError(
+            f"{file} is one of {parts} parts of a model; join them with llama.cpp's `llama-gguf-split --merge`, and "
+            "name the whole file with its sha256"
+        )
     kind = header.settings.get("general.architecture")
     if kind not in ARCHITECTURES:
         raise UserError(

@@ -267,8 +267,9 @@ def _load(
         new = new | {HEAD for one in above if adapters.has_head(one)}
     try:
         model, found = kind.from_pretrained(str(base), **settings)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: transformers cannot load the model ({error})") from error
+    except (OSError, ValueError, KeyError) as error:  # the last, for a kind of positions that transformers has not
+        said = f"config.json names {error}, which it does not know" if isinstance(error, KeyError) else error
+        raise UserError(f"{folder}: transformers cannot load the model ({said})") from error
     missing = sorted(set(found["missing_keys"]) - new)
     if missing == [HEAD]:
         raise UserError(f"{folder} is no reward model, it has no head ({HEAD}); name one that train_reward made")
@@ -284,7 +285,23 @@ def _load(
     if above and (Path(folder) / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(str(folder))
     model.name_or_path = str(folder)
+    keep_what_can_be_saved(model)
     return model.eval()
+
+
+def keep_what_can_be_saved(model: PreTrainedModel) -> None:
+    """Leave in the generation_config of a model its tokens alone, where transformers would not write the whole.
+
+    Files of older models sample (`temperature`) without `do_sample`.  They are read, and written as long as nothing in
+    them has changed; after a training that chose another padding token they are not.  Nothing of ours reads them.
+    """
+    given = getattr(model, "generation_config", None)
+    try:
+        if given is not None:
+            given.validate(strict=True)
+    except ValueError:
+        tokens = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+        model.generation_config = GenerationConfig(**{name: getattr(given, name) for name in tokens})
 
 
 def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> list[str]:
@@ -307,7 +324,7 @@ def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: st
     rows = embedding.shape[0]
     beyond = sorted((place, token) for token, place in vocabulary.items() if place >= rows)
     added = tokenizer.added_tokens_decoder
-    named = {pad_token, *(getattr(tokenizer, f"{name}_token") for name in ("bos", "eos", "unk", "pad"))}
+    named = {pad_token or tokenizer.pad_token, *(getattr(tokenizer, f"{name}_token") for name in ("bos", "eos", "unk"))}
     spare = [token for place, token in beyond if place in added and added[place].special and token not in named]
     if len(spare) < len(beyond):
         beyond = [(place, token) for place, token in beyond if token not in spare]

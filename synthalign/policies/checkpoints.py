@@ -1,6 +1,7 @@
 """Checkpoints of our own training loops: what is trained, optimizer and what else a run has come to, written whole."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,18 @@ from synthalign.core import durable
 from synthalign.core.errors import UserError
 
 
-def check() -> None:
-    """UserError where accelerate.yaml has models sharded: for a stage that samples as it trains, before a model loads.
+def check(*, skips_steps: bool = False) -> None:
+    """UserError, before a model loads, where accelerate.yaml asks for what a stage that samples as it trains has not.
 
-    Our engine reads past the outermost module, where sharded weights are gathered, and no two processes as often.
+    Models that are sharded: our engine reads past the outermost module, where sharded weights are gathered, and no two
+    processes as often.  And float16, but for trainers that skip the steps in which scaled losses overflow, as the first
+    ones do; our loops take an infinite gradient for the end.
     """
+    if not skips_steps and os.environ.get("ACCELERATE_MIXED_PRECISION", "").lower() == "fp16":
+        raise UserError(
+            "accelerate.yaml: mixed_precision fp16 scales losses and skips the steps that overflow, which DITTO, SPIN, "
+            "PPO and RRHF do not; write bf16, or 'no' where the device has no bf16"
+        )
     for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         if parse_flag_from_env(f"ACCELERATE_USE_{kind.value}"):
             raise _shards(kind)

@@ -149,6 +149,10 @@ def length(row: dict[str, list[int]]) -> int:
 class TokenizedDPOTrainer(DPOTrainer):
     """TRL's trainer for rows that are tokens already, by the one tokenization that all models here share."""
 
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        training.outputs_in_float32(self.accelerator)
+
     def _prepare_dataset(self, dataset: Dataset, *others: Any) -> Dataset:
         return dataset
 

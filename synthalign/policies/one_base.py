@@ -116,7 +116,8 @@ def reward_of(
 
     It can where an adapter is to be trained, and both folders come from one base, the reward model by LoRA alone.  What
     the policy's own adapters have added to the base is taken off again by adapters of the other sign, so a score
-    differs from that of the folder in rounding.  Else, and where accelerate shards models, it is held beside.
+    differs from that of the folder in rounding.  Else it is held beside; so it is where accelerate shards models, and
+    where the policy's adapters were merged into weights of 16 bits, which lost some of what would be taken off.
     """
     on = lora is not None and not parse_flag_from_env("ACCELERATE_USE_FSDP")
     return (on and _reward_on(policy, folder, reward)) or models.load_reward(reward, use)
@@ -129,7 +130,7 @@ def _reward_on(policy: PreTrainedModel, folder: str, reward: str) -> PreTrainedM
         return None
     while below and above and below[0].resolve() == above[0].resolve():
         below, above = below[1:], above[1:]
-    if not above:
+    if not above or (below and policy.dtype != torch.float32):  # what was merged is rounded, and would not come off
         return None
     parts = [(f"minus_{place}", one, -1.0) for place, one in enumerate(below)]
     parts += [(f"plus_{place}", one, 1.0) for place, one in enumerate(above[:-1])]
@@ -201,8 +202,9 @@ def _put(model: Any, name: str, folder: Path, weights: dict[str, Tensor], sign: 
             model.score.weight.data.copy_(tensor)
         else:
             layer, half = key.removesuffix(".weight").rsplit(".", 1)
-            scale = sign if half == "lora_B" else 1.0
-            model.get_submodule(f"{layer}.{half}.{name}").weight.data.copy_(tensor * scale)
+            scale = sign if half in ("lora_B", "lora_embedding_B") else 1.0
+            place = getattr(model.get_submodule(layer), half)[name]  # of an embedding a parameter, else a layer
+            getattr(place, "weight", place).data.copy_(tensor * scale)
     for module in model.modules():
         if isinstance(module, LoraLayer):
-            module.set_adapter([*module.lora_A])
+            module.set_adapter([*module.lora_A, *module.lora_embedding_A])

@@ -45,6 +45,7 @@ def token_logprobs(
 
     What stands before the first token of an answer is the prompt's last one, for all of its answers.
     """
+    assert all(prompt and all(answers) for prompt, answers in rows), "a prompt or an answer is empty"
     input_ids, mask = packing.pad([sum(answers, prompt) for prompt, answers in rows], pad)
     part, positions, spans = packing.layout(rows, input_ids.shape[1])
     if any(len(answers) > 1 for _, answers in rows):

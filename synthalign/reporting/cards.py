@@ -19,9 +19,13 @@ from ruamel.yaml import YAMLError
 from synthalign.core.errors import UserError
 from synthalign.core.yaml_file import load
 from synthalign.dialogue import chat
+from synthalign.generation import endpoint, model_folder
 from synthalign.reporting import lineage
 from synthalign.reporting.recorded import Lock
 from synthalign.reporting.text_tables import Rows, markdown
+
+TAG = "synthalign"
+"""What an export is known by, on the hub too."""
 
 NOT_KNOWN = "not known"
 
@@ -46,7 +50,9 @@ class Subject:
     folder          where its model is
     md5             of the folder; where a stage of dvc.lock made it, the one there
     shown           by name, the number and the file of the dialogues that stood in front of its questions
+    tables          of its answers
     decoding        temperature, top_p, max_new_tokens
+    sampled         whether its own answers were sampled so; else it is what the profile samples others with
     exact_template  whether the chat template gives the tokens of training
     """
 
@@ -55,7 +61,9 @@ class Subject:
     folder: str
     md5: str
     shown: Mapping[str, tuple[int, str]]
+    tables: frozenset[str]
     decoding: Mapping[str, Any]
+    sampled: bool
     exact_template: bool
 
 
@@ -129,7 +137,7 @@ def inherited(lock: Lock, subject: Subject, listed: Listed) -> Licence | None:
     start, by_parent = ancestor(lock, subject.folder), parents_licences(lock, subject, listed)
     own = by_parent.get(start, [])
     special = _special(by_parent)
-    if not {*special} - {*own}:
+    if len({*own}) <= 1 and not {*special} - {*own}:
         return own[0] if own else None
     held = [*(own or [Licence("unknown")]), *special]
     name = "-and-".join(dict.fromkeys(one.called.lower().replace(" ", "-") for one in held))
@@ -137,11 +145,35 @@ def inherited(lock: Lock, subject: Subject, listed: Listed) -> Licence | None:
 
 
 def parents_licences(lock: Lock, subject: Subject, listed: Listed) -> dict[str, Sequence[Licence]]:
-    """The licences of every base model of `bases`; a GGUF file's revision is its sha256."""
+    """The licences of every base model of `bases`, of adapters those of their base too; a GGUF file's revision is its
+    sha256."""
     return {
-        folder: licences(str(given["source"]), given.get("revision"), listed)
+        folder: [
+            *dict.fromkeys(
+                one
+                for source in _chain(str(given["source"]))
+                for one in licences(source, given.get("revision"), listed)
+            )
+        ]
         for folder, given in bases(lock, subject).items()
     }
+
+
+def _chain(source: str) -> list[str]:
+    """A source with what the adapters in it are for, and so on; alone where these are not here any more."""
+    try:
+        return [str(one) for one in model_folder.chain(source)] if Path(source).is_dir() else [source]
+    except UserError:
+        return [source]
+
+
+def _endpoints(lock: Lock, subject: Subject) -> list[str]:
+    """The endpoint files that settings of the stages above name: models elsewhere that wrote or judged data for it."""
+    stages = lineage.above(lock, subject.folder)
+    texts = [pair for name in stages for pair in _flat(lineage.settings(lock[name]))]
+    return sorted(
+        {text for key, text in texts if endpoint.is_endpoint(text) and (key == "model" or "endpoints" in text)}
+    )
 
 
 def _special(by_parent: Mapping[str, Sequence[Licence]]) -> list[Licence]:
@@ -212,7 +244,7 @@ def front_matter(lock: Lock, subject: Subject, listed: Listed, licence_id: str |
         base_model=source if on_hub else None,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["synthalign", *dict.fromkeys(methods)],
+        tags=[TAG, *dict.fromkeys(methods)],
     )
 
 
@@ -242,7 +274,13 @@ def model_card(lock: Lock, subject: Subject, listed: Listed, licence_id: str | N
         "## What it is not for",
         LIMITS,
         "## How to load it",
-        LOADING.format(stops=json.dumps(chat.STOPS), **subject.decoding),
+        LOADING.format(
+            stops=json.dumps(chat.STOPS),
+            whose="its answers were sampled with"
+            if subject.sampled
+            else "the profile samples answers of policies with",
+            **subject.decoding,
+        ),
     ]
     text = f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
     try:
@@ -267,8 +305,9 @@ print(min((text.split(stop)[0] for stop in stops), key=len).strip())
 
 An answer ends by itself or where another turn begins, which is how base models, and some policies, end it: that is
 what `stops` are for. A server takes them as `stop`: `{stops}`.
-generation_config.json has what its answers were sampled with (temperature {temperature}, top_p {top_p}, at most
-{max_new_tokens} tokens). The data it was made from are in [DATA.md](DATA.md)."""
+generation_config.json has what {whose} (temperature {temperature}, top_p {top_p}, at most {max_new_tokens} tokens).
+The folder is written by transformers 5; version 4 does not read its tokenizer. The data it was made from are in
+[DATA.md](DATA.md)."""
 
 
 def _bases(lock: Lock, subject: Subject, listed: Listed, data: ModelCardData) -> str:
@@ -280,6 +319,9 @@ def _bases(lock: Lock, subject: Subject, listed: Listed, data: ModelCardData) ->
         part = part if start in sources else "one of its parents"
         revision = given.get("revision") or "none"
         rows.append((folder, str(given["source"]), str(revision), _said(by_parent[folder]), part))
+    elsewhere = _endpoints(lock, subject)
+    for file in elsewhere:
+        rows.append((file, _served(file), "none", NOT_KNOWN, "wrote or judged data for it"))
     table = (
         markdown(rows) if len(rows) > 1 else "dvc.lock has no base model of it, so parents and licences are not known."
     )
@@ -289,9 +331,23 @@ def _bases(lock: Lock, subject: Subject, listed: Listed, data: ModelCardData) ->
         "weights, or was trained on such a model's words, and of who passes it on."
         for one, folders in terms.items()
     )
+    if elsewhere:
+        read += (
+            f"\n\nServed elsewhere ({', '.join(elsewhere)}): what its provider asks of a model that was trained on its "
+            "words is not known here; find out before you pass this one on."
+        )
     own = ", ".join(filter(None, [data.license_name, data.license_link]))
     named = NOT_KNOWN if data.license == "unknown" else f"{data.license} ({own})" if own else data.license
     return f"{table}{read}\n\nThis folder is published under: {named}."
+
+
+def _served(file: str) -> str:
+    """The model behind an endpoint and its address, where its file is still here."""
+    try:
+        given = endpoint.read(file)
+    except UserError:
+        return "not to be read now"
+    return f"{given.model} at {given.identity}"
 
 
 def _training(lock: Lock, subject: Subject) -> str:
@@ -312,8 +368,7 @@ def _training(lock: Lock, subject: Subject) -> str:
 def _figures(lock: Lock, subject: Subject) -> str:
     if lineage.maker(lock, subject.folder) is None:
         return "dvc.lock does not say what made this folder, so no figure in metrics/ is known to be of it."
-    through = {f"data/answers/{name}.parquet" for name in subject.names}
-    this, another = lineage.readers(lock, subject.folder, subject.md5, through=through)
+    this, another = lineage.readers(lock, subject.folder, subject.md5, through=subject.tables)
     rows: Rows = [("figure", "value", "95% interval", "n", "file")]
     for file in sorted(this):
         content = json.loads(Path(file).read_text(encoding="utf-8"))
@@ -326,7 +381,13 @@ def _figures(lock: Lock, subject: Subject) -> str:
     said = f"\n\nLeft out, as they are of another run than this model: {', '.join(left)}." if left else ""
     if len(rows) == 1:
         return f"No metrics file has a figure with an interval of it.{said}"
-    return f"`one_vs_other` compares the first with the second; n counts questions or items.\n\n{markdown(rows)}{said}"
+    of_all = " Those of score_ditto.json are of the models of all authors together." * any(
+        row[-1].endswith("score_ditto.json") for row in rows
+    )
+    return (
+        f"`one_vs_other` compares the first with the second; n counts questions or items.{of_all}\n\n"
+        f"{markdown(rows)}{said}"
+    )
 
 
 def named(key: str, names: frozenset[str]) -> bool:
@@ -425,7 +486,7 @@ def _rows(path: str, recorded: str | None = None) -> str:
 
 def is_ours(folder: Path) -> bool:
     """Whether a folder is an export: its README.md has our tag."""
-    return "synthalign" in (_front(folder / "README.md").get("tags") or [])
+    return TAG in (_front(folder / "README.md").get("tags") or [])
 
 
 def _front(card: Path) -> dict[str, Any]:

@@ -44,19 +44,22 @@ def by_key(
     batch_size  answers that are read at once, where hardware.yaml says no other number; it changes no result
     answers     of one prompt in a row, at most
     """
-    together = attention.shares_rows(model, max((len(prompt) + len(answer) for prompt, answer in keys), default=0))
+    longest = max((len(prompt) + len(answer) for prompt, answer in keys), default=0)
+    together = attention.shares_rows(model, longest)
+    alike = longest <= attention.turning(model)  # else no text may stand, or be read, beside a longer one
     batches = pack(
         keys,
         batch_size=hardware.read().device_rows.scoring or batch_size,
         answers=answers if together else 1,
-        padded=attention.shares_rows(model, 1),  # then nothing but attention looks back, and it does not read padding
+        padded=alike
+        and attention.shares_rows(model, 1),  # then nothing but attention looks back, and it does not read padding
     )
 
     def read_one(rows: Sequence[Row]) -> Sequence[T]:
         with torch.inference_mode():  # which belongs to a thread
             return read(rows)
 
-    with models.beside(models.free_cores(model.device)) as threads:
+    with models.beside(models.free_cores(model.device) if alike else 1) as threads:
         found = [one for of_rows in threads.map(read_one, batches) for one in of_rows]
     order = [(prompt, answer) for rows in batches for prompt, some in rows for answer in some]
     return dict(zip(order, found, strict=True))

@@ -27,6 +27,10 @@ Pair = dict[str, Any]
 class PairwiseTrainer(RewardTrainer):
     """TRL's trainer with a label probability for each row; TRL 1.16 itself has only a margin."""
 
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        training.outputs_in_float32(self.accelerator)
+
     def compute_loss(
         self,
         model: torch.nn.Module,

@@ -8,11 +8,13 @@ import math
 import random
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils import gather_object, get_int_from_env
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, gather_object, get_int_from_env
 from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
@@ -24,7 +26,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from synthalign.core import durable, hardware, tracking
+from synthalign.core import durable, hardware, launcher, tracking
 from synthalign.core.errors import UserError
 from synthalign.core.ids import content_id
 from synthalign.core.stage import give_up, write_points
@@ -226,6 +228,17 @@ def recomputing(model: PreTrainedModel) -> None:
         model.train()
 
 
+def outputs_in_float32(accelerator: Accelerator) -> None:
+    """Have a model that FSDP shards return what it computed, and not that rounded to the type it computes in.
+
+    accelerate asks FSDP for the latter, behind its own conversion to float32; log-probabilities of whole answers and
+    rewards are subtracted from each other after that, and near 250 bf16 knows whole numbers alone.
+    """
+    plugin = accelerator.state.fsdp_plugin if accelerator.distributed_type == DistributedType.FSDP else None
+    if plugin is not None and hasattr(plugin.mixed_precision_policy, "output_dtype"):
+        plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, output_dtype=None)
+
+
 class Watch(TrainerCallback):
     """Put the last step on the curve, keep one checkpoint, and stop a run whose loss is no number: every later step
     would be wasted."""
@@ -263,7 +276,8 @@ class Watch(TrainerCallback):
 def fit(trainer: Trainer) -> Curve:
     """Train, going on from the last whole checkpoint if there is one, and return the curve.
 
-    A checkpoint is whole when its state, which is written last, is there and all of it can be read. The folder of
+    A checkpoint is whole when the state of the run and of every process's random numbers, which are written last, are
+    there and all of it can be read. The folder of
     checkpoints stays until `save`.
     """
     trainer.add_callback(Watch())
@@ -284,7 +298,8 @@ def fit(trainer: Trainer) -> Curve:
 
 def _last_checkpoint(work: Path) -> str | None:
     newest_first = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    folder = durable.first_whole(newest_first, last="trainer_state.json")
+    drawn = [path for path in newest_first if len([*path.glob("rng_state*.pth")]) >= launcher.processes()]
+    folder = durable.first_whole(drawn, last="trainer_state.json")
     if folder is None:
         return None
     print(f"{folder}: going on from here", flush=True)

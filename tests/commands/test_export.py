@@ -2,7 +2,10 @@
 
 import json
 import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pyarrow as pa
@@ -494,6 +497,166 @@ def test_where_the_hub_cannot_be_reached_the_folder_stays_and_the_next_step_is_t
         export.export("dpo", push="kim/fox")
 
     assert cards.is_ours(Path("exports/dpo"))
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as an upload asks: what is in one repository, the tags of its card, and a commit."""
+
+    held: list[str]
+    tags: list[str]
+    commits: list[list[dict[str, Any]]]
+
+    def say(self, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        if "/tree/" in self.path:
+            self.say([{"type": "file", "path": one, "size": 1, "oid": "1"} for one in self.held])
+        else:
+            siblings = [{"rfilename": one} for one in self.held]
+            self.say({"id": "kim/fox", "sha": "1" * 40, "siblings": siblings, "tags": self.tags})
+
+    def do_POST(self) -> None:
+        text = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        if "/preupload/" in self.path:
+            given = json.loads(text)["files"]
+            self.say(
+                {"files": [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in given]}
+            )
+        elif "/commit/" in self.path:
+            self.commits.append([json.loads(line) for line in text.splitlines()])
+            self.say({"commitUrl": "https://huggingface.co/kim/fox/commit/1", "commitOid": "1" * 40, "success": True})
+        else:
+            self.say({"url": "https://huggingface.co/kim/fox", "errors": [], "warnings": []})
+
+    def log_message(self, *said: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    Hub.held, Hub.tags, Hub.commits = [], [], []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("HF_TOKEN", "hf_none")
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)  # it keeps what it is told
+        yield Hub
+        server.shutdown()
+
+
+def test_a_second_push_leaves_nothing_of_the_first_beside_the_new_card(project: Path, hub: type[Hub]) -> None:
+    hub.held, hub.tags = [".gitattributes", "README.md", "model-Q4_K_M.gguf"], ["transformers", "synthalign"]
+
+    export.export("dpo", push="kim/fox")
+
+    [commit] = hub.commits
+    told = {key: {one["value"]["path"] for one in commit if one["key"] == key} for key in ("file", "deletedFile")}
+    assert told["deletedFile"] == {"model-Q4_K_M.gguf"}
+    assert {"README.md", "model.safetensors"} <= told["file"]
+
+
+def test_a_place_on_the_hub_that_holds_something_else_is_left_alone_but_with_force(
+    project: Path, hub: type[Hub]
+) -> None:
+    hub.held, hub.tags = [".gitattributes", "README.md", "weights.bin"], ["mine"]
+
+    with pytest.raises(UserError, match=r"kim/fox: it holds something that is no export .*exports/dpo is whole"):
+        export.export("dpo", push="kim/fox")
+    assert hub.commits == []
+
+    export.export("dpo", push="kim/fox", force=True)
+    assert len(hub.commits) == 1
+
+
+@pytest.mark.parametrize(
+    ("rope", "older"),
+    [
+        ({"rope_type": "default", "rope_theta": 5e5}, {"rope_theta": 5e5}),
+        (
+            {"rope_type": "linear", "rope_theta": 5e5, "factor": 4.0},
+            {"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+        ),
+    ],
+)
+def test_a_configuration_says_how_positions_turn_in_the_words_of_older_readers_too(
+    project: Path, rope: dict[str, Any], older: dict[str, Any]
+) -> None:
+    model = tiny.causal(seed=1, bos_token_id=2, rope_parameters=rope)
+    tiny.save(Path("models/far"), model, tiny.tokenizer(bos=True))
+
+    folder = export.export("models/far")
+
+    config = json.loads((folder / "config.json").read_text())
+    assert {key: config[key] for key in older} == older
+    assert config["rope_parameters"] == rope
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(folder)(ids).logits, model(ids).logits)
+
+
+def test_the_card_of_an_authors_model_has_its_own_decoding_and_the_figures_of_all_authors(project: Path) -> None:
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    asked = {"authors": {"anna": {}}, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 96}
+    write_yaml("params.yaml", settings | {"sample_ditto": asked})
+    tiny.save(Path("models/ditto/anna"), tiny.causal(seed=3, bos_token_id=2), tiny.tokenizer(bos=True))
+    Path("data/ditto_answers").mkdir()
+    pq.write_table(pa.table({"text": ["a"]}), "data/ditto_answers/anna.parquet")
+    metrics(
+        "score_ditto", {"head_to_head": {"ditto_vs_sft": {"win_rate": FIGURE}, "spin_vs_sft": {"win_rate": FIGURE}}}
+    )
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"] |= {
+        "train_ditto@anna": stage(["models/base/small"], ["models/ditto/anna"]),
+        "sample_ditto@anna": stage(["models/ditto/anna"], ["data/ditto_answers/anna.parquet"]),
+        "score_ditto": stage(["data/ditto_answers/anna.parquet"], ["metrics/score_ditto.json"]),
+    }
+    write_yaml("dvc.lock", lock)
+
+    folder = export.export("models/ditto/anna")
+
+    text = (folder / "README.md").read_text()
+    assert "| head_to_head ditto_vs_sft win_rate | 0.625 |" in text and "spin_vs_sft" not in text
+    assert "of the models of all authors together" in text
+    assert "what its answers were sampled with (temperature 1.0, top_p 1.0, at most 96 tokens)" in text
+    given = AutoModelForCausalLM.from_pretrained(folder).generation_config
+    assert (given.temperature, given.top_p, given.max_new_tokens) == (1.0, 1.0, 96)
+
+
+def test_the_card_of_a_model_of_flan_is_greedy_and_has_its_scores(project: Path) -> None:
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    asked = {"subjects": {"tuned": {"model": "models/flan/tuned"}}, "max_new_tokens": 48}
+    write_yaml("params.yaml", settings | {"answer_tasks": asked})
+    tiny.save(Path("models/flan/tuned"), tiny.causal(seed=3, bos_token_id=2), tiny.tokenizer(bos=True))
+    Path("data/task_answers").mkdir()
+    pq.write_table(pa.table({"text": ["a"]}), "data/task_answers/tuned.parquet")
+    metrics("score_tasks", {"subjects": {"tuned": {"all": FIGURE}, "other": {"all": FIGURE}}})
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"] |= {
+        "train_flan@tuned": stage(["models/base/small"], ["models/flan/tuned"]),
+        "answer_tasks@tuned": stage(["models/flan/tuned"], ["data/task_answers/tuned.parquet"]),
+        "score_tasks": stage(["data/task_answers/tuned.parquet"], ["metrics/score_tasks.json"]),
+    }
+    write_yaml("dvc.lock", lock)
+
+    folder = export.export("models/flan/tuned")
+
+    text = (folder / "README.md").read_text()
+    assert "| subjects tuned all | 0.625 | 0.5 to 0.75 | 40 | metrics/score_tasks.json |" in text
+    assert "subjects other" not in text
+    given = AutoModelForCausalLM.from_pretrained(folder).generation_config
+    assert (given.do_sample, given.max_new_tokens) == (False, 48)
+
+
+def test_a_policy_that_nobody_asked_is_not_said_to_have_been_sampled(project: Path) -> None:
+    tiny.save(Path("models/mine"), tiny.causal(seed=3, bos_token_id=2), tiny.tokenizer(bos=True))
+
+    text = (export.export("models/mine") / "README.md").read_text()
+
+    assert "what the profile samples answers of policies with (temperature 0.75," in text
 
 
 def test_an_export_opens_in_lm_evaluation_harness(project: Path) -> None:

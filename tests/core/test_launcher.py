@@ -115,4 +115,7 @@ def test_a_trainer_does_not_go_on_in_another_precision_nor_where_each_draws_on_a
 
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert launcher.of_results() == "mixed_precision bf16, "
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert launcher.of_results() == "mixed_precision bf16, sharded, "
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
     assert launcher.of_results(draws=True) == "mixed_precision bf16, num_processes 4"

@@ -23,6 +23,17 @@ def test_lines_a_list_and_parquet_are_the_same_rows(tmp_path):
         assert rows(tmp_path / name) == [(f"{tmp_path / name}, {place} {at}", row) for at, row in enumerate(ROWS, 1)]
 
 
+def test_ends_of_lines_within_texts_are_line_feeds_whoever_wrote_them(tmp_path):
+    said = [{"a": "One.\r\n\r\nTwo.", "b": [{"c": "x\r\ny"}], "n": 3}, {"a": "A lone \r stays.", "b": [], "n": 4}]
+    meant = [{"a": "One.\n\nTwo.", "b": [{"c": "x\ny"}], "n": 3}, said[1]]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, said)))
+    (tmp_path / "list.json").write_text(json.dumps(said))
+    pd.DataFrame(said).to_parquet(tmp_path / "a.parquet")
+
+    for name in ("a.jsonl", "list.json", "a.parquet"):
+        assert [row for _, row in rows(tmp_path / name)] == meant, name
+
+
 def test_the_index_that_pandas_leaves_is_no_column(tmp_path):
     pd.DataFrame(ROWS, index=[7, 3]).to_parquet(tmp_path / "a.parquet")
 

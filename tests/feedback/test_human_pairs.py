@@ -150,6 +150,21 @@ def test_a_pair_that_cannot_be_used_is_left_out_and_counted_by_its_reason(tmp_pa
     assert (len(rows), left_out) == (1, {reason: 1})
 
 
+def test_a_pair_that_was_written_on_windows_is_the_same_pair(tmp_path):
+    (tmp_path / "windows").mkdir()
+    pairs = [
+        {"chosen": f"{MARKED} a", "rejected": f"{MARKED} b"},
+        PAIR | {"chosen": "Because.\n\nHuman: And who?\n\nAssistant: Kim."},
+    ]
+    windows = [
+        {key: value.replace("\n", "\r\n") if isinstance(value, str) else value for key, value in pair.items()}
+        for pair in pairs
+    ]
+
+    assert read(jsonl(tmp_path / "windows", *windows)) == read(jsonl(tmp_path, *pairs))
+    assert read(jsonl(tmp_path, *pairs))[1] == {"a turn holds the marker of another one": 1}
+
+
 @pytest.mark.parametrize(
     ("changed", "turns", "reason", "where"),
     [

@@ -1,5 +1,6 @@
 """Which models share a prefix: what they say behind it is what they say without, or they are refused by name."""
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,7 @@ def test_a_text_in_which_positions_turn_in_another_way_is_refused_with_the_numbe
     model = tiny.causal()
     model.config.rope_parameters = {"rope_type": rope, "original_max_position_embeddings": 100, "factor": 4.0}
 
+    assert attention.turning(model) == 100 and attention.turning(tiny.causal()) == math.inf
     attention.check_length(model, 100)
     with pytest.raises(UserError, match=r"texts of more than 100 tokens, .* take up to 101; use fewer shots"):
         attention.check_length(model, 101)

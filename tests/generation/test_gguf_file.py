@@ -266,6 +266,7 @@ def test_an_architecture_that_is_not_known_is_refused_with_those_that_are(file: 
             {"llama__block_count": 3},
             "lacks model.layers.2.input_layernorm.weight of LlamaForCausalLM, one of 9 tensors",
         ),
+        ({"split__count": 2}, "is one of 2 parts of a model; join them with llama.cpp's `llama-gguf-split --merge`"),
         ({"llama__block_count": 1}, "has blk.1.attn_k.weight, which LlamaForCausalLM has no place for, one of 9"),
     ],
 )

@@ -63,6 +63,29 @@ def test_a_configuration_that_is_not_json_is_named(folder: Path) -> None:
         model_folder.check(folder)
 
 
+def test_a_kind_of_positions_that_transformers_has_not_is_named(folder: Path) -> None:
+    edit(folder / "config.json", rope_parameters={"rope_type": "spiral", "rope_theta": 1e4})
+
+    with pytest.raises(UserError, match="model: transformers cannot load the model .*names 'spiral'"):
+        models.load_causal(folder)
+
+
+def test_a_model_whose_files_sample_without_saying_so_can_be_written_after_its_padding_was_chosen(
+    folder: Path, tmp_path: Path
+) -> None:
+    older = {"temperature": 0.9, "top_p": 0.6, "eos_token_id": 0, "bos_token_id": 2, "pad_token_id": 0}
+    (folder / "generation_config.json").write_text(json.dumps(older))
+
+    model = models.load_causal(folder)
+    model.generation_config.pad_token_id = 1  # as transformers' Trainer does, where the tokenizer has another
+    models.save(model, models.load_tokenizer(folder), tmp_path / "trained")
+
+    kept = json.loads((tmp_path / "trained/generation_config.json").read_text())
+    assert {key: kept.get(key) for key in older} == {
+        "temperature": None, "top_p": None, "eos_token_id": 0, "bos_token_id": 2, "pad_token_id": 1,
+    }  # fmt: skip
+
+
 def test_a_configuration_without_a_model_type_is_named(folder: Path) -> None:
     edit(folder / "config.json", model_type=None)
 

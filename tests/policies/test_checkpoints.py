@@ -26,6 +26,16 @@ def test_they_are_refused_before_a_model_is_loaded(kind, monkeypatch):
         checkpoints.check()
 
 
+def test_losses_that_are_scaled_for_float16_are_refused_where_no_step_is_skipped(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+
+    with pytest.raises(UserError, match="mixed_precision fp16 scales losses .* PPO and RRHF do not; write bf16"):
+        checkpoints.check()
+    checkpoints.check(skips_steps=True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    checkpoints.check()
+
+
 @pytest.mark.parametrize("kind", [DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU])
 def test_whole_models_on_every_device_are_not_and_no_loss_is_divided_for_accumulation(kind):
     accelerator = SimpleNamespace(distributed_type=kind, gradient_accumulation_steps=4)

@@ -18,7 +18,7 @@ from synthalign.core.errors import UserError
 from synthalign.ditto import training as ditto_training
 from synthalign.generation import adapters, attention, models
 from synthalign.generation.adapters import Lora
-from synthalign.policies import one_base, ppo_training, rrhf_settings, rrhf_sources, rrhf_training
+from synthalign.policies import answering, one_base, ppo_training, rrhf_settings, rrhf_sources, rrhf_training
 from synthalign.policies.ppo_settings import Settings
 from synthalign.reward import scoring
 from tests import tiny
@@ -230,6 +230,38 @@ def test_on_a_base_of_16_bits_adapters_and_heads_are_float32_and_ppo_changes_the
     assert scoring.score(reward_model, TOKENIZER, DIALOGUES) == pytest.approx(expected, abs=0.1 * spread)
     state = run(Path("work"), policy, reward_model, steps=2)
     assert state.log[0]["kl"] == 0.0 < abs(state.log[-1]["kl"])
+
+
+def test_of_a_policy_that_was_merged_into_16_bits_the_reward_model_is_held_beside(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update below half a step of bfloat16 is lost where it is merged, and would be taken off all the same."""
+    merged = adapted("models/sft", base, task="CAUSAL_LM", seed=1, merge=True)
+    reward = adapted("models/reward", base, task="SEQ_CLS", seed=2, merge=False)
+    Path("bf16.yaml").write_text("weights: {training: bf16, reading: bf16}\n")
+    monkeypatch.setenv("SYNTHALIGN_HARDWARE", "bf16.yaml")
+
+    policy, found, _ = start(merged, reward)
+
+    assert policy.dtype == torch.bfloat16
+    assert not {p.data_ptr() for p in policy.parameters()} & {p.data_ptr() for p in found.parameters()}
+    expected = scoring.score(models.load_reward(reward, "training"), TOKENIZER, DIALOGUES)
+    assert scoring.score(found, TOKENIZER, DIALOGUES) == expected
+
+
+def test_an_adapter_on_an_embedding_of_its_own_writes_and_is_put_back(tmp_path: Path) -> None:
+    tiny.save(tmp_path / "base", tiny.causal(tie_word_embeddings=False, vocab_size=len(TOKENIZER)), TOKENIZER)
+    lora = LORA.model_copy(update={"target_modules": ["embed_tokens", "q_proj"]})
+    model = models.load_causal(tmp_path / "base")
+    learner = moved(one_base.learner(model, lora, seed=0), 3)
+    given: dict[str, Any] = {"seed": 0, "temperature": 1.0, "max_new_tokens": 4, "device_batch_size": 4}
+
+    before = answering.written(model, TOKENIZER, prompts(), [str(place) for place in range(len(prompts()))], **given)
+    one_base.save(learner, TOKENIZER, tmp_path / "learned", lora=lora, base=tmp_path / "base")
+
+    again = one_base.policy_on(models.load_causal(tmp_path / "base"), tmp_path / "learned")
+    assert attention.plain(again, [3, 4, 5]) == pytest.approx(attention.plain(model, [3, 4, 5]), abs=1e-6)
+    assert len(before[0].token_ids) > 0
 
 
 # ------------------------------------------------------------------------------------------------ the others

@@ -1,6 +1,7 @@
 """What the cards say of licences and of people's files, on a lock of a few stages."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ LISTED = {
     SHA["gemma"]: [GEMMA],
     SHA["qwen"]: [Licence("other", "Qwen Research", "https://qwen.example/licence")],
 }
-SUBJECT = Subject("dpo", frozenset({"dpo"}), "models/dpo", "0" * 32, {}, {}, exact_template=True)
+DECODING = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8}
+SUBJECT = Subject(
+    name="dpo",
+    names=frozenset({"dpo"}),
+    folder="models/dpo",
+    md5="0" * 32,
+    shown={},
+    tables=frozenset({"data/answers/dpo.parquet"}),
+    decoding=DECODING,
+    sampled=True,
+    exact_template=True,
+)
 PEOPLE = "data/people/pairs.jsonl"
 
 
@@ -68,14 +80,46 @@ def test_a_licence_that_is_an_spdx_id_is_not_special_whatever_its_case() -> None
 
 
 def test_the_card_names_the_terms_of_every_parent_even_where_the_licence_is_chosen() -> None:
-    known = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8}
-    subject = Subject(**(SUBJECT.__dict__ | {"decoding": known}))
-
-    text = cards.model_card(lock("apache", "gemma"), subject, LISTED, "mit")
+    text = cards.model_card(lock("apache", "gemma"), SUBJECT, LISTED, "mit")
 
     assert "\nlicense: mit\n" in text and "license_name" not in text
     assert "Under terms of their own (gemma, https://ai.google.dev/gemma/terms): models/base/large." in text
     assert "This folder is published under: mit." in text
+
+
+def test_adapters_are_under_the_licence_of_their_base_too(tmp_path: Path) -> None:
+    for name, licence in (("adapters", "apache-2.0"), ("whole", "gemma")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text(f"---\nlicense: {licence}\n---\n")
+    (tmp_path / "adapters/adapter_config.json").write_text(f'{{"base_model_name_or_path": "{tmp_path}/whole"}}')
+    known = lock("mit", "mit")
+    known["base_models"]["params"]["params.yaml"]["base_models"]["small"] = {"source": str(tmp_path / "adapters")}
+
+    assert cards.inherited(known, SUBJECT, LISTED) == Licence("other", "apache-2.0-and-gemma")
+    text = cards.model_card(known, SUBJECT, LISTED)
+    assert f"| {tmp_path}/adapters | none | apache-2.0; gemma | its weights come from it |" in text
+    assert "Under terms of their own (gemma): models/base/small." in text
+
+
+def test_a_model_behind_an_endpoint_that_wrote_data_is_in_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = Path("data/endpoints/example.yaml").read_text()
+    monkeypatch.chdir(tmp_path)
+    Path("far.yaml").write_text(
+        re.sub(r"(?m)^model: .*", "model: kind-9", re.sub(r"(?m)^url: .*", "url: https://far.example/v1", example))
+    )
+    known = lock("apache", "apache")
+    known["pairs"] |= entry(
+        ["models/base/large"], ["data/pairs.parquet"], **{"pairs.writers": {"a": {"model": "far.yaml"}}}
+    )
+
+    text = cards.model_card(known, SUBJECT, LISTED)
+
+    assert "| far.yaml | kind-9 at https://far.example/v1 | none | not known | wrote or judged data for it |" in text
+    assert "Served elsewhere (far.yaml): what its provider asks" in text
+    Path("far.yaml").unlink()
+    assert "| far.yaml | not to be read now | none | not known |" in cards.model_card(known, SUBJECT, LISTED)
 
 
 @pytest.mark.parametrize(

@@ -44,5 +44,22 @@ def test_a_text_that_is_asked_for_twice_is_read_once_and_found_by_itself():
     assert sorted(seen) == sorted(found)
 
 
+def test_a_text_behind_the_bound_where_positions_turn_otherwise_stands_beside_none_of_another_length():
+    model = tiny.reward()
+    model.config.rope_parameters = {"rope_type": "dynamic", "original_max_position_embeddings": 4, "factor": 4.0}
+    short, long = [((7,), (1,)), ((7,), (2,))], ((7,), (1, 2, 3, 4))
+    seen = []
+
+    def read(rows):
+        seen.append({len(prompt) + sum(map(len, answers)) for prompt, answers in rows})
+        return [0 for _, answers in rows for _ in answers]
+
+    packing.by_key(model, short, read, batch_size=8)
+    assert seen == [{3}], "both answers in one row"
+    seen.clear()
+    packing.by_key(model, [*short, long], read, batch_size=8)
+    assert seen == [{2}, {5}]
+
+
 def test_no_text_at_all_is_read_by_nobody():
     assert packing.by_key(tiny.reward(), [], lambda rows: [], batch_size=8) == {}

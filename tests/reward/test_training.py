@@ -1,9 +1,13 @@
 import math
 from collections import Counter
+from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch.distributed.fsdp import fully_shard
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from synthalign.core.errors import UserError
@@ -12,6 +16,16 @@ from synthalign.reward import training
 from synthalign.reward.training_settings import Settings
 from tests import families, tiny
 from tests.families import EXPERTS, REFUSED, WHOLE
+
+
+def numbers():
+    file = BytesIO()
+    torch.save({"python": 0}, file)
+    return file.getvalue()
+
+
+NUMBERS = numbers()
+"""What a process leaves of its random numbers."""
 
 
 def batches(order, size):
@@ -174,6 +188,7 @@ def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
     for step, state in ((9, '{"global_step": 9}'), (10, '{"global_step": 10}'), (20, '{"global_st')):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+        (tmp_path / f"checkpoint-{step}" / "rng_state.pth").write_bytes(NUMBERS)
     (tmp_path / "checkpoint-30").mkdir()
 
     assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
@@ -181,6 +196,44 @@ def test_only_a_whole_checkpoint_is_gone_on_from(tmp_path):
 
     (tmp_path / "checkpoint-10/optimizer.pt").touch()  # a power cut has taken what was in it
     assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+
+
+def test_a_checkpoint_without_the_random_numbers_of_every_process_is_not_gone_on_from(tmp_path, monkeypatch):
+    for step, processes in ((10, 2), (20, 1)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+        for process in range(processes):
+            (tmp_path / f"checkpoint-{step}/rng_state_{process}.pth").write_bytes(NUMBERS)
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_what_a_sharded_model_returns_is_not_rounded_to_the_type_it_computes_in(tmp_path):
+    """FSDP on one process of the CPU, as accelerate would set it up: 250.3 is no number of bfloat16."""
+
+    class Large(torch.nn.Linear):
+        def forward(self, given):
+            return super().forward(given).float() + 0.3
+
+    def returned(plugin):
+        layer = Large(1, 1, bias=False)
+        layer.weight.data.fill_(250.0)
+        sharded = fully_shard(layer, mp_policy=plugin.mixed_precision_policy)
+        return sharded(torch.ones(1, 1)).item()
+
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+    plugin.set_mixed_precision("bf16")
+    accelerator = SimpleNamespace(distributed_type=DistributedType.FSDP, state=SimpleNamespace(fsdp_plugin=plugin))
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        assert returned(plugin) == 250.0, "accelerate does not round any more: outputs_in_float32 can go"
+        training.outputs_in_float32(accelerator)
+        assert returned(plugin) == pytest.approx(250.3, abs=1e-4)
+        assert plugin.mixed_precision_policy.param_dtype == torch.bfloat16
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_the_older_checkpoint_stays_until_the_newest_is_on_the_disk(tmp_path, monkeypatch):

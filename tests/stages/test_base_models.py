@@ -207,6 +207,16 @@ def test_a_pad_token_of_the_models_own_files_that_has_no_row_is_refused() -> Non
         base_models.main(params("mine"))
 
 
+def test_a_pad_token_that_was_chosen_stands_for_one_of_the_files_that_has_no_row() -> None:
+    tiny.save(Path("mine"), tiny.causal(), tiny.tokenizer())
+    edit("mine/tokenizer_config.json", pad_token="[PAD]")
+
+    base_models.main(params("mine", pad_token="<pad>"))
+
+    tokenizer = models.load_tokenizer("models/base/small")
+    assert (tokenizer.pad_token, len(tokenizer)) == ("<pad>", 400)
+
+
 def test_a_tokenizer_longer_than_the_embedding_is_refused() -> None:
     tiny.save(Path("mine"), tiny.causal(vocab_size=390), tiny.tokenizer())
     token = tiny.tokenizer().convert_ids_to_tokens(390)
