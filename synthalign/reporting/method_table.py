@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from synthalign.core import yaml_file
@@ -26,7 +26,8 @@ def table(metrics: Sequence[Metrics], seconds: Sequence[Mapping[str, float]] = (
                                           by that reward model, nats an answer, and in how many seeds the gain in
                                           reward is flagged as one to distrust
     tokens                                of an answer
-    seconds                               of the training stage, start-up included, where it is known how long it took
+    seconds                               of the training stage, start-up included, where it is known how long it took;
+                                          the median of the runs, for one may have waited for something else
     seeds                                 runs that differ in the oracle's points; what no seed changes is of one
 
     metrics  the metrics of one run per seed
@@ -56,7 +57,7 @@ def _row(seeds: Seeds, name: str, seconds: Sequence[float]) -> dict[str, Any]:
         "kl": round(fmean(kl), 3) if kl else None,
         "flagged": sum(map(bool, flags)) if flags else None,
         "tokens": round(fmean(seeds.get(*policy, "tokens") or []), 1),
-        "seconds": round(fmean(seconds), 1) if seconds else None,
+        "seconds": round(median(seconds), 1) if seconds else None,
         "seeds": oracle.count if oracle else 0,
     }
 
