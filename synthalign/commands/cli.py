@@ -137,7 +137,11 @@ def add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     writing.add_argument("--push", metavar="OWNER/NAME", help="upload it to the Hugging Face hub")
     writing.add_argument("--private", action="store_true", help="where --push makes a new place there, a private one")
     writing.add_argument("--licence", metavar="ID", help="published under (default: what the base model's card says)")
-    writing.add_argument("--force", action="store_true", help="replace a folder that is no export")
+    writing.add_argument(
+        "--force",
+        action="store_true",
+        help="replace what is no export: the folder, and with --push all that is on the hub",
+    )
 
 
 def write_export(given: argparse.Namespace) -> None:

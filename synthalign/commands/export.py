@@ -137,12 +137,15 @@ def for_older_readers(file: Path) -> None:
     for block in (config, config.get("text_config") or {}):
         rope = block.get("rope_parameters") or {}
         whole, local = rope.get("full_attention", rope), rope.get("sliding_attention") or {}
-        if "rope_theta" in whole:
-            block["rope_theta"] = whole["rope_theta"]
+        block |= {key: whole[key] for key in ("rope_theta", "partial_rotary_factor") if key in whole}
+        if block.get("model_type") == "gpt_neox":  # which has names of its own
+            named = {"rotary_emb_base": "rope_theta", "rotary_pct": "partial_rotary_factor"}
+            block |= {old: whole[key] for old, key in named.items() if key in whole}
         if "rope_theta" in local:
             block["rope_local_base_freq"] = local["rope_theta"]
         if whole.get("rope_type", "default") != "default":
-            block["rope_scaling"] = {key: value for key, value in whole.items() if key != "rope_theta"}
+            apart = ("rope_theta", "partial_rotary_factor")
+            block["rope_scaling"] = {key: value for key, value in whole.items() if key not in apart}
     file.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -32,7 +32,7 @@ def loads(text: str, file: str | Path, *, line: int = 1) -> Any:
     """
     value = json.loads(text)
     check_whole(text, file, line=line)
-    return with_line_feeds(value) if "\\r" in text else value
+    return with_line_feeds(value)
 
 
 def with_line_feeds(value: Any) -> Any:

@@ -145,11 +145,12 @@ def turning(model: PreTrainedModel) -> float:
     by the longest text in it."""
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {each.get("rope_type") for each in [rope, *rope.values()] if isinstance(each, dict)}
-    if not kinds & {"longrope", "dynamic"}:
+    kinds = [each for each in [rope, *rope.values()] if isinstance(each, dict)]  # one for all layers, or one a kind
+    if not {each.get("rope_type") for each in kinds} & {"longrope", "dynamic"}:
         return math.inf
-    context = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
-    return context or getattr(config, "max_position_embeddings", None) or math.inf
+    own = "original_max_position_embeddings"
+    said = [*(each.get(own) for each in kinds), getattr(config, own, None)]
+    return min(filter(None, said), default=getattr(config, "max_position_embeddings", None) or math.inf)
 
 
 def check_length(model: PreTrainedModel, tokens: int) -> None:

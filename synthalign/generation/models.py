@@ -301,7 +301,8 @@ def keep_what_can_be_saved(model: PreTrainedModel) -> None:
             given.validate(strict=True)
     except ValueError:
         tokens = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
-        model.generation_config = GenerationConfig(**{name: getattr(given, name) for name in tokens})
+        ids = {name: getattr(given, name) for name in tokens}
+        model.generation_config = GenerationConfig(**{name: one for name, one in ids.items() if one != -1})  # none
 
 
 def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> list[str]:

@@ -15,7 +15,8 @@ from synthalign.reward import packing
 def answer_logprobs(
     model: PreTrainedModel, keys: Sequence[packing.Key], *, pad: int, batch_size: int, per_token: bool = False
 ) -> dict[packing.Key, float]:
-    """Of each distinct (prompt, answer) the log-probability of the answer's tokens in nats, in all or per token.
+    """Of each distinct (prompt, answer) the log-probability of the answer's tokens in nats, in all or per token; 0 of
+    an answer without tokens.
 
     batch_size  answers that are read at once, in every thread; fewer where their logits would be more than
                 hardware.LOGITS
@@ -32,7 +33,8 @@ def answer_logprobs(
         each = found.split([len(answer) for _, answers in some for answer in answers])
         return [float(one.mean() if per_token else one.sum()) for one in each]
 
-    return packing.by_key(model, keys, read, batch_size=batch_size)
+    said = [key for key in keys if key[1]]
+    return dict.fromkeys(keys, 0.0) | packing.by_key(model, said, read, batch_size=batch_size)
 
 
 def token_logprobs(

@@ -67,11 +67,19 @@ def ranked(answer: Answer, *, missing_stop_penalty: float, kl_coefficient: float
     return score - kl_coefficient * answer.kl
 
 
-def packed(queries: Sequence[Query], size: int) -> list[list[Query]]:
-    """The queries in batches of about `size` responses (one query may have more) and of like length."""
+def packed(queries: Sequence[Query], size: int, *, together: int) -> list[list[Query]]:
+    """The queries in batches of about `size` responses (one query may have more) and of rows of like length.
+
+    together  as `losses` has it
+    """
+
+    def width(query: Query) -> int:
+        rows = (query.responses[piece] for piece in batching.pieces(len(query.responses), together))
+        return len(query.prompt) + max(sum(map(len, row)) for row in rows)
+
     batches: list[list[Query]] = []
     room = 0
-    for query in sorted(queries, key=lambda query: len(query.prompt) + sum(map(len, query.responses))):
+    for query in sorted(queries, key=width):
         room -= len(query.responses)
         if room < 0:
             batches.append([])
@@ -132,7 +140,8 @@ def learn(
     sums = torch.zeros(4, device=accelerator.device)
     optimizer.zero_grad()
     # At least two groups, whatever the machine: so two threads have one each, and less is padded.
-    groups = packed(mine, min(device_batch_size, math.ceil(sum(len(query.responses) for query in mine) / 2)))
+    most = min(device_batch_size, math.ceil(sum(len(query.responses) for query in mine) / 2))
+    groups = packed(mine, most, together=together)
 
     def loss_of(group: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
         rank, tuning, wrong, apart = losses(

@@ -276,8 +276,7 @@ class Watch(TrainerCallback):
 def fit(trainer: Trainer) -> Curve:
     """Train, going on from the last whole checkpoint if there is one, and return the curve.
 
-    A checkpoint is whole when the state of the run and of every process's random numbers, which are written last, are
-    there and all of it can be read. The folder of
+    A checkpoint is whole when its state, which is written last, is there and all of it can be read. The folder of
     checkpoints stays until `save`.
     """
     trainer.add_callback(Watch())
@@ -297,9 +296,15 @@ def fit(trainer: Trainer) -> Curve:
 
 
 def _last_checkpoint(work: Path) -> str | None:
+    """The newest whole checkpoint: of those with the random numbers of as many processes as there are now, if any is.
+
+    Others may have been killed before their numbers were written, and then the one before is still there; where there
+    is none, fewer processes made it.
+    """
     newest_first = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
     drawn = [path for path in newest_first if len([*path.glob("rng_state*.pth")]) >= launcher.processes()]
-    folder = durable.first_whole(drawn, last="trainer_state.json")
+    whole = (durable.first_whole(some, last="trainer_state.json") for some in (drawn, newest_first))
+    folder = next(filter(None, whole), None)
     if folder is None:
         return None
     print(f"{folder}: going on from here", flush=True)

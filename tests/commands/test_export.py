@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig
 
 from synthalign.commands import cli, export, people
 from synthalign.core.errors import UserError
@@ -596,6 +596,17 @@ def test_a_configuration_says_how_positions_turn_in_the_words_of_older_readers_t
     assert config["rope_parameters"] == rope
     ids = torch.tensor([[5, 6, 7, 8]])
     assert torch.equal(AutoModelForCausalLM.from_pretrained(folder)(ids).logits, model(ids).logits)
+
+
+def test_a_gpt_neox_says_it_by_the_names_that_it_had(tmp_path: Path) -> None:
+    GPTNeoXConfig(rotary_pct=0.5, rotary_emb_base=50000).save_pretrained(tmp_path)
+
+    export.for_older_readers(tmp_path / "config.json")
+
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["rotary_pct"], config["rotary_emb_base"], config["partial_rotary_factor"]) == (0.5, 50000, 0.5)
+    again = AutoConfig.from_pretrained(tmp_path).rope_parameters
+    assert again == GPTNeoXConfig(rotary_pct=0.5, rotary_emb_base=50000).rope_parameters
 
 
 def test_the_card_of_an_authors_model_has_its_own_decoding_and_the_figures_of_all_authors(project: Path) -> None:

@@ -27,7 +27,7 @@ def test_ends_of_lines_within_texts_are_line_feeds_whoever_wrote_them(tmp_path):
     said = [{"a": "One.\r\n\r\nTwo.", "b": [{"c": "x\r\ny"}], "n": 3}, {"a": "A lone \r stays.", "b": [], "n": 4}]
     meant = [{"a": "One.\n\nTwo.", "b": [{"c": "x\ny"}], "n": 3}, said[1]]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, said)))
-    (tmp_path / "list.json").write_text(json.dumps(said))
+    (tmp_path / "list.json").write_text(json.dumps(said).replace("\\r", "\\u000D"))
     pd.DataFrame(said).to_parquet(tmp_path / "a.parquet")
 
     for name in ("a.jsonl", "list.json", "a.parquet"):

@@ -166,6 +166,9 @@ def test_a_text_in_which_positions_turn_in_another_way_is_refused_with_the_numbe
     model = tiny.causal()
     model.config.rope_parameters = {"rope_type": rope, "original_max_position_embeddings": 100, "factor": 4.0}
 
+    nested = tiny.causal()
+    nested.config.rope_parameters = {"full_attention": dict(model.config.rope_parameters), "sliding_attention": {}}
+    assert attention.turning(nested) == 100
     assert attention.turning(model) == 100 and attention.turning(tiny.causal()) == math.inf
     attention.check_length(model, 100)
     with pytest.raises(UserError, match=r"texts of more than 100 tokens, .* take up to 101; use fewer shots"):

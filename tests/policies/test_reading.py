@@ -1,5 +1,6 @@
 """What a real, tiny model makes of answers behind one copy of their prompt, beside what it makes of each alone."""
 
+import pytest
 import torch
 
 from synthalign.policies import batching, ppo, reading
@@ -22,6 +23,14 @@ def test_answers_behind_one_copy_of_their_prompt_are_as_likely_as_alone() -> Non
     found = reading.token_logprobs(model, rows, pad=0, device=CPU, dtype=torch.float32)
 
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_answer_without_tokens_costs_nothing() -> None:
+    model = taught()
+
+    found = reading.answer_logprobs(model, [(PROMPT, ()), (PROMPT, (8,))], pad=0, batch_size=4)
+
+    assert found == {(PROMPT, ()): 0.0, (PROMPT, (8,)): pytest.approx(alone(model, (8,)).item(), abs=1e-5)}
 
 
 def test_what_is_learned_of_them_is_what_is_learned_of_each() -> None:

@@ -295,9 +295,11 @@ def test_batches_hold_whole_queries_of_at_most_so_many_responses() -> None:
     sizes = [(3, 4), (1, 4), (9, 9), (2, 2)]
     queries = [Query([1] * size, [[2]] * count, [0.0] * count, [True] * count) for size, count in sizes]
 
-    batches = rrhf_training.packed(queries, 6)
+    def counts(together: int) -> list[list[int]]:
+        return [[len(one.responses) for one in batch] for batch in rrhf_training.packed(queries, 6, together=together)]
 
-    assert [[len(one.responses) for one in batch] for batch in batches] == [[2, 4], [4], [9]]
+    assert counts(together=8) == [[2, 4], [4], [9]]  # rows of 4, 5, 7 and 17 tokens
+    assert counts(together=1) == [[4, 2], [4], [9]]  # of 2, 3, 4 and 10
 
 
 def test_sample_rewards_are_means_over_queries() -> None:

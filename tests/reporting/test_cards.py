@@ -107,7 +107,11 @@ def test_a_model_behind_an_endpoint_that_wrote_data_is_in_the_card(
     example = Path("data/endpoints/example.yaml").read_text()
     monkeypatch.chdir(tmp_path)
     Path("far.yaml").write_text(
-        re.sub(r"(?m)^model: .*", "model: kind-9", re.sub(r"(?m)^url: .*", "url: https://far.example/v1", example))
+        re.sub(
+            r"(?m)^model: .*",
+            "model: kind-9",
+            re.sub(r"(?m)^url: .*", "url: https://far.example/v1", example),
+        )
     )
     known = lock("apache", "apache")
     known["pairs"] |= entry(

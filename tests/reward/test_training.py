@@ -8,11 +8,11 @@ import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.fsdp import fully_shard
-from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from synthalign.core.errors import UserError
 from synthalign.policies import dpo_training
-from synthalign.reward import training
+from synthalign.reward import pairwise, training
 from synthalign.reward.training_settings import Settings
 from tests import families, tiny
 from tests.families import EXPERTS, REFUSED, WHOLE
@@ -210,6 +210,16 @@ def test_a_checkpoint_without_the_random_numbers_of_every_process_is_not_gone_on
     assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
+def test_a_checkpoint_that_fewer_processes_made_is_gone_on_from(tmp_path, monkeypatch):
+    (tmp_path / "checkpoint-20").mkdir()
+    (tmp_path / "checkpoint-20/trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-20/rng_state.pth").write_bytes(NUMBERS)
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
+
+
 def test_what_a_sharded_model_returns_is_not_rounded_to_the_type_it_computes_in(tmp_path):
     """FSDP on one process of the CPU, as accelerate would set it up: 250.3 is no number of bfloat16."""
 
@@ -234,6 +244,17 @@ def test_what_a_sharded_model_returns_is_not_rounded_to_the_type_it_computes_in(
         assert plugin.mixed_precision_policy.param_dtype == torch.bfloat16
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("trainer", [pairwise.PairwiseTrainer, dpo_training.TokenizedDPOTrainer])
+def test_trainers_that_subtract_what_a_model_returns_ask_for_all_of_it(trainer, monkeypatch):
+    seen = []
+    monkeypatch.setattr(training, "outputs_in_float32", seen.append)
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", lambda self: setattr(self, "accelerator", "its"))
+
+    trainer.create_accelerator_and_postprocess(object.__new__(trainer))
+
+    assert seen == ["its"]
 
 
 def test_the_older_checkpoint_stays_until_the_newest_is_on_the_disk(tmp_path, monkeypatch):
