@@ -609,25 +609,30 @@ def test_a_gpt_neox_says_it_by_the_names_that_it_had(tmp_path: Path) -> None:
     assert again == GPTNeoXConfig(rotary_pct=0.5, rotary_emb_base=50000).rope_parameters
 
 
-def test_the_card_of_an_authors_model_has_its_own_decoding_and_the_figures_of_all_authors(project: Path) -> None:
-    settings = yaml.safe_load(Path("params.yaml").read_text())
-    asked = {"authors": {"anna": {}}, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 96}
-    write_yaml("params.yaml", settings | {"sample_ditto": asked})
-    tiny.save(Path("models/ditto/anna"), tiny.causal(seed=3, bos_token_id=2), tiny.tokenizer(bos=True))
-    Path("data/ditto_answers").mkdir()
-    pq.write_table(pa.table({"text": ["a"]}), "data/ditto_answers/anna.parquet")
-    metrics(
-        "score_ditto", {"head_to_head": {"ditto_vs_sft": {"win_rate": FIGURE}, "spin_vs_sft": {"win_rate": FIGURE}}}
-    )
+def asked_by(section: str, model: str, table: str, scored: str, asked: dict[str, Any], scores: dict[str, Any]) -> Path:
+    """The export of a model that a stage trained, another one asked as `asked` says, and a third one scored."""
+    write_yaml("params.yaml", yaml.safe_load(Path("params.yaml").read_text()) | {section: asked})
+    tiny.save(Path(model), tiny.causal(seed=3, bos_token_id=2), tiny.tokenizer(bos=True))
+    Path(table).parent.mkdir()
+    pq.write_table(pa.table({"text": ["a"]}), table)
+    metrics(scored, scores)
     lock = yaml.safe_load(Path("dvc.lock").read_text())
     lock["stages"] |= {
-        "train_ditto@anna": stage(["models/base/small"], ["models/ditto/anna"]),
-        "sample_ditto@anna": stage(["models/ditto/anna"], ["data/ditto_answers/anna.parquet"]),
-        "score_ditto": stage(["data/ditto_answers/anna.parquet"], ["metrics/score_ditto.json"]),
+        "train": stage(["models/base/small"], [model]),
+        "ask": stage([model], [table]),
+        scored: stage([table], [f"metrics/{scored}.json"]),
     }
     write_yaml("dvc.lock", lock)
+    return export.export(model)
 
-    folder = export.export("models/ditto/anna")
+
+def test_the_card_of_an_authors_model_has_its_own_decoding_and_the_figures_of_all_authors(project: Path) -> None:
+    asked = {"authors": {"anna": {}}, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 96}
+    scores = {"head_to_head": {"ditto_vs_sft": {"win_rate": FIGURE}, "spin_vs_sft": {"win_rate": FIGURE}}}
+
+    folder = asked_by(
+        "sample_ditto", "models/ditto/anna", "data/ditto_answers/anna.parquet", "score_ditto", asked, scores
+    )
 
     text = (folder / "README.md").read_text()
     assert "| head_to_head ditto_vs_sft win_rate | 0.625 |" in text and "spin_vs_sft" not in text
@@ -638,22 +643,12 @@ def test_the_card_of_an_authors_model_has_its_own_decoding_and_the_figures_of_al
 
 
 def test_the_card_of_a_model_of_flan_is_greedy_and_has_its_scores(project: Path) -> None:
-    settings = yaml.safe_load(Path("params.yaml").read_text())
     asked = {"subjects": {"tuned": {"model": "models/flan/tuned"}}, "max_new_tokens": 48}
-    write_yaml("params.yaml", settings | {"answer_tasks": asked})
-    tiny.save(Path("models/flan/tuned"), tiny.causal(seed=3, bos_token_id=2), tiny.tokenizer(bos=True))
-    Path("data/task_answers").mkdir()
-    pq.write_table(pa.table({"text": ["a"]}), "data/task_answers/tuned.parquet")
-    metrics("score_tasks", {"subjects": {"tuned": {"all": FIGURE}, "other": {"all": FIGURE}}})
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    lock["stages"] |= {
-        "train_flan@tuned": stage(["models/base/small"], ["models/flan/tuned"]),
-        "answer_tasks@tuned": stage(["models/flan/tuned"], ["data/task_answers/tuned.parquet"]),
-        "score_tasks": stage(["data/task_answers/tuned.parquet"], ["metrics/score_tasks.json"]),
-    }
-    write_yaml("dvc.lock", lock)
+    scores = {"subjects": {"tuned": {"all": FIGURE}, "other": {"all": FIGURE}}}
 
-    folder = export.export("models/flan/tuned")
+    folder = asked_by(
+        "answer_tasks", "models/flan/tuned", "data/task_answers/tuned.parquet", "score_tasks", asked, scores
+    )
 
     text = (folder / "README.md").read_text()
     assert "| subjects tuned all | 0.625 | 0.5 to 0.75 | 40 | metrics/score_tasks.json |" in text
