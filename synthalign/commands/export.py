@@ -26,8 +26,9 @@ from synthalign.core import stage
 from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import endpoint, model_folder, models
-from synthalign.reporting import cards, lineage, recorded
-from synthalign.reporting.cards import Licence, Subject
+from synthalign.reporting import cards, data_card, licences, lineage, recorded
+from synthalign.reporting.cards import Subject
+from synthalign.reporting.licences import Licence
 
 FOLDER = Path("exports")
 """Where a policy goes that is not told where."""
@@ -95,7 +96,7 @@ def export(
         )
     _check_sampled(lock, settings, subject_of["names"])
 
-    listed = licences()
+    listed = listed_licences()
     print(f"{folder}: reading the tokenizer, then the weights", flush=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a template is not exact is said in the card and below
@@ -106,7 +107,7 @@ def export(
     subject = Subject(**subject_of, md5=found, exact_template=exact)
     texts = {
         "README.md": cards.model_card(lock, subject, listed, licence),
-        "DATA.md": cards.data_card(lock, subject, listed),
+        "DATA.md": data_card.data_card(lock, subject, listed),
     }
     model = models.load_causal(folder, "copying")
     set_decoding(model, tokenizer, subject.decoding)
@@ -149,7 +150,7 @@ def for_older_readers(file: Path) -> None:
     file.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def licences() -> dict[str, Sequence[Licence]]:
+def listed_licences() -> dict[str, Sequence[Licence]]:
     """What files are given under, by their sha256: those that a list in data/sources/ names with a licence, and what
     `people` made out of such.
 
@@ -168,7 +169,7 @@ def licences() -> dict[str, Sequence[Licence]]:
 def _licence(file: bring.File) -> Licence:
     assert file.licence is not None
     own = Licence(file.licence)
-    return Licence("other", file.licence, file.terms) if file.terms and cards.is_special(own) else own
+    return Licence("other", file.licence, file.terms) if file.terms and licences.is_special(own) else own
 
 
 def _named(settings: Mapping[str, Any], policy: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 
 from synthalign.commands import bring, cli
 from synthalign.core.errors import UserError
-from synthalign.reporting import cards
+from synthalign.reporting import licences
 
 TARGET = "models/gguf/whole.gguf"
 
@@ -276,7 +276,7 @@ def test_every_file_of_the_lists_has_a_licence_and_one_that_is_no_spdx_id_has_it
     files = [file for one in Path("data/sources").glob("*.yaml") for file in bring.read(one)]
 
     assert [file.path for file in files if not file.licence] == []
-    special = {file.licence: file.terms for file in files if cards.is_special(cards.Licence(str(file.licence)))}
+    special = {file.licence: file.terms for file in files if licences.is_special(licences.Licence(str(file.licence)))}
     assert special == {"gemma": "https://ai.google.dev/gemma/terms"}
 
 

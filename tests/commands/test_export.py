@@ -21,7 +21,7 @@ from synthalign.core.errors import UserError
 from synthalign.dialogue import encoding
 from synthalign.generation import adapters, models
 from synthalign.reporting import cards, lineage
-from synthalign.reporting.cards import Licence
+from synthalign.reporting.licences import Licence
 from tests import tiny
 
 TALK = [
@@ -229,7 +229,7 @@ def test_what_is_made_of_peoples_files_is_under_the_licences_of_these(
     people.make()
 
     made = {file.name: str(lineage.sha256(file)) for file in people.FOLDER.iterdir() if file.is_file()}
-    known = export.licences()
+    known = export.listed_licences()
 
     assert {*made} == {*export.MADE_FROM}
     assert known[made["people_train.jsonl"]] == [Licence("apache-2.0", of="pandalm_testset.json")]
@@ -250,9 +250,9 @@ def test_what_lies_where_people_writes_has_no_licence_where_the_raw_file_is_not_
     listed("mine", [entry])
     seeds = lineage.sha256(people.FOLDER / "seed_queries.txt")
 
-    assert export.licences() == {entry["sha256"]: [Licence("mit")], seeds: [Licence("mit", of=people.VICUNA)]}
+    assert export.listed_licences() == {entry["sha256"]: [Licence("mit")], seeds: [Licence("mit", of=people.VICUNA)]}
     raw.write_text("another")
-    assert export.licences() == {entry["sha256"]: [Licence("mit")]}
+    assert export.listed_licences() == {entry["sha256"]: [Licence("mit")]}
 
 
 def test_the_data_card_counts_rows_and_says_that_a_licence_is_not_known(project: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from synthalign.generation import sources
-from synthalign.reporting import cards, lineage
-from synthalign.reporting.cards import Licence, Subject
+from synthalign.reporting import cards, data_card, licences, lineage, parents
+from synthalign.reporting.cards import Subject
+from synthalign.reporting.licences import Licence
 
 SHA = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("apache", "mit", "gemma", "qwen", "none")}
 GEMMA = Licence("other", "gemma", "https://ai.google.dev/gemma/terms")
@@ -70,13 +71,13 @@ def lock(small: str, large: str) -> dict[str, Any]:
 def test_a_folder_is_under_the_licence_of_its_weights_and_the_special_terms_of_who_wrote_its_data(
     weights: str, words: str, comes_to: Licence | None
 ) -> None:
-    assert cards.inherited(lock(weights, words), SUBJECT, LISTED) == comes_to
+    assert parents.inherited(lock(weights, words), SUBJECT.folder, LISTED) == comes_to
 
 
 def test_a_licence_that_is_an_spdx_id_is_not_special_whatever_its_case() -> None:
     ids = ["apache-2.0", "MIT", "cc-by-4.0", "gemma", "llama3.2", "other"]
 
-    assert [cards.is_special(Licence(one)) for one in ids] == [False, False, False, True, True, True]
+    assert [licences.is_special(Licence(one)) for one in ids] == [False, False, False, True, True, True]
 
 
 def test_the_card_names_the_terms_of_every_parent_even_where_the_licence_is_chosen() -> None:
@@ -95,7 +96,7 @@ def test_adapters_are_under_the_licence_of_their_base_too(tmp_path: Path) -> Non
     known = lock("mit", "mit")
     known["base_models"]["params"]["params.yaml"]["base_models"]["small"] = {"source": str(tmp_path / "adapters")}
 
-    assert cards.inherited(known, SUBJECT, LISTED) == Licence("other", "apache-2.0-and-gemma")
+    assert parents.inherited(known, SUBJECT.folder, LISTED) == Licence("other", "apache-2.0-and-gemma")
     text = cards.model_card(known, SUBJECT, LISTED)
     assert f"| {tmp_path}/adapters | none | apache-2.0; gemma | its weights come from it |" in text
     assert "Under terms of their own (gemma): models/base/small." in text
@@ -144,7 +145,7 @@ def test_of_a_folders_own_card_only_what_can_be_a_licence_is_taken(
 ) -> None:
     (tmp_path / "README.md").write_text(f"---\n{front}\n---\n")
 
-    assert cards.licences(str(tmp_path), None, {}) == says
+    assert licences.of(str(tmp_path), None, {}) == says
 
 
 def test_the_card_of_a_hub_model_is_that_of_the_pinned_commit_and_its_link_leads_to_the_hub(
@@ -156,10 +157,10 @@ def test_the_card_of_a_hub_model_is_that_of_the_pinned_commit_and_its_link_leads
     (snapshot / "README.md").write_text("---\nlicense: other\nlicense_name: yi\nlicense_link: LICENSE\n---\n")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
-    assert cards.licences("01-ai/Yi-6B", commit, {}) == [
+    assert licences.of("01-ai/Yi-6B", commit, {}) == [
         Licence("other", "yi", "https://huggingface.co/01-ai/Yi-6B/blob/main/LICENSE")
     ]
-    assert cards.licences("01-ai/Yi-6B", "9" * 40, {}) == []  # nothing was fetched at that one
+    assert licences.of("01-ai/Yi-6B", "9" * 40, {}) == []  # nothing was fetched at that one
     assert "README.md" in sources.WANTED
 
 
@@ -186,7 +187,7 @@ def test_peoples_pairs_that_dvc_does_not_watch_are_in_the_data_card_with_the_has
     sha = hashlib.sha256(Path(PEOPLE).read_bytes()).hexdigest()
     listed = {sha: [Licence("mit", of="hh.jsonl"), Licence("apache-2.0", of="pandalm.json")]}
 
-    text = cards.data_card(guided, SUBJECT, listed)
+    text = data_card.data_card(guided, SUBJECT, listed)
 
     assert (
         f"| {PEOPLE} | label_gold.human_pairs | 2 | mit (hh.jsonl); apache-2.0 (pandalm.json) | {sha} |"
@@ -197,7 +198,7 @@ def test_peoples_pairs_that_dvc_does_not_watch_are_in_the_data_card_with_the_has
 def test_peoples_pairs_that_are_gone_are_named_as_gone(guided: dict[str, Any]) -> None:
     Path(PEOPLE).unlink()
 
-    text = cards.data_card(guided, SUBJECT, {})
+    text = data_card.data_card(guided, SUBJECT, {})
 
     assert f"| {PEOPLE} | label_gold.human_pairs | not here | not known | not here |" in text
 
@@ -219,7 +220,7 @@ def test_a_setting_names_a_file_where_one_is_there_and_a_file_with_a_hash_in_the
 def test_a_policy_that_no_people_guided_names_no_file_of_theirs(guided: dict[str, Any]) -> None:
     others = guided | {"pairs": entry(["models/base/large"], ["data/pairs.parquet"])}
 
-    assert PEOPLE not in cards.data_card(others, SUBJECT, {})
+    assert PEOPLE not in data_card.data_card(others, SUBJECT, {})
 
 
 def test_a_licence_is_of_the_file_that_was_read_and_not_of_another_at_its_place(guided: dict[str, Any]) -> None:
@@ -229,9 +230,9 @@ def test_a_licence_is_of_the_file_that_was_read_and_not_of_another_at_its_place(
     pairs = entry([str(file)], ["data/pairs.parquet"])
     pairs["deps"][0]["md5"] = lineage.md5(file)
 
-    same = cards.data_card(guided | {"pairs": pairs}, SUBJECT, listed)
+    same = data_card.data_card(guided | {"pairs": pairs}, SUBJECT, listed)
     pairs["deps"][0]["md5"] = "1" * 32
-    another = cards.data_card(guided | {"pairs": pairs}, SUBJECT, listed)
+    another = data_card.data_card(guided | {"pairs": pairs}, SUBJECT, listed)
 
     assert f"| data/seeds.txt | 1 | mit | {lineage.md5(file)} |" in same
     assert f"| data/seeds.txt | not here | not known | {'1' * 32} |" in another
